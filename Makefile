@@ -1,0 +1,49 @@
+# The words the README uses. CI calls the same ones.
+#   make run          builds, starts the service, answers a first prompt
+#   make stop         stops what `make run` started
+#   make test         everything that CI runs
+#   make bench        the measures of BENCHMARKS.md
+#   make check-macos  type-checks the macOS code, on Linux too
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := run
+.PHONY: run stop build test check-macos bench
+
+PROMPT ?= What is Impetus?
+CTL := target/release/impetusctl
+export IMPETUS_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+run: build
+	@$(CTL) serve --detach
+	@echo
+	@echo "> $(PROMPT)"
+	@$(CTL) run --verbose "$(PROMPT)"
+	@echo
+	@echo "Over HTTP:     curl $$($(CTL) status --json | sed -n 's/^  "http": "\(.*\)",$$/\1/p')/v1/chat/completions \\"
+	@echo "                 -H \"Authorization: Bearer \$$($(CTL) key show)\" -H 'Content-Type: application/json' \\"
+	@echo "                 -d '{\"model\": \"impetus-nano\", \"messages\": [{\"role\": \"user\", \"content\": \"$(PROMPT)\"}]}'"
+	@echo "A real model:  $(CTL) pull Qwen/Qwen3-0.6B, then $(CTL) chat --model Qwen/Qwen3-0.6B"
+	@echo "Stop:          make stop"
+
+stop:
+	@$(CTL) stop
+
+build:
+	@tools/bootstrap.sh run
+	@cargo build --release --locked -p impetusd -p worker -p impetusctl -p impetus-http
+
+test:
+	@tools/bootstrap.sh test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	tools/darwin-check/check.sh
+	cargo build --workspace --bins --locked
+	cargo test --workspace --locked
+
+check-macos:
+	@tools/darwin-check/check.sh
+
+bench:
+	@tools/bootstrap.sh run
+	cargo build --release --locked --workspace --bins
+	cargo run --release --locked -p benches
