@@ -1,0 +1,182 @@
+//! How to ask: one connection, a method for each verb, and transcripts as streams of events.
+//!
+//! `Client` is what every front end uses. It waits patiently for a daemon that is starting, gives each verb its own
+//! deadline (tarpc's default of ten seconds suits none), and turns whatever breaks into a `protocol::Error`. Clones
+//! share the connection and may call at once. It starts no daemon and keeps no state of its own.
+
+mod connect;
+mod events;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tarpc::client::RpcError;
+use tarpc::context::Context;
+use tokio::sync::watch;
+
+use crate::generation::GenerateRequest;
+use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::service::ImpetusClient;
+use crate::status::{Bridge, Principal, Status, StopRequest, Welcome};
+use crate::transcript::{Page, ReadRequest, TranscriptId};
+use crate::wire::frame::unwrap_refusal;
+use crate::wire::{FRAME_BYTES_MAX, encode};
+use crate::{Error, ErrorKind, Result};
+
+pub use connect::Patience;
+pub use events::EventStream;
+
+/// How long the daemon may take over a verb that only looks something up.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// How long it may take over a verb that reads files or starts a process.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// What a read may take beyond the time it waits.
+const READ_GRACE: Duration = Duration::from_secs(5);
+
+/// Room in a frame for what surrounds a request.
+const ENVELOPE_BYTES: usize = 64;
+
+/// A connection to the daemon; clones share it, and it closes with the last of them.
+#[derive(Clone, Debug)]
+pub struct Client {
+    rpc: ImpetusClient,
+    welcome: Arc<Welcome>,
+    /// Closes when the connection does.
+    closed: watch::Receiver<()>,
+}
+
+impl Client {
+    /// Returns what the daemon said of itself.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Says whether the connection is lost; a new one must then be made.
+    pub fn is_closed(&self) -> bool {
+        self.closed.has_changed().is_err()
+    }
+
+    /// Waits until the connection is lost.
+    pub async fn closed(&self) {
+        // Nothing is ever sent: the wait ends with the sender.
+        let _ = self.closed.clone().changed().await;
+    }
+
+    /// Returns how the daemon is.
+    pub async fn status(&self) -> Result<Status> {
+        call("status", QUICK, |context| self.rpc.status(context)).await
+    }
+
+    /// Starts a generation; read its events with `events`.
+    pub async fn begin(&self, request: GenerateRequest) -> Result<TranscriptId> {
+        // Checked here because a frame that cannot be sent would end the connection for everyone on it.
+        let bytes = encode(&request).map_err(|error| Error::internal(error.to_string()))?.len();
+        if bytes + ENVELOPE_BYTES > FRAME_BYTES_MAX {
+            let message = format!("the request is {bytes} bytes; at most {FRAME_BYTES_MAX} can be sent");
+            return Err(Error::invalid("prompt", message).hint("shorten the prompt"));
+        }
+        call("begin", QUICK, |context| self.rpc.begin(context, request)).await
+    }
+
+    /// Starts a generation and returns its events.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<EventStream> {
+        Ok(self.events(self.begin(request).await?))
+    }
+
+    /// Returns the events of a transcript from its start; dropping them before their end cancels the work.
+    pub fn events(&self, id: TranscriptId) -> EventStream {
+        EventStream::new(self.clone(), id)
+    }
+
+    /// Returns the events of a transcript after a cursor; waits for the first.
+    pub async fn read(&self, request: ReadRequest) -> Result<Page> {
+        let limit = Duration::from_millis(request.wait_ms.into()) + READ_GRACE;
+        call("read", limit, |context| self.rpc.read(context, request)).await
+    }
+
+    /// Ends the work of a transcript; ending it twice is no error.
+    pub async fn cancel(&self, id: TranscriptId) -> Result<()> {
+        call("cancel", QUICK, |context| self.rpc.cancel(context, id)).await
+    }
+
+    /// Lists the models, by name.
+    pub async fn models(&self) -> Result<Vec<ModelCard>> {
+        call("models", QUICK, |context| self.rpc.models(context)).await
+    }
+
+    /// Registers a folder of model files.
+    pub async fn add(&self, request: AddRequest) -> Result<ModelCard> {
+        call("add", SLOW, |context| self.rpc.add(context, request)).await
+    }
+
+    /// Forgets a model.
+    pub async fn remove(&self, request: RemoveRequest) -> Result<()> {
+        call("remove", SLOW, |context| self.rpc.remove(context, request)).await
+    }
+
+    /// Starts to fetch a model from the hub; follow it with `events`.
+    pub async fn pull(&self, request: PullRequest) -> Result<TranscriptId> {
+        call("pull", QUICK, |context| self.rpc.pull(context, request)).await
+    }
+
+    /// Starts to bring a model into memory; follow it with `events`.
+    pub async fn load(&self, request: LoadRequest) -> Result<TranscriptId> {
+        call("load", QUICK, |context| self.rpc.load(context, request)).await
+    }
+
+    /// Takes a model out of memory once its running work is done.
+    pub async fn unload(&self, model: &str) -> Result<()> {
+        call("unload", SLOW, |context| self.rpc.unload(context, model.to_owned())).await
+    }
+
+    /// Returns the first key; only for the daemon's own user.
+    pub async fn first_key(&self) -> Result<String> {
+        call("first_key", QUICK, |context| self.rpc.first_key(context)).await
+    }
+
+    /// Says who holds the key.
+    pub async fn authenticate(&self, key: &str) -> Result<Principal> {
+        call("authenticate", QUICK, |context| self.rpc.authenticate(context, key.to_owned())).await
+    }
+
+    /// Tells the daemon where an HTTP bridge listens, for as long as this connection lasts.
+    pub async fn announce(&self, bridge: Bridge) -> Result<()> {
+        call("announce", QUICK, |context| self.rpc.announce(context, bridge)).await
+    }
+
+    /// Asks the daemon to end.
+    pub async fn stop(&self, request: StopRequest) -> Result<()> {
+        call("stop", QUICK, |context| self.rpc.stop(context, request)).await
+    }
+}
+
+/// Calls one verb, within a time limit; the only place that makes a context.
+async fn call<T, F>(verb: &str, limit: Duration, send: impl FnOnce(Context) -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<Result<T>, RpcError>>,
+{
+    let mut context = tarpc::context::current();
+    context.deadline = Instant::now() + limit;
+    send(context).await.unwrap_or_else(|error| Err(broken(verb, limit, error)))
+}
+
+/// Says what a call that got no answer means.
+fn broken(verb: &str, limit: Duration, error: RpcError) -> Error {
+    match error {
+        RpcError::DeadlineExceeded => {
+            let message = format!("impetusd did not answer `{verb}` within {} s", limit.as_secs());
+            Error::new(ErrorKind::DeadlineExceeded, message).hint("look into its log with `impetusctl logs`")
+        }
+        RpcError::Server(error) => unwrap_refusal(error),
+        RpcError::Shutdown | RpcError::Send(_) | RpcError::Channel(_) => {
+            Error::new(ErrorKind::Unreachable, "the connection to impetusd was lost")
+                .hint("it was stopped or has crashed: see `impetusctl status` and `impetusctl logs`, then try again")
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The words of text generation: what is asked for, and the pieces an answer arrives in.
+//!
+//! One request type serves every dialect; the HTTP bridge translates into it and out of it. Fields that are `None`
+//! take the model's own `generation_config.json` value, then the daemon's default. A JSON request may leave out whatever
+//! has a default; bincode always carries everything.
+
+use serde::{Deserialize, Serialize};
+
+/// A JSON document carried as text, because bincode cannot carry a free-form value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Json(pub String);
+
+/// Asks for one or more completions of a prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GenerateRequest {
+    /// The model's name; `None` takes the daemon's default model.
+    pub model: Option<String>,
+    /// What to continue or answer.
+    pub prompt: Prompt,
+    /// How tokens are drawn.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// When to stop.
+    #[serde(default)]
+    pub stop: Stop,
+    /// How many alternatives to report beside each token, 0 to 20; `None` reports no log-probabilities.
+    pub logprobs: Option<u8>,
+    /// How many independent answers, 1 to 128.
+    #[serde(default = "one")]
+    pub choices: u16,
+    /// Who goes first when the machine is full.
+    #[serde(default)]
+    pub priority: Priority,
+    /// After how many milliseconds, queueing and loading included, the work is given up; `None` takes the daemon's limit.
+    pub deadline_ms: Option<u64>,
+}
+
+/// How many choices a JSON request gets that does not say.
+fn one() -> u16 {
+    1
+}
+
+/// What the model is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Prompt {
+    /// A conversation, rendered by the model's chat template.
+    Chat(Chat),
+    /// Raw text, without any template.
+    Text(String),
+    /// Token ids, used as they are.
+    Tokens(Vec<u32>),
+}
+
+/// A conversation and what the model may do in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Chat {
+    /// The turns so far, oldest first.
+    pub messages: Vec<Message>,
+    /// The functions the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it may, must or must not call one.
+    pub tool_choice: ToolChoice,
+    /// Whether a reasoning model thinks first; `None` leaves it to the template.
+    pub thinking: Option<bool>,
+    /// More template variables (`chat_template_kwargs`), a JSON object.
+    pub template_arguments: Option<Json>,
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said; empty where a turn only calls tools.
+    #[serde(default)]
+    pub content: String,
+    /// The reasoning that went before an assistant's content, if it is kept.
+    pub reasoning: Option<String>,
+    /// The calls an assistant made in this turn.
+    #[serde(default)]
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a tool's message answers.
+    pub tool_call_id: Option<String>,
+    /// The name of the tool or of the participant.
+    pub name: Option<String>,
+}
+
+/// Who speaks in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// The instructions.
+    System,
+    /// The person or program that asks.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+/// A function that the model may call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The function's name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments.
+    pub parameters: Option<Json>,
+}
+
+/// Whether tools may be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolChoice {
+    /// The model decides.
+    #[default]
+    Auto,
+    /// The model is not shown the tools.
+    None,
+    /// The model must call some tool.
+    Required,
+    /// The model must call the named tool.
+    Named(String),
+}
+
+/// A finished call of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The call's id, `call_` and 24 letters or digits.
+    pub id: String,
+    /// The function's name.
+    pub name: String,
+    /// Its arguments, a JSON object as text.
+    pub arguments: Json,
+}
+
+/// How tokens are drawn from the model's distribution.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sampling {
+    /// 0 is greedy; at most 2.
+    pub temperature: Option<f32>,
+    /// Nucleus share, above 0 and at most 1.
+    pub top_p: Option<f32>,
+    /// How many of the likeliest tokens stay; 0 is all.
+    pub top_k: Option<u32>,
+    /// The least probability relative to the likeliest token, 0 to 1.
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens already seen; 1 is off.
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted once from the logits of tokens already generated; -2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// Subtracted per occurrence from the logits of tokens already generated; -2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// Added to the logits of single tokens; -100 to 100.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Makes the draw repeatable; `None` lets the daemon choose and report one.
+    pub seed: Option<u64>,
+}
+
+/// When an answer ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stop {
+    /// Texts that end the answer and are not part of it; at most 16.
+    pub strings: Vec<String>,
+    /// Tokens that end the answer besides the model's own.
+    pub tokens: Vec<u32>,
+    /// Whether the model's own end-of-turn tokens are ignored.
+    pub ignore_eos: bool,
+    /// The most tokens one choice may have; `None` takes what the context leaves.
+    pub max_tokens: Option<u32>,
+    /// The fewest tokens before an end-of-turn token may be drawn.
+    pub min_tokens: u32,
+}
+
+/// Who goes first when the machine is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Priority {
+    /// Batch work.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Interactive work.
+    High,
+}
+
+/// The first event of a generation: the prompt was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The model that answers.
+    pub model: String,
+    /// The prompt's length in tokens.
+    pub prompt_tokens: u32,
+    /// The seed in use, given or chosen.
+    pub seed: u64,
+}
+
+/// More of one choice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Which choice, from 0.
+    pub choice: u16,
+    /// More of the answer; never half a character.
+    pub text: String,
+    /// More of the reasoning before the answer.
+    pub reasoning: String,
+    /// More of the tool calls.
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// How many tokens this delta accounts for.
+    pub tokens: u32,
+    /// One entry per token of this delta, if asked for.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// More of one tool call; id and name come with its first delta, arguments as text to append.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCallDelta {
+    /// Which call of this choice, from 0.
+    pub index: u16,
+    /// The call's id, on its first delta.
+    pub id: Option<String>,
+    /// The function's name, on its first delta.
+    pub name: Option<String>,
+    /// More of the arguments' JSON text.
+    pub arguments: String,
+}
+
+/// How likely a token was, and what else could have come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token.
+    pub token: u32,
+    /// Its bytes; a single token may be half a character.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability before temperature and filters.
+    pub logprob: f32,
+    /// The likeliest alternatives, best first: token, bytes, log-probability.
+    pub top: Vec<(u32, Vec<u8>, f32)>,
+}
+
+/// One choice is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceFinished {
+    /// Which choice, from 0.
+    pub choice: u16,
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// The stop string that ended it, if one did.
+    pub stop_string: Option<String>,
+}
+
+/// Why a choice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FinishReason {
+    /// The model ended its turn, or a stop string or token matched.
+    Stop,
+    /// `max_tokens` or the context was reached.
+    Length,
+    /// The model called tools.
+    ToolCalls,
+}
+
+/// The last event of a generation that went well.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What was read and written.
+    pub usage: Usage,
+    /// How long it took.
+    pub timing: Timing,
+}
+
+/// Token counts over all choices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// How many of them came from the prefix cache.
+    pub cached_tokens: u32,
+    /// Tokens generated.
+    pub completion_tokens: u32,
+    /// How many of those were reasoning.
+    pub reasoning_tokens: u32,
+}
+
+/// Durations in microseconds, measured where the work happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// From arrival in the worker to the first prefill step.
+    pub queue_us: u64,
+    /// From the first prefill step to the first token.
+    pub prefill_us: u64,
+    /// From the first token to the last.
+    pub decode_us: u64,
+}

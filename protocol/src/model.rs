@@ -1,0 +1,150 @@
+//! The words for models: what a model folder holds, where it came from, and whether it is in memory.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Everything a client may know of one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// The name requests use.
+    pub name: String,
+    /// Where the model came from.
+    pub source: Source,
+    /// The folder of its files.
+    pub path: String,
+    /// What the folder holds.
+    pub facts: ModelFacts,
+    /// Whether it is in memory.
+    pub state: ModelState,
+    /// Whether it is never evicted.
+    pub pinned: bool,
+    /// When it was added, in seconds since 1970.
+    pub created_unix_s: i64,
+}
+
+/// Where a model came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Shipped with Impetus.
+    Bundled,
+    /// A folder on this machine.
+    Local,
+    /// A repository of the Hugging Face hub, at a commit.
+    Hub {
+        /// `ORG/NAME`.
+        repo: String,
+        /// The commit.
+        revision: String,
+    },
+}
+
+/// What a model folder holds, as read from its files without loading them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// `model_type` of `config.json`.
+    pub architecture: String,
+    /// How many parameters.
+    pub parameters: u64,
+    /// The most positions the model was configured for.
+    pub context_length: u32,
+    /// How many token ids the model scores.
+    pub vocabulary: u32,
+    /// How its weights are stored, as in `4-bit, group 64` or `bf16`.
+    pub weights: String,
+    /// Bytes of its weight files.
+    pub weights_bytes: u64,
+    /// Bytes of KV cache per token of context.
+    pub kv_bytes_per_token: u64,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// It has a chat template.
+    pub chat: bool,
+    /// Its template shows tools to the model.
+    pub tools: bool,
+    /// It reasons before it answers.
+    pub reasoning: bool,
+}
+
+/// Where a model is in its life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ModelState {
+    /// On disk, not in memory.
+    Available,
+    /// Being read into a worker.
+    Loading,
+    /// Ready to answer.
+    Loaded(Residence),
+    /// Finishing its work before it leaves memory.
+    Unloading,
+    /// Its last load failed.
+    Failed(Error),
+}
+
+/// A model in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Residence {
+    /// The worker's process id.
+    pub pid: u32,
+    /// The compute device in words, as in `CPU, 2 threads, AVX-512 VNNI`.
+    pub device: String,
+    /// Bytes of memory the worker holds.
+    pub memory_bytes: u64,
+    /// Milliseconds that the load took.
+    pub load_ms: u64,
+    /// Milliseconds until it is unloaded if idle; `None` keeps it.
+    pub expires_in_ms: Option<u64>,
+    /// Requests being answered.
+    pub running: u32,
+    /// Requests waiting.
+    pub waiting: u32,
+    /// KV blocks in use.
+    pub blocks_used: u32,
+    /// KV blocks in all.
+    pub blocks_total: u32,
+}
+
+/// Asks to register a folder of model files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddRequest {
+    /// An absolute path on the daemon's machine.
+    pub path: String,
+    /// The name to give it; `None` takes the folder's.
+    pub name: Option<String>,
+}
+
+/// Asks to forget a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveRequest {
+    /// The model's name.
+    pub model: String,
+    /// Whether files that Impetus downloaded for it go too; a local folder's files never do.
+    pub delete_files: bool,
+}
+
+/// Asks to bring a model into memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadRequest {
+    /// The model's name.
+    pub model: String,
+    /// Whether it is then never evicted; `None` leaves that as it is.
+    pub pin: Option<bool>,
+    /// Milliseconds of idleness before it is unloaded; `None` takes the daemon's default.
+    pub keep_alive_ms: Option<u64>,
+}
+
+/// Asks to fetch a model from the Hugging Face hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    /// `ORG/NAME`.
+    pub repo: String,
+    /// A branch, tag or commit; `None` is `main`.
+    pub revision: Option<String>,
+    /// The name to give it; `None` takes `ORG/NAME`.
+    pub name: Option<String>,
+}

@@ -1,0 +1,48 @@
+//! The service: every verb that a client can say to `impetusd`.
+//!
+//! This trait is the protocol's table of contents. `impetusd` implements it, `client` calls it. Long work returns a
+//! `TranscriptId` to be read with a cursor; everything else answers at once.
+
+use crate::Result;
+use crate::generation::GenerateRequest;
+use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use crate::transcript::{Page, ReadRequest, TranscriptId};
+
+/// Every verb of the daemon.
+#[tarpc::service]
+pub trait Impetus {
+    /// Says who is there, on both sides.
+    async fn handshake(hello: Hello) -> Result<Welcome>;
+    /// Returns how the daemon is.
+    async fn status() -> Result<Status>;
+
+    /// Starts a generation.
+    async fn begin(request: GenerateRequest) -> Result<TranscriptId>;
+    /// Returns the events of a transcript after a cursor; waits for the first.
+    async fn read(request: ReadRequest) -> Result<Page>;
+    /// Ends the work of a transcript; ending it twice is no error.
+    async fn cancel(id: TranscriptId) -> Result<()>;
+
+    /// Lists the models, by name.
+    async fn models() -> Result<Vec<ModelCard>>;
+    /// Registers a folder of model files.
+    async fn add(request: AddRequest) -> Result<ModelCard>;
+    /// Forgets a model.
+    async fn remove(request: RemoveRequest) -> Result<()>;
+    /// Starts to fetch a model from the hub.
+    async fn pull(request: PullRequest) -> Result<TranscriptId>;
+    /// Starts to bring a model into memory.
+    async fn load(request: LoadRequest) -> Result<TranscriptId>;
+    /// Takes a model out of memory once its running work is done.
+    async fn unload(model: String) -> Result<()>;
+
+    /// Returns the first key, made at the first start; only for peers of the daemon's own user.
+    async fn first_key() -> Result<String>;
+    /// Says who holds the key.
+    async fn authenticate(key: String) -> Result<Principal>;
+    /// Tells the daemon where an HTTP bridge listens, for as long as this connection lasts.
+    async fn announce(bridge: Bridge) -> Result<()>;
+    /// Asks the daemon to end.
+    async fn stop(request: StopRequest) -> Result<()>;
+}

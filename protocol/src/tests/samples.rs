@@ -1,0 +1,316 @@
+//! One value of every type on the wire, each optional field present somewhere and absent somewhere else.
+
+use crate::generation::{
+    Chat, ChoiceFinished, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Priority, Prompt, Role,
+    Sampling, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta, ToolChoice, Usage,
+};
+use crate::model::{
+    AddRequest, Capabilities, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest, RemoveRequest, Residence,
+    Source,
+};
+use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
+use crate::status::{Bridge, Hello, KeyRole, Machine, Memory, Principal, Status, StopRequest, Welcome};
+use crate::transcript::{Cursor, Event, Page, Progress, ReadRequest, Stage, TranscriptId, Unit};
+use crate::wire::{Call, Reply};
+use crate::{Error, ErrorKind};
+
+/// Returns every golden call, by name.
+pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
+    let read = ReadRequest { id: TranscriptId(7), cursor: Cursor(3), wait_ms: 20_000 };
+    let load = LoadRequest { model: "impetus-nano".into(), pin: Some(true), keep_alive_ms: None };
+    let remove = RemoveRequest { model: "impetus-nano".into(), delete_files: true };
+    let add = AddRequest { path: "/models/qwen".into(), name: None };
+    let verbs = vec![
+        ("handshake", Request::Handshake { hello: Hello { client: "impetusctl/0.1.0".into() } }),
+        ("status", Request::Status {}),
+        ("begin-chat", Request::Begin { request: chat() }),
+        ("begin-text", Request::Begin { request: text() }),
+        ("begin-tokens", Request::Begin { request: tokens() }),
+        ("read", Request::Read { request: read }),
+        ("cancel", Request::Cancel { id: TranscriptId(7) }),
+        ("models", Request::Models {}),
+        ("add", Request::Add { request: add }),
+        ("remove", Request::Remove { request: remove }),
+        ("pull", Request::Pull { request: pull() }),
+        ("load", Request::Load { request: load }),
+        ("unload", Request::Unload { model: "impetus-nano".into() }),
+        ("first-key", Request::FirstKey {}),
+        ("authenticate", Request::Authenticate { key: "imp_example".into() }),
+        ("announce", Request::Announce { bridge: bridge() }),
+        ("stop", Request::Stop { request: StopRequest { drain_ms: 5_000 } }),
+    ];
+    let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
+    let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
+    calls.push(("take-back", Call::Cancel { id: 5 }));
+    calls
+}
+
+/// Returns every golden reply, by name.
+pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
+    let principal = Principal { id: "key_1".into(), label: "first".into(), role: KeyRole::Admin };
+    let refused = Error::new(ErrorKind::Busy, "too many requests are in flight on this connection");
+    let verbs = vec![
+        ("handshake", Ok(Response::Handshake(Ok(welcome())))),
+        ("status", Ok(Response::Status(Ok(status())))),
+        ("begin", Ok(Response::Begin(Ok(TranscriptId(7))))),
+        ("begin-failed", Ok(Response::Begin(Err(error())))),
+        ("read", Ok(Response::Read(Ok(page())))),
+        ("read-empty", Ok(Response::Read(Ok(Page { events: vec![], next: Cursor(3), ended: false })))),
+        ("cancel", Ok(Response::Cancel(Ok(())))),
+        ("models", Ok(Response::Models(Ok(cards())))),
+        ("add", Ok(Response::Add(Ok(card())))),
+        ("remove", Ok(Response::Remove(Ok(())))),
+        ("pull", Ok(Response::Pull(Ok(TranscriptId(8))))),
+        ("load", Ok(Response::Load(Ok(TranscriptId(9))))),
+        ("unload", Ok(Response::Unload(Ok(())))),
+        ("first-key", Ok(Response::FirstKey(Ok("imp_example".into())))),
+        ("authenticate", Ok(Response::Authenticate(Ok(principal)))),
+        ("announce", Ok(Response::Announce(Ok(())))),
+        ("stop", Ok(Response::Stop(Ok(())))),
+        ("refused", Err(refused.retry_after_ms(100))),
+    ];
+    verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
+}
+
+/// Returns one error of every kind.
+pub(super) fn errors() -> Vec<Error> {
+    use ErrorKind::*;
+    let kinds = [
+        Invalid,
+        ContextLengthExceeded,
+        Unsupported,
+        AuthRequired,
+        Forbidden,
+        ModelNotFound,
+        ModelNotLoaded,
+        NotFound,
+        Conflict,
+        Busy,
+        NoMemory,
+        DeadlineExceeded,
+        Cancelled,
+        Closing,
+        Unreachable,
+        Incompatible,
+        Internal,
+    ];
+    kinds.map(|kind| Error::new(kind, format!("{kind:?} happened"))).into()
+}
+
+/// Returns an error with every field.
+pub(super) fn error() -> Error {
+    Error::new(ErrorKind::ModelNotFound, "no model is named `absent`")
+        .hint("see `impetusctl models`")
+        .param("model")
+        .retry_after_ms(1_000)
+}
+
+fn chat() -> GenerateRequest {
+    let call =
+        ToolCall { id: "call_1".into(), name: "weather".into(), arguments: Json(r#"{"city":"Łódź"}"#.into()) };
+    let message = |role, content: &str| Message {
+        role,
+        content: content.into(),
+        reasoning: None,
+        tool_calls: vec![],
+        tool_call_id: None,
+        name: None,
+    };
+    let tool = Tool {
+        name: "weather".into(),
+        description: Some("Tells the weather.".into()),
+        parameters: Some(Json(r#"{"type":"object"}"#.into())),
+    };
+    let messages = vec![
+        message(Role::System, "Be brief."),
+        Message { name: Some("Ada".into()), ..message(Role::User, "Weather in Łódź? 🌦") },
+        Message { reasoning: Some("A tool knows.".into()), tool_calls: vec![call], ..message(Role::Assistant, "") },
+        Message { tool_call_id: Some("call_1".into()), ..message(Role::Tool, "rain") },
+    ];
+    let chat = Chat {
+        messages,
+        tools: vec![tool],
+        tool_choice: ToolChoice::Named("weather".into()),
+        thinking: Some(false),
+        template_arguments: Some(Json(r#"{"brief":true}"#.into())),
+    };
+    let sampling = Sampling {
+        temperature: Some(0.7),
+        top_p: Some(0.9),
+        top_k: Some(40),
+        min_p: Some(0.05),
+        repetition_penalty: Some(1.1),
+        presence_penalty: Some(-0.5),
+        frequency_penalty: Some(0.25),
+        logit_bias: vec![(5, -100.0), (6, 2.5)],
+        seed: Some(u64::MAX),
+    };
+    let stop =
+        Stop { strings: vec!["\n\n".into()], tokens: vec![2], ignore_eos: true, max_tokens: Some(64), min_tokens: 1 };
+    GenerateRequest {
+        model: Some("impetus-nano".into()),
+        prompt: Prompt::Chat(chat),
+        sampling,
+        stop,
+        logprobs: Some(5),
+        choices: 2,
+        priority: Priority::High,
+        deadline_ms: Some(60_000),
+    }
+}
+
+fn text() -> GenerateRequest {
+    GenerateRequest {
+        model: None,
+        prompt: Prompt::Text("Once upon a time".into()),
+        sampling: Sampling::default(),
+        stop: Stop::default(),
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    }
+}
+
+fn tokens() -> GenerateRequest {
+    GenerateRequest { prompt: Prompt::Tokens(vec![1, 2, 3]), priority: Priority::Low, ..text() }
+}
+
+fn pull() -> PullRequest {
+    PullRequest { repo: "ORG/NAME".into(), revision: None, name: Some("mine".into()) }
+}
+
+fn bridge() -> Bridge {
+    Bridge { url: "http://127.0.0.1:11434".into(), pid: 43 }
+}
+
+pub(super) fn welcome() -> Welcome {
+    Welcome {
+        version: "0.1.0".into(),
+        commit: "unknown".into(),
+        pid: 42,
+        protocol: 1,
+        capabilities: vec!["generate".into(), "pull".into()],
+    }
+}
+
+pub(super) fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        commit: "unknown".into(),
+        pid: 42,
+        uptime_ms: 1_234,
+        environment: "development".into(),
+        home: "/home/ada/.local/share/impetus".into(),
+        socket: "/run/user/1000/impetus/impetus.sock".into(),
+        logs: "/home/ada/.local/share/impetus/logs".into(),
+        bridges: vec![bridge()],
+        draining: false,
+        connections: 2,
+        active: 1,
+        default_model: Some("impetus-nano".into()),
+        models: vec![card()],
+        memory: Memory {
+            total_bytes: 16 << 30,
+            available_bytes: 8 << 30,
+            budget_bytes: 12 << 30,
+            models_bytes: 1 << 24,
+            daemon_bytes: 20 << 20,
+        },
+        machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a processor".into(), cores: 2, gpu: None },
+    }
+}
+
+pub(super) fn card() -> ModelCard {
+    ModelCard {
+        name: "impetus-nano".into(),
+        source: Source::Bundled,
+        path: "/home/ada/.local/share/impetus/models/impetus-nano".into(),
+        facts: ModelFacts {
+            architecture: "qwen3".into(),
+            parameters: 5_000_000,
+            context_length: 32_768,
+            vocabulary: 4_096,
+            weights: "4-bit, group 64".into(),
+            weights_bytes: 3_000_000,
+            kv_bytes_per_token: 4_096,
+            capabilities: Capabilities { chat: true, tools: true, reasoning: false },
+        },
+        state: ModelState::Loaded(Residence {
+            pid: 44,
+            device: "CPU, 2 threads, AVX2".into(),
+            memory_bytes: 1 << 24,
+            load_ms: 20,
+            expires_in_ms: Some(300_000),
+            running: 1,
+            waiting: 0,
+            blocks_used: 3,
+            blocks_total: 512,
+        }),
+        pinned: true,
+        created_unix_s: 1_790_000_000,
+    }
+}
+
+/// Returns a card of every source and state.
+fn cards() -> Vec<ModelCard> {
+    let hub = Source::Hub { repo: "ORG/NAME".into(), revision: "0123abc".into() };
+    vec![
+        card(),
+        ModelCard { source: hub, state: ModelState::Available, ..card() },
+        ModelCard { source: Source::Local, state: ModelState::Loading, ..card() },
+        ModelCard { state: ModelState::Unloading, ..card() },
+        ModelCard { state: ModelState::Failed(error()), ..card() },
+    ]
+}
+
+/// Returns a page with an event of every sort.
+fn page() -> Page {
+    let progress = Progress {
+        stage: Stage::Loading,
+        subject: "impetus-nano".into(),
+        done: 1_000,
+        total: Some(3_000_000),
+        unit: Unit::Bytes,
+    };
+    let waiting = Progress { stage: Stage::Queued, done: 0, total: None, unit: Unit::Steps, ..progress.clone() };
+    let started = Started { model: "impetus-nano".into(), prompt_tokens: 12, seed: u64::MAX };
+    let finished = Finished {
+        usage: Usage { prompt_tokens: 12, cached_tokens: 8, completion_tokens: 3, reasoning_tokens: 1 },
+        timing: Timing { queue_us: 10, prefill_us: 2_000, decode_us: 30_000 },
+    };
+    let ended = |reason, stop_string| ChoiceFinished { choice: 1, reason, stop_string };
+    let events = vec![
+        Event::Progress(waiting),
+        Event::Progress(progress),
+        Event::Started(started),
+        Event::Delta(delta()),
+        Event::ChoiceFinished(ended(FinishReason::Stop, Some("\n\n".into()))),
+        Event::ChoiceFinished(ended(FinishReason::Length, None)),
+        Event::ChoiceFinished(ended(FinishReason::ToolCalls, None)),
+        Event::Finished(finished),
+        Event::Failed(error()),
+    ];
+    Page { next: Cursor(3 + events.len() as u64), events, ended: true }
+}
+
+pub(super) fn delta() -> Delta {
+    Delta {
+        choice: 1,
+        text: "Rain — 🌧".into(),
+        reasoning: "So it is.".into(),
+        tool_calls: vec![ToolCallDelta {
+            index: 0,
+            id: Some("call_2".into()),
+            name: Some("weather".into()),
+            arguments: "{\"city\":".into(),
+        }],
+        tokens: 1,
+        logprobs: vec![TokenLogprob {
+            token: 300,
+            bytes: vec![0xf0, 0x9f],
+            logprob: -0.25,
+            top: vec![(300, vec![0xf0, 0x9f], -0.25), (7, b" sun".to_vec(), -2.75)],
+        }],
+    }
+}

@@ -1,0 +1,218 @@
+//! A connection after its preface, as the transports that tarpc drives: one for each side.
+//!
+//! The client's ends when the daemon's stream ends or breaks. The daemon's answers what it cannot read with one last
+//! error reply and then fails, and it fails at once when the client is gone: a session never outlives its client.
+//! Nothing here waits without being polled, and nothing buffers more than one frame in each direction.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::{Sink, Stream, StreamExt as _};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tarpc::{ClientMessage, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::bytes::Bytes;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::{Call, Codec, Reply, WireError};
+use crate::service::{ImpetusRequest, ImpetusResponse};
+use crate::{Error, ErrorKind};
+
+/// Frames over a byte stream, in one codec.
+struct Frames<S> {
+    stream: Framed<S, LengthDelimitedCodec>,
+    codec: Codec,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Vec<u8>>>> {
+        let body = ready!(self.stream.poll_next_unpin(cx));
+        Poll::Ready(body.map(|body| body.map(|bytes| bytes.to_vec())))
+    }
+
+    fn sink(&mut self) -> Pin<&mut impl Sink<Bytes, Error = io::Error>> {
+        Pin::new(&mut self.stream)
+    }
+
+    fn send<T: Serialize>(&mut self, value: &T) -> Result<(), SendError> {
+        let body = self.codec.encode(value).map_err(SendError::Wire)?;
+        self.sink().start_send(body.into()).map_err(SendError::Io)
+    }
+}
+
+/// Why a frame was not sent.
+enum SendError {
+    /// The value does not fit a frame.
+    Wire(WireError),
+    /// The stream broke.
+    Io(io::Error),
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Wire(error) => io::Error::new(io::ErrorKind::InvalidData, error),
+            SendError::Io(error) => error,
+        }
+    }
+}
+
+/// The client's side.
+pub(crate) struct ClientTransport<S>(Frames<S>);
+
+impl<S> ClientTransport<S> {
+    pub(crate) fn new(stream: Framed<S, LengthDelimitedCodec>, codec: Codec) -> Self {
+        Self(Frames { stream, codec })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ClientTransport<S> {
+    type Item = io::Result<Response<ImpetusResponse>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = ready!(self.0.poll_body(cx)) else { return Poll::Ready(None) };
+        let reply = body.and_then(|body| self.0.codec.decode(&body).map_err(io::Error::other));
+        Poll::Ready(Some(reply.map(|reply: Reply<ImpetusResponse>| reply.into_tarpc())))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<ClientMessage<ImpetusRequest>> for ClientTransport<S> {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.sink().poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: ClientMessage<ImpetusRequest>) -> io::Result<()> {
+        match Call::from_tarpc(message) {
+            Some(call) => Ok(self.0.send(&call)?),
+            None => Ok(()),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.sink().poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.sink().poll_close(cx)
+    }
+}
+
+/// The daemon's side.
+pub(crate) struct ServerTransport<S> {
+    frames: Frames<S>,
+    /// The last reply, once something unreadable has come.
+    farewell: Option<Farewell>,
+}
+
+/// How far the last reply is.
+enum Farewell {
+    Waiting(Reply<ImpetusResponse>, io::Error),
+    Sent(io::Error),
+}
+
+impl<S> ServerTransport<S> {
+    pub(crate) fn new(stream: Framed<S, LengthDelimitedCodec>, codec: Codec) -> Self {
+        Self { frames: Frames { stream, codec }, farewell: None }
+    }
+
+    /// Prepares the last reply: to the request that could not be read, if its id can be.
+    fn part(&mut self, body: &[u8], message: String) {
+        let id = match self.frames.codec {
+            Codec::Json => readable_id(body),
+            Codec::Bincode => None,
+        };
+        let error = Error::new(ErrorKind::Invalid, format!("impetusd cannot read this request: {message}"))
+            .hint("compare it with protocol/frames of the same version; the connection is closed");
+        let reply = Reply { id: id.unwrap_or(u64::MAX), result: Err(error) };
+        self.farewell = Some(Farewell::Waiting(reply, io::Error::new(io::ErrorKind::InvalidData, message)));
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ServerTransport<S> {
+    /// Sends the last reply and returns why it was the last.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if let Some(Farewell::Waiting(..)) = &self.farewell {
+            if let Err(error) = ready!(self.frames.sink().poll_ready(cx)) {
+                return Poll::Ready(error);
+            }
+            if let Some(Farewell::Waiting(reply, cause)) = self.farewell.take() {
+                if let Err(error) = self.frames.send(&reply) {
+                    return Poll::Ready(error.into());
+                }
+                self.farewell = Some(Farewell::Sent(cause));
+            }
+        }
+        if let Err(error) = ready!(self.frames.sink().poll_flush(cx)) {
+            return Poll::Ready(error);
+        }
+        Poll::Ready(match self.farewell.take() {
+            Some(Farewell::Sent(cause) | Farewell::Waiting(_, cause)) => cause,
+            None => io::ErrorKind::ConnectionAborted.into(),
+        })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ServerTransport<S> {
+    type Item = io::Result<ClientMessage<ImpetusRequest>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.farewell.is_none() {
+            match ready!(this.frames.poll_body(cx)) {
+                // An end is an error here: tarpc would otherwise finish what the client no longer wants.
+                None => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                Some(Ok(body)) => match this.frames.codec.decode::<Call<ImpetusRequest>>(&body) {
+                    Ok(call) => return Poll::Ready(Some(Ok(call.into_tarpc()))),
+                    Err(error) => this.part(&body, error.to_string()),
+                },
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => this.part(&[], error.to_string()),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+        let cause = ready!(this.poll_farewell(cx));
+        Poll::Ready(Some(Err(cause)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Response<ImpetusResponse>> for ServerTransport<S> {
+    type Error = io::Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.frames.sink().poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, response: Response<ImpetusResponse>) -> io::Result<()> {
+        let reply = Reply::from_tarpc(response);
+        match self.frames.send(&reply) {
+            // What does not fit a frame costs its own request, not the connection.
+            Err(SendError::Wire(error)) => {
+                let error = Error::internal(format!("the answer cannot be sent: {error}"));
+                Ok(self.frames.send(&Reply::<ImpetusResponse> { id: reply.id, result: Err(error) })?)
+            }
+            sent => Ok(sent?),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.frames.sink().poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.frames.sink().poll_close(cx)
+    }
+}
+
+/// Returns the id of a JSON request whose verb cannot be read.
+fn readable_id(body: &[u8]) -> Option<u64> {
+    match read_json::<Call<IgnoredAny>>(body)? {
+        Call::Request { id, .. } | Call::Cancel { id } => Some(id),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    Codec::Json.decode(body).ok()
+}
