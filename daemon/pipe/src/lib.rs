@@ -1,0 +1,203 @@
+//! What `impetusd` and one `impetus-worker` say to each other, over the worker's standard input and output.
+//!
+//! Frames are a little-endian u32 length and a bincode body (`protocol::wire`). The worker ends when its input ends,
+//! so it never outlives the daemon. This crate holds words and framing only: supervision is impetusd's, work is
+//! the worker's. It is private: both programs are always of the same build.
+
+use std::io::{Read, Write};
+
+use protocol::Error;
+use protocol::generation::{FinishReason, GenerateRequest};
+use protocol::model::ModelFacts;
+use protocol::transcript::Event;
+use serde::{Deserialize, Serialize};
+
+/// The longest frame either side accepts, in bytes.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// Names one generation on this pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WorkId(pub u64);
+
+/// What the daemon tells a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// Loads the model; always the first message.
+    Open(Open),
+    /// Answers a request.
+    Submit(Box<Submit>),
+    /// Drops a request; its blocks are free within one step.
+    Cancel(WorkId),
+    /// Takes no more requests, finishes the running ones and exits.
+    Drain,
+}
+
+/// Which model to load, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// The model's folder.
+    pub path: String,
+    /// The name its answers carry.
+    pub name: String,
+    /// Compute threads.
+    pub threads: u32,
+    /// Bytes of memory that the KV cache may take.
+    pub kv_bytes: u64,
+    /// The most sequences in one step.
+    pub sequences_max: u32,
+    /// The most requests waiting; one more is refused as busy.
+    pub waiting_max: u32,
+    /// The most prompt tokens computed in one step.
+    pub prefill_tokens_max: u32,
+    /// Whether a first step is run before the worker says it is ready.
+    pub warm_up: bool,
+}
+
+/// A request and, after a worker's death, what of its answer was already delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submit {
+    /// Its name on this pipe.
+    pub id: WorkId,
+    /// What is asked.
+    pub request: GenerateRequest,
+    /// The seed in use.
+    pub seed: u64,
+    /// When the daemon received it, in milliseconds since 1970; templates that print a date use this.
+    pub received_unix_ms: i64,
+    /// What was delivered before, one entry per choice; empty for a new request.
+    pub delivered: Vec<Delivered>,
+}
+
+/// How far one choice had come when its worker died.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// Every token whose event the daemon has received.
+    pub tokens: Vec<u32>,
+    /// Why the choice ended, if it had.
+    pub finished: Option<FinishReason>,
+}
+
+/// What a worker tells the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// How much of the weights is read, in bytes.
+    Loading {
+        /// Bytes read.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The model is in memory.
+    Ready(Ready),
+    /// The model cannot be loaded; the worker exits.
+    LoadFailed(Error),
+    /// Something happened to a request. After `Finished` or `Failed` the id is free.
+    Event(WorkEvent),
+    /// How the worker is: at least once a second while it has work, and after its last work ends.
+    Pulse(Pulse),
+}
+
+/// A model in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    /// What was loaded.
+    pub facts: ModelFacts,
+    /// The compute device in words.
+    pub device: String,
+    /// Milliseconds that the load took.
+    pub load_ms: u64,
+    /// How the worker is.
+    pub pulse: Pulse,
+}
+
+/// Something happened to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkEvent {
+    /// The request.
+    pub id: WorkId,
+    /// The tokens that a delta commits; the daemon keeps them to resume by. A delta without text still carries its token.
+    pub tokens: Vec<u32>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// How a worker is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// Requests being answered.
+    pub running: u32,
+    /// Requests waiting.
+    pub waiting: u32,
+    /// KV blocks in use by requests.
+    pub blocks_used: u32,
+    /// KV blocks in all.
+    pub blocks_total: u32,
+    /// Bytes of memory the process holds.
+    pub memory_bytes: u64,
+    /// Steps taken since the start.
+    pub steps: u64,
+    /// Tokens generated since the start.
+    pub tokens: u64,
+}
+
+/// Why a pipe ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PipeError {
+    /// The other side is gone.
+    #[error("the other end of the pipe is closed")]
+    Closed,
+    /// Reading or writing failed.
+    #[error("the pipe failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// A frame is longer than the limit.
+    #[error("a frame of {bytes} bytes exceeds the limit of {FRAME_BYTES_MAX}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A frame does not decode; the two programs are of different builds.
+    #[error("a frame does not decode: {0}")]
+    Malformed(String),
+}
+
+/// Writes one message and flushes it.
+pub fn write<M: Serialize>(output: &mut impl Write, message: &M) -> Result<(), PipeError> {
+    let body = encode(message)?;
+    output.write_all(&body)?;
+    output.flush()?;
+    Ok(())
+}
+
+/// Encodes one message with its length in front.
+pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, PipeError> {
+    let body = protocol::wire::encode(message).map_err(|error| PipeError::Malformed(error.to_string()))?;
+    if body.len() > FRAME_BYTES_MAX {
+        return Err(PipeError::TooLong { bytes: body.len() });
+    }
+    let mut frame = Vec::with_capacity(4 + body.len());
+    frame.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    frame.extend_from_slice(&body);
+    Ok(frame)
+}
+
+/// Reads one message; `Closed` if the other side ended between frames.
+pub fn read<M: for<'de> Deserialize<'de>>(input: &mut impl Read) -> Result<M, PipeError> {
+    let mut length = [0_u8; 4];
+    match input.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(PipeError::Closed),
+        Err(error) => return Err(PipeError::Io(error)),
+    }
+    let bytes = u32::from_le_bytes(length) as usize;
+    if bytes > FRAME_BYTES_MAX {
+        return Err(PipeError::TooLong { bytes });
+    }
+    let mut body = vec![0; bytes];
+    input.read_exact(&mut body)?;
+    decode(&body)
+}
+
+/// Decodes the body of one frame.
+pub fn decode<M: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<M, PipeError> {
+    protocol::wire::decode(body).map_err(|error| PipeError::Malformed(error.to_string()))
+}

@@ -1,0 +1,160 @@
+//! The KV blocks of one model: who holds them, which are free, and which are kept for their contents.
+//!
+//! A block has a count of holders. At zero it is free if nothing knows its contents, or cached if the prefix index
+//! does; cached blocks are taken back oldest first. Everything is O(1). The pool knows no sequences: `plan` and
+//! `lib` hold and release. Holders release their last block first, so a prefix outlives what follows it.
+
+use crate::prefix::{Node, PrefixIndex};
+use crate::{BlockId, TokenId};
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Block {
+    holders: u32,
+    /// Neighbours in the list of cached blocks.
+    older: u32,
+    newer: u32,
+}
+
+/// All KV blocks of one model.
+pub(crate) struct BlockPool {
+    blocks: Vec<Block>,
+    free: Vec<BlockId>,
+    oldest: u32,
+    newest: u32,
+    cached: u32,
+    index: PrefixIndex,
+}
+
+impl BlockPool {
+    pub(crate) fn new(blocks: u32) -> Self {
+        Self {
+            blocks: vec![Block { holders: 0, older: NONE, newer: NONE }; blocks as usize],
+            free: (0..blocks).rev().map(BlockId).collect(),
+            oldest: NONE,
+            newest: NONE,
+            cached: 0,
+            index: PrefixIndex::new(blocks),
+        }
+    }
+
+    /// How many blocks can be taken.
+    pub(crate) fn available(&self) -> u32 {
+        self.free.len() as u32 + self.cached
+    }
+
+    /// How many blocks nobody holds but the index knows.
+    pub(crate) fn cached(&self) -> u32 {
+        self.cached
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.blocks.len() as u32
+    }
+
+    pub(crate) fn holders(&self, block: BlockId) -> u32 {
+        self.blocks[block.0 as usize].holders
+    }
+
+    /// Takes a block of unknown contents: a free one, else the longest-unused cached one.
+    pub(crate) fn take(&mut self) -> Option<BlockId> {
+        let block = match self.free.pop() {
+            Some(block) => block,
+            None if self.oldest == NONE => return None,
+            None => {
+                let oldest = BlockId(self.oldest);
+                self.unlink(oldest);
+                self.index.remove(oldest);
+                oldest
+            }
+        };
+        self.blocks[block.0 as usize].holders = 1;
+        Some(block)
+    }
+
+    /// Adds a holder to a block that is held or cached.
+    pub(crate) fn hold(&mut self, block: BlockId) {
+        if self.holders(block) == 0 {
+            self.unlink(block);
+        }
+        self.blocks[block.0 as usize].holders += 1;
+    }
+
+    /// Takes one holder away; the last one makes the block free or cached.
+    pub(crate) fn release(&mut self, block: BlockId) {
+        let entry = &mut self.blocks[block.0 as usize];
+        entry.holders = entry.holders.checked_sub(1).expect("only a holder releases");
+        if entry.holders > 0 {
+            return;
+        }
+        if self.index.contains(block) { self.link(block) } else { self.free.push(block) }
+    }
+
+    /// The block that holds `tokens` after `parent`, held by nobody on behalf of the caller.
+    pub(crate) fn find(&self, parent: Node, tokens: &[TokenId]) -> Option<(BlockId, Node)> {
+        self.index.find(parent, tokens)
+    }
+
+    /// Makes a full, computed block findable. If an equal one is known, its holder gets that one instead.
+    pub(crate) fn publish(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) -> (BlockId, Node) {
+        match self.index.find(parent, tokens) {
+            Some((twin, node)) => {
+                self.hold(twin);
+                self.release(block);
+                (twin, node)
+            }
+            None => (block, self.index.insert(block, parent, tokens)),
+        }
+    }
+
+    /// Puts a block at the newest end of the cached list.
+    fn link(&mut self, block: BlockId) {
+        self.blocks[block.0 as usize].older = self.newest;
+        self.blocks[block.0 as usize].newer = NONE;
+        match self.newest {
+            NONE => self.oldest = block.0,
+            newest => self.blocks[newest as usize].newer = block.0,
+        }
+        self.newest = block.0;
+        self.cached += 1;
+    }
+
+    /// Takes a block out of the cached list.
+    fn unlink(&mut self, block: BlockId) {
+        let Block { older, newer, .. } = self.blocks[block.0 as usize];
+        match older {
+            NONE => self.oldest = newer,
+            older => self.blocks[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.blocks[newer as usize].older = older,
+        }
+        self.cached -= 1;
+    }
+
+    /// Panics unless every block is in exactly one state and `holders` says how often each is held.
+    #[cfg(test)]
+    pub(crate) fn check(&self, holders: &[u32]) {
+        let mut states = vec![0_u8; self.blocks.len()];
+        for block in &self.free {
+            states[block.0 as usize] += 1;
+            assert!(!self.index.contains(*block), "a free block has no known contents");
+        }
+        let (mut next, mut cached, mut last) = (self.oldest, 0, NONE);
+        while next != NONE {
+            states[next as usize] += 1;
+            cached += 1;
+            assert!(self.index.contains(BlockId(next)), "a cached block has known contents");
+            assert_eq!(self.blocks[next as usize].older, last, "the list leads back");
+            (last, next) = (next, self.blocks[next as usize].newer);
+        }
+        assert_eq!((cached, last), (self.cached, self.newest), "the list is whole");
+        for (block, entry) in self.blocks.iter().enumerate() {
+            assert_eq!(entry.holders, holders[block], "the count of block {block} equals its holders");
+            assert_eq!(states[block] + u8::from(entry.holders > 0), 1, "block {block} is in one state");
+        }
+        self.index.check();
+    }
+}
