@@ -1,0 +1,214 @@
+//! `config.json` as typed questions: a count, a number, a flag, a word; each answer checked, each refusal naming the key.
+//!
+//! It knows JSON and the quantization table that MLX writes. It knows no architecture: the pages in `models/` ask the
+//! questions. `null` counts as absent, as in the files that transformers writes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::LoadError;
+
+/// The most bytes of a JSON file that is not a tokenizer; real ones are under 100 kB.
+const JSON_BYTES_MAX: u64 = 64 << 20;
+/// The largest count that any dimension may have; it keeps every product of two of them inside 64 bits.
+const COUNT_MAX: u64 = 1 << 28;
+
+/// A model's `config.json`.
+pub(crate) struct Config {
+    path: PathBuf,
+    values: Map<String, Value>,
+}
+
+impl Config {
+    /// Reads `config.json` of a model folder.
+    pub fn open(dir: &Path) -> Result<Self, LoadError> {
+        if !dir.is_dir() {
+            return Err(LoadError::NoFolder(dir.to_path_buf()));
+        }
+        let path = dir.join("config.json");
+        let values = read_object(&path, "a model folder holds config.json, tokenizer.json and *.safetensors")?;
+        Ok(Self { path, values })
+    }
+
+    /// The value of a key, unless it is absent or null.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// A word that must be there.
+    pub fn word(&self, key: &str) -> Result<&str, LoadError> {
+        self.word_if_any(key)?.ok_or_else(|| self.problem(format!("{key} is missing")))
+    }
+
+    /// A word that may be absent.
+    pub fn word_if_any(&self, key: &str) -> Result<Option<&str>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.problem(format!("{key} is {value}, not a string")))
+    }
+
+    /// A positive count that must be there.
+    pub fn count(&self, key: &str) -> Result<usize, LoadError> {
+        self.count_if_any(key)?.ok_or_else(|| self.problem(format!("{key} is missing")))
+    }
+
+    /// A positive count that may be absent.
+    pub fn count_if_any(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        match value.as_u64() {
+            Some(count) if (1..=COUNT_MAX).contains(&count) => Ok(Some(count as usize)),
+            _ => Err(self.problem(format!("{key} is {value}, not a whole number from 1 to {COUNT_MAX}"))),
+        }
+    }
+
+    /// A positive number that may be absent.
+    pub fn number_if_any(&self, key: &str) -> Result<Option<f64>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        match value.as_f64() {
+            Some(number) if number > 0.0 && number.is_finite() => Ok(Some(number)),
+            _ => Err(self.problem(format!("{key} is {value}, not a positive number"))),
+        }
+    }
+
+    /// A flag; absent is false.
+    pub fn flag(&self, key: &str) -> Result<bool, LoadError> {
+        Ok(self.flag_if_any(key)?.unwrap_or(false))
+    }
+
+    /// A flag that may be absent.
+    pub fn flag_if_any(&self, key: &str) -> Result<Option<bool>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.problem(format!("{key} is {value}, not true or false")))
+    }
+
+    /// An object that may be absent, as a config of its own whose errors name the same file.
+    pub fn object_if_any(&self, key: &str) -> Result<Option<Config>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let values = value.as_object().ok_or_else(|| self.problem(format!("{key} is {value}, not an object")))?;
+        Ok(Some(Config { path: self.path.clone(), values: values.clone() }))
+    }
+
+    /// A list of words that may be absent.
+    pub fn words_if_any(&self, key: &str) -> Result<Option<Vec<&str>>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let words = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+        words.map(Some).ok_or_else(|| self.problem(format!("{key} is {value}, not a list of strings")))
+    }
+
+    /// An error about this file.
+    pub fn problem(&self, problem: String) -> LoadError {
+        LoadError::invalid(&self.path, problem)
+    }
+
+    /// How the weights are quantized.
+    pub fn quantization(&self) -> Result<Quantization, LoadError> {
+        if let Some(table) = self.object_if_any("quantization")? {
+            return Quantization::from_table(&table);
+        }
+        match self.object_if_any("quantization_config")? {
+            None => Ok(Quantization::default()),
+            Some(table) => match table.word_if_any("quant_method")? {
+                None => Quantization::from_table(&table),
+                Some(method) => {
+                    Err(LoadError::unsupported(format!("quantization method {method}"), Quantization::SUPPORTED))
+                }
+            },
+        }
+    }
+}
+
+/// MLX's affine quantization: `value = scale × word + bias`, with one scale and bias a group of inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AffineFormat {
+    /// Bits of a weight.
+    pub bits: usize,
+    /// Weights that share a scale and a bias.
+    pub group: usize,
+}
+
+impl AffineFormat {
+    fn from_table(table: &Config) -> Result<Self, LoadError> {
+        match table.word_if_any("mode")? {
+            None | Some("affine") => {}
+            Some(mode) => {
+                return Err(LoadError::unsupported(format!("quantization mode {mode}"), Quantization::SUPPORTED));
+            }
+        }
+        let format = Self { bits: table.count("bits")?, group: table.count("group_size")? };
+        if !matches!(format.bits, 4 | 8) || !matches!(format.group, 32 | 64 | 128) {
+            let found = format!("quantization of {} bits in groups of {}", format.bits, format.group);
+            return Err(LoadError::unsupported(found, Quantization::SUPPORTED));
+        }
+        Ok(format)
+    }
+}
+
+/// Which matrices are quantized, and how: one format for all, and exceptions by name.
+#[derive(Debug, Default)]
+pub(crate) struct Quantization {
+    default: Option<AffineFormat>,
+    exceptions: HashMap<String, Option<AffineFormat>>,
+}
+
+impl Quantization {
+    const SUPPORTED: &'static str =
+        "MLX affine quantization of 4 or 8 bits in groups of 32, 64 or 128 is, and so are bf16, f16 and f32 weights";
+
+    fn from_table(table: &Config) -> Result<Self, LoadError> {
+        let mut exceptions = HashMap::new();
+        for (name, value) in &table.values {
+            let exception = match value {
+                Value::Object(values) => {
+                    let entry = Config { path: table.path.clone(), values: values.clone() };
+                    Some(AffineFormat::from_table(&entry)?)
+                }
+                Value::Bool(false) => None,
+                _ => continue,
+            };
+            exceptions.insert(name.clone(), exception);
+        }
+        Ok(Self { default: Some(AffineFormat::from_table(table)?), exceptions })
+    }
+
+    /// The format of a matrix, if it is quantized at all. As in MLX, a matrix without an exception of its own is
+    /// quantized where the default says so and its scales are in the file.
+    pub fn of(&self, name: &str, has_scales: bool) -> Option<AffineFormat> {
+        match self.exceptions.get(name) {
+            Some(exception) => *exception,
+            None => self.default.filter(|_| has_scales),
+        }
+    }
+}
+
+/// Reads a JSON file that must hold an object.
+pub(crate) fn read_object(path: &Path, advice: &str) -> Result<Map<String, Value>, LoadError> {
+    let text = read_text(path, advice)?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(values)) => Ok(values),
+        Ok(_) => Err(LoadError::invalid(path, "it does not hold a JSON object")),
+        Err(error) => Err(LoadError::invalid(path, format!("it is not JSON ({error})"))),
+    }
+}
+
+/// Reads a text file of bounded size.
+pub(crate) fn read_text(path: &Path, advice: &str) -> Result<String, LoadError> {
+    let file = File::open(path).map_err(|error| LoadError::reading(path, error, advice))?;
+    let mut bytes = Vec::new();
+    file.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| LoadError::reading(path, error, advice))?;
+    if bytes.len() as u64 > JSON_BYTES_MAX {
+        return Err(LoadError::invalid(path, format!("it is larger than {JSON_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| LoadError::invalid(path, "it is not UTF-8 text"))
+}
+
+#[cfg(test)]
+impl Config {
+    /// A config from a JSON literal.
+    pub fn from_json(value: Value) -> Self {
+        let values = value.as_object().cloned().expect("a config is an object");
+        Self { path: PathBuf::from("config.json"), values }
+    }
+}

@@ -1,0 +1,97 @@
+//! What a model folder holds, told without loading a weight: the facts that the daemon plans memory and answers with.
+//!
+//! [`inspect`] runs every check that loading runs, those of the tokenizer, the template and the generation settings
+//! too, so a bad folder is refused when it is added and not when someone first waits for it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::LoadError;
+use crate::folder::Folder;
+use crate::models::Attention;
+use crate::native::{BLOCK_TOKENS, KvCache, Precision};
+use crate::text::{GenerationDefaults, Template, Tokenizer};
+
+/// What a model folder holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `model_type` of `config.json`.
+    pub architecture: String,
+    /// How many parameters.
+    pub parameters: u64,
+    /// The most positions the model was configured for.
+    pub context_length: u32,
+    /// How many token ids the model scores.
+    pub vocabulary: u32,
+    /// How its weights are stored, as in `4-bit, group 64` or `bf16`.
+    pub weights: String,
+    /// Bytes of its weight files.
+    pub weights_bytes: u64,
+    /// Bytes of KV cache per token of context, at the precision that serves.
+    pub kv_bytes_per_token: u64,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+/// What a model can do, as its chat template shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// It has a chat template.
+    pub chat: bool,
+    /// Its template shows tools to the model.
+    pub tools: bool,
+    /// Its template speaks of thinking before the answer.
+    pub reasoning: bool,
+}
+
+/// Tells what a folder holds, or why it cannot be loaded.
+pub fn inspect(dir: &Path) -> Result<Facts, LoadError> {
+    let facts = Facts::of(&Folder::open(dir)?)?;
+    let tokenizer = Tokenizer::open(dir)?;
+    GenerationDefaults::open(dir, &tokenizer, None)?;
+    Ok(facts)
+}
+
+impl Facts {
+    /// The facts of an opened folder.
+    pub(crate) fn of(folder: &Folder) -> Result<Self, LoadError> {
+        let description = &folder.description;
+        let Attention { kv_heads, head_dim, .. } = description.attention();
+        let block_bytes = KvCache::block_bytes(description.layers.len(), kv_heads, head_dim, Precision::Fast);
+        Ok(Self {
+            architecture: folder.architecture.clone(),
+            parameters: description.parameters(),
+            context_length: description.context as u32,
+            vocabulary: description.vocabulary as u32,
+            weights: weights(folder)?,
+            weights_bytes: folder.checkpoint.bytes(),
+            kv_bytes_per_token: (block_bytes / BLOCK_TOKENS) as u64,
+            capabilities: capabilities(Template::open(&folder.path)?.as_ref()),
+        })
+    }
+}
+
+/// How the weights are stored: the format of most bytes, and whether there are others.
+fn weights(folder: &Folder) -> Result<String, LoadError> {
+    let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+    for stack in folder.description.stacks() {
+        for matrix in folder.matrices(stack)? {
+            *bytes.entry(matrix.format()).or_default() += matrix.bytes();
+        }
+    }
+    let most = bytes.iter().max_by_key(|(_, bytes)| **bytes).map(|(format, _)| format.clone()).unwrap_or_default();
+    Ok(if bytes.len() > 1 { format!("{most}, mixed") } else { most })
+}
+
+/// What the chat template shows.
+fn capabilities(template: Option<&Template>) -> Capabilities {
+    let Some(template) = template else { return Capabilities::default() };
+    let thoughts = ["<think>", "enable_thinking", "reasoning_content", "[THINK]"];
+    Capabilities {
+        chat: true,
+        tools: template.tool_source().contains("tools"),
+        reasoning: thoughts.iter().any(|word| template.mentions(word)),
+    }
+}

@@ -1,0 +1,123 @@
+//! A model folder, opened and checked: its configuration, its description and every tensor that it needs.
+//!
+//! Both `inspect` and the loader begin here, so a folder that inspects well loads. Headers are read, weights are not.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::LoadError;
+use crate::checkpoint::Checkpoint;
+use crate::config::{Config, Quantization};
+use crate::matrix::{self, Matrix};
+use crate::models::{Description, Stack, Vector};
+
+/// An opened folder.
+pub(crate) struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `model_type`.
+    pub architecture: String,
+    /// What the decoder is.
+    pub description: Description,
+    /// Its weights.
+    pub checkpoint: Checkpoint,
+    quantization: Quantization,
+}
+
+impl Folder {
+    /// Opens a folder and checks that everything a decoder needs is there, and nothing that it would ignore.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let config = Config::open(path)?;
+        // Before the weights are looked at, so that an unknown architecture is named even where they are missing.
+        let architecture = Description::read(&config, true)?.architecture;
+        let quantization = config.quantization()?;
+        require_tokenizer(path)?;
+        let checkpoint = Checkpoint::open(path)?;
+        let description = Description::read(&config, checkpoint.has("lm_head.weight"))?;
+        let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
+        folder.check()?;
+        Ok(folder)
+    }
+
+    /// The matrices of a stack.
+    pub fn matrices(&self, stack: &Stack) -> Result<Vec<Matrix<'_>>, LoadError> {
+        let find = |part| Matrix::find(&self.checkpoint, &self.quantization, part, stack.inputs);
+        stack.parts.iter().map(find).collect()
+    }
+
+    /// Bytes of all matrices.
+    pub fn matrix_bytes(&self) -> Result<u64, LoadError> {
+        let of_stack = |stack| Ok(self.matrices(stack)?.iter().map(Matrix::bytes).sum::<u64>());
+        self.description.stacks().map(of_stack).sum()
+    }
+
+    /// The biases of a stack, zero for a part without; `None` if no part has any.
+    pub fn bias(&self, stack: &Stack) -> Result<Option<Vec<f32>>, LoadError> {
+        if !stack.parts.iter().any(|part| part.bias) {
+            return Ok(None);
+        }
+        let mut values = Vec::with_capacity(stack.outputs());
+        for part in &stack.parts {
+            match part.bias {
+                true => values.extend(matrix::vector(&self.checkpoint, &format!("{}.bias", part.name), part.outputs)?),
+                false => values.resize(values.len() + part.outputs, 0.0),
+            }
+        }
+        Ok(Some(values))
+    }
+
+    /// A vector's values.
+    pub fn vector(&self, vector: &Vector) -> Result<Vec<f32>, LoadError> {
+        matrix::vector(&self.checkpoint, &vector.name, vector.length)
+    }
+
+    fn check(&self) -> Result<(), LoadError> {
+        for stack in self.description.stacks() {
+            self.matrices(stack)?;
+            self.bias(stack)?;
+        }
+        for norm in self.description.norms() {
+            self.vector(norm)?;
+        }
+        self.refuse_extra_tensors()
+    }
+
+    /// Refuses tensors that the description has no place for: leaving them out would change the model. Precomputed rope
+    /// tables and the unused output matrix of a shared embedding change nothing.
+    fn refuse_extra_tensors(&self) -> Result<(), LoadError> {
+        let parts = self.description.stacks().flat_map(|stack| &stack.parts);
+        let modules: HashMap<&str, bool> = parts.map(|part| (part.name.as_str(), part.bias)).collect();
+        let norms: HashSet<&str> = self.description.norms().map(|norm| norm.name.as_str()).collect();
+        let known = |name: &str| match name.rsplit_once('.') {
+            _ if norms.contains(name) => true,
+            Some((module, "weight" | "scales" | "biases")) => modules.contains_key(module) || module == "lm_head",
+            Some((module, "bias")) => modules.get(module) == Some(&true),
+            Some((module, "inv_freq")) => module.ends_with("rotary_emb"),
+            _ => false,
+        };
+        match self.checkpoint.names().filter(|name| !known(name)).min() {
+            None => Ok(()),
+            Some(name) => Err(LoadError::unsupported(
+                format!("tensor {name}"),
+                format!("a {} model by this config.json has no place for it", self.architecture),
+            )),
+        }
+    }
+}
+
+fn require_tokenizer(dir: &Path) -> Result<(), LoadError> {
+    let path = dir.join("tokenizer.json");
+    if path.is_file() {
+        return Ok(());
+    }
+    let advice = match dir.join("tokenizer.model").is_file() {
+        true => {
+            "tokenizer.model alone is not enough; save the tokenizer with transformers, which writes tokenizer.json"
+        }
+        false => "without it text cannot become tokens; download the folder again",
+    };
+    Err(LoadError::MissingFile { path, advice: advice.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

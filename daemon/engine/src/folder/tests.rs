@@ -1,0 +1,147 @@
+//! Folders that lack something, hold too much or hold it in the wrong shape are refused by name.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::inspect;
+use crate::random::{Recipe, TempFolder};
+
+#[track_caller]
+fn expect(dir: &Path, words: &[&str]) {
+    let refusal = match inspect(dir) {
+        Ok(facts) => panic!("the folder was accepted: {facts:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert!(words.iter().all(|word| refusal.contains(word)), "{refusal:?} does not say {words:?}");
+}
+
+/// Changes a key of `config.json` after the weights are written.
+#[track_caller]
+fn expect_of_config(key: &str, value: Value, words: &[&str]) {
+    let dir = Recipe::tiny("qwen3", 1).temporary().unwrap();
+    reconfigure(&dir, key, value);
+    expect(dir.path(), words);
+}
+
+fn reconfigure(dir: &TempFolder, key: &str, value: Value) {
+    let path = dir.path().join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    config[key] = value;
+    fs::write(path, config.to_string()).unwrap();
+}
+
+#[test]
+fn facts_are_told_without_loading() {
+    let facts = inspect(Recipe::tiny("qwen3", 1).temporary().unwrap().path()).unwrap();
+    // Embedding 288 × 64; a layer: qkv 256 × 64, output 64 × 128, gate, up and down 3 × 128 × 64, norms 2 × 64 + 2 × 32.
+    let layer = 256 * 64 + 64 * 128 + 3 * 128 * 64 + 2 * 64 + 2 * 32;
+    assert_eq!(facts.parameters, 288 * 64 + 2 * layer + 64);
+    assert_eq!((facts.architecture.as_str(), facts.context_length, facts.vocabulary), ("qwen3", 4096, 288));
+    assert_eq!(facts.kv_bytes_per_token, 2 * 2 * 2 * 32 * 2);
+    assert_eq!(facts.weights, "bf16");
+    assert!(facts.weights_bytes > 2 * facts.parameters);
+    assert!(facts.capabilities.chat && facts.capabilities.tools && !facts.capabilities.reasoning);
+}
+
+#[test]
+fn weights_are_described_by_their_largest_part() {
+    let recipe = Recipe::tiny("llama", 1).quantized(4, 64);
+    assert_eq!(inspect(recipe.temporary().unwrap().path()).unwrap().weights, "4-bit, group 64");
+    let mixed = recipe.set(
+        "quantization",
+        json!({
+            "bits": 4, "group_size": 32, "model.embed_tokens": { "bits": 8, "group_size": 64 },
+            "model.layers.0.self_attn.o_proj": false,
+        }),
+    );
+    assert_eq!(inspect(mixed.temporary().unwrap().path()).unwrap().weights, "4-bit, group 32, mixed");
+}
+
+#[test]
+fn folders_that_are_none_are_named() {
+    let dir = TempFolder::new().unwrap();
+    expect(&dir.path().join("absent"), &["there is no folder", "absent"]);
+    expect(dir.path(), &["config.json is missing"]);
+    for (text, word) in [
+        ("", "not JSON"),
+        ("[1]", "JSON object"),
+        ("{\"model_type\": 3}", "not a string"),
+        ("{}", "model_type is missing"),
+    ] {
+        fs::write(dir.path().join("config.json"), text).unwrap();
+        expect(dir.path(), &["config.json is invalid", word]);
+    }
+    fs::write(dir.path().join("config.json"), [0xFF, 0xFE]).unwrap();
+    expect(dir.path(), &["not UTF-8"]);
+}
+
+#[test]
+fn unsupported_features_are_refused_by_name() {
+    expect_of_config("model_type", json!("mamba"), &["model_type mamba", "llama, mistral, qwen2, qwen3"]);
+    expect_of_config("hidden_act", json!("gelu"), &["activation gelu"]);
+    expect_of_config("rope_scaling", json!({ "type": "longrope", "factor": 2 }), &["rope scaling longrope"]);
+    expect_of_config("rope_parameters", json!({ "rope_type": "dynamic", "factor": 2 }), &["rope scaling dynamic"]);
+    expect_of_config("partial_rotary_factor", json!(0.5), &["partial_rotary_factor"]);
+    expect_of_config("rope_traditional", json!(true), &["rope_traditional"]);
+    expect_of_config("model_file", json!("model.py"), &["model.py"]);
+    expect_of_config("layer_types", json!(["full_attention", "linear_attention"]), &["layer type linear_attention"]);
+    expect_of_config("quantization", json!({ "bits": 3, "group_size": 64 }), &["3 bits", "4 or 8 bits"]);
+    expect_of_config("quantization", json!({ "bits": 4, "group_size": 16 }), &["groups of 16"]);
+    expect_of_config("quantization", json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" }), &["mode mxfp4"]);
+    expect_of_config("quantization_config", json!({ "quant_method": "gptq" }), &["quantization method gptq"]);
+}
+
+#[test]
+fn impossible_shapes_are_refused_with_their_values() {
+    expect_of_config("num_key_value_heads", json!(3), &["4 attention heads", "3 key and value heads"]);
+    expect_of_config("head_dim", json!(33), &["head of 33"]);
+    expect_of_config("hidden_size", json!(-4), &["hidden_size is -4"]);
+    expect_of_config("hidden_size", json!(1u64 << 40), &["hidden_size"]);
+    expect_of_config("num_hidden_layers", json!(100_000), &["num_hidden_layers is 100000"]);
+    expect_of_config("rope_theta", json!("big"), &["rope_theta is \"big\""]);
+    expect_of_config("rms_norm_eps", Value::Null, &["rms_norm_eps is missing"]);
+    expect_of_config("layer_types", json!(["full_attention"]), &["lists 1 of 2 layers"]);
+}
+
+#[test]
+fn tensors_that_disagree_with_the_configuration_are_named() {
+    expect_of_config("num_hidden_layers", json!(3), &["tensor model.layers.2", "missing"]);
+    expect_of_config("num_hidden_layers", json!(1), &["tensor model.layers.1", "no place"]);
+    expect_of_config("vocab_size", json!(300), &["model.embed_tokens.weight", "[300, 64]", "[288, 64]"]);
+    expect_of_config("model_type", json!("llama"), &["_norm.weight", "no place"]);
+    expect_of_config("model_type", json!("qwen2"), &["tensor model.layers.0.self_attn.q_proj.bias is missing"]);
+    expect_of_config("tie_word_embeddings", json!(false), &["tensor lm_head.weight is missing"]);
+    let dir = Recipe::tiny("llama", 1).quantized(4, 64).temporary().unwrap();
+    reconfigure(&dir, "quantization", json!({ "bits": 4, "group_size": 32 }));
+    expect(dir.path(), &["embed_tokens.scales", "[288, 2]", "[288, 1]"]);
+    reconfigure(&dir, "quantization", Value::Null);
+    expect(dir.path(), &["embed_tokens.weight", "bf16, f16 or f32 [288, 64]", "u32 [288, 8]"]);
+}
+
+#[test]
+fn a_missing_tokenizer_is_named() {
+    let dir = Recipe::tiny("llama", 1).temporary().unwrap();
+    fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    expect(dir.path(), &["tokenizer.json is missing"]);
+    fs::write(dir.path().join("tokenizer.model"), "").unwrap();
+    expect(dir.path(), &["tokenizer.model alone is not enough"]);
+}
+
+#[test]
+fn no_damaged_header_crashes_the_reader() {
+    let dir = Recipe::tiny("qwen3", 1).quantized(4, 32).temporary().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let (mut refused, mut tried) = (0, 0);
+    for index in (0..header).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[index] = damaged[index].wrapping_add(index as u8 % 9 + 1);
+        fs::write(&path, damaged).unwrap();
+        refused += usize::from(inspect(dir.path()).is_err());
+        tried += 1;
+    }
+    assert!(refused * 10 > tried * 9, "only {refused} of {tried} damages were seen");
+}

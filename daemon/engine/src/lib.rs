@@ -1,0 +1,25 @@
+//! Tensors and text: a model folder becomes something that maps token rows to logits, and text to tokens and back.
+//!
+//! The engine knows folders, weights, kernels, tokenizers, templates and sampling. It knows no requests, users or sockets,
+//! and no type of the protocol. The worker calls [`inspect`] for a folder's facts, [`Model::open`] to load it,
+//! [`Model::forward`] once a step, and [`text`] for everything that has letters in it.
+
+pub mod bundled;
+mod checkpoint;
+mod config;
+mod decoder;
+mod error;
+mod facts;
+mod folder;
+mod matrix;
+mod model;
+mod models;
+pub mod native;
+mod projection;
+pub mod random;
+pub mod text;
+
+pub use error::{ForwardError, LoadError};
+pub use facts::{Capabilities, Facts, inspect};
+pub use model::{Model, Options, Row, Wanted};
+pub use native::Precision;

@@ -1,0 +1,149 @@
+//! Weights as the architecture names them, found in the files and checked against the shape that is called for.
+//!
+//! A [`Matrix`] is still bytes of the mapped file: dense, or MLX's affine words with their scales and biases. Nothing is
+//! copied or converted here except norms and biases, which become `f32`. `inspect` stops here; the loader goes on.
+
+use safetensors::Dtype as Stored;
+
+use crate::LoadError;
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::config::Quantization;
+use crate::models::Part;
+use crate::native::{Affine, Dense, Dtype};
+
+/// A matrix `[outputs, inputs]` in the mapped files.
+#[derive(Clone, Copy)]
+pub(crate) enum Matrix<'a> {
+    /// A number an element.
+    Dense(Dense<'a>),
+    /// Packed words, with scales and biases.
+    Affine(Affine<'a>),
+}
+
+impl<'a> Matrix<'a> {
+    /// Finds the matrix of a part and checks it.
+    pub fn find(
+        checkpoint: &'a Checkpoint,
+        quantization: &Quantization,
+        part: &Part,
+        inputs: usize,
+    ) -> Result<Self, LoadError> {
+        let (name, outputs) = (&part.name, part.outputs);
+        let Some(format) = quantization.of(name, checkpoint.has(&format!("{name}.scales"))) else {
+            let (bytes, dtype) = floats(checkpoint, &format!("{name}.weight"), &[outputs, inputs])?;
+            return Ok(Self::Dense(Dense { bytes, dtype, outputs, inputs }));
+        };
+        if !inputs.is_multiple_of(format.group) {
+            return Err(LoadError::WrongTensor {
+                name: format!("{name}.scales"),
+                expected: format!("{inputs} inputs a row"),
+                found: format!("quantized in groups of {}", format.group),
+            });
+        }
+        let weights = packed(checkpoint, &format!("{name}.weight"), &[outputs, inputs * format.bits / 32])?;
+        let groups = [outputs, inputs / format.group];
+        let (scales, dtype) = floats(checkpoint, &format!("{name}.scales"), &groups)?;
+        let (biases, other) = floats(checkpoint, &format!("{name}.biases"), &groups)?;
+        if other != dtype {
+            let (expected, found) = (dtype_name(dtype).to_string(), dtype_name(other).to_string());
+            return Err(LoadError::WrongTensor { name: format!("{name}.biases"), expected, found });
+        }
+        let (bits, group) = (format.bits as u32, format.group);
+        Ok(Self::Affine(Affine { weights, scales, biases, dtype, outputs, inputs, bits, group }))
+    }
+
+    /// The matrix, if it is dense.
+    pub fn dense(&self) -> Option<Dense<'a>> {
+        match self {
+            Self::Dense(dense) => Some(*dense),
+            Self::Affine(_) => None,
+        }
+    }
+
+    /// The matrix, if it is quantized.
+    pub fn affine(&self) -> Option<Affine<'a>> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Affine(affine) => Some(*affine),
+        }
+    }
+
+    /// The type of its elements, or of its scales and biases.
+    pub fn dtype(&self) -> Dtype {
+        match self {
+            Self::Dense(dense) => dense.dtype,
+            Self::Affine(affine) => affine.dtype,
+        }
+    }
+
+    /// Bytes in the files.
+    pub fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Dense(dense) => dense.bytes.len(),
+            Self::Affine(affine) => affine.weights.len() + affine.scales.len() + affine.biases.len(),
+        };
+        bytes as u64
+    }
+
+    /// How it is stored, as in `4-bit, group 64` or `bf16`.
+    pub fn format(&self) -> String {
+        match self {
+            Self::Dense(dense) => dtype_name(dense.dtype).to_string(),
+            Self::Affine(affine) => format!("{}-bit, group {}", affine.bits, affine.group),
+        }
+    }
+}
+
+/// Finds a vector and converts it to `f32`.
+pub(crate) fn vector(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+    let (bytes, dtype) = floats(checkpoint, name, &[length])?;
+    Ok(match dtype {
+        Dtype::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+    })
+}
+
+const FLOATS: &str = "bf16, f16 or f32";
+
+/// A tensor of floating-point numbers in the shape that is called for.
+fn floats<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize]) -> Result<(&'a [u8], Dtype), LoadError> {
+    let tensor = shaped(checkpoint, name, shape, FLOATS)?;
+    let dtype = match tensor.dtype {
+        Stored::BF16 => Dtype::Bf16,
+        Stored::F16 => Dtype::F16,
+        Stored::F32 => Dtype::F32,
+        _ => return Err(wrong(name, shape, FLOATS, tensor)),
+    };
+    Ok((tensor.bytes, dtype))
+}
+
+/// A tensor of packed words in the shape that is called for.
+fn packed<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize]) -> Result<&'a [u8], LoadError> {
+    let tensor = shaped(checkpoint, name, shape, "u32")?;
+    match tensor.dtype {
+        Stored::U32 => Ok(tensor.bytes),
+        _ => Err(wrong(name, shape, "u32", tensor)),
+    }
+}
+
+fn shaped<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize], kind: &str) -> Result<Tensor<'a>, LoadError> {
+    let tensor = checkpoint.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.to_string() })?;
+    if tensor.shape == shape { Ok(tensor) } else { Err(wrong(name, shape, kind, tensor)) }
+}
+
+fn wrong(name: &str, shape: &[usize], kind: &str, found: Tensor<'_>) -> LoadError {
+    LoadError::WrongTensor {
+        name: name.to_string(),
+        expected: format!("{kind} {shape:?}"),
+        found: format!("{} {:?}", found.dtype.to_string().to_lowercase(), found.shape),
+    }
+}
+
+fn dtype_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::Bf16 => "bf16",
+        Dtype::F16 => "f16",
+        Dtype::F32 => "f32",
+    }
+}

@@ -1,0 +1,154 @@
+//! A model in memory: opened from a folder, then asked for one step of rows at a time.
+//!
+//! The worker's one thread owns it. Each step checks its rows first, so a plan that breaks a rule is refused with nothing
+//! computed; what it accepts it computes, and the numbers of a row are the same in every batch and at every cut.
+
+use std::path::Path;
+
+use crate::decoder::{Activations, Decoder, Step};
+use crate::folder::Folder;
+use crate::native::{BLOCK_TOKENS, KvCache, Precision, Span};
+use crate::projection::Machine;
+use crate::{Facts, ForwardError, LoadError};
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Threads that compute, the caller's among them; 0 counts as 1.
+    pub threads: usize,
+    /// Room for keys and values, in blocks of 32 tokens; memory is taken as blocks are first used.
+    pub blocks: u32,
+    /// How numbers are kept.
+    pub precision: Precision,
+}
+
+/// Tokens of one sequence to be computed in a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The tokens.
+    pub tokens: &'a [u32],
+    /// Position of the first of them; everything before it is in the cache.
+    pub start: u32,
+    /// The blocks that hold positions from 0 on, in order.
+    pub blocks: &'a [u32],
+    /// Whether logits come back.
+    pub logits: Wanted,
+}
+
+/// Which logits of a row are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: the row only fills the cache.
+    None,
+    /// Those after the row's last token.
+    Last,
+}
+
+/// A loaded model.
+pub struct Model {
+    facts: Facts,
+    decoder: Decoder,
+    cache: KvCache,
+    machine: Machine,
+    activations: Activations,
+    tokens: Vec<u32>,
+    wanted: Vec<usize>,
+    /// Empty between steps; keeps its memory.
+    spans: Vec<Span<'static>>,
+}
+
+impl Model {
+    /// Loads a folder. `progress` hears how many bytes of weights are done, of how many.
+    pub fn open(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, LoadError> {
+        let folder = Folder::open(dir)?;
+        let machine = Machine::new(options.threads);
+        let total = folder.matrix_bytes()?;
+        let mut done = 0;
+        progress(0, total);
+        let decoder = Decoder::load(&folder, options.precision, &machine, &mut |bytes| {
+            done += bytes;
+            progress(done, total);
+        })?;
+        let description = &folder.description;
+        let attention = description.attention();
+        let blocks = options.blocks as usize;
+        let cache =
+            KvCache::new(description.layers.len(), blocks, attention.kv_heads, attention.head_dim, options.precision)?;
+        Ok(Self {
+            facts: Facts::of(&folder)?,
+            decoder,
+            cache,
+            machine,
+            activations: Activations::default(),
+            tokens: Vec::new(),
+            wanted: Vec::new(),
+            spans: Vec::new(),
+        })
+    }
+
+    /// What the folder holds.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// How many token ids the model scores.
+    pub fn vocabulary(&self) -> u32 {
+        self.facts.vocabulary
+    }
+
+    /// What computes, in words, as in `CPU, 2 threads, AVX-512 VNNI`.
+    pub fn device(&self) -> String {
+        self.machine.pool.describe()
+    }
+
+    /// Computes one step. `logits` becomes `[rows that want them, vocabulary]`, in the order of the rows.
+    pub fn forward(&mut self, rows: &[Row<'_>], logits: &mut Vec<f32>) -> Result<(), ForwardError> {
+        rows.iter().enumerate().try_for_each(|(index, row)| self.check(index, row))?;
+        logits.clear();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.tokens.clear();
+        self.wanted.clear();
+        // The empty vector takes the rows' lifetime for this step, and gives its memory back after it.
+        let mut spans: Vec<Span<'_>> = std::mem::take(&mut self.spans);
+        for row in rows {
+            self.tokens.extend_from_slice(row.tokens);
+            spans.push(Span { start: row.start, len: row.tokens.len() as u32, blocks: row.blocks });
+            if row.logits == Wanted::Last {
+                self.wanted.push(self.tokens.len() - 1);
+            }
+        }
+        let step = Step { tokens: &self.tokens, spans: &spans, wanted: &self.wanted };
+        self.decoder.forward(&step, &mut self.machine, &mut self.cache, &mut self.activations, logits);
+        spans.clear();
+        self.spans = spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect();
+        Ok(())
+    }
+
+    fn check(&self, index: usize, row: &Row<'_>) -> Result<(), ForwardError> {
+        let (context, vocabulary) = (self.facts.context_length, self.facts.vocabulary);
+        let positions = u64::from(row.start) + row.tokens.len() as u64;
+        let room = (row.blocks.len() * BLOCK_TOKENS) as u64;
+        let blocks = self.cache.blocks() as u32;
+        if row.tokens.is_empty() {
+            return Err(ForwardError::EmptyRow { row: index });
+        }
+        if let Some(&token) = row.tokens.iter().find(|token| **token >= vocabulary) {
+            return Err(ForwardError::UnknownToken { row: index, token, vocabulary });
+        }
+        if positions > u64::from(context) {
+            return Err(ForwardError::PastContext { row: index, positions, context });
+        }
+        if positions > room {
+            return Err(ForwardError::TooFewBlocks { row: index, positions, room });
+        }
+        if let Some(&block) = row.blocks.iter().find(|block| **block >= blocks) {
+            return Err(ForwardError::UnknownBlock { row: index, block, blocks });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! A model forgets nothing between steps, refuses what it cannot compute, and reports what it loaded.
+
+use super::*;
+use crate::random::{Recipe, TOKENS};
+
+fn open() -> Model {
+    let folder = Recipe::tiny("qwen3", 1).set("max_position_embeddings", 100).temporary().unwrap();
+    let options = Options { threads: 1, blocks: 8, precision: Precision::Fast };
+    Model::open(folder.path(), &options, &mut |_, _| {}).unwrap()
+}
+
+#[track_caller]
+fn check(row: Row<'_>, expected: ForwardError) {
+    let good = Row { tokens: &[1], start: 0, blocks: &[7], logits: Wanted::Last };
+    let mut logits = vec![0.5];
+    assert_eq!(open().forward(&[good, row], &mut logits), Err(expected));
+    assert_eq!(logits, [0.5], "a refused step writes nothing");
+}
+
+#[test]
+fn rows_that_break_a_rule_are_refused_before_anything_is_computed() {
+    let row = Row { tokens: &[1, 2], start: 0, blocks: &[0], logits: Wanted::Last };
+    check(Row { tokens: &[], ..row }, ForwardError::EmptyRow { row: 1 });
+    let unknown = ForwardError::UnknownToken { row: 1, token: TOKENS, vocabulary: TOKENS };
+    check(Row { tokens: &[0, TOKENS], ..row }, unknown);
+    check(Row { start: 31, ..row }, ForwardError::TooFewBlocks { row: 1, positions: 33, room: 32 });
+    check(Row { blocks: &[8], ..row }, ForwardError::UnknownBlock { row: 1, block: 8, blocks: 8 });
+    check(
+        Row { start: 99, blocks: &[0, 1, 2, 3], ..row },
+        ForwardError::PastContext { row: 1, positions: 101, context: 100 },
+    );
+    check(Row { start: u32::MAX, ..row }, ForwardError::PastContext { row: 1, positions: 1 << 32 | 1, context: 100 });
+}
+
+#[test]
+fn only_rows_that_want_logits_get_them_in_order() {
+    let mut model = open();
+    let row = |tokens, blocks, logits| Row { tokens, start: 0, blocks, logits };
+    let (mut all, mut some) = (Vec::new(), Vec::new());
+    model.forward(&[row(&[1], &[0], Wanted::Last), row(&[2, 3], &[1], Wanted::Last)], &mut all).unwrap();
+    model.forward(&[row(&[1], &[2], Wanted::None), row(&[2, 3], &[3], Wanted::Last)], &mut some).unwrap();
+    assert_eq!((all.len(), some.len()), (2 * TOKENS as usize, TOKENS as usize));
+    assert_eq!(all[TOKENS as usize..], some);
+    model.forward(&[row(&[1], &[0], Wanted::None)], &mut some).unwrap();
+    assert!(some.is_empty());
+    model.forward(&[], &mut all).unwrap();
+    assert!(all.is_empty());
+}
+
+#[test]
+fn progress_rises_to_the_bytes_of_all_weights() {
+    let folder = Recipe::tiny("qwen2", 1).quantized(4, 32).temporary().unwrap();
+    let options = Options { threads: 2, blocks: 1, precision: Precision::Exact };
+    let mut heard = Vec::new();
+    let model = Model::open(folder.path(), &options, &mut |done, total| heard.push((done, total))).unwrap();
+    assert!(heard.is_sorted() && heard.len() > 2);
+    let (done, total) = heard[heard.len() - 1];
+    assert!(heard[0] == (0, total) && done == total && total > 0);
+    assert_eq!(*model.facts(), crate::inspect(folder.path()).unwrap());
+    assert!(model.device().starts_with("CPU, 2 threads"), "{}", model.device());
+}
+
+#[test]
+fn a_model_without_room_for_a_token_is_refused() {
+    let folder = Recipe::tiny("llama", 1).temporary().unwrap();
+    let options = Options { threads: 1, blocks: 0, precision: Precision::Fast };
+    assert!(matches!(Model::open(folder.path(), &options, &mut |_, _| {}), Err(LoadError::Kernel(_))));
+}

@@ -1,0 +1,219 @@
+//! Attention against a direct f64 computation, and the same tokens cut in different ways.
+
+use super::{Shape, Span, attend};
+use crate::native::tests::{Random, bits, relative_error};
+use crate::native::{BLOCK_TOKENS, Isa, KvCache, Pool, Precision, Scratch};
+
+/// A sequence with its queries, keys and values, `[tokens, heads, dim]`.
+struct Sequence {
+    heads: usize,
+    kv_heads: usize,
+    dim: usize,
+    tokens: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    blocks: Vec<u32>,
+}
+
+impl Sequence {
+    /// `first_block` keeps the blocks of sequences in one cache apart; they are handed out in descending order.
+    fn new(seed: u64, (heads, kv_heads, dim): (usize, usize, usize), tokens: usize, first_block: u32) -> Sequence {
+        let mut random = Random::new(seed);
+        let blocks = tokens.div_ceil(BLOCK_TOKENS) as u32;
+        Sequence {
+            heads,
+            kv_heads,
+            dim,
+            tokens,
+            q: random.floats(tokens * heads * dim).iter().map(|x| 3.0 * x).collect(),
+            k: random.floats(tokens * kv_heads * dim),
+            v: random.floats(tokens * kv_heads * dim),
+            blocks: (first_block..first_block + blocks).rev().collect(),
+        }
+    }
+
+    fn cache(&self, blocks: usize, precision: Precision) -> KvCache {
+        KvCache::new(2, blocks, self.kv_heads, self.dim, precision).unwrap()
+    }
+
+    fn shape(&self) -> Shape {
+        let scale = 1.0 / (self.dim as f32).sqrt();
+        Shape { heads: self.heads, stride: self.heads * self.dim, scale, window: None, softcap: None }
+    }
+
+    fn span(&self, start: usize, len: usize) -> Span<'_> {
+        Span { start: start as u32, len: len as u32, blocks: &self.blocks }
+    }
+
+    fn queries(&self, start: usize, len: usize) -> &[f32] {
+        &self.q[start * self.heads * self.dim..(start + len) * self.heads * self.dim]
+    }
+
+    fn append(&self, pool: &Pool, cache: &mut KvCache, start: usize, len: usize) {
+        let width = self.kv_heads * self.dim;
+        let part = |x: &[f32]| x[start * width..(start + len) * width].to_vec();
+        cache.append(pool, 1, &[self.span(start, len)], &part(&self.k), &part(&self.v), width);
+    }
+
+    /// Appends and attends the tokens in pieces of the given sizes.
+    fn run(&self, pool: &Pool, cache: &mut KvCache, shape: &Shape, pieces: &[usize]) -> Vec<f32> {
+        let (mut out, mut start, mut scratch) = (Vec::new(), 0, Scratch::new());
+        for &len in pieces {
+            self.append(pool, cache, start, len);
+            let mut part = vec![f32::NAN; len * self.heads * self.dim];
+            let spans = [self.span(start, len)];
+            attend(pool, &mut scratch, cache.layer(1), self.queries(start, len), &spans, shape, &mut part);
+            out.extend(part);
+            start += len;
+        }
+        assert_eq!(start, self.tokens);
+        out
+    }
+
+    fn reference(&self, shape: &Shape) -> Vec<f64> {
+        let token_heads = (0..self.tokens).flat_map(|token| (0..self.heads).map(move |head| (token, head)));
+        token_heads.flat_map(|(token, head)| self.reference_head(shape, token, head)).collect()
+    }
+
+    fn reference_head(&self, shape: &Shape, token: usize, head: usize) -> Vec<f64> {
+        let kv_head = head / (self.heads / self.kv_heads);
+        let row = |x: &[f32], token: usize, heads: usize, head: usize| -> Vec<f64> {
+            x[(token * heads + head) * self.dim..][..self.dim].iter().map(|x| f64::from(*x)).collect()
+        };
+        let q = row(&self.q, token, self.heads, head);
+        let first = shape.window.map_or(0, |window| (token + 1).saturating_sub(window as usize));
+        let mut out = vec![0.0; self.dim];
+        let mut sum = 0.0;
+        for other in first..=token {
+            let k = row(&self.k, other, self.kv_heads, kv_head);
+            let mut score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * f64::from(shape.scale);
+            if let Some(cap) = shape.softcap {
+                score = f64::from(cap) * (score / f64::from(cap)).tanh();
+            }
+            let weight = score.exp();
+            sum += weight;
+            let v = row(&self.v, other, self.kv_heads, kv_head);
+            out.iter_mut().zip(v).for_each(|(out, v)| *out += weight * v);
+        }
+        out.into_iter().map(|out| out / sum).collect()
+    }
+}
+
+const HEADS: [(usize, usize, usize); 5] = [(2, 2, 64), (4, 2, 128), (16, 2, 32), (3, 1, 80), (5, 1, 7)];
+
+#[test]
+fn attention_matches_f64_on_every_instruction_set_and_exact_bits_agree() {
+    for (seed, heads) in HEADS.into_iter().enumerate() {
+        let sequence = Sequence::new(seed as u64 + 1, heads, 150, 1);
+        for (window, softcap) in [(None, None), (Some(40), None), (Some(1), None), (None, Some(2.0))] {
+            let shape = Shape { window, softcap, ..sequence.shape() };
+            let want = sequence.reference(&shape);
+            let mut exact: Option<Vec<f32>> = None;
+            for isa in Isa::available() {
+                let pool = Pool::with_isa(2, isa);
+                let fast = sequence.run(&pool, &mut sequence.cache(6, Precision::Fast), &shape, &[150]);
+                let error = relative_error(&fast, &want);
+                assert!(error < 0.012, "{isa:?} {heads:?} {shape:?}: {error}");
+                let got = sequence.run(&pool, &mut sequence.cache(6, Precision::Exact), &shape, &[150]);
+                let error = relative_error(&got, &want);
+                assert!(error < 2e-6, "{isa:?} {heads:?} {shape:?}: {error}");
+                let first = exact.get_or_insert_with(|| got.clone());
+                assert_eq!(bits(&got), bits(first), "{isa:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_context_matches_f64() {
+    let sequence = Sequence::new(9, (4, 2, 64), 1_200, 0);
+    for window in [None, Some(700)] {
+        let shape = Shape { window, ..sequence.shape() };
+        let want = sequence.reference(&shape);
+        let pool = Pool::new(2);
+        let exact = sequence.run(&pool, &mut sequence.cache(38, Precision::Exact), &shape, &[1_000, 200]);
+        assert!(relative_error(&exact, &want) < 2e-6);
+        let fast = sequence.run(&pool, &mut sequence.cache(38, Precision::Fast), &shape, &[1_000, 200]);
+        assert!(relative_error(&fast, &want) < 0.012);
+    }
+}
+
+#[test]
+fn chunks_of_a_prompt_and_threads_do_not_change_a_bit() {
+    let sequence = Sequence::new(10, (6, 2, 64), 700, 0);
+    for (window, precision) in
+        [None, Some(50), Some(600)].into_iter().flat_map(|w| [Precision::Fast, Precision::Exact].map(|p| (w, p)))
+    {
+        let shape = Shape { window, ..sequence.shape() };
+        for isa in Isa::available() {
+            let whole = sequence.run(&Pool::with_isa(1, isa), &mut sequence.cache(22, precision), &shape, &[700]);
+            let mut singles = vec![660];
+            singles.extend([1; 40]);
+            // Eight threads have more threads than work for a single token, so its keys are split among them.
+            for (threads, pieces) in [(2, vec![33, 1, 1, 64, 401, 200]), (3, vec![511, 2, 187]), (8, singles)] {
+                let pool = Pool::with_isa(threads, isa);
+                let cut = sequence.run(&pool, &mut sequence.cache(22, precision), &shape, &pieces);
+                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {precision:?} {window:?} {pieces:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_spans_equals_each_alone() {
+    let sequences: Vec<_> =
+        [(70, 0), (1, 3), (600, 4)].iter().map(|&(t, b)| Sequence::new(t as u64, (4, 2, 32), t, b)).collect();
+    let shape = sequences[0].shape();
+    for isa in Isa::available() {
+        let pool = Pool::with_isa(2, isa);
+        let mut cache = sequences[0].cache(24, Precision::Fast);
+        let alone: Vec<_> = sequences.iter().map(|s| s.run(&pool, &mut cache, &shape, &[s.tokens])).collect();
+        let starts = [50, 0, 599];
+        let spans: Vec<_> = sequences.iter().zip(starts).map(|(s, start)| s.span(start, s.tokens - start)).collect();
+        let of = |x: &dyn Fn(&Sequence, usize) -> Vec<f32>| -> Vec<f32> {
+            sequences.iter().zip(starts).flat_map(|(s, start)| x(s, start)).collect()
+        };
+        let q = of(&|s, start| s.queries(start, s.tokens - start).to_vec());
+        let want: Vec<f32> = alone.iter().zip(starts).flat_map(|(out, start)| out[start * 4 * 32..].to_vec()).collect();
+        let mut out = vec![f32::NAN; want.len()];
+        attend(&pool, &mut Scratch::new(), cache.layer(1), &q, &spans, &shape, &mut out);
+        assert_eq!(bits(&out), bits(&want), "{isa:?}");
+    }
+}
+
+#[test]
+fn what_a_block_held_before_does_not_reach_its_next_sequence() {
+    let sequence = Sequence::new(11, (2, 1, 32), 45, 0);
+    for (isa, precision) in
+        Isa::available().into_iter().flat_map(|isa| [Precision::Fast, Precision::Exact].map(|p| (isa, p)))
+    {
+        let pool = Pool::with_isa(2, isa);
+        let clean = sequence.run(&pool, &mut sequence.cache(2, precision), &sequence.shape(), &[20, 25]);
+        let mut cache = sequence.cache(2, precision);
+        for token in 0..64 {
+            cache.write(1, token / 32, token as usize % 32, &[f32::NAN; 32], &[f32::NAN; 32]);
+        }
+        let reused = sequence.run(&pool, &mut cache, &sequence.shape(), &[20, 25]);
+        assert_eq!(bits(&reused), bits(&clean), "{isa:?} {precision:?}");
+    }
+}
+
+#[test]
+fn tokens_written_one_by_one_equal_tokens_appended() {
+    let sequence = Sequence::new(12, (4, 4, 48), 70, 2);
+    for precision in [Precision::Fast, Precision::Exact] {
+        let pool = Pool::new(2);
+        let appended = sequence.run(&pool, &mut sequence.cache(5, precision), &sequence.shape(), &[70]);
+        let mut cache = sequence.cache(5, precision);
+        for token in 0..70 {
+            let part = token * 4 * 48..(token + 1) * 4 * 48;
+            let block = sequence.blocks[token / BLOCK_TOKENS];
+            cache.write(1, block, token % BLOCK_TOKENS, &sequence.k[part.clone()], &sequence.v[part]);
+        }
+        let mut out = vec![f32::NAN; appended.len()];
+        let spans = [sequence.span(0, 70)];
+        attend(&pool, &mut Scratch::new(), cache.layer(1), &sequence.q, &spans, &sequence.shape(), &mut out);
+        assert_eq!(bits(&out), bits(&appended));
+    }
+}

@@ -1,0 +1,119 @@
+//! What this processor can do, found out once.
+//!
+//! The pool carries the instruction set; every kernel asks the pool. Data layouts are the same for all of them, so
+//! a matrix packed under one can be multiplied under another, which is how the tests compare them.
+
+use std::sync::OnceLock;
+
+/// An instruction set that the kernels are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512 with VNNI (int8 dot products) and BF16 dot products.
+    Avx512Bf16,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
+    /// AVX2 with FMA.
+    Avx2,
+    /// Arm NEON with int8 dot products.
+    Neon,
+    /// Portable code.
+    Scalar,
+}
+
+impl Isa {
+    /// The best instruction set of this processor.
+    pub fn detect() -> Isa {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Isa::available()[0])
+    }
+
+    /// Every instruction set that this processor runs, best first; the last is always `Scalar`.
+    pub fn available() -> Vec<Isa> {
+        let all = [Isa::Avx512Bf16, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        all.into_iter().filter(|isa| isa.runs_here()).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn runs_here(self) -> bool {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let vnni = avx2
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        match self {
+            Isa::Avx512Bf16 => vnni && is_x86_feature_detected!("avx512bf16"),
+            Isa::Avx512Vnni => vnni,
+            Isa::Avx2 => avx2,
+            Isa::Neon => false,
+            Isa::Scalar => true,
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn runs_here(self) -> bool {
+        match self {
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
+            Isa::Scalar => true,
+            Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn runs_here(self) -> bool {
+        self == Isa::Scalar
+    }
+
+    /// Columns (activation rows) that one kernel call holds in registers.
+    pub(super) fn columns(self) -> usize {
+        match self {
+            Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
+            Isa::Avx2 | Isa::Neon | Isa::Scalar => 3,
+        }
+    }
+
+    /// The name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512Bf16 => "AVX-512 VNNI and BF16",
+            Isa::Avx512Vnni => "AVX-512 VNNI",
+            Isa::Avx2 => "AVX2",
+            Isa::Neon => "NEON",
+            Isa::Scalar => "portable code",
+        }
+    }
+}
+
+/// Compiles `$body`, an `#[inline(always)]` function of plain arithmetic, once for each instruction set whose wider
+/// vectors the compiler can use, as `$name(isa, arguments)`.
+macro_rules! versions {
+    ($(#[$note:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $body:path) => {
+        $(#[$note])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        $visible fn $name(isa: $crate::native::Isa, $($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::native::Isa;
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+                fn avx512($($argument: $type),*) {
+                    $body($($argument),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) {
+                    $body($($argument),*)
+                }
+                match isa {
+                    // SAFETY: a pool carries only what `Isa::available` has found on this processor.
+                    Isa::Avx512Bf16 | Isa::Avx512Vnni => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2($($argument),*) },
+                    Isa::Neon | Isa::Scalar => {}
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = isa;
+            $body($($argument),*)
+        }
+    };
+}
+pub(super) use versions;

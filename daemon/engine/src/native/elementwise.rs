@@ -1,0 +1,111 @@
+//! What lies between the matrix products: norms, sums and gated activations over rows of f32.
+//!
+//! Each row is computed alone and in a fixed order; long inputs are divided among the pool's threads by rows.
+
+#[cfg(test)]
+mod tests;
+
+use super::Pool;
+use super::cpu::versions;
+use super::exponential::exp;
+use super::memory::by_rows;
+
+/// Where the heads of each row lie in a matrix of rows `stride` apart: `count` heads of `dim` from `offset` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    /// f32 per row of the matrix.
+    pub stride: usize,
+    /// First f32 of the first head within a row.
+    pub offset: usize,
+    /// Number of heads.
+    pub count: usize,
+    /// f32 per head.
+    pub dim: usize,
+}
+
+impl Heads {
+    /// The heads' part of a row.
+    pub(super) fn of<'a>(&self, row: &'a mut [f32]) -> &'a mut [f32] {
+        &mut row[self.offset..self.offset + self.count * self.dim]
+    }
+}
+
+/// out = x / sqrt(mean(x^2) + epsilon) * weight, for each row of `weight.len()`.
+pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "x and out must have one shape");
+    let width = weight.len();
+    by_rows(pool, out, width, &|first, out| {
+        let x = &x[first * width..first * width + out.len()];
+        out.copy_from_slice(x);
+        norm_rows(pool.isa(), out, weight, epsilon);
+    });
+}
+
+/// Normalises every head of every row in place, each by itself, with one weight for all.
+pub fn rms_norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, weight: &[f32], epsilon: f32) {
+    assert_eq!(weight.len(), heads.dim, "one weight per dimension of a head");
+    by_rows(pool, x, heads.stride, &|_, rows| {
+        for row in rows.chunks_exact_mut(heads.stride) {
+            norm_rows(pool.isa(), heads.of(row), weight, epsilon);
+        }
+    });
+}
+
+/// x += y.
+pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "x and y must have one shape");
+    by_rows(pool, x, 1, &|first, x| {
+        for (x, y) in x.iter_mut().zip(&y[first..]) {
+            *x += y;
+        }
+    });
+}
+
+/// out = silu(gate) * up; `out` is `[rows, width]`, row r of the others begins at `r * stride`. For the two halves of
+/// one fused product, pass it twice, the second time from `width` on.
+pub fn silu_mul(pool: &Pool, gate: &[f32], up: &[f32], stride: usize, width: usize, out: &mut [f32]) {
+    by_rows(pool, out, width, &|first, out| {
+        for (r, out) in out.chunks_exact_mut(width).enumerate() {
+            let at = (first + r) * stride;
+            silu_row(pool.isa(), &gate[at..at + width], &up[at..at + width], out);
+        }
+    });
+}
+
+versions! { fn norm_rows(rows: &mut [f32], weight: &[f32], epsilon: f32) = norm_rows_body }
+
+#[inline(always)]
+fn norm_rows_body(rows: &mut [f32], weight: &[f32], epsilon: f32) {
+    for row in rows.chunks_exact_mut(weight.len()) {
+        let factor = 1.0 / (sum_of_squares(row) / row.len() as f32 + epsilon).sqrt();
+        for (x, weight) in row.iter_mut().zip(weight) {
+            *x = *x * factor * weight;
+        }
+    }
+}
+
+/// 32 interleaved sums, added from first to last.
+#[inline(always)]
+fn sum_of_squares(row: &[f32]) -> f32 {
+    const LANES: usize = 32;
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x * x;
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x * x;
+    }
+    lanes.into_iter().sum()
+}
+
+versions! { fn silu_row(gate: &[f32], up: &[f32], out: &mut [f32]) = silu_row_body }
+
+#[inline(always)]
+fn silu_row_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = gate / (1.0 + exp(-gate)) * up;
+    }
+}

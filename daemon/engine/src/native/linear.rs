@@ -1,0 +1,239 @@
+//! A weight matrix, repacked once for the kernels, and its product with activation rows.
+//!
+//! `affine` keeps 4- and 8-bit weights quantized and multiplies them with int8 activations; `dense` keeps bf16 (fast)
+//! or f32 (exact). Both sum each output over its inputs in one fixed order that no batch and no thread changes.
+
+mod affine;
+mod columns;
+mod dense;
+
+#[cfg(test)]
+mod tests;
+
+use super::memory::Scratch;
+use super::{Dtype, Pool, Precision, ShapeError, from_bf16};
+
+/// A matrix in affine quantization, as MLX stores it: weight = scale * q + bias, with one pair per `group` inputs.
+#[derive(Clone, Copy)]
+pub struct Affine<'a> {
+    /// Little-endian u32 words `[outputs, inputs * bits / 32]`, lowest bits first.
+    pub weights: &'a [u8],
+    /// `[outputs, inputs / group]` of `dtype`.
+    pub scales: &'a [u8],
+    /// `[outputs, inputs / group]` of `dtype`.
+    pub biases: &'a [u8],
+    /// Type of scales and biases.
+    pub dtype: Dtype,
+    /// Rows of the matrix.
+    pub outputs: usize,
+    /// Columns of the matrix.
+    pub inputs: usize,
+    /// 4 or 8.
+    pub bits: u32,
+    /// 32, 64 or 128.
+    pub group: usize,
+}
+
+/// A matrix of plain floats.
+#[derive(Clone, Copy)]
+pub struct Dense<'a> {
+    /// `[outputs, inputs]` of `dtype`, little-endian.
+    pub bytes: &'a [u8],
+    /// Element type.
+    pub dtype: Dtype,
+    /// Rows of the matrix.
+    pub outputs: usize,
+    /// Columns of the matrix.
+    pub inputs: usize,
+}
+
+/// One weight matrix `[outputs, inputs]`, packed for this machine.
+pub struct Linear {
+    outputs: usize,
+    inputs: usize,
+    packed: Packed,
+}
+
+enum Packed {
+    Affine(affine::Tiles),
+    Dense(dense::Panels),
+}
+
+impl Linear {
+    /// Packs a quantized matrix; `Exact` dequantizes it to f32.
+    pub fn from_affine(matrix: &Affine<'_>, precision: Precision, pool: &Pool) -> Result<Linear, ShapeError> {
+        Linear::from_affine_stack(std::slice::from_ref(matrix), precision, pool)
+    }
+
+    /// Packs matrices of equal inputs and format as one, outputs after outputs: fused query, key and value.
+    pub fn from_affine_stack(parts: &[Affine<'_>], precision: Precision, pool: &Pool) -> Result<Linear, ShapeError> {
+        let first = parts.first().ok_or(ShapeError::Empty { what: "the stack" })?;
+        for part in parts {
+            part.check()?;
+            let format = |a: &Affine<'_>| (a.inputs, a.bits, a.group, a.dtype);
+            if format(part) != format(first) {
+                return Err(ShapeError::Stack);
+            }
+        }
+        let outputs = parts.iter().map(|part| part.outputs).sum();
+        let packed = match precision {
+            Precision::Fast => Packed::Affine(affine::Tiles::pack(parts, outputs, pool)?),
+            Precision::Exact => Packed::Dense(dense::Panels::pack(
+                &|row, out| affine_row(parts, row, out),
+                (outputs, first.inputs),
+                precision,
+                pool,
+            )?),
+        };
+        Ok(Linear { outputs, inputs: first.inputs, packed })
+    }
+
+    /// Packs a float matrix: bf16 under `Fast`, f32 under `Exact`.
+    pub fn from_dense(matrix: &Dense<'_>, precision: Precision, pool: &Pool) -> Result<Linear, ShapeError> {
+        Linear::from_dense_stack(std::slice::from_ref(matrix), precision, pool)
+    }
+
+    /// Packs float matrices of equal inputs as one, outputs after outputs.
+    pub fn from_dense_stack(parts: &[Dense<'_>], precision: Precision, pool: &Pool) -> Result<Linear, ShapeError> {
+        let first = parts.first().ok_or(ShapeError::Empty { what: "the stack" })?;
+        for part in parts {
+            part.check()?;
+            if part.inputs != first.inputs {
+                return Err(ShapeError::Stack);
+            }
+        }
+        let outputs = parts.iter().map(|part| part.outputs).sum();
+        let packed =
+            dense::Panels::pack(&|row, out| dense_row(parts, row, out), (outputs, first.inputs), precision, pool)?;
+        Ok(Linear { outputs, inputs: first.inputs, packed: Packed::Dense(packed) })
+    }
+
+    /// Rows of the matrix.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Columns of the matrix.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Bytes of memory that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        match &self.packed {
+            Packed::Affine(tiles) => tiles.bytes(),
+            Packed::Dense(panels) => panels.bytes(),
+        }
+    }
+
+    /// y = x W^T: `x` is `[rows, inputs]`, `y` is `[rows, outputs]`, row-major. Row r of `y` depends on row r of `x`
+    /// only, bit for bit, for every number of rows and threads.
+    pub fn forward(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: &mut [f32]) {
+        assert_eq!(x.len(), rows * self.inputs, "x must be [rows, inputs]");
+        assert_eq!(y.len(), rows * self.outputs, "y must be [rows, outputs]");
+        if rows == 0 {
+            return;
+        }
+        match &self.packed {
+            Packed::Affine(tiles) => tiles.forward(pool, scratch, x, rows, y),
+            Packed::Dense(panels) => panels.forward(pool, scratch, x, rows, y),
+        }
+    }
+
+    /// Writes row `index` of the matrix, dequantized: an embedding lookup.
+    pub fn row(&self, index: usize, out: &mut [f32]) {
+        assert!(index < self.outputs, "row {index} of a matrix with {} rows", self.outputs);
+        assert_eq!(out.len(), self.inputs, "out must hold one row");
+        match &self.packed {
+            Packed::Affine(tiles) => tiles.row(index, out),
+            Packed::Dense(panels) => panels.row(index, out),
+        }
+    }
+}
+
+impl Affine<'_> {
+    fn check(&self) -> Result<(), ShapeError> {
+        non_empty(self.outputs, self.inputs)?;
+        if !matches!(self.bits, 4 | 8) {
+            return Err(ShapeError::Bits { bits: self.bits });
+        }
+        if !matches!(self.group, 32 | 64 | 128) {
+            return Err(ShapeError::Group { group: self.group });
+        }
+        if !self.inputs.is_multiple_of(self.group) {
+            return Err(ShapeError::Inputs { inputs: self.inputs, group: self.group });
+        }
+        let pairs = self.outputs * (self.inputs / self.group) * self.dtype.bytes();
+        holds("the weights", self.weights, self.outputs * self.inputs * self.bits as usize / 8)?;
+        holds("the scales", self.scales, pairs)?;
+        holds("the biases", self.biases, pairs)
+    }
+
+    /// Scale and bias of one group.
+    fn pair(&self, row: usize, group: usize) -> (f32, f32) {
+        let at = row * (self.inputs / self.group) + group;
+        (self.dtype.read(self.scales, at), self.dtype.read(self.biases, at))
+    }
+
+    /// The quantized weights of one row.
+    fn words(&self, row: usize) -> &[u8] {
+        let bytes = self.inputs * self.bits as usize / 8;
+        &self.weights[row * bytes..(row + 1) * bytes]
+    }
+}
+
+impl Dense<'_> {
+    fn check(&self) -> Result<(), ShapeError> {
+        non_empty(self.outputs, self.inputs)?;
+        holds("the matrix", self.bytes, self.outputs * self.inputs * self.dtype.bytes())
+    }
+}
+
+fn non_empty(outputs: usize, inputs: usize) -> Result<(), ShapeError> {
+    match (outputs, inputs) {
+        (0, _) => Err(ShapeError::Empty { what: "the number of outputs" }),
+        (_, 0) => Err(ShapeError::Empty { what: "the number of inputs" }),
+        _ => Ok(()),
+    }
+}
+
+fn holds(what: &'static str, bytes: &[u8], needs: usize) -> Result<(), ShapeError> {
+    if bytes.len() == needs { Ok(()) } else { Err(ShapeError::Bytes { what, has: bytes.len(), needs }) }
+}
+
+/// The part and its row that hold row `row` of a stack.
+fn find<T>(parts: &[T], outputs: impl Fn(&T) -> usize, mut row: usize) -> (&T, usize) {
+    let mut at = 0;
+    while row >= outputs(&parts[at]) {
+        row -= outputs(&parts[at]);
+        at += 1;
+    }
+    (&parts[at], row)
+}
+
+fn affine_row(parts: &[Affine<'_>], row: usize, out: &mut [f32]) {
+    let (part, row) = find(parts, |part| part.outputs, row);
+    let words = part.words(row);
+    for (group, out) in out.chunks_exact_mut(part.group).enumerate() {
+        let (scale, bias) = part.pair(row, group);
+        for (i, out) in out.iter_mut().enumerate() {
+            let at = group * part.group + i;
+            let q = if part.bits == 4 { words[at / 2] >> (4 * (at % 2)) & 15 } else { words[at] };
+            *out = scale * f32::from(q) + bias;
+        }
+    }
+}
+
+fn dense_row(parts: &[Dense<'_>], row: usize, out: &mut [f32]) {
+    let (part, row) = find(parts, |part| part.outputs, row);
+    let bytes = part.inputs * part.dtype.bytes();
+    let stored = &part.bytes[row * bytes..(row + 1) * bytes];
+    let halves = stored.as_chunks::<2>().0.iter().map(|&half| u16::from_le_bytes(half));
+    match part.dtype {
+        Dtype::Bf16 => halves.zip(out).for_each(|(half, out)| *out = from_bf16(half)),
+        Dtype::F16 => halves.zip(out).for_each(|(half, out)| *out = half::f16::from_bits(half).to_f32()),
+        Dtype::F32 => {
+            stored.as_chunks::<4>().0.iter().zip(out).for_each(|(word, out)| *out = f32::from_le_bytes(*word));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The affine kernels of AVX-512 VNNI and AVX2.
+
+#![allow(unsafe_code)]
+
+use super::{Call, ROWS};
+use std::arch::x86_64::*;
+
+/// AVX-512 VNNI: one vector is the 16 outputs of a tile.
+///
+/// # Safety
+/// As for `super::run`, with 1 to 12 columns.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) unsafe fn avx512(bits: usize, call: &Call) {
+    macro_rules! by_count {
+        ($($count:literal)*) => {
+            match (bits, call.columns.count) {
+                $((4, $count) => vnni::<$count, 4>(call),)*
+                $((_, $count) => vnni::<$count, 8>(call),)*
+                _ => debug_assert!(false, "1 to 12 columns"),
+            }
+        };
+    }
+    // SAFETY: passed on to the caller.
+    unsafe { by_count!(1 2 3 4 5 6 7 8 9 10 11 12) }
+}
+
+/// Sixteen scales or biases as f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn sixteen(at: *const u8, narrow: bool) -> __m512 {
+    // SAFETY: passed on to the caller: 16 values at `at`.
+    unsafe {
+        if narrow {
+            let halves = _mm256_loadu_si256(at.cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        } else {
+            _mm512_loadu_ps(at.cast())
+        }
+    }
+}
+
+/// 12 integer and 12 float accumulators of the 32 registers at most; activations are memory operands.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn vnni<const C: usize, const BITS: usize>(call: &Call) {
+    let nibble = _mm512_set1_epi8(15);
+    let mut sums = [_mm512_setzero_ps(); C];
+    let (mut w, mut q, mut x_scale, mut x_sum) =
+        (call.tile, call.columns.q.cast_const(), call.columns.scale.cast_const(), call.columns.sum.cast_const());
+    let weight_bytes = call.lines * call.halves * 64;
+    let pair_bytes = ROWS * if call.narrow { 2 } else { 4 };
+    // SAFETY: the loops walk the tile and the columns exactly as `Call` and `Columns` lay them out; prefetching may
+    // point anywhere.
+    unsafe {
+        for _ in 0..call.groups {
+            let pairs = w.add(weight_bytes);
+            let scale = sixteen(pairs, call.narrow);
+            for _ in 0..call.halves {
+                let mut dots = [_mm512_setzero_si512(); C];
+                for _ in 0..call.lines {
+                    let line = _mm512_load_si512(w.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(call.ahead).cast());
+                    if BITS == 4 {
+                        let low = _mm512_and_si512(line, nibble);
+                        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
+                        for (c, dot) in dots.iter_mut().enumerate() {
+                            *dot = _mm512_dpbusd_epi32(*dot, low, _mm512_set1_epi32(*q.add(c) as i32));
+                        }
+                        for (c, dot) in dots.iter_mut().enumerate() {
+                            *dot = _mm512_dpbusd_epi32(*dot, high, _mm512_set1_epi32(*q.add(C + c) as i32));
+                        }
+                    } else {
+                        for (c, dot) in dots.iter_mut().enumerate() {
+                            *dot = _mm512_dpbusd_epi32(*dot, line, _mm512_set1_epi32(*q.add(c) as i32));
+                        }
+                    }
+                    w = w.add(64);
+                    q = q.add(C * 8 / BITS);
+                }
+                for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+                    let both = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scale.add(c)));
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
+                }
+                x_scale = x_scale.add(C);
+            }
+            let bias = sixteen(pairs.add(pair_bytes), call.narrow);
+            _mm_prefetch::<_MM_HINT_T0>(pairs.wrapping_add(call.ahead).cast());
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
+            }
+            x_sum = x_sum.add(C);
+            w = pairs.add(2 * pair_bytes);
+        }
+        for (c, sum) in sums.into_iter().enumerate() {
+            _mm512_storeu_ps(call.out.add(c * call.stride), sum);
+        }
+    }
+}
+
+/// AVX2: two vectors of 8 outputs, at most 3 columns.
+///
+/// # Safety
+/// As for `super::run`, with 1 to 3 columns.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn avx2(bits: usize, call: &Call) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match (bits, call.columns.count) {
+            (4, 1) => pairs::<1, 4>(call),
+            (4, 2) => pairs::<2, 4>(call),
+            (4, _) => pairs::<3, 4>(call),
+            (_, 1) => pairs::<1, 8>(call),
+            (_, 2) => pairs::<2, 8>(call),
+            _ => pairs::<3, 8>(call),
+        }
+    }
+}
+
+/// Eight scales or biases as f32.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn eight(at: *const u8, narrow: bool) -> __m256 {
+    // SAFETY: passed on to the caller: 8 values at `at`.
+    unsafe {
+        if narrow {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()))))
+        } else {
+            _mm256_loadu_ps(at.cast())
+        }
+    }
+}
+
+/// Unsigned nibbles times signed bytes by `maddubs`, whose 16-bit sums cannot saturate: 2 * 15 * 127 < 2^15. An
+/// 8-bit weight is two nibbles, the high one worth 16.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pairs<const C: usize, const BITS: usize>(call: &Call) {
+    let nibble = _mm256_set1_epi8(15);
+    let ones = _mm256_set1_epi16(1);
+    let sixteens = _mm256_set1_epi16(16);
+    let mut sums = [[_mm256_setzero_ps(); 2]; C];
+    let (mut w, mut q, mut x_scale, mut x_sum) =
+        (call.tile, call.columns.q.cast_const(), call.columns.scale.cast_const(), call.columns.sum.cast_const());
+    let weight_bytes = call.lines * call.halves * 64;
+    let width = if call.narrow { 2 } else { 4 };
+    // SAFETY: the loops walk the tile and the columns exactly as `Call` and `Columns` lay them out.
+    unsafe {
+        for _ in 0..call.groups {
+            let values = w.add(weight_bytes);
+            for _ in 0..call.halves {
+                let mut dots = [[_mm256_setzero_si256(); 2]; C];
+                for _ in 0..call.lines {
+                    for half in 0..2 {
+                        let line = _mm256_loadu_si256(w.add(32 * half).cast());
+                        let low = _mm256_and_si256(line, nibble);
+                        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(line), nibble);
+                        for (c, dots) in dots.iter_mut().enumerate() {
+                            let x = |at: usize| _mm256_set1_epi32(*q.add(at) as i32);
+                            let (first, second, worth) =
+                                if BITS == 4 { (x(c), x(C + c), ones) } else { (x(c), x(c), sixteens) };
+                            let first = _mm256_madd_epi16(_mm256_maddubs_epi16(low, first), ones);
+                            let second = _mm256_madd_epi16(_mm256_maddubs_epi16(high, second), worth);
+                            dots[half] = _mm256_add_epi32(dots[half], _mm256_add_epi32(first, second));
+                        }
+                    }
+                    w = w.add(64);
+                    q = q.add(C * 8 / BITS);
+                }
+                for (c, (sums, dots)) in sums.iter_mut().zip(dots).enumerate() {
+                    let scale = _mm256_set1_ps(*x_scale.add(c));
+                    for half in 0..2 {
+                        let both = _mm256_mul_ps(eight(values.add(8 * half * width), call.narrow), scale);
+                        sums[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[half]), both, sums[half]);
+                    }
+                }
+                x_scale = x_scale.add(C);
+            }
+            for (c, sums) in sums.iter_mut().enumerate() {
+                let sum = _mm256_set1_ps(*x_sum.add(c));
+                for (half, total) in sums.iter_mut().enumerate() {
+                    let bias = eight(values.add((ROWS + 8 * half) * width), call.narrow);
+                    *total = _mm256_fmadd_ps(bias, sum, *total);
+                }
+            }
+            x_sum = x_sum.add(C);
+            w = values.add(2 * ROWS * width);
+        }
+        for (c, sums) in sums.into_iter().enumerate() {
+            let out = call.out.add(c * call.stride);
+            _mm256_storeu_ps(out, sums[0]);
+            _mm256_storeu_ps(out.add(8), sums[1]);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Activation rows quantized to int8 and interleaved for the affine kernels.
+//!
+//! x is taken as scale * q with q in -127..=127, one scale per group of at most 64 inputs. Rows become the *columns*
+//! of a block that one kernel call holds in registers. The sum that meets the weights' bias is that of the quantized
+//! activations: with the sum of the originals the weights are no longer centred, and the error triples.
+
+use crate::native::Isa;
+use crate::native::memory::lines;
+
+/// Inputs per activation group at most.
+const GROUP_MAX: usize = 64;
+
+/// How a block of columns lies in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub inputs: usize,
+    /// Inputs per weight group.
+    pub group: usize,
+    /// Columns of a full block.
+    pub columns_max: usize,
+}
+
+/// One block: `count` columns.
+#[derive(Clone, Copy)]
+pub(super) struct Columns {
+    pub count: usize,
+    /// Dwords of four inputs: that of inputs 4s.. of column c is `s * count + c`.
+    pub q: *mut u32,
+    /// That of activation group a is `a * count + c`.
+    pub scale: *mut f32,
+    /// Sum over weight group g of scale * q: `g * count + c`.
+    pub sum: *mut f32,
+}
+
+impl Layout {
+    /// Inputs per activation group.
+    pub(super) fn step(&self) -> usize {
+        self.group.min(GROUP_MAX)
+    }
+
+    /// Activation groups per weight group: 1 or 2.
+    pub(super) fn halves(&self) -> usize {
+        self.group / self.step()
+    }
+
+    /// Bytes of one block, whole cache lines.
+    pub(super) fn block_bytes(&self) -> usize {
+        let floats = self.inputs / self.step() + self.inputs / self.group;
+        lines(self.columns_max * self.inputs) + lines(self.columns_max * floats * 4)
+    }
+
+    /// The block of `count` columns at `base`.
+    ///
+    /// # Safety
+    /// `base` is aligned to 4 and has `block_bytes` bytes.
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn block(&self, base: *mut u8, count: usize) -> Columns {
+        // SAFETY: the three parts together are at most `block_bytes`.
+        unsafe {
+            let scale = base.add(lines(self.columns_max * self.inputs)).cast::<f32>();
+            Columns { count, q: base.cast(), scale, sum: scale.add(count * (self.inputs / self.step())) }
+        }
+    }
+
+    /// Quantizes `x`, `[columns.count, inputs]`.
+    ///
+    /// # Safety
+    /// `columns` came from `block` of this layout, no other thread uses it, and this processor runs `isa`.
+    #[allow(unsafe_code)]
+    pub(super) unsafe fn quantize(&self, isa: Isa, x: &[f32], columns: Columns) {
+        debug_assert_eq!(x.len(), columns.count * self.inputs);
+        for (column, row) in x.chunks_exact(self.inputs).enumerate() {
+            // SAFETY: passed on to the caller.
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::row_avx512(self, row, columns, column),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => x86::row_avx2(self, row, columns, column),
+                    _ => self.row(row, columns, column),
+                }
+            }
+        }
+    }
+
+    /// Quantizes one row as `column`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn row(&self, row: &[f32], columns: Columns, column: usize) {
+        let (step, halves) = (self.step(), self.halves());
+        let mut sum = 0.0;
+        for (a, x) in row.chunks_exact(step).enumerate() {
+            let mut q = [0i8; GROUP_MAX];
+            let (scale, total) = quantize_group(x, &mut q);
+            sum = if a % halves == 0 { scale * total as f32 } else { sum + scale * total as f32 };
+            // SAFETY: all indices lie in the block; bytes of `q` make whole dwords.
+            unsafe {
+                for (s, dword) in q[..step].chunks_exact(4).enumerate() {
+                    let bytes = [dword[0] as u8, dword[1] as u8, dword[2] as u8, dword[3] as u8];
+                    *columns.q.add((a * step / 4 + s) * columns.count + column) = u32::from_le_bytes(bytes);
+                }
+                *columns.scale.add(a * columns.count + column) = scale;
+                *columns.sum.add(a / halves * columns.count + column) = sum;
+            }
+        }
+    }
+}
+
+/// Quantizes one group; returns its scale and the sum of the integers.
+#[inline(always)]
+fn quantize_group(x: &[f32], q: &mut [i8; GROUP_MAX]) -> (f32, i32) {
+    let (scale, inverse) = scales(magnitude(x));
+    let mut total = 0;
+    for (q, x) in q.iter_mut().zip(x) {
+        let integer = nearest(x * inverse);
+        total += integer;
+        *q = integer as i8;
+    }
+    (scale, total)
+}
+
+/// The largest absolute value; lanes keep the loop vectorisable.
+#[inline(always)]
+fn magnitude(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    for x in x.chunks_exact(16) {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(0.0, f32::max)
+}
+
+/// Scale and its inverse for a group; one too small to invert is taken as zero.
+#[inline(always)]
+fn scales(magnitude: f32) -> (f32, f32) {
+    if magnitude > 1e-30 { (magnitude / 127.0, 127.0 / magnitude) } else { (0.0, 0.0) }
+}
+
+/// Rounds to nearest, ties to even, for values of int8 size: adding 1.5 * 2^23 leaves the integer in the low bits.
+#[inline(always)]
+fn nearest(x: f32) -> i32 {
+    (x + 12_582_912.0).to_bits().wrapping_sub(0x4b40_0000) as i32
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod x86 {
+    use super::{Columns, Layout, scales};
+    use std::arch::x86_64::*;
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn row_avx2(layout: &Layout, row: &[f32], columns: Columns, column: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe { layout.row(row, columns, column) }
+    }
+
+    /// `Layout::row` with vectors of 16; the same bits.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) unsafe fn row_avx512(layout: &Layout, row: &[f32], columns: Columns, column: usize) {
+        let (step, halves, count) = (layout.step(), layout.halves(), columns.count);
+        let mut sum = 0.0f32;
+        for (a, x) in row.chunks_exact(step).enumerate() {
+            // SAFETY: loads stay in `x` (a multiple of 16), stores in the block.
+            unsafe {
+                let mut largest = _mm512_setzero_ps();
+                for v in 0..step / 16 {
+                    largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v))));
+                }
+                let (scale, inverse) = scales(_mm512_reduce_max_ps(largest));
+                let inverse = _mm512_set1_ps(inverse);
+                let mut total = _mm512_setzero_si512();
+                for v in 0..step / 16 {
+                    let integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v)), inverse));
+                    total = _mm512_add_epi32(total, integers);
+                    let mut dwords = [0u32; 4];
+                    _mm_storeu_si128(dwords.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers));
+                    for (s, dword) in dwords.into_iter().enumerate() {
+                        *columns.q.add((a * step / 4 + 4 * v + s) * count + column) = dword;
+                    }
+                }
+                let part = scale * _mm512_reduce_add_epi32(total) as f32;
+                sum = if a % halves == 0 { part } else { sum + part };
+                *columns.scale.add(a * count + column) = scale;
+                *columns.sum.add(a / halves * count + column) = sum;
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Matrix products of every format, shape and instruction set against f64 and against each other.
+
+use super::{Affine, Dense, Linear};
+use crate::native::tests::{Quantized, Random, bits, relative_error, stored};
+use crate::native::{Dtype, Isa, Pool, Precision, Scratch, ShapeError};
+
+const ALL_DTYPES: [Dtype; 3] = [Dtype::Bf16, Dtype::F16, Dtype::F32];
+
+fn product(pool: &Pool, linear: &Linear, x: &[f32]) -> Vec<f32> {
+    let rows = x.len() / linear.inputs();
+    let mut y = vec![f32::NAN; rows * linear.outputs()];
+    linear.forward(pool, &mut Scratch::new(), x, rows, &mut y);
+    y
+}
+
+fn reference(shape: (usize, usize), weight: &dyn Fn(usize, usize) -> f64, x: &[f32]) -> Vec<f64> {
+    let (outputs, inputs) = shape;
+    let output = |x: &[f32], o| x.iter().enumerate().map(|(i, x)| weight(o, i) * f64::from(*x)).sum();
+    x.chunks_exact(inputs).flat_map(|x| (0..outputs).map(move |o| output(x, o))).collect()
+}
+
+#[test]
+fn affine_products_are_within_int8_noise_and_bit_equal_on_every_instruction_set() {
+    let mut random = Random::new(1);
+    for (bits_each, group, dtype) in
+        [4, 8].into_iter().flat_map(|b| [32, 64, 128].into_iter().flat_map(move |g| ALL_DTYPES.map(|d| (b, g, d))))
+    {
+        for (outputs, inputs) in [(16, 128), (40, 256), (5, 384), (97, 640)] {
+            let matrix = Quantized::new(&mut random, (outputs, inputs), bits_each, group, dtype);
+            let x = random.floats(13 * inputs);
+            let want = reference(matrix.shape, &|o, i| matrix.weight(o, i), &x);
+            let scalar = Pool::with_isa(1, Isa::Scalar);
+            let linear = Linear::from_affine(&matrix.affine(), Precision::Fast, &scalar).unwrap();
+            let first = product(&scalar, &linear, &x);
+            let error = relative_error(&first, &want);
+            assert!(error < 0.012, "{bits_each} bits, group {group}, {dtype:?}, {outputs}x{inputs}: {error}");
+            for isa in Isa::available() {
+                let got = product(&Pool::with_isa(2, isa), &linear, &x);
+                assert_eq!(bits(&got), bits(&first), "{isa:?}, {bits_each} bits, group {group}, {dtype:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exact_products_match_f64_and_are_bit_equal_on_every_instruction_set() {
+    let mut random = Random::new(2);
+    for (outputs, inputs) in [(16, 64), (33, 128), (100, 320)] {
+        let matrix = Quantized::new(&mut random, (outputs, inputs), 4, 64, Dtype::Bf16);
+        let x = random.floats(14 * inputs);
+        let want = reference(matrix.shape, &|o, i| matrix.weight(o, i), &x);
+        let scalar = Pool::with_isa(1, Isa::Scalar);
+        let linear = Linear::from_affine(&matrix.affine(), Precision::Exact, &scalar).unwrap();
+        let first = product(&scalar, &linear, &x);
+        let error = relative_error(&first, &want);
+        assert!(error < 1e-6, "{outputs}x{inputs}: {error}");
+        for isa in Isa::available() {
+            assert_eq!(bits(&product(&Pool::with_isa(2, isa), &linear, &x)), bits(&first), "{isa:?}");
+        }
+    }
+}
+
+#[test]
+fn dense_products_match_f64_on_every_instruction_set() {
+    let mut random = Random::new(3);
+    for (dtype, (outputs, inputs)) in ALL_DTYPES.into_iter().flat_map(|d| [(1, 1), (32, 64), (45, 77)].map(|s| (d, s)))
+    {
+        let bytes = stored(&random.floats(outputs * inputs), dtype);
+        let matrix = Dense { bytes: &bytes, dtype, outputs, inputs };
+        let x = random.floats(15 * inputs);
+        let want = reference((outputs, inputs), &|o, i| f64::from(dtype.read(&bytes, o * inputs + i)), &x);
+        for (isa, (precision, bound)) in Isa::available()
+            .into_iter()
+            .flat_map(|i| [(Precision::Fast, 1e-2), (Precision::Exact, 1e-6)].map(|p| (i, p)))
+        {
+            let pool = Pool::with_isa(2, isa);
+            let linear = Linear::from_dense(&matrix, precision, &pool).unwrap();
+            let error = relative_error(&product(&pool, &linear, &x), &want);
+            assert!(error < bound, "{isa:?} {dtype:?} {precision:?} {outputs}x{inputs}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_every_batch_and_with_any_number_of_threads() {
+    let mut random = Random::new(4);
+    let (outputs, inputs) = (83, 256);
+    let quantized = Quantized::new(&mut random, (outputs, inputs), 4, 64, Dtype::Bf16);
+    let wide = Quantized::new(&mut random, (outputs, inputs), 8, 128, Dtype::F16);
+    let bytes = stored(&random.floats(outputs * inputs), Dtype::Bf16);
+    let dense = Dense { bytes: &bytes, dtype: Dtype::Bf16, outputs, inputs };
+    let x = random.floats(33 * inputs);
+    for isa in Isa::available() {
+        let pools = [1, 2, 3].map(|threads| Pool::with_isa(threads, isa));
+        for precision in [Precision::Fast, Precision::Exact] {
+            let linears = [
+                Linear::from_affine(&quantized.affine(), precision, &pools[0]).unwrap(),
+                Linear::from_affine(&wide.affine(), precision, &pools[1]).unwrap(),
+                Linear::from_dense(&dense, precision, &pools[2]).unwrap(),
+            ];
+            for linear in &linears {
+                let all = product(&pools[0], linear, &x);
+                for (rows, pool) in (1..=33).flat_map(|rows| pools.iter().map(move |pool| (rows, pool))) {
+                    let from = (7 * rows) % (34 - rows);
+                    let some = product(pool, linear, &x[from * inputs..(from + rows) * inputs]);
+                    let want = &all[from * outputs..(from + rows) * outputs];
+                    assert_eq!(bits(&some), bits(want), "{isa:?} {precision:?} {rows} rows");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_back_dequantized() {
+    let mut random = Random::new(5);
+    for (bits_each, group, dtype) in [(4, 32, Dtype::F16), (4, 64, Dtype::Bf16), (8, 128, Dtype::F32)] {
+        let matrix = Quantized::new(&mut random, (37, 256), bits_each, group, dtype);
+        let pool = Pool::new(2);
+        for precision in [Precision::Fast, Precision::Exact] {
+            let linear = Linear::from_affine(&matrix.affine(), precision, &pool).unwrap();
+            let mut row = vec![0.0; 256];
+            for index in [0, 15, 16, 36] {
+                linear.row(index, &mut row);
+                let want: Vec<f64> = (0..256).map(|i| matrix.weight(index, i)).collect();
+                assert!(relative_error(&row, &want) < 1e-6, "{bits_each} bits, row {index}");
+            }
+        }
+    }
+    let values = random.floats(3 * 7);
+    let bytes = stored(&values, Dtype::Bf16);
+    let dense = Dense { bytes: &bytes, dtype: Dtype::Bf16, outputs: 3, inputs: 7 };
+    let linear = Linear::from_dense(&dense, Precision::Fast, &Pool::new(1)).unwrap();
+    let mut row = vec![0.0; 7];
+    linear.row(2, &mut row);
+    assert_eq!(row, values[14..].iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stack_equals_its_parts_side_by_side() {
+    let mut random = Random::new(6);
+    let pool = Pool::new(2);
+    let parts = [20, 7, 33].map(|outputs| Quantized::new(&mut random, (outputs, 128), 4, 64, Dtype::Bf16));
+    let x = random.floats(6 * 128);
+    let affine = parts.each_ref().map(Quantized::affine);
+    let stack = Linear::from_affine_stack(&affine, Precision::Fast, &pool).unwrap();
+    let whole = product(&pool, &stack, &x);
+    let mut first = 0;
+    for part in &affine {
+        let alone = product(&pool, &Linear::from_affine(part, Precision::Fast, &pool).unwrap(), &x);
+        for (whole, alone) in whole.chunks_exact(60).zip(alone.chunks_exact(part.outputs)) {
+            assert_eq!(bits(&whole[first..first + part.outputs]), bits(alone));
+        }
+        first += part.outputs;
+    }
+    let other = Quantized::new(&mut random, (20, 128), 8, 64, Dtype::Bf16);
+    let mixed = Linear::from_affine_stack(&[affine[0], other.affine()], Precision::Fast, &pool);
+    assert_eq!(mixed.err(), Some(ShapeError::Stack));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_named() {
+    let mut random = Random::new(7);
+    let pool = Pool::new(1);
+    let good = Quantized::new(&mut random, (16, 128), 4, 64, Dtype::Bf16);
+    let check = |affine: Affine<'_>, want: ShapeError| {
+        assert_eq!(Linear::from_affine(&affine, Precision::Fast, &pool).err(), Some(want));
+    };
+    check(Affine { bits: 3, ..good.affine() }, ShapeError::Bits { bits: 3 });
+    check(Affine { group: 16, ..good.affine() }, ShapeError::Group { group: 16 });
+    check(Affine { inputs: 96, ..good.affine() }, ShapeError::Inputs { inputs: 96, group: 64 });
+    check(Affine { outputs: 0, ..good.affine() }, ShapeError::Empty { what: "the number of outputs" });
+    check(Affine { outputs: 17, ..good.affine() }, ShapeError::Bytes { what: "the weights", has: 1024, needs: 1088 });
+    check(
+        Affine { scales: &good.scales[2..], ..good.affine() },
+        ShapeError::Bytes { what: "the scales", has: 62, needs: 64 },
+    );
+    let dense = Dense { bytes: &good.weights, dtype: Dtype::F32, outputs: 16, inputs: 17 };
+    let error = Linear::from_dense(&dense, Precision::Fast, &pool).err();
+    assert_eq!(error, Some(ShapeError::Bytes { what: "the matrix", has: 1024, needs: 1088 }));
+    assert_eq!(
+        Linear::from_dense_stack(&[], Precision::Fast, &pool).err(),
+        Some(ShapeError::Empty { what: "the stack" })
+    );
+}
+
+#[test]
+fn zeros_and_tiny_activations_give_finite_products() {
+    let mut random = Random::new(8);
+    let matrix = Quantized::new(&mut random, (16, 128), 4, 64, Dtype::Bf16);
+    for (isa, value) in Isa::available().into_iter().flat_map(|isa| [0.0, 1e-38, 1e-45].map(|value| (isa, value))) {
+        let pool = Pool::with_isa(1, isa);
+        let linear = Linear::from_affine(&matrix.affine(), Precision::Fast, &pool).unwrap();
+        assert!(product(&pool, &linear, &[value; 128]).iter().all(|y| y.abs() < 1e-30), "{isa:?} {value}");
+    }
+}

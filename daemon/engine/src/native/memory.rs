@@ -1,0 +1,135 @@
+//! Memory for packed weights, the KV cache and scratch: page-aligned, zeroed by the system, resident only once
+//! touched. The one place that knows how kernels share raw memory between threads.
+
+use super::{Pool, ShapeError};
+use memmap2::MmapMut;
+
+/// Alignment of everything the kernels read: a cache line, and the widest vector.
+pub(super) const LINE: usize = 64;
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
+/// An owned, zeroed, page-aligned range of memory.
+pub(super) struct Memory {
+    map: MmapMut,
+    offset: usize,
+    len: usize,
+}
+
+impl Memory {
+    /// Reserves `bytes`; pages become resident when first written.
+    pub(super) fn zeroed(bytes: usize) -> Result<Memory, ShapeError> {
+        let map = MmapMut::map_anon(bytes.max(1)).map_err(|_| ShapeError::Memory { bytes })?;
+        Ok(Memory { map, offset: 0, len: bytes })
+    }
+
+    /// The same for data that is read at the memory's full speed: its whole 2 MiB parts use huge pages where the
+    /// system has them, and become resident in that size.
+    pub(super) fn huge(bytes: usize) -> Result<Memory, ShapeError> {
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE_PAGE {
+            let map = MmapMut::map_anon(bytes + HUGE_PAGE).map_err(|_| ShapeError::Memory { bytes })?;
+            let offset = map.as_ptr().align_offset(HUGE_PAGE);
+            // Only a hint; and only for whole huge pages, or the tail would cost up to 2 MiB of unused memory.
+            let _ = map.advise_range(memmap2::Advice::HugePage, offset, bytes / HUGE_PAGE * HUGE_PAGE);
+            return Ok(Memory { map, offset, len: bytes });
+        }
+        Memory::zeroed(bytes)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map[self.offset..self.offset + self.len]
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.map[self.offset..self.offset + self.len]
+    }
+}
+
+/// Working memory of the kernels, kept between calls so that a step allocates nothing once it has warmed up.
+#[derive(Default)]
+pub struct Scratch {
+    lines: Vec<Line>,
+}
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[allow(dead_code)] [u8; LINE]);
+
+impl Scratch {
+    /// Empty; it grows to the largest need.
+    pub fn new() -> Scratch {
+        Scratch::default()
+    }
+
+    /// At least `bytes` of cache-line-aligned memory with arbitrary contents.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Shared<u8> {
+        let lines = bytes.div_ceil(LINE);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0; LINE]));
+        }
+        Shared(self.lines.as_mut_ptr().cast())
+    }
+}
+
+/// A pointer that the threads of one job share; they write disjoint parts, or only read.
+pub(super) struct Shared<T>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
+
+// SAFETY: it is an address; every dereference states why its range is valid and not written by another thread.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub(super) fn new(slice: &mut [T]) -> Shared<T> {
+        Shared(slice.as_mut_ptr())
+    }
+
+    pub(super) fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+/// The part of `count` things that thread `index` of `threads` takes: contiguous, and as even as possible.
+pub(super) fn share(count: usize, index: usize, threads: usize) -> std::ops::Range<usize> {
+    count * index / threads..count * (index + 1) / threads
+}
+
+/// Rounds `bytes` up to whole cache lines.
+pub(super) fn lines(bytes: usize) -> usize {
+    bytes.next_multiple_of(LINE)
+}
+
+/// Elements that one thread handles faster than it can wake another.
+const ALONE: usize = 16 * 1024;
+
+/// Runs `work(first_row, rows)` over the rows of `data`, `width` elements each, divided among the pool's threads.
+pub(super) fn by_rows(pool: &Pool, data: &mut [f32], width: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    if data.len() <= ALONE {
+        return work(0, data);
+    }
+    let rows = data.len() / width;
+    let shared = Shared::new(data);
+    pool.run(&|thread| {
+        let range = share(rows, thread, pool.threads());
+        // SAFETY: the ranges are disjoint parts of `data`, which outlives the job.
+        #[allow(unsafe_code)]
+        let part =
+            unsafe { std::slice::from_raw_parts_mut(shared.get().add(range.start * width), range.len() * width) };
+        work(range.start, part);
+    });
+}

@@ -1,0 +1,228 @@
+//! The kernels' thread pool: one job at a time, run by every thread at once, with the caller as thread 0.
+//!
+//! Between jobs the threads spin for a bounded time (a forward pass runs hundreds of jobs, microseconds apart) and
+//! then park, so an idle engine uses no processor. It never queues, and never holds more than one job.
+
+#[cfg(test)]
+mod tests;
+
+use super::cpu::Isa;
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, Thread};
+
+/// Polls before a waiting thread gives its core to others; about 20 microseconds.
+const SPINS: u32 = 2_000;
+/// Yields after the spinning, before the thread parks; a few hundred microseconds on a busy machine.
+const YIELDS: u32 = 64;
+
+type Job = *const (dyn Fn(usize) + Sync);
+
+/// Threads that run one closure together.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    turn: Mutex<()>,
+    isa: Isa,
+}
+
+struct Shared {
+    /// Number of the current job; workers run each number once.
+    epoch: AtomicU32,
+    job: UnsafeCell<Option<Job>>,
+    /// Workers that have not finished the current job.
+    pending: AtomicUsize,
+    stop: AtomicBool,
+    asleep: Vec<AtomicBool>,
+    caller_asleep: AtomicBool,
+    caller: Mutex<Option<Thread>>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `job` is written by the one caller that holds `turn`, before it raises `epoch`; workers read it after
+// seeing the new epoch and are all finished (`pending` is 0) before it is written again.
+#[allow(unsafe_code)]
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the closure behind the pointer is `Sync`, and outlives the job because `run` waits for it.
+#[allow(unsafe_code)]
+unsafe impl Send for Shared {}
+
+impl Pool {
+    /// Starts `threads - 1` workers beside the caller, for the best instruction set of this processor.
+    pub fn new(threads: usize) -> Pool {
+        Pool::with_isa(threads, Isa::detect())
+    }
+
+    /// The same, for a given instruction set; one that this processor lacks becomes `Scalar`.
+    pub fn with_isa(threads: usize, isa: Isa) -> Pool {
+        let isa = if Isa::available().contains(&isa) { isa } else { Isa::Scalar };
+        let count = threads.max(1) - 1;
+        let shared = Arc::new(Shared {
+            epoch: AtomicU32::new(0),
+            job: UnsafeCell::new(None),
+            pending: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            asleep: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            caller_asleep: AtomicBool::new(false),
+            caller: Mutex::new(None),
+            panic: Mutex::new(None),
+        });
+        let mut workers = Vec::with_capacity(count);
+        for index in 0..count {
+            let shared = Arc::clone(&shared);
+            let spawned =
+                std::thread::Builder::new().name(format!("kernel-{}", index + 1)).spawn(move || work(&shared, index));
+            // A system that refuses threads gets a smaller pool, not an error: results do not depend on the count.
+            match spawned {
+                Ok(handle) => workers.push(handle),
+                Err(_) => break,
+            }
+        }
+        Pool { shared, workers, turn: Mutex::new(()), isa }
+    }
+
+    /// Threads that run a job, the caller among them.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// The instruction set that kernels on this pool use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The device as people read it, such as `CPU, 2 threads, AVX-512 VNNI`.
+    pub fn describe(&self) -> String {
+        let threads = self.threads();
+        format!("CPU, {threads} thread{}, {}", if threads == 1 { "" } else { "s" }, self.isa.name())
+    }
+
+    /// Runs `job(thread)` once for each thread index and returns when all are done; a panic in any is raised here.
+    ///
+    /// The indices must not wait for each other: a nested or concurrent call runs them one after another.
+    pub fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        };
+        if turn.is_none() || self.workers.is_empty() {
+            (0..self.threads()).for_each(job);
+            return;
+        }
+        self.publish(job);
+        let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+        self.await_workers();
+        let theirs = lock(&self.shared.panic).take();
+        drop(turn);
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        if let Some(panic) = theirs {
+            resume_unwind(panic);
+        }
+    }
+
+    fn publish(&self, job: &(dyn Fn(usize) + Sync)) {
+        let shared = &*self.shared;
+        let job: *const (dyn Fn(usize) + Sync + '_) = job;
+        // SAFETY: only the lifetime is widened; `run` does not return before every worker has finished with the job.
+        #[allow(unsafe_code)]
+        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job) };
+        // SAFETY: the caller holds `turn` and no worker reads the job until the epoch changes.
+        #[allow(unsafe_code)]
+        unsafe {
+            *shared.job.get() = Some(job);
+        }
+        shared.pending.store(self.workers.len(), Ordering::Relaxed);
+        shared.epoch.fetch_add(1, Ordering::SeqCst);
+        for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
+            if asleep.load(Ordering::SeqCst) {
+                worker.thread().unpark();
+            }
+        }
+    }
+
+    fn await_workers(&self) {
+        let shared = &*self.shared;
+        let done = || shared.pending.load(Ordering::SeqCst) == 0;
+        if spin(&done) {
+            return;
+        }
+        *lock(&shared.caller) = Some(std::thread::current());
+        shared.caller_asleep.store(true, Ordering::SeqCst);
+        while !done() {
+            std::thread::park();
+        }
+        shared.caller_asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches every panic of a job, so joining has nothing to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Polls `done`, first hotly and then yielding; false when it is time to park.
+fn spin(done: &dyn Fn() -> bool) -> bool {
+    for _ in 0..SPINS {
+        if done() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    for _ in 0..YIELDS {
+        if done() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    done()
+}
+
+fn work(shared: &Shared, index: usize) {
+    let mut seen = 0;
+    loop {
+        let arrived = || shared.epoch.load(Ordering::SeqCst) != seen;
+        if !spin(&arrived) {
+            shared.asleep[index].store(true, Ordering::SeqCst);
+            while !arrived() {
+                std::thread::park();
+            }
+            shared.asleep[index].store(false, Ordering::SeqCst);
+        }
+        if shared.stop.load(Ordering::SeqCst) {
+            return;
+        }
+        seen = seen.wrapping_add(1);
+        // SAFETY: the epoch has changed, so the job is published, and it stays until this worker lowers `pending`.
+        #[allow(unsafe_code)]
+        let job = unsafe { (*shared.job.get()).map(|job| &*job) };
+        if let Some(job) = job
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(index + 1)))
+        {
+            lock(&shared.panic).get_or_insert(panic);
+        }
+        if shared.pending.fetch_sub(1, Ordering::SeqCst) == 1
+            && shared.caller_asleep.load(Ordering::SeqCst)
+            && let Some(caller) = lock(&shared.caller).as_ref()
+        {
+            caller.unpark();
+        }
+    }
+}
+
+/// Locks; a poisoned lock is still sound here, since each holds one whole value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

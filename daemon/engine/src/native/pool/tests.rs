@@ -1,0 +1,89 @@
+//! The pool under many jobs, panics and callers.
+
+use super::Pool;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn counted(pool: &Pool) -> Vec<usize> {
+    let counts: Vec<AtomicUsize> = (0..pool.threads()).map(|_| AtomicUsize::new(0)).collect();
+    pool.run(&|thread| {
+        counts[thread].fetch_add(1, Ordering::Relaxed);
+    });
+    counts.into_iter().map(AtomicUsize::into_inner).collect()
+}
+
+#[test]
+fn every_thread_runs_every_job_once() {
+    for threads in [1, 2, 5] {
+        let pool = Pool::new(threads);
+        assert_eq!(pool.threads(), threads);
+        for _ in 0..5_000 {
+            assert_eq!(counted(&pool), vec![1; threads]);
+        }
+    }
+}
+
+#[test]
+fn parked_threads_wake_for_the_next_job() {
+    let pool = Pool::new(3);
+    for _ in 0..20 {
+        assert_eq!(counted(&pool), [1; 3]);
+        // Long enough that the workers stop spinning.
+        std::thread::park_timeout(Duration::from_millis(3));
+    }
+}
+
+#[test]
+fn a_caller_that_finishes_first_waits_for_the_others() {
+    let pool = Pool::new(2);
+    let done = AtomicUsize::new(0);
+    for round in 1..=10 {
+        pool.run(&|thread| {
+            if thread == 1 {
+                std::thread::park_timeout(Duration::from_millis(3));
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        assert_eq!(done.load(Ordering::Relaxed), round);
+    }
+}
+
+#[test]
+fn a_panic_in_any_thread_reaches_the_caller_and_leaves_the_pool_usable() {
+    let pool = Pool::new(3);
+    for culprit in 0..3 {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(&|thread| {
+                if thread == culprit {
+                    std::panic::panic_any(culprit);
+                }
+            });
+        }));
+        assert_eq!(result.unwrap_err().downcast_ref::<usize>(), Some(&culprit));
+        assert_eq!(counted(&pool), [1; 3]);
+    }
+}
+
+#[test]
+fn nested_and_concurrent_jobs_complete() {
+    let pool = Pool::new(2);
+    let total = AtomicUsize::new(0);
+    pool.run(&|_| {
+        pool.run(&|_| {
+            total.fetch_add(1, Ordering::Relaxed);
+        });
+    });
+    assert_eq!(total.load(Ordering::Relaxed), 4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(counted(&pool), [1, 1])));
+        }
+    });
+}
+
+#[test]
+fn it_says_what_it_runs_on() {
+    assert!(Pool::new(2).describe().starts_with("CPU, 2 threads, "));
+    assert!(Pool::with_isa(1, super::Isa::Scalar).describe().starts_with("CPU, 1 thread, portable"));
+}

@@ -1,0 +1,133 @@
+//! Rotary position embedding: pairs (i, i + dim / 2) of each head are rotated by position * frequency i.
+//!
+//! A model builds one `Rope` per kind of layer, computes the `Angles` of a step's tokens once, and applies them to
+//! queries and keys in every layer.
+
+#[cfg(test)]
+mod tests;
+
+use super::Pool;
+use super::elementwise::Heads;
+use super::memory::by_rows;
+use std::f64::consts::PI;
+
+/// How frequencies are stretched for contexts longer than the model was first trained on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// Positions divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3: long waves divided, short ones kept, a ramp between.
+    Llama3 {
+        /// Divisor of the long waves.
+        factor: f64,
+        /// Waves longer than `original / low` are long.
+        low: f64,
+        /// Waves shorter than `original / high` are short.
+        high: f64,
+        /// Context of the first training.
+        original: f64,
+    },
+    /// YaRN: a ramp over the dimensions, and longer queries and keys.
+    Yarn {
+        /// Divisor of the long waves.
+        factor: f64,
+        /// Turns within the original context from which a wave is kept; usually 32.
+        fast: f64,
+        /// Turns up to which a wave is divided; usually 1.
+        slow: f64,
+        /// Context of the first training.
+        original: f64,
+        /// Factor of cosines and sines; `None` is 0.1 ln(factor) + 1.
+        magnitude: Option<f64>,
+    },
+}
+
+/// The frequencies of one kind of layer.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    frequencies: Vec<f32>,
+    magnitude: f32,
+}
+
+/// Cosines and sines of a step's tokens, `[tokens, dim / 2]`.
+#[derive(Clone, Debug, Default)]
+pub struct Angles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Rope {
+    /// Frequencies theta^(-2 i / dim) for the first `dim` dimensions of a head (all of them, or fewer), scaled.
+    pub fn new(dim: usize, theta: f64, scaling: &Scaling) -> Rope {
+        let plain = |i: usize| theta.powf(-2.0 * i as f64 / dim as f64);
+        let frequencies = (0..dim / 2).map(|i| scaled(scaling, plain(i), i as f64, dim as f64, theta) as f32).collect();
+        let magnitude = match *scaling {
+            Scaling::Yarn { magnitude: Some(magnitude), .. } => magnitude,
+            Scaling::Yarn { factor, .. } if factor > 1.0 => 0.1 * factor.ln() + 1.0,
+            _ => 1.0,
+        };
+        Rope { frequencies, magnitude: magnitude as f32 }
+    }
+
+    /// Computes the angles of `positions` into `angles`, replacing its contents.
+    pub fn angles(&self, positions: impl IntoIterator<Item = u32>, angles: &mut Angles) {
+        angles.cos.clear();
+        angles.sin.clear();
+        for position in positions {
+            for frequency in &self.frequencies {
+                // Rounded to f32 as the reference implementations do, then exact.
+                let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();
+                angles.cos.push(cos as f32 * self.magnitude);
+                angles.sin.push(sin as f32 * self.magnitude);
+            }
+        }
+    }
+
+    /// Rotates the heads of every row of `x` by that row's angles; dimensions beyond the rotated ones stay.
+    pub fn apply(&self, pool: &Pool, angles: &Angles, x: &mut [f32], heads: Heads) {
+        let half = self.frequencies.len();
+        assert!(2 * half <= heads.dim, "{} rotated dimensions in heads of {}", 2 * half, heads.dim);
+        assert_eq!(angles.cos.len() * heads.stride, x.len() * half, "one set of angles per row");
+        by_rows(pool, x, heads.stride, &|first, rows| {
+            for (r, row) in rows.chunks_exact_mut(heads.stride).enumerate() {
+                let at = (first + r) * half;
+                let (cos, sin) = (&angles.cos[at..at + half], &angles.sin[at..at + half]);
+                for head in heads.of(row).chunks_exact_mut(heads.dim) {
+                    rotate(head, cos, sin);
+                }
+            }
+        });
+    }
+}
+
+fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, rest) = head.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in low.iter_mut().zip(rest).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+    }
+}
+
+/// Frequency `i` of `dim / 2` after scaling.
+fn scaled(scaling: &Scaling, frequency: f64, i: f64, dim: f64, theta: f64) -> f64 {
+    match *scaling {
+        Scaling::None => frequency,
+        Scaling::Linear { factor } => frequency / factor,
+        Scaling::Llama3 { factor, low, high, original } => {
+            let turns = original * frequency / (2.0 * PI);
+            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            frequency * (kept + (1.0 - kept) / factor)
+        }
+        Scaling::Yarn { factor, fast, slow, original, .. } => {
+            let dimension = |turns: f64| dim * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
+            let first = dimension(fast).floor().max(0.0);
+            let last = dimension(slow).ceil().min(dim - 1.0);
+            let divided = ((i - first) / (last - first).max(0.001)).clamp(0.0, 1.0);
+            frequency * (divided / factor + 1.0 - divided)
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The float kernel: 32 outputs times a few columns, with every accumulator in registers.
+//!
+//! Dense weights, keys and values share one layout, a *panel*: a sequence of steps, each 32 lanes of 4 bytes. A lane
+//! holds one f32 (`Kind::F32`) or two consecutive bf16 inputs (`Kind::Bf16`). A column gives one dword per step, in
+//! the same form. Each output is summed in step order by itself, so nothing depends on the number of columns.
+
+use super::Isa;
+
+/// Outputs of one panel.
+pub(super) const LANES: usize = 32;
+/// Bytes of one step of a panel.
+pub(super) const STEP: usize = LANES * 4;
+
+/// What the 4 bytes of a lane hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Two bf16 inputs; products are summed in f32.
+    Bf16,
+    /// One f32 input; multiplied and added with a rounding each, which is the same on every processor.
+    F32,
+}
+
+impl Kind {
+    /// Inputs per step.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Kind::Bf16 => 2,
+            Kind::F32 => 1,
+        }
+    }
+}
+
+/// One call: `count` columns against one panel.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    /// The panel: `steps * STEP` bytes, aligned to a cache line.
+    pub panel: *const u8,
+    pub steps: usize,
+    /// Dwords; that of column c at step s is `s * count + c`, or `c * APART + s` when `apart`.
+    pub columns: *const u32,
+    pub apart: bool,
+    pub count: usize,
+    /// f32; that of column c and lane l is `c * stride + l`.
+    pub out: *mut f32,
+    pub stride: usize,
+    /// One factor per column: the old output times it is added to. Null overwrites the output.
+    pub keep: *const f32,
+    /// Another panel of this size that will be read soon, or null; it is fetched ahead as far as that is possible.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub next: *const u8,
+}
+
+/// Dwords between columns that lie apart: the probabilities of a block of tokens.
+const APART: usize = LANES;
+
+/// Runs `call`.
+///
+/// # Safety
+/// The pointers are valid for the sizes that `Call` states, `count` is 1 to `isa.columns()`, no other thread writes
+/// what is read or touches what is written, and this processor runs `isa`.
+#[allow(unsafe_code)]
+pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
+    debug_assert!((1..=isa.columns()).contains(&call.count));
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match (isa, kind) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Bf16, Kind::Bf16) => x86::bf16(call),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512Vnni, Kind::Bf16) => x86::avx512_pairs(call),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Kind::F32) => x86::avx2_f32(call),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Kind::Bf16) => x86::avx2_pairs(call),
+            (_, Kind::F32) => few::<false, false>(call),
+            (_, Kind::Bf16) => few::<true, { cfg!(target_arch = "aarch64") }>(call),
+        }
+    }
+}
+
+/// Calls with at most 3 columns, for 16 or 32 narrow registers.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn few<const PAIRS: bool, const FUSED: bool>(call: &Call) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match call.count {
+            1 => portable::<1, PAIRS, FUSED>(call),
+            2 => portable::<2, PAIRS, FUSED>(call),
+            _ => portable::<3, PAIRS, FUSED>(call),
+        }
+    }
+}
+
+/// a * b + c, with one rounding where `FUSED` and two otherwise.
+#[inline(always)]
+fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// The kernel in portable code, which compilers vectorise for whatever the enclosing function enables.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn portable<const C: usize, const PAIRS: bool, const FUSED: bool>(call: &Call) {
+    let (step_apart, column_apart) = if call.apart { (1, APART) } else { (C, 1) };
+    let mut sums = [[0.0f32; LANES]; C];
+    // SAFETY: every address lies in the ranges that `Call` states.
+    unsafe {
+        if !call.keep.is_null() {
+            for (c, sums) in sums.iter_mut().enumerate() {
+                let old = &*call.out.add(c * call.stride).cast::<[f32; LANES]>();
+                let factor = *call.keep.add(c);
+                for l in 0..LANES {
+                    sums[l] = old[l] * factor;
+                }
+            }
+        }
+        for s in 0..call.steps {
+            let lanes = &*call.panel.add(s * STEP).cast::<[u32; LANES]>();
+            for (c, sums) in sums.iter_mut().enumerate() {
+                let x = *call.columns.add(s * step_apart + c * column_apart);
+                for l in 0..LANES {
+                    if PAIRS {
+                        let (first, second) = (f32::from_bits(lanes[l] << 16), f32::from_bits(lanes[l] & 0xffff_0000));
+                        let sum = multiply_add::<FUSED>(first, f32::from_bits(x << 16), sums[l]);
+                        sums[l] = multiply_add::<FUSED>(second, f32::from_bits(x & 0xffff_0000), sum);
+                    } else {
+                        sums[l] = multiply_add::<FUSED>(f32::from_bits(lanes[l]), f32::from_bits(x), sums[l]);
+                    }
+                }
+            }
+        }
+        for (c, sums) in sums.iter().enumerate() {
+            *call.out.add(c * call.stride).cast::<[f32; LANES]>() = *sums;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
+mod x86 {
+    use super::{APART, Call, STEP, few, portable};
+    use std::arch::x86_64::*;
+
+    /// One function per number of columns, 1 to 12.
+    macro_rules! by_count {
+        ($call:expr, $kernel:ident $(, $constant:literal)*) => {
+            match $call.count {
+                1 => $kernel::<1 $(, $constant)*>($call),
+                2 => $kernel::<2 $(, $constant)*>($call),
+                3 => $kernel::<3 $(, $constant)*>($call),
+                4 => $kernel::<4 $(, $constant)*>($call),
+                5 => $kernel::<5 $(, $constant)*>($call),
+                6 => $kernel::<6 $(, $constant)*>($call),
+                7 => $kernel::<7 $(, $constant)*>($call),
+                8 => $kernel::<8 $(, $constant)*>($call),
+                9 => $kernel::<9 $(, $constant)*>($call),
+                10 => $kernel::<10 $(, $constant)*>($call),
+                11 => $kernel::<11 $(, $constant)*>($call),
+                _ => $kernel::<12 $(, $constant)*>($call),
+            }
+        };
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2_f32(call: &Call) {
+        // SAFETY: passed on to the caller.
+        unsafe { few::<false, false>(call) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2_pairs(call: &Call) {
+        // SAFETY: passed on to the caller.
+        unsafe { few::<true, true>(call) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+    pub(super) unsafe fn avx512_f32(call: &Call) {
+        // SAFETY: passed on to the caller.
+        unsafe { by_count!(call, portable, false, false) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+    pub(super) unsafe fn avx512_pairs(call: &Call) {
+        // SAFETY: passed on to the caller.
+        unsafe { by_count!(call, portable, true, true) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn bf16(call: &Call) {
+        // SAFETY: passed on to the caller.
+        unsafe { if call.apart { by_count!(call, dot, true) } else { by_count!(call, dot, false) } }
+    }
+
+    /// Two vectors of 16 lanes times C columns by vdpbf16ps: 24 accumulators at most.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn dot<const C: usize, const LIE_APART: bool>(call: &Call) {
+        // SAFETY: every address lies in the ranges that `Call` states; `__m512bh` is 64 bytes of bf16 pairs.
+        unsafe {
+            let bits = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
+            let mut sums = [[_mm512_setzero_ps(); 2]; C];
+            if !call.keep.is_null() {
+                for (c, sums) in sums.iter_mut().enumerate() {
+                    let factor = _mm512_set1_ps(*call.keep.add(c));
+                    let old = call.out.add(c * call.stride);
+                    sums[0] = _mm512_mul_ps(_mm512_loadu_ps(old), factor);
+                    sums[1] = _mm512_mul_ps(_mm512_loadu_ps(old.add(16)), factor);
+                }
+            }
+            let (mut panel, mut columns) = (call.panel, call.columns);
+            // Without a next panel the hint names what is being read, which costs nothing.
+            let ahead = if call.next.is_null() { 0 } else { call.next as isize - call.panel as isize };
+            for _ in 0..call.steps {
+                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_offset(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_offset(ahead + 64).cast());
+                let first = bits(_mm512_load_si512(panel.cast()));
+                let second = bits(_mm512_load_si512(panel.add(64).cast()));
+                for (c, sums) in sums.iter_mut().enumerate() {
+                    let at = if LIE_APART { c * APART } else { c };
+                    let x = bits(_mm512_set1_epi32(*columns.add(at) as i32));
+                    sums[0] = _mm512_dpbf16_ps(sums[0], first, x);
+                    sums[1] = _mm512_dpbf16_ps(sums[1], second, x);
+                }
+                panel = panel.add(STEP);
+                columns = columns.add(if LIE_APART { 1 } else { C });
+            }
+            for (c, sums) in sums.iter().enumerate() {
+                let out = call.out.add(c * call.stride);
+                _mm512_storeu_ps(out, sums[0]);
+                _mm512_storeu_ps(out.add(16), sums[1]);
+            }
+        }
+    }
+}

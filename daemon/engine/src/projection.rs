@@ -1,0 +1,90 @@
+//! A stack of matrices in memory: one product where the parts are stored alike, and the bias that some families add.
+//!
+//! Queries, keys and values, or gate and up, are read by one kernel call. Where a model quantizes the parts differently
+//! each is its own product, and their outputs are laid side by side: the numbers are the same.
+
+use crate::LoadError;
+use crate::folder::Folder;
+use crate::matrix::Matrix;
+use crate::models::Stack;
+use crate::native::{Affine, Dense, Linear, Pool, Precision, Scratch};
+
+/// What every product needs: threads, and memory that is kept between calls.
+pub(crate) struct Machine {
+    /// The threads.
+    pub pool: Pool,
+    /// The kernels' working memory.
+    pub scratch: Scratch,
+    /// Outputs of one part, on their way beside the others.
+    part: Vec<f32>,
+}
+
+/// A stack of matrices, packed for this machine.
+pub(crate) struct Projection {
+    linears: Vec<Linear>,
+    bias: Option<Vec<f32>>,
+    outputs: usize,
+}
+
+impl Machine {
+    /// Starts so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self { pool: Pool::new(threads), scratch: Scratch::new(), part: Vec::new() }
+    }
+}
+
+impl Projection {
+    /// Packs a stack's matrices.
+    pub fn load(folder: &Folder, stack: &Stack, precision: Precision, pool: &Pool) -> Result<Self, LoadError> {
+        let matrices = folder.matrices(stack)?;
+        let runs = matrices.chunk_by(|left, right| left.format() == right.format() && left.dtype() == right.dtype());
+        let linears = runs.map(|run| pack(run, precision, pool)).collect::<Result<_, _>>()?;
+        Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs() })
+    }
+
+    /// y = W x + b for each row: `x` is `[rows, inputs]`, `y` is `[rows, outputs]`.
+    pub fn forward(&self, machine: &mut Machine, x: &[f32], rows: usize, y: &mut [f32]) {
+        let Machine { pool, scratch, part } = machine;
+        if let [whole] = self.linears.as_slice() {
+            whole.forward(pool, scratch, x, rows, y);
+        } else {
+            let mut first = 0;
+            for linear in &self.linears {
+                let width = linear.outputs();
+                let part = sized(part, rows * width);
+                linear.forward(pool, scratch, x, rows, part);
+                for (from, to) in part.chunks_exact(width).zip(y.chunks_exact_mut(self.outputs)) {
+                    to[first..first + width].copy_from_slice(from);
+                }
+                first += width;
+            }
+        }
+        if let Some(bias) = &self.bias {
+            y.chunks_exact_mut(self.outputs).flat_map(|row| row.iter_mut().zip(bias)).for_each(|(y, bias)| *y += bias);
+        }
+    }
+
+    /// Row `index` of the first matrix: an embedding.
+    pub fn row(&self, index: usize, out: &mut [f32]) {
+        self.linears[0].row(index, out);
+    }
+}
+
+/// Packs matrices of one format as one.
+fn pack(run: &[Matrix<'_>], precision: Precision, pool: &Pool) -> Result<Linear, LoadError> {
+    let dense: Vec<Dense<'_>> = run.iter().filter_map(Matrix::dense).collect();
+    let affine: Vec<Affine<'_>> = run.iter().filter_map(Matrix::affine).collect();
+    Ok(if affine.is_empty() {
+        Linear::from_dense_stack(&dense, precision, pool)?
+    } else {
+        Linear::from_affine_stack(&affine, precision, pool)?
+    })
+}
+
+/// The first `length` numbers of a buffer that grows to its largest need and stays.
+pub(crate) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}

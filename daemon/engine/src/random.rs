@@ -1,0 +1,152 @@
+//! Random model folders for tests and benches: any architecture, size and quantization, from a configuration and a seed.
+//!
+//! A folder of [`Recipe::write`] is whole: weights, tokenizer, chat template, generation settings. It answers nonsense, the
+//! same nonsense for the same recipe on every machine. No product code calls this; the tests of the worker and of the
+//! whole house, the benches and the maker of golden logits do. Weights are streamed, so the size of a real model is fine.
+
+mod fill;
+mod letters;
+mod temp;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use self::fill::{Blank, blanks};
+pub use self::temp::TempFolder;
+use crate::config::Config;
+use crate::models::Description;
+
+/// Token ids that the tokenizer of a random model knows.
+pub const TOKENS: u32 = letters::COUNT;
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    config: Map<String, Value>,
+    seed: u64,
+    shards: usize,
+    endless: bool,
+}
+
+impl Recipe {
+    /// A model of a few tens of thousands of parameters, in bf16: hidden 64, two layers, four heads that share two, and
+    /// exactly [`TOKENS`] ids.
+    pub fn tiny(architecture: &str, seed: u64) -> Self {
+        let config = json!({
+            "model_type": architecture, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "vocab_size": TOKENS,
+            "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
+            "hidden_act": "silu", "torch_dtype": "bfloat16",
+        });
+        Self::from_config(config.as_object().cloned().unwrap_or_default(), seed)
+    }
+
+    /// A model of Qwen3-0.6B's shape, in bf16.
+    pub fn qwen3_600m(seed: u64) -> Self {
+        let config = json!({
+            "model_type": "qwen3", "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+            "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+            "max_position_embeddings": 40960, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+            "tie_word_embeddings": true, "hidden_act": "silu", "torch_dtype": "bfloat16",
+        });
+        Self::from_config(config.as_object().cloned().unwrap_or_default(), seed)
+    }
+
+    /// A model of any `config.json`.
+    pub fn from_config(config: Map<String, Value>, seed: u64) -> Self {
+        Self { config, seed, shards: 1, endless: false }
+    }
+
+    /// Sets a key of `config.json`.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.config.insert(key.to_string(), value.into());
+        self
+    }
+
+    /// Quantizes every matrix as MLX does; scales and biases keep the type of the weights.
+    pub fn quantized(self, bits: u32, group: u32) -> Self {
+        self.set("quantization", json!({ "bits": bits, "group_size": group, "mode": "affine" }))
+    }
+
+    /// Spreads the weights over so many files with an index.
+    pub fn sharded(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Names no token that ends a turn, so that generation runs to its limit.
+    pub fn endless(mut self) -> Self {
+        self.endless = true;
+        self
+    }
+
+    /// Writes the model to a temporary folder.
+    pub fn temporary(&self) -> io::Result<TempFolder> {
+        let folder = TempFolder::new()?;
+        self.write(folder.path())?;
+        Ok(folder)
+    }
+
+    /// Writes the folder. A configuration that no model can have is an error of kind `Other`.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        write_json(&dir.join("config.json"), &Value::Object(self.full_config()))?;
+        letters::write(dir, self.endless)?;
+        let config = Config::open(dir).map_err(io::Error::other)?;
+        let description = Description::read(&config, false).map_err(io::Error::other)?;
+        let quantization = config.quantization().map_err(io::Error::other)?;
+        let dtype = config.word_if_any("torch_dtype").map_err(io::Error::other)?;
+        let blanks = blanks(&description, &quantization, dtype.unwrap_or("bfloat16"))?;
+        self.write_weights(dir, &blanks)
+    }
+
+    fn full_config(&self) -> Map<String, Value> {
+        let mut config = self.config.clone();
+        if !self.endless {
+            config.entry("eos_token_id").or_insert(json!(letters::TURN_END));
+        }
+        config
+    }
+
+    fn write_weights(&self, dir: &Path, blanks: &[Blank]) -> io::Result<()> {
+        if self.shards == 1 {
+            return self.write_file(&dir.join("model.safetensors"), blanks);
+        }
+        let mut weight_map = Map::new();
+        for (index, shard) in blanks.chunks(blanks.len().div_ceil(self.shards)).enumerate() {
+            let name = format!("model-{:05}-of-{:05}.safetensors", index + 1, self.shards);
+            self.write_file(&dir.join(&name), shard)?;
+            weight_map.extend(shard.iter().map(|blank| (blank.name.clone(), json!(name))));
+        }
+        write_json(&dir.join("model.safetensors.index.json"), &json!({ "metadata": {}, "weight_map": weight_map }))
+    }
+
+    fn write_file(&self, path: &Path, blanks: &[Blank]) -> io::Result<()> {
+        let mut header = Map::new();
+        header.insert("__metadata__".to_string(), json!({ "format": "mlx" }));
+        let mut start = 0;
+        for blank in blanks {
+            let end = start + blank.bytes();
+            let entry = json!({ "dtype": blank.dtype(), "shape": blank.shape, "data_offsets": [start, end] });
+            header.insert(blank.name.clone(), entry);
+            start = end;
+        }
+        let mut header = Value::Object(header).to_string();
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        blanks.iter().try_for_each(|blank| blank.write(self.seed, &mut file))?;
+        file.flush()
+    }
+}
+
+fn write_json(path: &Path, value: &Value) -> io::Result<()> {
+    fs::write(path, format!("{value:#}\n"))
+}
+
+#[cfg(test)]
+mod tests;

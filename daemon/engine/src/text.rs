@@ -1,0 +1,20 @@
+//! Text on its way into a model and out of it: prompts to tokens, logits to tokens, tokens to text.
+//!
+//! `Template` turns a conversation into a prompt, `Tokenizer` a prompt into tokens, `Sampler` logits into a token, and
+//! `Detokenizer` tokens into text that never breaks a character. `GenerationDefaults` is what a model's own files say
+//! about ending and sampling. Nothing here knows a tensor, a request or a clock. The worker calls all of it.
+
+mod detokenizer;
+mod error;
+mod files;
+mod generation;
+mod sampler;
+mod template;
+mod tokenizer;
+
+pub use detokenizer::{Detokenizer, Start};
+pub use error::TextError;
+pub use generation::GenerationDefaults;
+pub use sampler::{Sampled, Sampler, Sampling, SamplingError};
+pub use template::{Conversation, Template, TemplateError};
+pub use tokenizer::{Special, Tokenizer};

@@ -1,0 +1,48 @@
+//! Reads the small files of a model folder: bounded in size, and with errors that name the file.
+//!
+//! A file that is absent is `None`; whether that matters is for the caller to say. It reads no weights and follows no
+//! links of its own. The tokenizer, the template and the generation settings call it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::TextError;
+
+/// The largest tokenizers known have 35 MB.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// The content of `dir/name`, or `None` where there is no such file.
+pub fn read(dir: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, TextError> {
+    let path = dir.join(name);
+    let unreadable = |source| TextError::Unreadable { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    if bytes > BYTES_MAX {
+        return Err(TextError::TooLarge { path, bytes, bytes_max: BYTES_MAX });
+    }
+    let mut content = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut content).map_err(unreadable)?;
+    Ok(Some((path, content)))
+}
+
+/// The JSON object in `dir/name`; empty where there is no such file.
+pub fn read_object(dir: &Path, name: &str) -> Result<Map<String, Value>, TextError> {
+    let Some((path, content)) = read(dir, name)? else { return Ok(Map::new()) };
+    match serde_json::from_slice(&content) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(TextError::invalid(&path, "it is not a JSON object")),
+        Err(error) => Err(TextError::invalid(&path, error.to_string())),
+    }
+}
+
+/// The text of a special token as configuration files write it: a string, or an object with its `content`.
+pub fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}

@@ -1,0 +1,93 @@
+//! What a model's own files say about ending an answer and drawing its tokens.
+//!
+//! End tokens are gathered from every place that publishers use, because many folders name only some: Llama 3 lists two
+//! in `generation_config.json`, others name one in `config.json` or `tokenizer_config.json`, and some only use theirs
+//! in the chat template. It never decides for a request: the worker lets a request's own settings go first.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Template, TextError, Tokenizer, files};
+
+/// Tokens that end a turn wherever a template writes them.
+const TURN_ENDS: [&str; 7] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|eom_id|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
+];
+
+/// A model's own end tokens and sampling; `None` where its files say nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerationDefaults {
+    /// The tokens that end an answer, in ascending order; empty if the files name none.
+    pub eos: Vec<u32>,
+    /// 0 is greedy, as is `"do_sample": false`.
+    pub temperature: Option<f32>,
+    /// Nucleus share.
+    pub top_p: Option<f32>,
+    /// How many of the likeliest tokens stay; 0 is all.
+    pub top_k: Option<u32>,
+    /// The least probability relative to the likeliest token.
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens already seen.
+    pub repetition_penalty: Option<f32>,
+}
+
+impl GenerationDefaults {
+    /// Reads `generation_config.json`, `config.json` and `tokenizer_config.json`; any of them may be absent.
+    pub fn open(dir: &Path, tokenizer: &Tokenizer, template: Option<&Template>) -> Result<Self, TextError> {
+        let generation = files::read_object(dir, "generation_config.json")?;
+        let config = files::read_object(dir, "config.json")?;
+        let named = files::read_object(dir, "tokenizer_config.json")?;
+
+        let mut eos = ids(generation.get("eos_token_id"));
+        eos.extend(ids(config.get("eos_token_id")));
+        eos.extend(ids(config.get("text_config").and_then(|it| it.get("eos_token_id"))));
+        eos.extend(named.get("eos_token").and_then(files::token_text).and_then(|text| tokenizer.token_id(text)));
+        if let Some(template) = template {
+            eos.extend(turn_ends(template).filter_map(|text| tokenizer.token_id(text)));
+        }
+        eos.sort_unstable();
+        eos.dedup();
+
+        let greedy = generation.get("do_sample") == Some(&Value::Bool(false));
+        Ok(Self {
+            eos,
+            temperature: if greedy { Some(0.0) } else { number(&generation, "temperature", 0.0, 100.0) },
+            top_p: number(&generation, "top_p", f32::MIN_POSITIVE, 1.0),
+            top_k: generation.get("top_k").and_then(Value::as_u64).and_then(|k| u32::try_from(k).ok()),
+            min_p: number(&generation, "min_p", 0.0, 1.0),
+            repetition_penalty: number(&generation, "repetition_penalty", f32::MIN_POSITIVE, 100.0),
+        })
+    }
+}
+
+/// A token id or a list of them.
+fn ids(value: Option<&Value>) -> Vec<u32> {
+    let one_or_more = match value {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    one_or_more.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+}
+
+/// A number within its range; outside of it a file's word is not taken.
+fn number(object: &Map<String, Value>, key: &str, least: f32, most: f32) -> Option<f32> {
+    let number = object.get(key)?.as_f64()? as f32;
+    (least..=most).contains(&number).then_some(number)
+}
+
+/// The turn ends that a template writes. In the harmony form `<|end|>` ends a message and not the turn.
+fn turn_ends(template: &Template) -> impl Iterator<Item = &'static str> {
+    let harmony = template.mentions("<|channel|>");
+    TURN_ENDS.into_iter().filter(move |text| template.mentions(text) && !(harmony && *text == "<|end|>"))
+}

@@ -1,0 +1,61 @@
+//! Folders as publishers leave them.
+
+use super::*;
+use crate::text::tokenizer::samples::{Folder, byte_level};
+
+fn defaults(files: &[(&str, &str)]) -> Result<GenerationDefaults, TextError> {
+    let tokenizer = byte_level().to_string();
+    let mut all = vec![("tokenizer.json", tokenizer.as_str())];
+    all.extend(files);
+    let folder = Folder::new(&all);
+    let template = Template::open(folder.path())?;
+    GenerationDefaults::open(folder.path(), &Tokenizer::open(folder.path())?, template.as_ref())
+}
+
+#[test]
+fn end_tokens_are_gathered_from_every_file() {
+    let found = defaults(&[
+        ("generation_config.json", r#"{"eos_token_id": [265, 7]}"#),
+        ("config.json", r#"{"eos_token_id": 5, "text_config": {"eos_token_id": [5, 6]}}"#),
+        ("tokenizer_config.json", r#"{"eos_token": {"content": "<|endoftext|>"}}"#),
+        ("chat_template.jinja", "{{ messages }}<|im_end|>"),
+    ]);
+    assert_eq!(found.unwrap().eos, [5, 6, 7, 264, 265, 266]);
+}
+
+#[test]
+fn an_empty_folder_says_nothing() {
+    assert_eq!(defaults(&[]).unwrap(), GenerationDefaults::default());
+}
+
+#[test]
+fn sampling_is_read_and_nonsense_is_not_taken() {
+    let sound = r#"{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0, "repetition_penalty": 1.05}"#;
+    let found = defaults(&[("generation_config.json", sound)]).unwrap();
+    assert_eq!((found.temperature, found.top_p, found.top_k), (Some(0.6), Some(0.95), Some(20)));
+    assert_eq!((found.min_p, found.repetition_penalty), (Some(0.0), Some(1.05)));
+    let nonsense = r#"{"temperature": -1, "top_p": 0, "top_k": "x", "eos_token_id": [-1, "a", null, 99999999999]}"#;
+    assert_eq!(defaults(&[("generation_config.json", nonsense)]).unwrap(), GenerationDefaults::default());
+}
+
+#[test]
+fn a_model_that_does_not_sample_is_greedy() {
+    let found = defaults(&[("generation_config.json", r#"{"do_sample": false, "temperature": 0.6}"#)]);
+    assert_eq!(found.unwrap().temperature, Some(0.0));
+}
+
+#[test]
+fn the_end_of_a_harmony_message_does_not_end_the_turn() {
+    let template = r#"{{ "<|channel|>final<|message|>" }}<|end|>"#;
+    let folder = Folder::new(&[("chat_template.jinja", template)]);
+    let template = Template::open(folder.path()).unwrap().expect("the folder has a template");
+    assert_eq!(turn_ends(&template).count(), 0);
+}
+
+#[test]
+fn broken_settings_are_named() {
+    for file in ["generation_config.json", "config.json", "tokenizer_config.json"] {
+        let error = defaults(&[(file, "{\"eos_token_id\":")]).expect_err("the file is broken").to_string();
+        assert!(error.contains(file), "{error}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Narrows a vocabulary to the tokens that may be drawn, and draws one.
+//!
+//! A vocabulary has up to 260,000 entries and a draw looks at few of them, so tokens are never all sorted: whole
+//! passes only compare and sum, and sorting takes the best few at a time until the filters are satisfied. Equal logits
+//! are ordered by token id. The sampler calls it.
+
+use std::cmp::Ordering;
+
+use super::Sampling;
+
+/// A token that may be drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: u32,
+    /// Its logit.
+    pub logit: f32,
+}
+
+impl Candidate {
+    /// Best first: the greater logit, then the lower id.
+    fn order(&self, other: &Self) -> Ordering {
+        other.logit.partial_cmp(&self.logit).unwrap_or(Ordering::Equal).then(self.token.cmp(&other.token))
+    }
+}
+
+/// The greatest logit above minus infinity.
+pub fn greatest(logits: &[f32]) -> Option<f32> {
+    let greatest = logits.iter().fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most });
+    (greatest > f32::NEG_INFINITY).then_some(greatest)
+}
+
+/// The `count` best tokens, best first.
+pub fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
+    let count = count.min(logits.len());
+    let mut kept = Vec::with_capacity(2 * count + 1);
+    let mut least = f32::NEG_INFINITY;
+    for (token, &logit) in logits.iter().enumerate() {
+        // Tokens come in ascending order, so one that only equals the least kept is ordered after it.
+        if logit > least {
+            kept.push(Candidate { token: token as u32, logit });
+            if kept.len() > 2 * count {
+                least = keep_best(&mut kept, count);
+            }
+        }
+    }
+    keep_best(&mut kept, count);
+    kept.sort_unstable_by(Candidate::order);
+    kept
+}
+
+/// Drops all but the `count` best, unordered; returns the least logit kept.
+fn keep_best(candidates: &mut Vec<Candidate>, count: usize) -> f32 {
+    if candidates.len() > count {
+        if count > 0 {
+            candidates.select_nth_unstable_by(count - 1, Candidate::order);
+        }
+        candidates.truncate(count);
+    }
+    candidates.iter().fold(f32::INFINITY, |least, it| least.min(it.logit))
+}
+
+/// Draws a token: `random` in [0, 1) says where in the distribution that the settings leave.
+pub fn draw(logits: &mut [f32], settings: &Sampling, random: f64) -> Option<u32> {
+    let greatest = greatest(logits)?;
+    let scale = Scale { greatest, temperature: settings.temperature };
+    let kept = if settings.top_k > 0 && (settings.top_k as usize) < logits.len() {
+        let mut kept = best(logits, settings.top_k as usize);
+        kept.retain(|it| it.logit > f32::NEG_INFINITY);
+        let total: f64 = kept.iter().map(|it| scale.weight(it.logit)).sum();
+        kept.truncate(nucleus(&kept, settings.top_p, total, &scale));
+        kept
+    } else if settings.top_p < 1.0 {
+        likeliest(logits, settings.top_p, &scale)
+    } else {
+        return draw_from_all(logits, settings.min_p, &scale, random);
+    };
+    let weights = kept.iter().map(|it| (it.token, scale.weight(it.logit)));
+    let weights: Vec<_> = weights.filter(|&(_, weight)| weight >= f64::from(settings.min_p)).collect();
+    let total: f64 = weights.iter().map(|&(_, weight)| weight).sum();
+    pick(weights.into_iter(), random * total)
+}
+
+/// What makes a logit a weight: the likeliest token weighs 1.
+struct Scale {
+    greatest: f32,
+    temperature: f32,
+}
+
+impl Scale {
+    fn weight(&self, logit: f32) -> f64 {
+        f64::from(self.exponent(logit).exp())
+    }
+
+    fn exponent(&self, logit: f32) -> f32 {
+        (logit - self.greatest) / self.temperature
+    }
+}
+
+/// How many of the ordered candidates reach the share together, at least one.
+fn nucleus(ordered: &[Candidate], share: f32, total: f64, scale: &Scale) -> usize {
+    if share >= 1.0 {
+        return ordered.len();
+    }
+    let mut reached = 0.0;
+    let enough = ordered.iter().position(|it| {
+        reached += scale.weight(it.logit);
+        reached >= f64::from(share) * total
+    });
+    enough.map_or(ordered.len(), |index| index + 1)
+}
+
+/// The fewest tokens that reach the share of all probability together, best first.
+fn likeliest(logits: &[f32], share: f32, scale: &Scale) -> Vec<Candidate> {
+    let total: f64 = logits.iter().map(|&logit| scale.weight(logit)).sum();
+    // Tokens lighter than this weigh less than the share left over, all of them together, so none is needed.
+    let least = (1.0 - f64::from(share)) * total / logits.len() as f64;
+    let exponent_least = least.ln() as f32 - 1e-3;
+    let mut rest: Vec<Candidate> = logits
+        .iter()
+        .enumerate()
+        .filter(|&(_, &logit)| scale.exponent(logit) >= exponent_least)
+        .map(|(token, &logit)| Candidate { token: token as u32, logit })
+        .collect();
+    let (mut ordered, mut portion) = (0, 64);
+    while ordered < rest.len() {
+        let unordered = &mut rest[ordered..];
+        let portion_now = portion.min(unordered.len());
+        if portion_now < unordered.len() {
+            unordered.select_nth_unstable_by(portion_now, Candidate::order);
+        }
+        unordered[..portion_now].sort_unstable_by(Candidate::order);
+        ordered += portion_now;
+        let enough = nucleus(&rest[..ordered], share, total, scale);
+        if enough < ordered {
+            rest.truncate(enough);
+            break;
+        }
+        portion *= 4;
+    }
+    rest
+}
+
+/// Draws where no filter needs an order; the logits become weights in place.
+fn draw_from_all(logits: &mut [f32], min_p: f32, scale: &Scale, random: f64) -> Option<u32> {
+    let mut total = 0.0;
+    for logit in logits.iter_mut() {
+        let weight = scale.weight(*logit) as f32;
+        *logit = if weight >= min_p { weight } else { 0.0 };
+        total += f64::from(*logit);
+    }
+    let weights = logits.iter().enumerate().map(|(token, &weight)| (token as u32, f64::from(weight)));
+    pick(weights, random * total)
+}
+
+/// The token in whose share of the total the point lies.
+fn pick(weights: impl Iterator<Item = (u32, f64)>, point: f64) -> Option<u32> {
+    let mut passed = 0.0;
+    let mut last = None;
+    for (token, weight) in weights.filter(|&(_, weight)| weight > 0.0) {
+        passed += weight;
+        last = Some(token);
+        if passed > point {
+            break;
+        }
+    }
+    last
+}

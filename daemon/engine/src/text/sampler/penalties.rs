@@ -1,0 +1,61 @@
+//! Makes tokens that were already seen less likely, or more.
+//!
+//! The repetition penalty looks at prompt and answer, as in Hugging Face; the presence and frequency penalties at the
+//! answer only, as in OpenAI's definition. Nothing is counted for a penalty that is off. The sampler owns it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Sampling;
+
+/// The penalties of one choice and the tokens they apply to.
+pub struct Penalties {
+    repetition: f32,
+    presence: f32,
+    frequency: f32,
+    seen: HashSet<u32>,
+    counts: HashMap<u32, u32>,
+}
+
+impl Penalties {
+    /// Takes the settings; nothing is seen yet.
+    pub fn new(settings: &Sampling) -> Self {
+        Self {
+            repetition: settings.repetition_penalty,
+            presence: settings.presence_penalty,
+            frequency: settings.frequency_penalty,
+            seen: HashSet::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    /// Notes the prompt's tokens.
+    pub fn observe_prompt(&mut self, tokens: &[u32]) {
+        if self.repetition != 1.0 {
+            self.seen.extend(tokens);
+        }
+    }
+
+    /// Notes a token of the answer.
+    pub fn observe(&mut self, token: u32) {
+        if self.repetition != 1.0 {
+            self.seen.insert(token);
+        }
+        if self.presence != 0.0 || self.frequency != 0.0 {
+            *self.counts.entry(token).or_default() += 1;
+        }
+    }
+
+    /// Changes the logits of tokens that were seen.
+    pub fn apply(&self, logits: &mut [f32]) {
+        for &token in &self.seen {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit > 0.0 { *logit / self.repetition } else { *logit * self.repetition };
+            }
+        }
+        for (&token, &count) in &self.counts {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit -= self.frequency * count as f32 + self.presence;
+            }
+        }
+    }
+}

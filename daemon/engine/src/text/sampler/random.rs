@@ -1,0 +1,27 @@
+//! A random number that is a pure function of the seed, the choice and the position.
+//!
+//! Philox4x32-10 (Salmon and others, "Parallel random numbers: as easy as 1, 2, 3", 2011): ten rounds of
+//! multiplications over a counter, without state. A token that is drawn again after a worker's death draws the same
+//! number. The sampler calls it once per token.
+
+/// A number in [0, 1) with 53 random bits.
+pub fn uniform(seed: u64, choice: u16, position: u32) -> f64 {
+    let words = philox([position, u32::from(choice), 0, 0], [seed as u32, (seed >> 32) as u32]);
+    let bits = (u64::from(words[0]) << 32 | u64::from(words[1])) >> 11;
+    bits as f64 / (1u64 << 53) as f64
+}
+
+/// The Philox4x32-10 block of a counter under a key.
+pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
+    const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+    let ([mut a, mut b, mut c, mut d], [mut first, mut second]) = (counter, key);
+    for _ in 0..10 {
+        let left = MULTIPLIERS[0] * u64::from(a);
+        let right = MULTIPLIERS[1] * u64::from(c);
+        (a, b, c, d) = ((right >> 32) as u32 ^ b ^ first, right as u32, (left >> 32) as u32 ^ d ^ second, left as u32);
+        first = first.wrapping_add(WEYL[0]);
+        second = second.wrapping_add(WEYL[1]);
+    }
+    [a, b, c, d]
+}

@@ -1,0 +1,108 @@
+//! How tokens are drawn, and what is refused.
+//!
+//! Values are final here: the worker has already filled a request's gaps from the model's defaults. The sampler checks
+//! them once, when a choice begins.
+
+/// The settings of one choice. The default draws greedily.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// How many of the likeliest tokens stay; 0 is all.
+    pub top_k: u32,
+    /// The share of probability that the likeliest tokens must reach together; 1 is all.
+    pub top_p: f32,
+    /// The least probability relative to the likeliest token; 0 is none.
+    pub min_p: f32,
+    /// Divides positive logits and multiplies negative ones of tokens in prompt or answer; 1 is off.
+    pub repetition_penalty: f32,
+    /// Subtracted once from the logits of tokens in the answer.
+    pub presence_penalty: f32,
+    /// Subtracted per occurrence from the logits of tokens in the answer.
+    pub frequency_penalty: f32,
+    /// Added to the logits of single tokens; minus infinity bans one. Ids past the logits are ignored.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Makes the draws repeatable.
+    pub seed: u64,
+    /// Which of a request's choices this is; each draws differently.
+    pub choice: u16,
+    /// The tokens that end an answer.
+    pub eos: Vec<u32>,
+    /// How many tokens an answer must have before one of `eos` may be drawn.
+    pub min_tokens: u32,
+    /// How many alternatives to report; `None` reports no log-probabilities at all.
+    pub logprobs: Option<u8>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
+            seed: 0,
+            choice: 0,
+            eos: Vec::new(),
+            min_tokens: 0,
+            logprobs: None,
+        }
+    }
+}
+
+/// Why no token can be drawn.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SamplingError {
+    /// A setting is outside its range.
+    #[error("{name} is {value}; it must be {range}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: f32,
+        /// What is allowed.
+        range: &'static str,
+    },
+    /// A logit is NaN or infinite.
+    #[error("the model's output at position {position} is not a number (token {token}); its weights may be damaged")]
+    NotANumber {
+        /// The position.
+        position: u32,
+        /// The first such token.
+        token: u32,
+    },
+    /// Bans leave no token to draw.
+    #[error("every token is banned at position {position}; relax logit_bias or min_tokens")]
+    NothingAllowed {
+        /// The position.
+        position: u32,
+    },
+}
+
+impl Sampling {
+    /// Refuses values that have no meaning.
+    pub(super) fn check(&self) -> Result<(), SamplingError> {
+        let within = |name, value: f32, sound: bool, range| {
+            if sound { Ok(()) } else { Err(SamplingError::OutOfRange { name, value, range }) }
+        };
+        within("temperature", self.temperature, (0.0..=100.0).contains(&self.temperature), "from 0 to 100")?;
+        within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1")?;
+        within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1")?;
+        // Wider than any sensible value, and narrow enough that no logit overflows.
+        let repetition = self.repetition_penalty;
+        within("repetition_penalty", repetition, (0.01..=100.0).contains(&repetition), "from 0.01 to 100")?;
+        for (name, penalty) in
+            [("presence_penalty", self.presence_penalty), ("frequency_penalty", self.frequency_penalty)]
+        {
+            within(name, penalty, (-100.0..=100.0).contains(&penalty), "from -100 to 100")?;
+        }
+        for &(_, bias) in &self.logit_bias {
+            within("logit_bias", bias, bias <= 1e6, "at most 1000000")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Renders a conversation into the prompt that a model was trained on, as Hugging Face's `apply_chat_template` does.
+//!
+//! The template comes from the model's folder and is not trusted: instructions, output and file size are bounded, and
+//! it can reach nothing but its arguments. Time is an argument too. It never tokenizes. The worker renders each chat
+//! request with it.
+
+mod environment;
+#[cfg(test)]
+mod goldens;
+mod json;
+mod methods;
+mod source;
+mod strftime;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value};
+
+use self::environment::{Clock, Raised};
+use super::{TextError, files};
+
+/// The most text that a template may write.
+const BYTES_MAX: usize = 64 << 20;
+
+/// What is rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversation<'a> {
+    /// A list of messages in the form of Hugging Face and OpenAI.
+    pub messages: &'a Value,
+    /// A list of tools in the same form, if there are any.
+    pub tools: Option<&'a Value>,
+    /// Whether the prompt ends where the assistant's answer begins.
+    pub add_generation_prompt: bool,
+    /// More variables, such as `enable_thinking`; they shadow the special tokens and not the conversation.
+    pub arguments: &'a Map<String, Value>,
+    /// What the template takes for the current time, in UTC.
+    pub now_unix_ms: i64,
+}
+
+/// Why a conversation was not rendered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The template refuses the conversation, in its own words.
+    #[error("the model's chat template refuses the conversation: {0}")]
+    Raised(String),
+    /// The template runs too long or writes too much.
+    #[error("the model's chat template does not come to an end; replace its chat_template.jinja")]
+    Endless,
+    /// The template cannot cope with the conversation.
+    #[error("the model's chat template failed: {0}")]
+    Failed(String),
+}
+
+/// The chat templates of one model.
+pub struct Template {
+    environment: Environment<'static>,
+    sources: BTreeMap<String, String>,
+    special_tokens: Map<String, Value>,
+}
+
+impl Template {
+    /// Reads and compiles a folder's templates; `None` if it has none.
+    pub fn open(dir: &Path) -> Result<Option<Self>, TextError> {
+        let Some(found) = source::find(dir)? else { return Ok(None) };
+        let mut environment = environment::new();
+        for (name, source) in &found.sources {
+            environment
+                .add_template_owned(name.clone(), source::plain(source))
+                .map_err(|error| TextError::invalid(&found.path, describe(&error)))?;
+        }
+        Ok(Some(Self { environment, sources: found.sources, special_tokens: special_tokens(dir)? }))
+    }
+
+    /// Renders the conversation.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
+        let mut variables = self.special_tokens.clone();
+        variables.extend(conversation.arguments.clone());
+        let mut variables: BTreeMap<&str, minijinja::Value> =
+            variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())).collect();
+        variables.insert("messages", Serde(conversation.messages).into());
+        variables.insert("tools", Serde(conversation.tools).into());
+        variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
+        variables.entry("documents").or_insert(minijinja::Value::from(()));
+        variables.insert(environment::CLOCK, minijinja::Value::from_object(Clock(conversation.now_unix_ms)));
+
+        let mut output = Bounded { bytes: Vec::new(), overflowed: false };
+        let rendered = self
+            .environment
+            .get_template(self.name_for(conversation))
+            .and_then(|template| template.render_captured_to(variables, &mut output).map(drop));
+        if output.overflowed {
+            return Err(TemplateError::Endless);
+        }
+        rendered.map_err(|error| sort(&error))?;
+        String::from_utf8(output.bytes).map_err(|error| TemplateError::Failed(error.to_string()))
+    }
+
+    /// Whether a text occurs in the template for a conversation without tools.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.source().contains(text)
+    }
+
+    /// The template for a conversation without tools, as it was read.
+    pub fn source(&self) -> &str {
+        self.sources.get(source::DEFAULT).map_or("", String::as_str)
+    }
+
+    /// The template for a conversation with tools; the same one where the model has no other.
+    pub fn tool_source(&self) -> &str {
+        self.sources.get(source::TOOL_USE).map_or_else(|| self.source(), String::as_str)
+    }
+
+    fn name_for(&self, conversation: &Conversation<'_>) -> &'static str {
+        let with_tools = conversation.tools.is_some() && self.sources.contains_key(source::TOOL_USE);
+        if with_tools { source::TOOL_USE } else { source::DEFAULT }
+    }
+}
+
+/// The special tokens by name (`bos_token`, …), which templates write by their names.
+fn special_tokens(dir: &Path) -> Result<Map<String, Value>, TextError> {
+    let mut tokens = Map::new();
+    for file in ["special_tokens_map.json", "tokenizer_config.json"] {
+        for (name, value) in files::read_object(dir, file)? {
+            if name.ends_with("_token")
+                && let Some(text) = files::token_text(&value)
+            {
+                tokens.insert(name, text.into());
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+/// Finds what the template itself raised, among what the engine wrapped around it.
+fn sort(error: &minijinja::Error) -> TemplateError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        if let Some(raised) = current.downcast_ref::<Raised>() {
+            return TemplateError::Raised(raised.0.clone());
+        }
+        if let Some(error) = current.downcast_ref::<minijinja::Error>()
+            && error.kind() == ErrorKind::OutOfFuel
+        {
+            return TemplateError::Endless;
+        }
+        cause = current.source();
+    }
+    TemplateError::Failed(describe(error))
+}
+
+fn describe(error: &minijinja::Error) -> String {
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), |it| format!("{}: {it}", error.kind()));
+    error.line().map_or_else(|| detail.clone(), |line| format!("line {line}: {detail}"))
+}
+
+/// Collects output up to a limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > BYTES_MAX {
+            self.overflowed = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

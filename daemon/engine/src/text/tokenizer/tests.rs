@@ -1,0 +1,131 @@
+//! What becomes of text, of special tokens, and of broken files.
+
+use serde_json::json;
+
+use super::samples::{Folder, byte_level, open, sentencepiece};
+use super::*;
+
+fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| tokenizer.token_bytes(*token)).copied().collect();
+    String::from_utf8(bytes).expect("the tokens are whole characters")
+}
+
+#[test]
+fn tokens_spell_the_text_they_came_from() {
+    let text = "hello wörld 😀 日本語\r\n\tx = \"</s>\"; \u{301}\u{0}\u{7f}\u{ad}";
+    let tokenizer = open(&byte_level());
+    for special in [Special::Plain, Special::Parse, Special::Begin] {
+        assert_eq!(text_of(&tokenizer, &tokenizer.encode(text, special).unwrap()), text);
+    }
+    let tokenizer = open(&sentencepiece());
+    assert_eq!(text_of(&tokenizer, &tokenizer.encode(text, Special::Plain).unwrap()), format!(" {text}"));
+}
+
+#[test]
+fn every_byte_is_spelled_exactly() {
+    let tokenizer = open(&byte_level());
+    for byte in 0..=255u8 {
+        assert_eq!(tokenizer.token_bytes(u32::from(byte)), [byte]);
+    }
+    assert_eq!(tokenizer.token_bytes(260), b" hello");
+    assert_eq!(tokenizer.token_bytes(263), b"\xF0\x9F\x98");
+    let tokenizer = open(&sentencepiece());
+    for byte in 0..=255u8 {
+        assert_eq!(tokenizer.token_bytes(u32::from(byte) + 3), [byte]);
+    }
+    assert_eq!(tokenizer.token_bytes(tokenizer.token_id("▁hello").unwrap()), b" hello");
+}
+
+#[test]
+fn added_tokens_are_spelled_as_they_are() {
+    let tokenizer = open(&byte_level());
+    assert_eq!(tokenizer.token_bytes(265), b"<|im_start|>");
+    assert_eq!(tokenizer.token_bytes(268), "<｜end▁of▁sentence｜>".as_bytes());
+    assert!(tokenizer.is_special(265) && !tokenizer.is_special(267) && !tokenizer.is_special(0));
+}
+
+#[test]
+fn ids_without_a_token_have_no_bytes() {
+    let tokenizer = open(&byte_level());
+    assert_eq!(tokenizer.vocabulary(), 269);
+    for id in [269, 270, 100_000, u32::MAX] {
+        assert_eq!(tokenizer.token_bytes(id), b"");
+        assert!(!tokenizer.is_special(id));
+    }
+}
+
+#[test]
+fn special_tokens_are_parsed_only_on_request() {
+    let tokenizer = open(&byte_level());
+    let text = "<|im_start|>hello<think>";
+    assert_eq!(tokenizer.encode(text, Special::Parse).unwrap(), [265, 259, 267]);
+    let plain = tokenizer.encode(text, Special::Plain).unwrap();
+    assert!(plain.iter().all(|token| *token < 264), "{plain:?}");
+    assert_eq!(text_of(&tokenizer, &plain), text);
+}
+
+#[test]
+fn truncation_settings_in_the_file_are_ignored() {
+    let tokenizer = open(&byte_level());
+    assert_eq!(tokenizer.encode("abcdefgh", Special::Parse).unwrap().len(), 8);
+}
+
+#[test]
+fn a_raw_prompt_begins_as_the_model_expects() {
+    let begin = |tokenizer: serde_json::Value, config: serde_json::Value| {
+        let folder =
+            Folder::new(&[("tokenizer.json", &tokenizer.to_string()), ("tokenizer_config.json", &config.to_string())]);
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        (tokenizer.encode("x", Special::Begin).unwrap()[0], tokenizer.encode("x", Special::Parse).unwrap()[0])
+    };
+    let mark = json!("<s>");
+    let x_after_mark = begin(sentencepiece(), json!({})).1;
+    assert_eq!(begin(sentencepiece(), json!({})), (1, x_after_mark));
+    assert_eq!(begin(sentencepiece(), json!({"bos_token": mark, "add_bos_token": true})), (1, x_after_mark));
+    assert_eq!(
+        begin(sentencepiece(), json!({"bos_token": mark, "add_bos_token": false})),
+        (x_after_mark, x_after_mark)
+    );
+    let bos = json!({"content": "<|endoftext|>"});
+    assert_eq!(begin(byte_level(), json!({"bos_token": bos})), (120, 120));
+    assert_eq!(begin(byte_level(), json!({"bos_token": bos, "add_bos_token": true})), (264, 120));
+}
+
+#[test]
+fn long_prompts_of_every_shape_are_encoded() {
+    // Quadratic work on any of these would take minutes.
+    let shapes = ["hello ", "x", " ", "\n", "日", "<|im_start|>", "hello, 😀!\n\n"];
+    for tokenizer in [open(&byte_level()), open(&sentencepiece())] {
+        for shape in shapes {
+            let text = shape.repeat(200_000 / shape.len());
+            for special in [Special::Plain, Special::Parse] {
+                let tokens = tokenizer.encode(&text, special).unwrap();
+                assert_eq!(text_of(&tokenizer, &tokens).trim_start(), text.trim_start());
+            }
+        }
+    }
+}
+
+#[test]
+fn broken_files_are_named() {
+    let message = |files: &[(&str, &str)]| {
+        let folder = Folder::new(files);
+        Tokenizer::open(folder.path()).err().expect("the folder is refused").to_string()
+    };
+    let sound = byte_level().to_string();
+    assert!(message(&[]).contains("tokenizer.json is missing"));
+    for end in [0, 1, sound.len() / 2, sound.len() - 1] {
+        assert!(message(&[("tokenizer.json", &sound[..end])]).contains("tokenizer.json is invalid"));
+    }
+    for content in ["null", "[]", "{}", "{\"model\": 5}", "{\"model\": {\"type\": \"BPE\"}, \"decoder\": [1]}"] {
+        assert!(message(&[("tokenizer.json", content)]).contains("tokenizer.json is invalid"), "{content}");
+    }
+    let files = [("tokenizer.json", sound.as_str()), ("tokenizer_config.json", "{\"bos")];
+    assert!(message(&files).contains("tokenizer_config.json is invalid"));
+    let mut other = byte_level();
+    other["decoder"] = json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
+    assert!(message(&[("tokenizer.json", &other.to_string())]).contains("the decoder WordPiece"));
+    let mut far = byte_level();
+    far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
+    assert!(message(&[("tokenizer.json", &far.to_string())]).contains("far beyond"));
+}

@@ -1,0 +1,142 @@
+//! The law of the engine: a row's logits are the same, bit for bit, alone or in a batch, whole or in chunks, on any blocks
+//! and any number of threads; for every architecture, way of storing weights and precision.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+
+use engine::random::{Recipe, TempFolder};
+use engine::{Model, Options, Precision, Row, Wanted};
+use serde_json::json;
+
+const VOCABULARY: u32 = engine::random::TOKENS;
+const PRECISIONS: [Precision; 2] = [Precision::Fast, Precision::Exact];
+
+/// Every architecture, in bf16, 4 bits and 8 bits, and one whose layers slide.
+fn recipes() -> Vec<(String, Recipe)> {
+    let mut recipes = Vec::new();
+    for architecture in ["llama", "mistral", "qwen2", "qwen3"] {
+        let tiny = Recipe::tiny(architecture, 5);
+        recipes.push((format!("{architecture} 4-bit"), tiny.clone().quantized(4, 32)));
+        recipes.push((format!("{architecture} 8-bit"), tiny.clone().quantized(8, 64)));
+        recipes.push((format!("{architecture} bf16"), tiny));
+    }
+    let types = json!(["sliding_attention", "full_attention"]);
+    recipes.push(("sliding".to_string(), Recipe::tiny("llama", 6).set("layer_types", types).set("sliding_window", 9)));
+    recipes
+}
+
+fn open(folder: &TempFolder, precision: Precision, threads: usize) -> Model {
+    Model::open(folder.path(), &Options { threads, blocks: 16, precision }, &mut |_, _| {}).unwrap()
+}
+
+/// A made-up prompt.
+fn prompt(length: u32, seed: u32) -> Vec<u32> {
+    (0..length).map(|index| (index * index * 7 + index * 31 + seed * 101) % VOCABULARY).collect()
+}
+
+/// One step of rows that all want logits, given as tokens, start and blocks.
+fn step(model: &mut Model, rows: &[(&[u32], u32, &[u32])]) -> Vec<Vec<f32>> {
+    let rows: Vec<Row<'_>> =
+        rows.iter().map(|&(tokens, start, blocks)| Row { tokens, start, blocks, logits: Wanted::Last }).collect();
+    let mut logits = Vec::new();
+    model.forward(&rows, &mut logits).unwrap();
+    logits.chunks(VOCABULARY as usize).map(<[f32]>::to_vec).collect()
+}
+
+#[track_caller]
+fn assert_same(left: &[f32], right: &[f32], what: &str) {
+    assert!(left.iter().all(|value| value.is_finite()), "{what}: not finite");
+    assert!(left.iter().any(|value| *value != left[0]), "{what}: all the same");
+    let differing = left.iter().zip(right).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+    assert_eq!((differing, left.len()), (0, right.len()), "{what}: logits differ");
+}
+
+/// Calls `check` with every model's name, folder and precision.
+fn for_each(check: impl Fn(&str, &TempFolder, Precision)) {
+    for (name, recipe) in recipes() {
+        let folder = recipe.temporary().unwrap();
+        for precision in PRECISIONS {
+            check(&format!("{name}, {precision:?}"), &folder, precision);
+        }
+    }
+}
+
+#[test]
+fn a_batch_computes_what_each_row_computes_alone() {
+    for_each(|name, folder, precision| {
+        let prompts = [prompt(70, 1), prompt(5, 2), prompt(33, 3)];
+        let blocks: [&[u32]; 3] = [&[0, 9, 4], &[1], &[7, 2]];
+        let mut batched = open(folder, precision, 2);
+        let rows: Vec<_> = prompts.iter().zip(blocks).map(|(prompt, blocks)| (&prompt[..], 0, blocks)).collect();
+        let prefilled = step(&mut batched, &rows);
+        let rows: Vec<_> =
+            prompts.iter().zip(blocks).map(|(prompt, blocks)| (&[11u32][..], prompt.len() as u32, blocks)).collect();
+        let decoded = step(&mut batched, &rows);
+        for (index, prompt) in prompts.iter().enumerate() {
+            let mut alone = open(folder, precision, 2);
+            let whole = step(&mut alone, &[(prompt, 0, &[3, 2, 1])]);
+            assert_same(&whole[0], &prefilled[index], &format!("{name}, row {index}, prefill"));
+            let next = step(&mut alone, &[(&[11], prompt.len() as u32, &[3, 2, 1])]);
+            assert_same(&next[0], &decoded[index], &format!("{name}, row {index}, decode"));
+        }
+    });
+}
+
+#[test]
+fn a_prompt_in_chunks_computes_what_it_computes_whole() {
+    for_each(|name, folder, precision| {
+        let (prompt, other) = (prompt(70, 1), prompt(40, 2));
+        let mut whole = open(folder, precision, 2);
+        let expected = step(&mut whole, &[(&prompt, 0, &[0, 1, 2])]);
+        for chunks in [&[1, 31, 1, 37][..], &[32, 32, 6], &[69, 1], &[13; 6]] {
+            let mut model = open(folder, precision, 2);
+            let (mut start, mut last) = (0, Vec::new());
+            for (index, chunk) in chunks.iter().enumerate() {
+                let end = prompt.len().min(start + chunk);
+                // Another sequence decodes in the same steps.
+                let token = &other[index..=index];
+                last = step(
+                    &mut model,
+                    &[(token, index as u32, &[9, 8]), (&prompt[start..end], start as u32, &[5, 3, 4])],
+                );
+                start = end;
+            }
+            assert_same(&expected[0], &last[1], &format!("{name}, chunks {chunks:?}"));
+        }
+    });
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    for_each(|name, folder, precision| {
+        let prompt = prompt(50, 4);
+        let expected = step(&mut open(folder, precision, 1), &[(&prompt, 0, &[0, 1])]);
+        for threads in [2, 3] {
+            let computed = step(&mut open(folder, precision, threads), &[(&prompt, 0, &[0, 1])]);
+            assert_same(&expected[0], &computed[0], &format!("{name}, {threads} threads"));
+        }
+    });
+}
+
+#[test]
+fn blocks_that_another_sequence_used_leave_no_trace() {
+    for_each(|name, folder, precision| {
+        let (first, second) = (prompt(64, 1), prompt(20, 2));
+        let mut used = open(folder, precision, 2);
+        step(&mut used, &[(&first, 0, &[0, 1])]);
+        let after = step(&mut used, &[(&second, 0, &[1])]);
+        let fresh = step(&mut open(folder, precision, 2), &[(&second, 0, &[1])]);
+        assert_same(&fresh[0], &after[0], name);
+    });
+}
+
+/// The control: the comparison sees a change of one token.
+#[test]
+fn one_other_token_changes_the_logits() {
+    for_each(|name, folder, precision| {
+        let mut changed = prompt(20, 1);
+        let mut model = open(folder, precision, 2);
+        let before = step(&mut model, &[(&changed, 0, &[0])]);
+        changed[15] += 1;
+        assert_ne!(before, step(&mut model, &[(&changed, 0, &[0])]), "{name}");
+    });
+}
