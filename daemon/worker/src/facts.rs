@@ -1,0 +1,67 @@
+//! What the worker knows of its model and of itself, in the protocol's words.
+//!
+//! The engine has its own words for facts and errors because it knows no protocol; here they meet. `inspect` and the
+//! loader call this, and the pulse asks it for the memory that the process holds.
+
+use std::path::Path;
+
+use engine::LoadError;
+use protocol::model::{Capabilities, ModelFacts};
+use protocol::{Error, ErrorKind};
+
+/// Tells what a model folder holds, without loading it.
+pub fn inspect(dir: &Path) -> Result<ModelFacts, Error> {
+    engine::inspect(dir).map(|facts| model_facts(&facts)).map_err(|error| load_error(&error))
+}
+
+/// The engine's facts in the protocol's words.
+fn model_facts(facts: &engine::Facts) -> ModelFacts {
+    ModelFacts {
+        architecture: facts.architecture.clone(),
+        parameters: facts.parameters,
+        context_length: facts.context_length,
+        vocabulary: facts.vocabulary,
+        weights: facts.weights.clone(),
+        weights_bytes: facts.weights_bytes,
+        kv_bytes_per_token: facts.kv_bytes_per_token,
+        capabilities: Capabilities {
+            chat: facts.capabilities.chat,
+            tools: facts.capabilities.tools,
+            reasoning: facts.capabilities.reasoning,
+        },
+    }
+}
+
+/// Why a folder does not load, in the protocol's words.
+pub fn load_error(error: &LoadError) -> Error {
+    let kind = match error {
+        LoadError::NoFolder(_) => ErrorKind::NotFound,
+        LoadError::Unsupported { .. } => ErrorKind::Unsupported,
+        _ => ErrorKind::ModelNotLoaded,
+    };
+    Error::new(kind, error.to_string())
+}
+
+/// Bytes of memory that this process holds; 0 where the system does not say.
+#[cfg(target_os = "linux")]
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kilobytes.map_or(0, |kilobytes: u64| kilobytes * 1024)
+}
+
+/// Bytes of memory that this process holds; 0 where the system does not say.
+#[cfg(target_os = "macos")]
+#[allow(unsafe_code)]
+pub fn resident_bytes() -> u64 {
+    let mut info = std::mem::MaybeUninit::<libc::proc_taskinfo>::zeroed();
+    let size = size_of::<libc::proc_taskinfo>() as libc::c_int;
+    // SAFETY: the buffer is writable for `size` bytes, and zeroed bytes are a valid `proc_taskinfo`.
+    let (written, info) = unsafe {
+        let pid = libc::getpid();
+        let written = libc::proc_pidinfo(pid, libc::PROC_PIDTASKINFO, 0, info.as_mut_ptr().cast(), size);
+        (written, info.assume_init())
+    };
+    if written == size { info.pti_resident_size } else { 0 }
+}

@@ -1,0 +1,278 @@
+//! One request on its way: its choices, what each has drawn so far, and what the daemon is to be told of it.
+//!
+//! A choice turns a drawn token into a delta and knows when it is complete. After a worker's death the delivered tokens
+//! go through the same function with nothing emitted, so the answer goes on as if nothing had happened. The prompt
+//! thread makes generations, the runner steps them; no clock is read here.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use engine::text::{Detokenizer, Sampled, Sampler, SamplingError, Tokenizer};
+use pipe::{Delivered, WorkId};
+use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Priority, Timing, TokenLogprob, Usage};
+use scheduler::SequenceId;
+
+use crate::output::{Output, Piece};
+
+/// The most choices of one request.
+pub const CHOICES_MAX: u16 = 128;
+
+/// Names one request inside this worker; never used twice, unlike a `WorkId`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+impl Ticket {
+    /// The scheduler's name for one of its choices.
+    pub fn sequence(self, choice: u16) -> SequenceId {
+        SequenceId(self.0 << 16 | u64::from(choice))
+    }
+
+    /// The request and the choice behind a sequence.
+    pub fn of(sequence: SequenceId) -> (Self, u16) {
+        (Self(sequence.0 >> 16), sequence.0 as u16)
+    }
+}
+
+/// One request on its way.
+pub struct Generation {
+    /// Its name on the pipe.
+    pub work: WorkId,
+    /// Its prompt.
+    pub prompt: Vec<u32>,
+    /// The seed in use.
+    pub seed: u64,
+    /// Who goes first.
+    pub priority: Priority,
+    /// Whether an earlier worker had begun it.
+    pub resumed: bool,
+    /// Its answers.
+    pub choices: Vec<Choice>,
+    /// Ends that the delivered tokens reach and that were not delivered themselves.
+    pub ends_untold: Vec<ChoiceFinished>,
+    /// How many prompt tokens came from the prefix cache.
+    pub cached_tokens: u32,
+    /// When its work began and how far it has come.
+    pub clock: Clock,
+}
+
+/// The moments of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// When it arrived.
+    pub arrived: Instant,
+    /// When its first row was computed.
+    pub started: Option<Instant>,
+    /// When its first token was drawn.
+    pub first_token: Option<Instant>,
+    /// When its last token was drawn.
+    pub last_token: Option<Instant>,
+}
+
+impl Clock {
+    /// A request that has just arrived.
+    pub fn new(arrived: Instant) -> Self {
+        Self { arrived, started: None, first_token: None, last_token: None }
+    }
+
+    /// Notes that a token was drawn.
+    pub fn token(&mut self, now: Instant) {
+        self.first_token.get_or_insert(now);
+        self.last_token = Some(now);
+    }
+
+    fn timing(&self) -> Timing {
+        let between = |from: Option<Instant>, to: Option<Instant>| {
+            from.zip(to).map_or(0, |(from, to)| to.saturating_duration_since(from).as_micros() as u64)
+        };
+        Timing {
+            queue_us: between(Some(self.arrived), self.started),
+            prefill_us: between(self.started, self.first_token),
+            decode_us: between(self.first_token, self.last_token),
+        }
+    }
+}
+
+impl Generation {
+    /// The last event, once every choice is complete.
+    pub fn finished(&self) -> Option<Finished> {
+        self.choices.iter().all(|choice| choice.finished.is_some()).then(|| Finished {
+            usage: Usage {
+                prompt_tokens: self.prompt.len() as u32,
+                cached_tokens: self.cached_tokens.min(self.prompt.len() as u32),
+                completion_tokens: self.choices.iter().map(|choice| choice.tokens).sum(),
+                reasoning_tokens: self.choices.iter().map(|choice| choice.reasoning_tokens).sum(),
+            },
+            timing: self.clock.timing(),
+        })
+    }
+}
+
+/// When the choices of a request end, besides their stop strings.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    /// Tokens that end an answer and are no part of it.
+    pub tokens: HashSet<u32>,
+    /// The most tokens of a choice.
+    pub tokens_max: u32,
+}
+
+/// One answer of a request.
+pub struct Choice {
+    index: u16,
+    ends: Arc<Ends>,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    output: Output,
+    /// Reports log-probabilities with the bytes of this tokenizer's tokens.
+    logprobs: Option<Tokenizer>,
+    tokens: u32,
+    reasoning_tokens: u32,
+    finished: Option<FinishReason>,
+    /// Delivered tokens that the scheduler has not been given yet.
+    replayed: Vec<u32>,
+}
+
+/// What one drawn token leads to.
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// What the client sees of it; empty while text is held back.
+    pub delta: Delta,
+    /// The end of the choice, if this was its last token.
+    pub finished: Option<ChoiceFinished>,
+}
+
+/// What a choice is made of.
+pub struct ChoiceParts {
+    /// Which choice, from 0.
+    pub index: u16,
+    /// When it ends.
+    pub ends: Arc<Ends>,
+    /// How its tokens are drawn; it has seen the prompt.
+    pub sampler: Sampler,
+    /// How its tokens become text.
+    pub detokenizer: Detokenizer,
+    /// How its text becomes an answer.
+    pub output: Output,
+    /// Whether log-probabilities are reported, and the bytes of tokens for them.
+    pub logprobs: Option<Tokenizer>,
+}
+
+impl Choice {
+    /// An answer without a token.
+    pub fn new(parts: ChoiceParts) -> Self {
+        let ChoiceParts { index, ends, sampler, detokenizer, output, logprobs } = parts;
+        Self {
+            index,
+            ends,
+            sampler,
+            detokenizer,
+            output,
+            logprobs,
+            tokens: 0,
+            reasoning_tokens: 0,
+            finished: None,
+            replayed: Vec::new(),
+        }
+    }
+
+    /// Which choice, from 0.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Whether it is complete.
+    pub fn is_finished(&self) -> bool {
+        self.finished.is_some()
+    }
+
+    /// The most tokens it may have.
+    pub fn tokens_max(&self) -> u32 {
+        self.ends.tokens_max
+    }
+
+    /// Draws the token at `position` of the whole sequence.
+    pub fn draw(&mut self, logits: &mut [f32], position: u32) -> Result<Drawn, SamplingError> {
+        let sampled = self.sampler.sample(logits, position)?;
+        let logprobs = self.logprobs.as_ref().and_then(|tokenizer| logprob(tokenizer, &sampled));
+        let mut drawn = self.take(sampled.token);
+        drawn.delta.logprobs.extend(logprobs);
+        Ok(drawn)
+    }
+
+    /// Goes silently through what was delivered before; returns the end that was not, if the tokens reach it.
+    pub fn replay(&mut self, delivered: Delivered) -> Option<ChoiceFinished> {
+        let end = delivered.tokens.iter().find_map(|token| self.take(*token).finished);
+        self.replayed = delivered.tokens;
+        if delivered.finished.is_none() {
+            return end;
+        }
+        self.finished = delivered.finished;
+        None
+    }
+
+    /// The tokens that `replay` went through, for the scheduler.
+    pub fn take_replayed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.replayed)
+    }
+
+    /// Adds a token to the answer.
+    fn take(&mut self, token: u32) -> Drawn {
+        self.sampler.observe(token);
+        self.tokens += 1;
+        let ended = self.ends.tokens.contains(&token);
+        let mut piece = if ended { Piece::default() } else { self.output.push(&self.detokenizer.push(token)) };
+        if piece.stopped.is_none() && (ended || self.tokens >= self.ends.tokens_max) {
+            append(&mut piece, self.output.push(&self.detokenizer.finish()));
+        }
+        let reason = match (&piece.stopped, ended) {
+            (Some(_), _) | (None, true) => Some(FinishReason::Stop),
+            (None, false) if self.tokens >= self.ends.tokens_max => Some(FinishReason::Length),
+            (None, false) => None,
+        };
+        if reason.is_some() {
+            append(&mut piece, self.output.finish());
+        }
+        self.reasoning_tokens += u32::from(!piece.reasoning.is_empty());
+        let reason = reason.map(|reason| match reason {
+            FinishReason::Stop if self.output.calls() > 0 => FinishReason::ToolCalls,
+            reason => reason,
+        });
+        self.finished = reason;
+        let finished =
+            reason.map(|reason| ChoiceFinished { choice: self.index, reason, stop_string: piece.stopped.take() });
+        Drawn { token, delta: self.delta(piece), finished }
+    }
+
+    fn delta(&self, piece: Piece) -> Delta {
+        Delta {
+            choice: self.index,
+            text: piece.text,
+            reasoning: piece.reasoning,
+            tool_calls: piece.tool_calls,
+            tokens: 1,
+            logprobs: Vec::new(),
+        }
+    }
+}
+
+fn append(piece: &mut Piece, more: Piece) {
+    piece.text.push_str(&more.text);
+    piece.reasoning.push_str(&more.reasoning);
+    piece.tool_calls.extend(more.tool_calls);
+    piece.stopped = piece.stopped.take().or(more.stopped);
+}
+
+fn logprob(tokenizer: &Tokenizer, sampled: &Sampled) -> Option<TokenLogprob> {
+    let bytes = |token: u32| tokenizer.token_bytes(token).to_vec();
+    Some(TokenLogprob {
+        token: sampled.token,
+        bytes: bytes(sampled.token),
+        logprob: sampled.logprob?,
+        top: sampled.top.iter().map(|(token, logprob)| (*token, bytes(*token), *logprob)).collect(),
+    })
+}

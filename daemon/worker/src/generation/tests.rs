@@ -1,0 +1,104 @@
+//! What a choice makes of its tokens. The model is tiny and random, so tokens are given to it as a resumed answer's are.
+
+use std::time::Instant;
+
+use engine::text::{Special, Tokenizer};
+use pipe::{Delivered, Submit, WorkId};
+use protocol::generation::{Chat, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
+
+use super::{Choice, Drawn, Ticket};
+use crate::prompt::{Prompter, Window};
+use crate::tests::kit::{Folder, request};
+
+const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> tags{% endif %}\
+    {% for message in messages %}{{ message.content }}{% endfor %} </think>";
+
+/// A choice of a conversation with a tool, and the tokens of the text that it is to say.
+fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u32>) {
+    std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
+    let window = Window { context: 4096, capacity: 4096 };
+    let facts = crate::facts::inspect(folder.path()).unwrap();
+    let prompter = Prompter::open(folder.path(), "tiny", &facts, window).unwrap();
+    let submit = Submit { id: WorkId(1), request: asked, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    let mut generation = prompter.prepare(submit, Instant::now()).unwrap();
+    let tokens = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();
+    (generation.choices.remove(0), tokens)
+}
+
+fn conversation(max_tokens: u32) -> GenerateRequest {
+    let tool = Tool { name: "weather".to_string(), description: None, parameters: Some(Json("{}".to_string())) };
+    let hello = Message {
+        role: Role::User,
+        content: "Hello".to_string(),
+        reasoning: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    let chat = Chat { messages: vec![hello], tools: vec![tool], ..Chat::default() };
+    GenerateRequest { prompt: Prompt::Chat(chat), ..request("", max_tokens) }
+}
+
+fn take_all(choice: &mut Choice, tokens: &[u32]) -> Vec<Drawn> {
+    tokens.iter().map(|token| choice.take(*token)).collect()
+}
+
+#[test]
+fn a_choice_that_calls_a_tool_says_so_and_splits_its_reasoning() {
+    let folder = Folder::new("calls", |recipe| recipe);
+    let says = "<think>Sunny?</think>Let me see.\n<tool_call>\n\
+        {\"name\": \"weather\", \"arguments\": {\"city\": \"Bern\"}}\n</tool_call><|im_end|>";
+    let (mut choice, tokens) = choice(&folder, conversation(500), says);
+    let drawn = take_all(&mut choice, &tokens);
+    let joined = |part: fn(&Drawn) -> &str| drawn.iter().map(part).collect::<String>();
+    assert_eq!(joined(|it| &it.delta.reasoning), "Sunny?");
+    assert_eq!(joined(|it| &it.delta.text), "Let me see.");
+    let calls: Vec<_> = drawn.iter().flat_map(|it| &it.delta.tool_calls).collect();
+    assert_eq!(calls[0].name.as_deref(), Some("weather"));
+    let arguments: String = calls.iter().map(|call| call.arguments.as_str()).collect();
+    assert_eq!(arguments, "{\"city\": \"Bern\"}");
+    assert_eq!(drawn.last().unwrap().finished.as_ref().unwrap().reason, FinishReason::ToolCalls);
+    assert!(choice.reasoning_tokens > 0 && choice.reasoning_tokens < choice.tokens);
+}
+
+#[test]
+fn every_token_has_a_delta_even_while_its_text_is_held_back() {
+    let folder = Folder::new("held", |recipe| recipe);
+    let mut asked = conversation(100);
+    asked.stop.strings = vec!["never to come".to_string()];
+    let (mut choice, tokens) = choice(&folder, asked, "I will never to go<|im_end|>");
+    let drawn = take_all(&mut choice, &tokens);
+    assert!(drawn.iter().all(|it| it.delta.tokens == 1));
+    assert!(drawn.iter().any(|it| it.delta.text.is_empty() && it.finished.is_none()));
+    assert_eq!(drawn.iter().map(|it| it.delta.text.as_str()).collect::<String>(), "I will never to go");
+}
+
+#[test]
+fn the_last_token_allowed_ends_the_choice_with_what_was_held_back() {
+    let folder = Folder::new("length", |recipe| recipe);
+    let (mut choice, tokens) = choice(&folder, conversation(3), "é!é");
+    let drawn = take_all(&mut choice, &tokens[..3]);
+    assert_eq!(drawn[2].finished.as_ref().unwrap().reason, FinishReason::Length);
+    assert_eq!(drawn.iter().map(|it| it.delta.text.as_str()).collect::<String>(), "é!");
+}
+
+#[test]
+fn a_replay_leaves_a_choice_as_drawing_did() {
+    let folder = Folder::new("replay", |recipe| recipe);
+    let says = "<think>Sunny?</think>It is <tool_call>\n{\"name\": \"wea";
+    let (mut drawn, tokens) = choice(&folder, conversation(500), says);
+    let (mut replayed, _) = choice(&folder, conversation(500), says);
+    take_all(&mut drawn, &tokens);
+    assert!(replayed.replay(Delivered { tokens: tokens.clone(), finished: None }).is_none());
+    assert_eq!(replayed.take_replayed(), tokens);
+    for token in Tokenizer::open(folder.path()).unwrap().encode("ther\"}</tool_call>", Special::Parse).unwrap() {
+        assert_eq!(replayed.take(token).delta, drawn.take(token).delta);
+    }
+    assert_eq!((replayed.tokens, replayed.reasoning_tokens), (drawn.tokens, drawn.reasoning_tokens));
+}
+
+#[test]
+fn sequences_lead_back_to_their_request_and_choice() {
+    let ticket = Ticket(70_000);
+    assert_eq!(Ticket::of(ticket.sequence(127)), (ticket, 127));
+}

@@ -1,0 +1,57 @@
+//! What reaches the heartbeat: frames from the daemon and prompts that became tokens, in one bounded queue.
+//!
+//! A thread of its own reads the pipe, so that the end of input is seen during a load or a long step. When the queue is
+//! full a new request is answered as busy from here; cancels and drains always get through. It decides nothing else.
+
+use std::io::Read;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use pipe::{PipeError, Submit, ToWorker};
+use protocol::{Error, ErrorKind};
+
+use crate::emit::Emitter;
+use crate::prompt::Prepared;
+
+/// The most messages that wait for the heartbeat.
+pub const INBOX_MESSAGES_MAX: usize = 4096;
+
+/// What the heartbeat is told.
+pub enum Message {
+    /// The daemon says something.
+    Daemon(ToWorker),
+    /// A request's prompt became tokens, or was refused.
+    Prepared(Prepared),
+}
+
+/// Reads frames until the input ends or fails, or nobody listens any more.
+pub fn read(mut input: impl Read, inbox: &SyncSender<Message>, emitter: &Emitter) -> Result<(), PipeError> {
+    loop {
+        let message = match pipe::read::<ToWorker>(&mut input) {
+            Ok(message) => message,
+            Err(PipeError::Closed) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let heard = match message {
+            ToWorker::Submit(submit) => try_submit(*submit, inbox, emitter),
+            other => inbox.send(Message::Daemon(other)).is_ok(),
+        };
+        if !heard {
+            return Ok(());
+        }
+    }
+}
+
+/// Puts a request into the queue, or answers that it is full; false if nobody listens any more.
+fn try_submit(submit: Submit, inbox: &SyncSender<Message>, emitter: &Emitter) -> bool {
+    let work = submit.id;
+    match inbox.try_send(Message::Daemon(ToWorker::Submit(Box::new(submit)))) {
+        Ok(()) => true,
+        Err(TrySendError::Full(_)) => emitter.fail(work, busy("the worker's inbox is full")).is_ok(),
+        Err(TrySendError::Disconnected(_)) => false,
+    }
+}
+
+/// A refusal that a retry may get past.
+pub fn busy(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Busy, message).hint("retry in a moment, or send fewer requests at once").retry_after_ms(1_000)
+}

@@ -1,0 +1,104 @@
+//! A model folder becomes everything that a worker works with: weights, cache, scheduler, tokenizer, template.
+//!
+//! It tells the daemon how far the load has come and turns memory into blocks. What does not fit is refused with the
+//! arithmetic. `serve` calls it once; nothing is ever loaded again in this process.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use engine::{LoadError, Model, Options, Precision, Wanted};
+use pipe::{FromWorker, Open, Pulse, Ready};
+use protocol::model::ModelFacts;
+use protocol::{Error, ErrorKind};
+use scheduler::{BLOCK_TOKENS, Limits, Scheduler, blocks_for};
+
+use crate::emit::Emitter;
+use crate::facts::{load_error, resident_bytes};
+use crate::generation::CHOICES_MAX;
+use crate::prompt::{Prompter, Window};
+use crate::runner::Places;
+
+/// The shortest time between two reports of a load's progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Everything that a worker works with.
+pub struct Opened {
+    /// The model in memory.
+    pub model: Model,
+    /// Decides the steps.
+    pub scheduler: Scheduler,
+    /// Turns requests into generations.
+    pub prompter: Prompter,
+    /// What bounds the requests.
+    pub places: Places,
+    /// What the daemon is told.
+    pub ready: Ready,
+}
+
+/// Loads a model and tells the daemon how far it has come.
+pub fn open(open: &Open, emitter: &Emitter) -> Result<Opened, Error> {
+    let started = Instant::now();
+    let dir = Path::new(&open.path);
+    let facts = crate::facts::inspect(dir)?;
+    let limits = limits(open, &facts)?;
+    let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
+    let prompter = Prompter::open(dir, &open.name, &facts, window).map_err(|error| load_error(&error))?;
+    let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
+    if open.warm_up {
+        warm_up(&mut model)?;
+    }
+    let pulse = Pulse { blocks_total: limits.blocks, memory_bytes: resident_bytes(), ..Pulse::default() };
+    let load_ms = started.elapsed().as_millis() as u64;
+    Ok(Opened {
+        ready: Ready { facts, device: model.device(), load_ms, pulse },
+        places: Places { name: open.name.clone(), sequences_max: limits.sequences_max, waiting_max: open.waiting_max },
+        scheduler: Scheduler::new(limits),
+        model,
+        prompter,
+    })
+}
+
+/// What the memory and the daemon's wishes come to.
+fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
+    let block_bytes = facts.kv_bytes_per_token * u64::from(BLOCK_TOKENS);
+    let sequences_max = open.sequences_max.max(1);
+    // More than every place filled to the end of its context is of no use.
+    let most = u64::from(blocks_for(facts.context_length)) * u64::from(sequences_max) * 2;
+    let blocks = (open.kv_bytes / block_bytes.max(1)).min(most).min(u64::from(u32::MAX)) as u32;
+    if blocks == 0 {
+        let message = format!(
+            "the KV cache may take {} bytes, and one block of {BLOCK_TOKENS} tokens takes {block_bytes}",
+            open.kv_bytes
+        );
+        return Err(Error::new(ErrorKind::NoMemory, message).hint("give the KV cache more memory"));
+    }
+    let prefill_tokens_max = open.prefill_tokens_max.max(1);
+    let requests_max = open.waiting_max.saturating_add(sequences_max);
+    Ok(Limits {
+        blocks,
+        sequences_max,
+        // Requests are counted before their sequences are made; this only bounds the memory.
+        waiting_max: requests_max.saturating_mul(u32::from(CHOICES_MAX)),
+        step_tokens_max: prefill_tokens_max.saturating_add(sequences_max),
+        prefill_tokens_max,
+    })
+}
+
+fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<Model, LoadError> {
+    let options = Options { threads: open.threads.max(1) as usize, blocks: limits.blocks, precision: Precision::Fast };
+    let mut told: Option<Instant> = None;
+    let mut progress = |done, total| {
+        if done == total || told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY) {
+            told = Some(Instant::now());
+            // If the daemon is gone, the reader ends this process.
+            let _ = emitter.send(FromWorker::Loading { done, total });
+        }
+    };
+    Model::open(dir, &options, &mut progress)
+}
+
+/// Runs a first step, so that the first request does not wait for pages and caches to fill.
+fn warm_up(model: &mut Model) -> Result<(), Error> {
+    let row = engine::Row { tokens: &[0], start: 0, blocks: &[0], logits: Wanted::Last };
+    model.forward(&[row], &mut Vec::new()).map_err(|error| Error::internal(format!("the first step failed: {error}")))
+}

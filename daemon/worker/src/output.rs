@@ -1,0 +1,116 @@
+//! Turns a model's raw text into what a client receives: answer, reasoning, tool calls, and where it stops.
+//!
+//! Text goes through three stages: reasoning is split off, tool calls are read, and stop strings are looked for in what
+//! is left. Every stage works character by character, so the outcome never depends on how the text was cut into pushes;
+//! a resumed answer that replays its tokens comes out the same. The generation room keeps one for each choice.
+
+mod answer;
+mod call;
+mod hermes;
+mod json;
+mod llama3;
+mod marker;
+mod mistral;
+mod reasoning;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use protocol::generation::ToolCallDelta;
+
+use self::answer::Answer;
+use self::reasoning::Splitter;
+use self::tools::ToolReader;
+
+pub use self::reasoning::ReasoningTags;
+pub use self::tools::ToolFormat;
+
+/// What to look for in a model's text.
+#[derive(Clone, Debug, Default)]
+pub struct OutputOptions {
+    /// Texts that end the answer and are not part of it. Empty ones are ignored. Reasoning and calls are not searched.
+    pub stop_strings: Vec<String>,
+    /// How the model marks its reasoning, if it does.
+    pub reasoning: Option<ReasoningTags>,
+    /// How the model writes tool calls, if it may make any.
+    pub tools: Option<ToolFormat>,
+    /// What the calls' ids are made from; the same seed makes the same ids.
+    pub call_id_seed: u64,
+}
+
+/// What became of some text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// More of the answer.
+    pub text: String,
+    /// More of the reasoning.
+    pub reasoning: String,
+    /// More of the tool calls, at most one delta for each.
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// The stop string that ended the answer here.
+    pub stopped: Option<String>,
+}
+
+/// The stages that one choice's text goes through.
+pub struct Output {
+    reasoning: Option<Splitter>,
+    tools: Option<ToolReader>,
+    answer: Answer,
+}
+
+impl Output {
+    /// Begins a choice.
+    pub fn new(options: OutputOptions) -> Self {
+        Self {
+            reasoning: options.reasoning.map(Splitter::new),
+            tools: options.tools.map(ToolReader::new),
+            answer: Answer::new(options.stop_strings, options.tools.is_some(), options.call_id_seed),
+        }
+    }
+
+    /// Adds text; returns what can be told apart by now. After a stop everything is dropped.
+    pub fn push(&mut self, text: &str) -> Piece {
+        let mut reasoning = String::new();
+        for letter in text.chars() {
+            if self.answer.has_stopped() {
+                break;
+            }
+            match &mut self.reasoning {
+                Some(splitter) => {
+                    let said = splitter.push(letter, &mut reasoning);
+                    self.say(&said);
+                }
+                None => self.say(letter.encode_utf8(&mut [0; 4])),
+            }
+        }
+        Piece { reasoning, ..self.answer.take() }
+    }
+
+    /// Ends the text; returns what was held back. A call that was cut off is closed, so that its arguments are JSON.
+    pub fn finish(&mut self) -> Piece {
+        let mut reasoning = String::new();
+        if let Some(mut splitter) = self.reasoning.take() {
+            let said = splitter.finish(&mut reasoning);
+            self.say(&said);
+        }
+        if let Some(mut tools) = self.tools.take() {
+            tools.finish(&mut self.answer);
+        }
+        self.answer.finish();
+        Piece { reasoning, ..self.answer.take() }
+    }
+
+    /// How many tool calls have begun.
+    pub fn calls(&self) -> u16 {
+        self.answer.calls()
+    }
+
+    fn say(&mut self, said: &str) {
+        for letter in said.chars() {
+            match &mut self.tools {
+                Some(tools) => tools.push(letter, &mut self.answer),
+                None => self.answer.text(letter),
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Tool calls between `<tool_call>` and `</tool_call>`, as Hermes and Qwen models write them.
+//!
+//! Several calls may follow each other. A call without its closing tag still counts; what follows a complete call up to
+//! the tag is left out. What is no call after all becomes text, tags included.
+
+use super::answer::Answer;
+use super::call::CallReader;
+use super::json::Step;
+use super::marker::{Found, Scanner};
+
+const OPEN: &str = "<tool_call>";
+const CLOSE: &str = "</tool_call>";
+
+/// Reads one answer.
+pub struct Hermes {
+    state: State,
+}
+
+enum State {
+    Outside(Scanner),
+    Inside(CallReader),
+    /// The call is read; its closing tag is due.
+    After(Scanner),
+}
+
+impl Hermes {
+    /// Begins an answer.
+    pub fn new() -> Self {
+        Self { state: State::outside() }
+    }
+
+    /// Adds a character.
+    pub fn push(&mut self, letter: char, answer: &mut Answer) {
+        match &mut self.state {
+            State::Outside(scanner) => match scanner.push(letter) {
+                Found::Text(text) => answer.texts(&text),
+                Found::Marker(_, text) => {
+                    answer.texts(&text);
+                    self.state = State::Inside(CallReader::new(OPEN));
+                }
+            },
+            State::Inside(call) => match call.push(letter, answer) {
+                Step::More => {}
+                Step::Malformed if !call.is_announced() => {
+                    answer.texts(&call.give_back());
+                    self.state = State::outside();
+                    self.push(letter, answer);
+                }
+                Step::Done => self.state = State::after(),
+                Step::DoneBefore | Step::Malformed => {
+                    self.state = State::after();
+                    self.push(letter, answer);
+                }
+            },
+            State::After(scanner) => match scanner.push(letter) {
+                Found::Text(_) => {}
+                Found::Marker(0, _) => self.state = State::outside(),
+                Found::Marker(..) => self.state = State::Inside(CallReader::new(OPEN)),
+            },
+        }
+    }
+
+    /// Ends the answer.
+    pub fn finish(&mut self, answer: &mut Answer) {
+        match &mut self.state {
+            State::Outside(scanner) => answer.texts(&scanner.finish()),
+            State::Inside(call) => {
+                call.close(answer);
+                answer.texts(&call.give_back());
+            }
+            State::After(_) => {}
+        }
+    }
+}
+
+impl State {
+    fn outside() -> Self {
+        Self::Outside(Scanner::new([OPEN]))
+    }
+
+    fn after() -> Self {
+        Self::After(Scanner::new([CLOSE, OPEN]))
+    }
+}

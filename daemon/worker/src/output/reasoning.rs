@@ -1,0 +1,141 @@
+//! Splits a model's reasoning from its answer, where the model marks it with a pair of tags.
+//!
+//! Reasoning stands at the beginning: a tag that comes later is text. The prompt may have opened it already. White space
+//! beside the tags is layout and belongs to neither part. The output room's first stage.
+
+use super::marker::{Found, Scanner};
+
+/// The tags around a model's reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasoningTags {
+    /// What begins it.
+    pub open: &'static str,
+    /// What ends it.
+    pub close: &'static str,
+    /// Whether the prompt ends inside of it.
+    pub opened: bool,
+}
+
+const FAMILIES: [(&str, &str); 4] = [
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<thinking>", "</thinking>"),
+];
+
+impl ReasoningTags {
+    /// The tags that a chat template writes or removes, if it knows any; `prompt` is what it rendered.
+    pub fn detect(template: &str, prompt: &str) -> Option<Self> {
+        let (open, close) = FAMILIES.into_iter().find(|(_, close)| template.contains(close))?;
+        Some(Self { open, close, opened: prompt.trim_end().ends_with(open) })
+    }
+
+    /// The special tokens that must be written out for the tags to be seen.
+    pub fn shown(&self) -> [&'static str; 2] {
+        [self.open, self.close]
+    }
+}
+
+/// Splits one text.
+pub struct Splitter {
+    tags: ReasoningTags,
+    state: State,
+    scanner: Scanner,
+    /// White space whose side is not known yet.
+    space: String,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Nothing but white space so far.
+    Start,
+    /// Inside the tags, nothing but white space so far.
+    Opened,
+    Inside,
+    /// After the closing tag, nothing but white space so far.
+    Closed,
+    Answer,
+}
+
+impl Splitter {
+    /// Begins a text.
+    pub fn new(tags: ReasoningTags) -> Self {
+        let (state, marker) = if tags.opened { (State::Opened, tags.close) } else { (State::Start, tags.open) };
+        Self { tags, state, scanner: Scanner::new([marker]), space: String::new() }
+    }
+
+    /// Adds a character; reasoning goes into `reasoning`, and what belongs to the answer is returned.
+    pub fn push(&mut self, letter: char, reasoning: &mut String) -> String {
+        match self.state {
+            State::Answer => letter.to_string(),
+            State::Closed if letter.is_whitespace() => String::new(),
+            State::Closed => {
+                self.state = State::Answer;
+                letter.to_string()
+            }
+            State::Start => self.push_start(letter),
+            State::Opened | State::Inside => {
+                self.push_inside(letter, reasoning);
+                String::new()
+            }
+        }
+    }
+
+    /// Ends the text; reasoning that was never closed is reasoning all the same.
+    pub fn finish(&mut self, reasoning: &mut String) -> String {
+        let held = self.scanner.finish();
+        match self.state {
+            State::Start => std::mem::take(&mut self.space) + &held,
+            State::Opened | State::Inside => {
+                self.reason(&held, reasoning);
+                String::new()
+            }
+            State::Closed | State::Answer => String::new(),
+        }
+    }
+
+    fn push_start(&mut self, letter: char) -> String {
+        match self.scanner.push(letter) {
+            Found::Marker(..) => {
+                self.space.clear();
+                self.scanner = Scanner::new([self.tags.close]);
+                self.state = State::Opened;
+                String::new()
+            }
+            Found::Text(text) => {
+                self.space.push_str(&text);
+                if text.trim().is_empty() {
+                    return String::new();
+                }
+                self.state = State::Answer;
+                std::mem::take(&mut self.space) + &self.scanner.finish()
+            }
+        }
+    }
+
+    fn push_inside(&mut self, letter: char, reasoning: &mut String) {
+        match self.scanner.push(letter) {
+            Found::Text(text) => self.reason(&text, reasoning),
+            Found::Marker(_, text) => {
+                self.reason(&text, reasoning);
+                self.space.clear();
+                self.state = State::Closed;
+            }
+        }
+    }
+
+    fn reason(&mut self, text: &str, reasoning: &mut String) {
+        for letter in text.chars() {
+            if letter.is_whitespace() {
+                self.space.push(letter);
+                continue;
+            }
+            let space = std::mem::take(&mut self.space);
+            if self.state == State::Inside {
+                reasoning.push_str(&space);
+            }
+            self.state = State::Inside;
+            reasoning.push(letter);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From a request to a generation that can run: checked, rendered, made of tokens.
+//!
+//! It works on a thread of its own behind a bounded queue, so that a prompt of a million letters never delays a running
+//! answer. Every refusal of a request for what it asks happens here, with the field's name and the figures. It never
+//! truncates a prompt. The heartbeat sends jobs and gets the results through its inbox.
+
+mod chat;
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Instant;
+
+use engine::LoadError;
+use engine::text::{
+    Conversation, Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer,
+};
+use pipe::{Submit, WorkId};
+use protocol::generation::{Chat, GenerateRequest, Prompt};
+use protocol::model::ModelFacts;
+use protocol::{Error, ErrorKind};
+
+use crate::generation::{Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
+use crate::inbox::Message;
+use crate::output::{Output, OutputOptions, ReasoningTags, ToolFormat};
+
+/// A request whose prompt is to become tokens.
+pub struct Job {
+    /// Its name inside this worker.
+    pub ticket: Ticket,
+    /// What is asked.
+    pub submit: Submit,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+/// What came of a job.
+pub struct Prepared {
+    /// The job's name inside this worker.
+    pub ticket: Ticket,
+    /// Its name on the pipe.
+    pub work: WorkId,
+    /// The generation, or why there is none.
+    pub result: Result<Box<Generation>, Error>,
+}
+
+/// How many positions a sequence may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// What the model was configured for.
+    pub context: u32,
+    /// What the KV cache holds.
+    pub capacity: u32,
+}
+
+/// Turns requests into generations.
+pub struct Prompter {
+    tokenizer: Tokenizer,
+    template: Option<Template>,
+    /// What the model's files say about ending and sampling.
+    defaults: GenerationDefaults,
+    facts: ModelFacts,
+    name: String,
+    window: Window,
+}
+
+/// What the model is given.
+struct Source {
+    tokens: Vec<u32>,
+    /// Where its answer stands.
+    start: Start,
+    rendered: Rendered,
+}
+
+/// How the answer to a rendered conversation is to be read; raw prompts have plain answers.
+#[derive(Clone, Copy, Default)]
+struct Rendered {
+    reasoning: Option<ReasoningTags>,
+    tools: Option<ToolFormat>,
+}
+
+impl Prompter {
+    /// Reads the text side of a model folder.
+    pub fn open(dir: &Path, name: &str, facts: &ModelFacts, window: Window) -> Result<Self, LoadError> {
+        let tokenizer = Tokenizer::open(dir)?;
+        let template = Template::open(dir)?;
+        let defaults = GenerationDefaults::open(dir, &tokenizer, template.as_ref())?;
+        Ok(Self { tokenizer, template, defaults, facts: facts.clone(), name: name.to_string(), window })
+    }
+
+    /// Works until nobody sends jobs or nobody hears of the results.
+    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>) {
+        while let Ok(Job { ticket, submit, arrived }) = jobs.recv() {
+            let work = submit.id;
+            // Nothing here changes while a prompt is read, so a defect that one text brings to light ends one request.
+            let result = catch_unwind(AssertUnwindSafe(|| self.prepare(submit, arrived)))
+                .unwrap_or_else(|_| Err(Error::internal("reading the prompt failed; the log has the cause")));
+            if inbox.send(Message::Prepared(Prepared { ticket, work, result: result.map(Box::new) })).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes a generation of a request.
+    pub fn prepare(&self, submit: Submit, arrived: Instant) -> Result<Generation, Error> {
+        let Submit { id: work, request, seed, received_unix_ms, delivered } = submit;
+        ranges::check(&request, self.facts.vocabulary)?;
+        let source = self.source(&request.prompt, received_unix_ms)?;
+        let tokens_max = self.room(&request, source.tokens.len())?;
+        let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
+        let mut generation = Generation {
+            work,
+            prompt: Vec::new(),
+            seed,
+            priority: request.priority,
+            resumed: !delivered.is_empty(),
+            choices: Vec::new(),
+            ends_untold: Vec::new(),
+            cached_tokens: 0,
+            clock: Clock::new(arrived),
+        };
+        let mut delivered = delivered.into_iter();
+        for index in 0..request.choices {
+            let mut choice = self.choice(&request, self.sampling(&request, index, &ends, seed), &ends, &source)?;
+            let end = delivered.next().and_then(|delivered| choice.replay(delivered));
+            generation.ends_untold.extend(end);
+            generation.choices.push(choice);
+        }
+        generation.prompt = source.tokens;
+        Ok(generation)
+    }
+
+    /// What the model is given.
+    fn source(&self, prompt: &Prompt, now_unix_ms: i64) -> Result<Source, Error> {
+        let encode = |text: &str, special| {
+            self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
+        };
+        let plain = |tokens| Source { tokens, start: Start::Middle, rendered: Rendered::default() };
+        let source = match prompt {
+            Prompt::Chat(chat) => {
+                let (text, rendered) = self.render(chat, now_unix_ms)?;
+                Source { tokens: encode(&text, Special::Parse)?, start: Start::Text, rendered }
+            }
+            Prompt::Text(text) => plain(encode(text, Special::Begin)?),
+            Prompt::Tokens(tokens) => {
+                tokens.iter().try_for_each(|token| ranges::known("prompt", *token, self.facts.vocabulary))?;
+                plain(tokens.clone())
+            }
+        };
+        match source.tokens.is_empty() {
+            true => Err(Error::invalid("prompt", "the prompt is empty; give at least one token")),
+            false => Ok(source),
+        }
+    }
+
+    /// A conversation in the template's words, and how its answer is to be read.
+    fn render(&self, chat: &Chat, now_unix_ms: i64) -> Result<(String, Rendered), Error> {
+        let Some(template) = &self.template else {
+            let message = format!("{} has no chat template, so it cannot hold a conversation", self.name);
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .param("messages")
+                .hint("send the prompt as text, or choose an instruction-tuned model"));
+        };
+        self.check_thinking(chat, template)?;
+        let messages = chat::messages(chat)?;
+        let tools = chat::tools(chat, self.facts.capabilities.tools)?;
+        let arguments = chat::arguments(chat)?;
+        let conversation = Conversation {
+            messages: &messages,
+            tools: tools.as_ref(),
+            add_generation_prompt: true,
+            arguments: &arguments,
+            now_unix_ms,
+        };
+        let text = template.render(&conversation).map_err(|error| Error::invalid("messages", error.to_string()))?;
+        let rendered = Rendered {
+            reasoning: ReasoningTags::detect(template.source(), &text),
+            tools: tools.and_then(|_| ToolFormat::detect(template.tool_source())),
+        };
+        Ok((text, rendered))
+    }
+
+    /// Refuses a wish about thinking that the template cannot grant.
+    fn check_thinking(&self, chat: &Chat, template: &Template) -> Result<(), Error> {
+        match chat.thinking {
+            Some(thinking)
+                if thinking != self.facts.capabilities.reasoning && !template.mentions("enable_thinking") =>
+            {
+                let can = if thinking { "does not reason" } else { "always reasons" };
+                let message = format!("{} {can} before it answers, and its template has no switch for it", self.name);
+                Err(Error::new(ErrorKind::Unsupported, message).param("thinking").hint("leave thinking out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn choice(
+        &self,
+        request: &GenerateRequest,
+        sampling: Sampling,
+        ends: &Arc<Ends>,
+        source: &Source,
+    ) -> Result<Choice, Error> {
+        let index = sampling.choice;
+        let Rendered { reasoning, tools } = source.rendered;
+        let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
+        detokenizer = detokenizer.showing(reasoning.iter().flat_map(ReasoningTags::shown));
+        detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));
+        let output = Output::new(OutputOptions {
+            stop_strings: request.stop.strings.clone(),
+            reasoning,
+            tools,
+            call_id_seed: call_id_seed(&source.tokens, &sampling),
+        });
+        let mut sampler = Sampler::new(sampling).map_err(|error| Error::invalid("sampling", error.to_string()))?;
+        sampler.observe_prompt(&source.tokens);
+        Ok(Choice::new(ChoiceParts {
+            index,
+            ends: ends.clone(),
+            sampler,
+            detokenizer,
+            output,
+            logprobs: request.logprobs.map(|_| self.tokenizer.clone()),
+        }))
+    }
+
+    /// A request's own settings go first, then the model's.
+    fn sampling(&self, request: &GenerateRequest, choice: u16, ends: &Ends, seed: u64) -> Sampling {
+        let (own, asked) = (&self.defaults, &request.sampling);
+        Sampling {
+            temperature: asked.temperature.or(own.temperature).unwrap_or(1.0),
+            top_k: asked.top_k.or(own.top_k).unwrap_or(0),
+            top_p: asked.top_p.or(own.top_p).unwrap_or(1.0),
+            min_p: asked.min_p.or(own.min_p).unwrap_or(0.0),
+            repetition_penalty: asked.repetition_penalty.or(own.repetition_penalty).unwrap_or(1.0),
+            presence_penalty: asked.presence_penalty.unwrap_or(0.0),
+            frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
+            logit_bias: asked.logit_bias.clone(),
+            seed,
+            choice,
+            eos: ends.tokens.iter().copied().collect(),
+            min_tokens: request.stop.min_tokens,
+            logprobs: request.logprobs,
+        }
+    }
+
+    fn end_tokens(&self, request: &GenerateRequest) -> HashSet<u32> {
+        let own = if request.stop.ignore_eos { &[][..] } else { &self.defaults.eos };
+        own.iter().chain(&request.stop.tokens).copied().collect()
+    }
+
+    /// How many tokens a choice may have after a prompt; refuses a prompt that leaves fewer than asked for, or none.
+    fn room(&self, request: &GenerateRequest, prompt: usize) -> Result<u32, Error> {
+        let Window { context, capacity } = self.window;
+        let most = context.min(capacity);
+        let room = u64::from(most).saturating_sub(prompt as u64);
+        let asked = request.stop.max_tokens.map(u64::from);
+        if asked.unwrap_or(1) <= room {
+            return Ok(asked.unwrap_or(room) as u32);
+        }
+        let wanted = match asked {
+            Some(asked) => {
+                format!("the prompt has {prompt} and max_tokens asks for {asked}, {} in all", prompt as u64 + asked)
+            }
+            None => format!("the prompt has {prompt} and leaves no room for an answer"),
+        };
+        let message = format!("This model's maximum context length is {most} tokens; {wanted}");
+        let hint = match capacity < context {
+            true => format!("the model could take {context}: give its KV cache more memory, or shorten the prompt"),
+            false => "shorten the prompt, or lower max_tokens".to_string(),
+        };
+        let param = if asked.is_some() && (prompt as u64) < u64::from(most) { "max_tokens" } else { "messages" };
+        Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint))
+    }
+}
+
+/// Differs between choices and between the turns of a conversation, whose calls must not share an id; the same for a
+/// resumed answer.
+fn call_id_seed(prompt: &[u32], sampling: &Sampling) -> u64 {
+    // FNV-1a.
+    let mix = |hash: u64, value: u64| (hash ^ value).wrapping_mul(0x0100_0000_01B3);
+    let start = mix(mix(0xCBF2_9CE4_8422_2325, sampling.seed), u64::from(sampling.choice));
+    prompt.iter().fold(start, |hash, token| mix(hash, u64::from(*token)))
+}

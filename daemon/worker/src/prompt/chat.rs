@@ -1,0 +1,110 @@
+//! A conversation in the form that chat templates of the Hugging Face hub read.
+//!
+//! Templates expect the JSON of the OpenAI dialect with one difference: the arguments of a tool call are an object, not
+//! text. Nothing is left out or trimmed; what is malformed is refused by name. Only `prompt` calls this.
+
+use protocol::generation::{Chat, Json, Message, Role, Tool, ToolChoice};
+use protocol::{Error, ErrorKind};
+use serde_json::{Map, Value, json};
+
+/// The messages as templates read them.
+pub fn messages(chat: &Chat) -> Result<Value, Error> {
+    if chat.messages.is_empty() {
+        return Err(Error::invalid("messages", "messages is empty; a conversation has at least one turn"));
+    }
+    chat.messages.iter().enumerate().map(|(index, turn)| message(index, turn)).collect()
+}
+
+fn message(index: usize, message: &Message) -> Result<Value, Error> {
+    let role = match message.role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    };
+    let mut turn = Map::new();
+    turn.insert("role".to_string(), json!(role));
+    turn.insert("content".to_string(), json!(message.content));
+    if let Some(reasoning) = &message.reasoning {
+        turn.insert("reasoning_content".to_string(), json!(reasoning));
+    }
+    if let Some(id) = &message.tool_call_id {
+        turn.insert("tool_call_id".to_string(), json!(id));
+    }
+    if let Some(name) = &message.name {
+        turn.insert("name".to_string(), json!(name));
+    }
+    if !message.tool_calls.is_empty() {
+        let calls: Result<Value, Error> = message
+            .tool_calls
+            .iter()
+            .map(|call| {
+                let arguments = object(&call.arguments, || format!("messages[{index}].tool_calls"))?;
+                Ok(json!({ "id": call.id, "type": "function",
+                           "function": { "name": call.name, "arguments": arguments } }))
+            })
+            .collect();
+        turn.insert("tool_calls".to_string(), calls?);
+    }
+    Ok(Value::Object(turn))
+}
+
+/// The tools that the model is shown, as templates read them; `None` shows none. Required and named calls are refused:
+/// without a grammar nothing makes a model call.
+pub fn tools(chat: &Chat, template_shows_tools: bool) -> Result<Option<Value>, Error> {
+    match &chat.tool_choice {
+        ToolChoice::None => return Ok(None),
+        ToolChoice::Auto => {}
+        ToolChoice::Required | ToolChoice::Named(_) => {
+            return Err(Error::new(ErrorKind::Unsupported, "a tool call cannot be forced by this build")
+                .param("tool_choice")
+                .hint("use the tool choice auto, and say in the prompt that the tool must be called"));
+        }
+    }
+    if chat.tools.is_empty() {
+        return Ok(None);
+    }
+    if !template_shows_tools {
+        let message = "this model's chat template does not show tools, so they would have no effect";
+        return Err(Error::new(ErrorKind::Unsupported, message).param("tools").hint("choose a model that calls tools"));
+    }
+    chat.tools.iter().enumerate().map(|(index, shown)| tool(index, shown)).collect::<Result<Value, Error>>().map(Some)
+}
+
+fn tool(index: usize, tool: &Tool) -> Result<Value, Error> {
+    let mut function = Map::new();
+    function.insert("name".to_string(), json!(tool.name));
+    if let Some(description) = &tool.description {
+        function.insert("description".to_string(), json!(description));
+    }
+    let parameters = match &tool.parameters {
+        Some(parameters) => Value::Object(object(parameters, || format!("tools[{index}].parameters"))?),
+        None => json!({ "type": "object", "properties": {} }),
+    };
+    function.insert("parameters".to_string(), parameters);
+    Ok(json!({ "type": "function", "function": function }))
+}
+
+/// The template's further variables.
+pub fn arguments(chat: &Chat) -> Result<Map<String, Value>, Error> {
+    let mut arguments = match &chat.template_arguments {
+        Some(arguments) => object(arguments, || "template_arguments".to_string())?,
+        None => Map::new(),
+    };
+    if let Some(thinking) = chat.thinking {
+        arguments.insert("enable_thinking".to_string(), json!(thinking));
+    }
+    Ok(arguments)
+}
+
+fn object(json: &Json, param: impl Fn() -> String) -> Result<Map<String, Value>, Error> {
+    // An empty text is how some clients send a call without arguments.
+    if json.0.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(&json.0) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Error::invalid(param(), format!("{} is not a JSON object", param()))),
+        Err(error) => Err(Error::invalid(param(), format!("{} is not JSON: {error}", param()))),
+    }
+}

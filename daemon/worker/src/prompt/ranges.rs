@@ -1,0 +1,79 @@
+//! Which values a request's numbers may have; what is out of range is refused by the field's name, never clamped.
+//!
+//! Only `prompt` calls this. That a prompt fits the context is checked there, where its tokens are counted.
+
+use protocol::Error;
+use protocol::generation::{GenerateRequest, Sampling, Stop};
+
+use crate::generation::CHOICES_MAX;
+
+const LOGPROBS_MAX: u8 = 20;
+const STOPS_MAX: usize = 16;
+const STOP_BYTES_MAX: usize = 1024;
+const BIASES_MAX: usize = 1024;
+
+/// Checks every number of a request against its range.
+pub fn check(request: &GenerateRequest, vocabulary: u32) -> Result<(), Error> {
+    within("choices", request.choices, 1, CHOICES_MAX)?;
+    if let Some(logprobs) = request.logprobs {
+        within("logprobs", logprobs, 0, LOGPROBS_MAX)?;
+    }
+    sampling(&request.sampling, vocabulary)?;
+    stop(&request.stop, vocabulary)
+}
+
+fn sampling(sampling: &Sampling, vocabulary: u32) -> Result<(), Error> {
+    number("temperature", sampling.temperature, 0.0, 2.0)?;
+    number("top_p", sampling.top_p, f32::MIN_POSITIVE, 1.0)?;
+    number("min_p", sampling.min_p, 0.0, 1.0)?;
+    number("repetition_penalty", sampling.repetition_penalty, f32::MIN_POSITIVE, 100.0)?;
+    number("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?;
+    number("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0)?;
+    within("logit_bias", sampling.logit_bias.len(), 0, BIASES_MAX)?;
+    for (token, bias) in &sampling.logit_bias {
+        known("logit_bias", *token, vocabulary)?;
+        number("logit_bias", Some(*bias), -100.0, 100.0)?;
+    }
+    Ok(())
+}
+
+fn stop(stop: &Stop, vocabulary: u32) -> Result<(), Error> {
+    within("stop", stop.strings.len(), 0, STOPS_MAX)?;
+    for string in &stop.strings {
+        within("stop", string.len(), 1, STOP_BYTES_MAX)?;
+    }
+    within("stop_token_ids", stop.tokens.len(), 0, BIASES_MAX)?;
+    for token in &stop.tokens {
+        known("stop_token_ids", *token, vocabulary)?;
+    }
+    if let Some(tokens_max) = stop.max_tokens {
+        within("max_tokens", tokens_max, 1, u32::MAX)?;
+        within("min_tokens", stop.min_tokens, 0, tokens_max)?;
+    }
+    Ok(())
+}
+
+/// Refuses a token id that the model does not score.
+pub fn known(param: &str, token: u32, vocabulary: u32) -> Result<(), Error> {
+    if token < vocabulary {
+        return Ok(());
+    }
+    Err(Error::invalid(param, format!("{param} names token {token}, and this model's ids end at {}", vocabulary - 1)))
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(param: &str, value: T, least: T, most: T) -> Result<(), Error> {
+    if least <= value && value <= most {
+        return Ok(());
+    }
+    Err(Error::invalid(param, format!("{param} is {value}, outside of {least} to {most}")))
+}
+
+/// As `within`, for a number that may be absent; what is no number is out of every range.
+fn number(param: &str, value: Option<f32>, least: f32, most: f32) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let bound = if least == f32::MIN_POSITIVE { "above 0".to_string() } else { format!("at least {least}") };
+    Err(Error::invalid(param, format!("{param} is {value}, and must be {bound} and at most {most}")))
+}

@@ -1,0 +1,144 @@
+//! What a request may ask, and how a refusal names what is wrong. The model is tiny and random; only its text side is read.
+
+use std::time::Instant;
+
+use pipe::{Submit, WorkId};
+use protocol::generation::{Chat, Json, Message, Role, Tool, ToolCall, ToolChoice};
+use protocol::generation::{GenerateRequest, Prompt};
+use protocol::{Error, ErrorKind};
+
+use super::{Prompter, Window};
+use crate::generation::Generation;
+use crate::tests::kit::{Folder, request};
+
+const WINDOW: Window = Window { context: 4096, capacity: 1024 };
+
+fn prompter(folder: &Folder) -> Prompter {
+    Prompter::open(folder.path(), "tiny", &crate::facts::inspect(folder.path()).unwrap(), WINDOW).unwrap()
+}
+
+fn prepare(prompter: &Prompter, request: &GenerateRequest) -> Result<Generation, Error> {
+    let request = request.clone();
+    let submit = Submit { id: WorkId(1), request, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    prompter.prepare(submit, Instant::now())
+}
+
+fn message(role: Role, content: &str) -> Message {
+    let content = content.to_string();
+    Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
+}
+
+fn chat(chat: Chat) -> GenerateRequest {
+    GenerateRequest { prompt: Prompt::Chat(chat), ..request("", 10) }
+}
+
+fn weather() -> Tool {
+    let parameters = Some(Json(r#"{"type":"object","properties":{"city":{"type":"string"}}}"#.to_string()));
+    Tool { name: "weather".to_string(), description: None, parameters }
+}
+
+#[track_caller]
+fn check_refused(result: Result<Generation, Error>, kind: ErrorKind, param: &str) -> Error {
+    let error = result.err().expect("the request is refused");
+    assert_eq!((error.kind, error.param.as_deref()), (kind, Some(param)), "{}", error.message);
+    error
+}
+
+#[test]
+fn every_number_out_of_range_is_refused_by_its_name() {
+    let folder = Folder::new("ranges", |recipe| recipe);
+    let prompter = prompter(&folder);
+    type Spoil = fn(&mut GenerateRequest);
+    let cases: [(&str, Spoil); 20] = [
+        ("temperature", |it| it.sampling.temperature = Some(2.1)),
+        ("temperature", |it| it.sampling.temperature = Some(f32::NAN)),
+        ("top_p", |it| it.sampling.top_p = Some(0.0)),
+        ("top_p", |it| it.sampling.top_p = Some(1.5)),
+        ("min_p", |it| it.sampling.min_p = Some(-0.1)),
+        ("repetition_penalty", |it| it.sampling.repetition_penalty = Some(0.0)),
+        ("presence_penalty", |it| it.sampling.presence_penalty = Some(2.5)),
+        ("frequency_penalty", |it| it.sampling.frequency_penalty = Some(-2.5)),
+        ("logit_bias", |it| it.sampling.logit_bias = vec![(1_000_000, 1.0)]),
+        ("logit_bias", |it| it.sampling.logit_bias = vec![(1, 101.0)]),
+        ("logprobs", |it| it.logprobs = Some(21)),
+        ("choices", |it| it.choices = 0),
+        ("choices", |it| it.choices = 129),
+        ("max_tokens", |it| it.stop.max_tokens = Some(0)),
+        ("min_tokens", |it| it.stop.min_tokens = 11),
+        ("stop", |it| it.stop.strings = vec![String::new()]),
+        ("stop", |it| it.stop.strings = vec!["x".to_string(); 17]),
+        ("stop_token_ids", |it| it.stop.tokens = vec![1_000_000]),
+        ("prompt", |it| it.prompt = Prompt::Tokens(vec![1_000_000])),
+        ("prompt", |it| it.prompt = Prompt::Text(String::new())),
+    ];
+    for (param, spoil) in cases {
+        let mut request = request("hello", 10);
+        spoil(&mut request);
+        let error = check_refused(prepare(&prompter, &request), ErrorKind::Invalid, param);
+        assert!(error.message.contains(param), "{}", error.message);
+    }
+    prepare(&prompter, &request("hello", 10)).unwrap();
+}
+
+#[test]
+fn a_prompt_past_the_context_is_refused_with_the_figures() {
+    let folder = Folder::new("window", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let long = GenerateRequest { prompt: Prompt::Tokens(vec![5; 1_024]), ..request("", 1) };
+    let error = check_refused(prepare(&prompter, &long), ErrorKind::ContextLengthExceeded, "messages");
+    assert!(error.message.contains("This model's maximum context length is 1024 tokens"), "{}", error.message);
+    let asked = GenerateRequest { prompt: Prompt::Tokens(vec![5; 1_000]), ..request("", 25) };
+    let error = check_refused(prepare(&prompter, &asked), ErrorKind::ContextLengthExceeded, "max_tokens");
+    assert!(error.message.contains("1000") && error.message.contains("25"), "{}", error.message);
+    assert!(error.hint.is_some_and(|hint| hint.contains("4096")));
+}
+
+#[test]
+fn a_conversation_is_rendered_by_the_models_template() {
+    let folder = Folder::new("render", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let messages = vec![message(Role::System, "Be brief."), message(Role::User, "Hi")];
+    let rendered = prepare(&prompter, &chat(Chat { messages: messages.clone(), ..Chat::default() })).unwrap();
+    let text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    let tokens = prompter.tokenizer.encode(text, engine::text::Special::Parse).unwrap();
+    assert_eq!(rendered.prompt, tokens);
+    let with_tools = Chat { messages: messages.clone(), tools: vec![weather()], ..Chat::default() };
+    let shown = prepare(&prompter, &chat(with_tools.clone())).unwrap();
+    assert!(shown.prompt.len() > tokens.len() + 20, "the tools are shown");
+    let hidden = Chat { tool_choice: ToolChoice::None, ..with_tools };
+    assert_eq!(prepare(&prompter, &chat(hidden)).unwrap().prompt, tokens);
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused_by_name() {
+    let folder = Folder::new("refusals", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let messages = vec![message(Role::User, "Hi")];
+    let plain = Chat { messages: messages.clone(), ..Chat::default() };
+    let check = |chat_: Chat, kind, param| check_refused(prepare(&prompter, &chat(chat_)), kind, param);
+    for choice in [ToolChoice::Required, ToolChoice::Named("weather".to_string())] {
+        let forced = Chat { tools: vec![weather()], tool_choice: choice, ..plain.clone() };
+        check(forced, ErrorKind::Unsupported, "tool_choice");
+    }
+    check(Chat { thinking: Some(true), ..plain.clone() }, ErrorKind::Unsupported, "thinking");
+    check(Chat::default(), ErrorKind::Invalid, "messages");
+    let broken = Some(Json("[1".to_string()));
+    check(Chat { template_arguments: broken.clone(), ..plain.clone() }, ErrorKind::Invalid, "template_arguments");
+    let tools = vec![Tool { parameters: broken, ..weather() }];
+    check(Chat { tools, ..plain.clone() }, ErrorKind::Invalid, "tools[0].parameters");
+    let mut caller = message(Role::Assistant, "");
+    let arguments = Json("{\"city\":".to_string());
+    caller.tool_calls = vec![ToolCall { id: "call_1".to_string(), name: "weather".to_string(), arguments }];
+    check(Chat { messages: vec![caller], ..plain }, ErrorKind::Invalid, "messages[0].tool_calls");
+}
+
+#[test]
+fn a_model_without_a_template_takes_text_and_refuses_conversations() {
+    let folder = Folder::new("plain", |recipe| recipe);
+    std::fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+    let prompter = prompter(&folder);
+    prepare(&prompter, &request("Once upon a time", 5)).unwrap();
+    let chat = chat(Chat { messages: vec![message(Role::User, "Hi")], ..Chat::default() });
+    let error = check_refused(prepare(&prompter, &chat), ErrorKind::Unsupported, "messages");
+    assert!(error.message.contains("tiny has no chat template"), "{}", error.message);
+}

@@ -1,0 +1,242 @@
+//! The whole worker on a tiny random model, driven through its pipe as the daemon drives it.
+//!
+//! `kit` holds the daemon's side. Every answer is compared with the same request's answer elsewhere: alone, in a batch,
+//! after a restart, in a starved cache.
+
+pub mod kit;
+
+use pipe::{Delivered, ToWorker, WorkId};
+use protocol::ErrorKind;
+use protocol::generation::{FinishReason, Prompt, Stop};
+use protocol::transcript::Event;
+
+use kit::{Daemon, Folder, open, request, submit};
+
+#[test]
+fn a_batch_answers_as_each_request_alone() {
+    let folder = Folder::new("batch", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    let requests: Vec<_> = (0..6).map(|index| request(&"tell me a story ".repeat(index + 1), 24)).collect();
+    let alone: Vec<_> = requests
+        .iter()
+        .enumerate()
+        .map(|(index, request)| {
+            daemon.send(submit(index as u64, request, Vec::new()));
+            daemon.answer(index as u64)
+        })
+        .collect();
+    for (index, request) in requests.iter().enumerate() {
+        daemon.send(submit(100 + index as u64, request, Vec::new()));
+    }
+    for (index, alone) in alone.iter().enumerate() {
+        let batched = daemon.answer(100 + index as u64);
+        assert_eq!(batched.tokens, alone.tokens, "request {index}");
+        assert_eq!((batched.text, batched.reasons), (alone.text.clone(), alone.reasons.clone()));
+        assert_eq!(batched.tokens[0].len(), 24);
+    }
+}
+
+#[test]
+fn a_starved_cache_preempts_and_answers_the_same() {
+    let folder = Folder::new("starved", |recipe| recipe.endless());
+    let requests: Vec<_> = (0..4).map(|index| request(&"once upon a time ".repeat(index + 2), 80)).collect();
+    let answers = |blocks: u64| {
+        let mut daemon = Daemon::start(pipe::Open { kv_bytes: blocks * folder.block_bytes(), ..open(&folder) });
+        for (index, request) in requests.iter().enumerate() {
+            daemon.send(submit(index as u64, request, Vec::new()));
+        }
+        (0..requests.len()).map(|index| daemon.answer(index as u64).tokens).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(6), answers(64));
+}
+
+#[test]
+fn a_resumed_answer_goes_on_as_if_undisturbed() {
+    let folder = Folder::new("resume", |recipe| recipe.endless());
+    let mut asked = request("what is the answer", 40);
+    asked.choices = 3;
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &asked, Vec::new()));
+    let whole = daemon.answer(1);
+    assert!(whole.started);
+    drop(daemon);
+
+    let mut daemon = Daemon::start(open(&folder));
+    let cuts = [0, 17, 40];
+    let delivered = |finished| {
+        let part = |(index, cut): (usize, &usize)| Delivered {
+            tokens: whole.tokens[index][..*cut].to_vec(),
+            finished: if *cut == 40 { finished } else { None },
+        };
+        cuts.iter().enumerate().map(part).collect::<Vec<_>>()
+    };
+    daemon.send(submit(2, &asked, delivered(Some(FinishReason::Length))));
+    let rest = daemon.answer(2);
+    assert!(!rest.started, "a started event is not told twice");
+    for (index, cut) in cuts[..2].iter().enumerate() {
+        assert_eq!(rest.tokens[index], whole.tokens[index][*cut..], "choice {index}");
+        assert!(whole.text[index].ends_with(&rest.text[index]));
+    }
+    assert_eq!(rest.reasons, [Some(FinishReason::Length); 2], "what is complete is silent");
+    assert_eq!(rest.finished.usage.completion_tokens, 120);
+
+    daemon.send(submit(3, &asked, delivered(None)));
+    let rest = daemon.answer(3);
+    assert_eq!(rest.tokens[2], [0_u32; 0]);
+    assert_eq!(rest.reasons, [Some(FinishReason::Length); 3], "an end that was not delivered is told");
+}
+
+#[test]
+fn cancelling_returns_every_block_and_silences_the_request() {
+    let folder = Folder::new("cancel", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &request("go on for ever", 3_000), Vec::new()));
+    daemon.see_delta(1);
+    daemon.send(ToWorker::Cancel(WorkId(1)));
+    let pulse = daemon.idle_pulse();
+    assert_eq!((pulse.running, pulse.waiting, pulse.blocks_used), (0, 0, 0));
+    daemon.send(submit(2, &request("hello", 2), Vec::new()));
+    let seen = daemon.answer(2).others;
+    assert_eq!(seen, 0, "nothing of the cancelled request follows the pulse");
+}
+
+#[test]
+fn a_full_queue_answers_busy() {
+    let folder = Folder::new("busy", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(pipe::Open { sequences_max: 1, waiting_max: 1, ..open(&folder) });
+    for id in 1..=3 {
+        daemon.send(submit(id, &request("go on for ever", 1_000), Vec::new()));
+    }
+    let error = daemon.failure(3);
+    assert_eq!(error.kind, ErrorKind::Busy);
+    assert!(error.retry_after_ms.is_some());
+    daemon.send(ToWorker::Cancel(WorkId(1)));
+    assert_eq!(daemon.answer(2).tokens[0].len(), 1_000, "the waiting one is served");
+}
+
+#[test]
+fn a_drain_finishes_what_runs_and_takes_nothing_more() {
+    let folder = Folder::new("drain", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &request("go on", 50), Vec::new()));
+    daemon.see_delta(1);
+    daemon.send(ToWorker::Drain);
+    daemon.send(submit(2, &request("too late", 5), Vec::new()));
+    assert_eq!(daemon.failure(2).kind, ErrorKind::Closing);
+    assert_eq!(daemon.answer(1).tokens[0].len(), 50);
+    daemon.served().unwrap();
+}
+
+#[test]
+fn the_end_of_the_input_is_told_at_once() {
+    let folder = Folder::new("end", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &request("go on for ever", 3_000), Vec::new()));
+    daemon.see_delta(1);
+    daemon.close_input();
+}
+
+#[test]
+fn a_folder_that_is_no_model_fails_to_load() {
+    let folder = Folder::new("broken", |recipe| recipe);
+    std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    let mut daemon = Daemon::begin(open(&folder));
+    let error = daemon.load_failure();
+    assert_eq!(error.kind, ErrorKind::ModelNotLoaded);
+    assert!(error.message.contains("tokenizer.json"), "{}", error.message);
+    assert!(daemon.served().is_err());
+}
+
+#[test]
+fn a_cache_too_small_for_a_block_is_refused_with_the_arithmetic() {
+    let folder = Folder::new("small", |recipe| recipe);
+    let mut daemon = Daemon::begin(pipe::Open { kv_bytes: 10, ..open(&folder) });
+    let error = daemon.load_failure();
+    assert_eq!(error.kind, ErrorKind::NoMemory);
+    assert!(error.message.contains("10 bytes"), "{}", error.message);
+}
+
+#[test]
+fn an_answer_comes_with_usage_timing_and_log_probabilities() {
+    let folder = Folder::new("usage", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = request(&"the same words again and again ".repeat(4), 10);
+    asked.logprobs = Some(3);
+    asked.sampling.temperature = Some(0.0);
+    daemon.send(submit(1, &asked, Vec::new()));
+    let first = daemon.answer(1);
+    daemon.send(submit(2, &asked, Vec::new()));
+    let second = daemon.answer(2);
+    assert_eq!(first.tokens, second.tokens);
+    assert_eq!((first.finished.usage.cached_tokens, first.finished.usage.completion_tokens), (0, 10));
+    let usage = second.finished.usage;
+    assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32, "full blocks come from the cache");
+    assert!(usage.cached_tokens > 0);
+    assert!(second.finished.timing.decode_us > 0 && second.finished.timing.prefill_us > 0);
+    for (entry, token) in second.logprobs.iter().zip(&second.tokens[0]) {
+        assert_eq!((entry.token, entry.top.len()), (*token, 3));
+        assert_eq!((entry.top[0].0, entry.top[0].2), (entry.token, entry.logprob), "greedy takes the likeliest");
+    }
+    assert_eq!(second.logprobs.len(), 10);
+}
+
+#[test]
+fn a_stop_string_ends_the_answer_and_is_no_part_of_it() {
+    let folder = Folder::new("stop", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    let asked = request("say something", 60);
+    daemon.send(submit(1, &asked, Vec::new()));
+    let whole = daemon.answer(1);
+    let text: Vec<char> = whole.text[0].chars().collect();
+    let stop: String = text[text.len() / 2..text.len() / 2 + 3].iter().collect();
+    let before = whole.text[0].split(&stop).next().unwrap().to_string();
+    let mut stopped = asked.clone();
+    stopped.stop.strings = vec![stop.clone()];
+    daemon.send(submit(2, &stopped, Vec::new()));
+    let answer = daemon.answer(2);
+    assert_eq!((&answer.text[0], answer.reasons[0]), (&before, Some(FinishReason::Stop)));
+    assert_eq!(answer.stop_strings, [stop]);
+    assert!(whole.tokens[0].starts_with(&answer.tokens[0]));
+}
+
+#[test]
+fn the_models_own_end_token_ends_an_answer_unless_ignored() {
+    let folder = Folder::new("eos", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = request("say something", 400);
+    asked.sampling.logit_bias = vec![(engine::random::TOKENS - 1, 4.0)];
+    daemon.send(submit(1, &asked, Vec::new()));
+    let ended = daemon.answer(1);
+    assert_eq!(ended.reasons, [Some(FinishReason::Stop)]);
+    assert_eq!(ended.tokens[0].last(), Some(&(engine::random::TOKENS - 1)));
+    asked.stop = Stop { ignore_eos: true, ..asked.stop };
+    daemon.send(submit(2, &asked, Vec::new()));
+    let ignored = daemon.answer(2);
+    assert_eq!((ignored.tokens[0].len(), ignored.reasons[0]), (400, Some(FinishReason::Length)));
+}
+
+#[test]
+fn an_answer_without_a_limit_ends_where_the_context_does() {
+    let folder = Folder::new("context", |recipe| recipe.endless().set("max_position_embeddings", 64));
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = request("unused", 1);
+    asked.prompt = Prompt::Tokens((0..30).collect());
+    asked.stop.max_tokens = None;
+    daemon.send(submit(1, &asked, Vec::new()));
+    let answer = daemon.answer(1);
+    assert_eq!((answer.tokens[0].len(), answer.reasons[0]), (34, Some(FinishReason::Length)));
+    asked.stop.max_tokens = Some(35);
+    daemon.send(submit(2, &asked, Vec::new()));
+    assert_eq!(daemon.failure(2).kind, ErrorKind::ContextLengthExceeded);
+}
+
+#[test]
+fn events_of_a_request_end_with_one_last_event() {
+    let folder = Folder::new("order", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &request("hello", 3), Vec::new()));
+    let events = daemon.events(1);
+    assert!(matches!(events[0], Event::Started(_)));
+    assert!(events[1..4].iter().all(|event| matches!(event, Event::Delta(delta) if delta.tokens == 1)));
+    assert!(matches!(events[4..], [Event::ChoiceFinished(_), Event::Finished(_)]));
+}

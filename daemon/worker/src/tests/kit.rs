@@ -1,0 +1,259 @@
+//! The daemon's side of the pipe for tests, and a folder with a random model.
+//!
+//! Nothing waits without a limit: a worker that goes silent fails its test.
+
+use std::fs;
+use std::io::PipeWriter;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use engine::random::Recipe;
+use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, WorkId};
+use protocol::Error;
+use protocol::generation::{FinishReason, Finished, GenerateRequest, Priority, Prompt, Sampling, Stop, TokenLogprob};
+use protocol::transcript::Event;
+
+use crate::ServeError;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with a random model, removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str, recipe: impl FnOnce(Recipe) -> Recipe) -> Self {
+        let path = std::env::temp_dir().join(format!("impetus-worker-{name}-{}", std::process::id()));
+        recipe(Recipe::tiny("qwen3", 7)).write(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Bytes of one KV block.
+    pub fn block_bytes(&self) -> u64 {
+        crate::facts::inspect(&self.0).unwrap().kv_bytes_per_token * u64::from(scheduler::BLOCK_TOKENS)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn open(folder: &Folder) -> Open {
+    Open {
+        path: folder.path().to_string_lossy().into_owned(),
+        name: "tiny".to_string(),
+        threads: 1,
+        kv_bytes: 64 << 20,
+        sequences_max: 16,
+        waiting_max: 16,
+        prefill_tokens_max: 48,
+        warm_up: true,
+    }
+}
+
+pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        model: None,
+        prompt: Prompt::Text(text.to_string()),
+        sampling: Sampling { temperature: Some(0.9), ..Sampling::default() },
+        stop: Stop { max_tokens: Some(max_tokens), ..Stop::default() },
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    }
+}
+
+pub fn submit(id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> ToWorker {
+    let request = request.clone();
+    ToWorker::Submit(Box::new(Submit { id: WorkId(id), request, seed: 42, received_unix_ms: 0, delivered }))
+}
+
+/// What a request came to, by choice.
+#[derive(Default)]
+pub struct Answer {
+    pub started: bool,
+    pub tokens: Vec<Vec<u32>>,
+    pub text: Vec<String>,
+    pub reasons: Vec<Option<FinishReason>>,
+    pub stop_strings: Vec<String>,
+    pub logprobs: Vec<TokenLogprob>,
+    pub finished: Finished,
+    /// Deltas of other requests seen meanwhile.
+    pub others: u32,
+}
+
+/// A worker on a thread, and the daemon's ends of its pipe.
+pub struct Daemon {
+    input: Option<PipeWriter>,
+    output: Receiver<Result<FromWorker, PipeError>>,
+    /// What was read while waiting for something else.
+    passed: Vec<FromWorker>,
+    ended: Receiver<()>,
+    worker: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Daemon {
+    /// Starts a worker and waits until its model is loaded.
+    pub fn start(open: Open) -> Self {
+        let mut daemon = Self::begin(open);
+        daemon.until(|message| matches!(message, FromWorker::Ready(_)));
+        daemon
+    }
+
+    /// Starts a worker and tells it to load a model.
+    pub fn begin(open: Open) -> Self {
+        let (from_daemon, input) = std::io::pipe().unwrap();
+        let (mut output, to_daemon) = std::io::pipe().unwrap();
+        let (end, ended) = channel();
+        let worker =
+            std::thread::spawn(move || crate::serve(from_daemon, to_daemon, move || end.send(()).unwrap_or_default()));
+        let (sender, messages) = channel();
+        std::thread::spawn(move || {
+            loop {
+                let message = pipe::read(&mut output);
+                let over = message.is_err();
+                if sender.send(message).is_err() || over {
+                    return;
+                }
+            }
+        });
+        let mut daemon = Self { input: Some(input), output: messages, passed: Vec::new(), ended, worker: Some(worker) };
+        daemon.send(ToWorker::Open(open));
+        daemon
+    }
+
+    pub fn send(&mut self, message: ToWorker) {
+        pipe::write(self.input.as_mut().unwrap(), &message).unwrap();
+    }
+
+    fn next(&mut self) -> FromWorker {
+        self.output.recv_timeout(PATIENCE).expect("the worker says something").expect("the worker lives")
+    }
+
+    /// Reads until a message is what is waited for; what came before stays for others.
+    #[track_caller]
+    pub fn until(&mut self, wanted: impl Fn(&FromWorker) -> bool) -> FromWorker {
+        if let Some(index) = self.passed.iter().position(&wanted) {
+            return self.passed.remove(index);
+        }
+        loop {
+            let message = self.next();
+            if wanted(&message) {
+                return message;
+            }
+            self.passed.push(message);
+        }
+    }
+
+    /// Waits until a request has a first delta.
+    pub fn see_delta(&mut self, id: u64) {
+        let is_delta = |message: &FromWorker| matches!(message, FromWorker::Event(event) if event.id.0 == id && matches!(event.event, Event::Delta(_)));
+        while !self.passed.iter().any(is_delta) {
+            let message = self.next();
+            self.passed.push(message);
+        }
+    }
+
+    /// Every event of a request up to its last, without tokens.
+    pub fn events(&mut self, id: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            let message = self.until(|message| matches!(message, FromWorker::Event(event) if event.id.0 == id));
+            let FromWorker::Event(event) = message else { continue };
+            let last = matches!(event.event, Event::Finished(_) | Event::Failed(_));
+            events.push(event.event);
+            if last {
+                return events;
+            }
+        }
+    }
+
+    /// The whole answer of a request.
+    #[track_caller]
+    pub fn answer(&mut self, id: u64) -> Answer {
+        let mut answer = Answer::default();
+        loop {
+            let message = self.until(|message| matches!(message, FromWorker::Event(event) if event.id.0 == id));
+            let FromWorker::Event(work) = message else { continue };
+            match work.event {
+                Event::Started(_) => answer.started = true,
+                Event::Delta(delta) => {
+                    assert_eq!(delta.tokens as usize, work.tokens.len());
+                    let choice = answer.choice(delta.choice);
+                    answer.tokens[choice].extend(work.tokens);
+                    answer.text[choice].push_str(&delta.text);
+                    answer.logprobs.extend(delta.logprobs);
+                }
+                Event::ChoiceFinished(end) => {
+                    let choice = answer.choice(end.choice);
+                    answer.reasons[choice] = Some(end.reason);
+                    answer.stop_strings.extend(end.stop_string);
+                }
+                Event::Finished(finished) => {
+                    let others =
+                        |message: &&FromWorker| matches!(message, FromWorker::Event(event) if event.id.0 != id);
+                    answer.others = self.passed.iter().filter(others).count() as u32;
+                    answer.finished = finished;
+                    return answer;
+                }
+                other => panic!("request {id} came to {other:?}"),
+            }
+        }
+    }
+
+    /// The error that a request ends with.
+    #[track_caller]
+    pub fn failure(&mut self, id: u64) -> Error {
+        match self.events(id).pop() {
+            Some(Event::Failed(error)) => error,
+            other => panic!("request {id} did not fail: {other:?}"),
+        }
+    }
+
+    /// The next pulse of a worker without work; everything read before is dropped.
+    pub fn idle_pulse(&mut self) -> Pulse {
+        self.passed.clear();
+        let idle =
+            |message: &FromWorker| matches!(message, FromWorker::Pulse(pulse) if pulse.running + pulse.waiting == 0);
+        let FromWorker::Pulse(pulse) = self.until(idle) else { panic!("a pulse was waited for") };
+        self.passed.clear();
+        pulse
+    }
+
+    pub fn load_failure(&mut self) -> Error {
+        match self.until(|message| matches!(message, FromWorker::LoadFailed(_) | FromWorker::Ready(_))) {
+            FromWorker::LoadFailed(error) => error,
+            other => panic!("the load went well: {other:?}"),
+        }
+    }
+
+    /// How the worker ended.
+    pub fn served(mut self) -> Result<(), ServeError> {
+        self.worker.take().unwrap().join().unwrap()
+    }
+
+    /// Closes the worker's input and waits until it has noticed.
+    pub fn close_input(mut self) {
+        self.input = None;
+        self.ended.recv_timeout(PATIENCE).expect("the end of the input is noticed");
+    }
+}
+
+impl Answer {
+    fn choice(&mut self, choice: u16) -> usize {
+        let choice = usize::from(choice);
+        let count = self.tokens.len().max(choice + 1);
+        self.tokens.resize(count, Vec::new());
+        self.text.resize(count, String::new());
+        self.reasons.resize(count, None);
+        choice
+    }
+}

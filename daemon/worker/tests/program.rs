@@ -1,0 +1,129 @@
+//! The program `impetus-worker` as the daemon and a person meet it: what it prints and how it exits.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use engine::random::Recipe;
+use pipe::{FromWorker, Open, Submit, ToWorker, WorkId};
+use protocol::ErrorKind;
+use protocol::generation::{Chat, FinishReason, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop};
+use protocol::model::ModelFacts;
+use protocol::transcript::Event;
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("impetus-worker-program-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(words: &[&str], path: Option<&Path>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_impetus-worker"))
+        .args(words)
+        .args(path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts")
+}
+
+#[test]
+fn inspect_prints_facts_as_json() {
+    let folder = Folder::new("facts");
+    Recipe::tiny("llama", 1).quantized(4, 64).write(&folder.0).unwrap();
+    let output = run(&["inspect"], Some(&folder.0));
+    assert!(output.status.success());
+    let facts: ModelFacts = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((facts.architecture.as_str(), facts.context_length), ("llama", 4096));
+    assert!(facts.capabilities.chat && facts.kv_bytes_per_token > 0);
+}
+
+#[test]
+fn inspect_of_no_model_prints_the_error_and_fails() {
+    let output = run(&["inspect"], Some(&Folder::new("absent").0));
+    assert_eq!(output.status.code(), Some(1));
+    let error: protocol::Error = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(error.message.contains("absent"), "{}", error.message);
+}
+
+#[test]
+fn a_worker_without_a_daemon_ends_at_once() {
+    assert!(run(&["serve"], None).status.success());
+}
+
+#[test]
+fn unknown_words_show_the_usage() {
+    let output = run(&["dance"], None);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("inspect PATH"));
+}
+
+fn question(text: &str) -> GenerateRequest {
+    let message = Message {
+        role: Role::User,
+        content: text.to_string(),
+        reasoning: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    GenerateRequest {
+        model: None,
+        prompt: Prompt::Chat(Chat { messages: vec![message], ..Chat::default() }),
+        sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
+        stop: Stop { max_tokens: Some(200), ..Stop::default() },
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    }
+}
+
+#[test]
+fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
+    let folder = Folder::new("bundled");
+    let output = run(&["bundled"], Some(&folder.0));
+    let models: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = models[0]["path"].as_str().unwrap().to_string();
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_impetus-worker"))
+        .arg("serve")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, mut output) = (worker.stdin.take().unwrap(), worker.stdout.take().unwrap());
+    let (name, kv_bytes) = ("impetus-nano".to_string(), 32 << 20);
+    let (sequences_max, waiting_max, prefill_tokens_max) = (4, 4, 64);
+    let open =
+        Open { path, name, threads: 1, kv_bytes, sequences_max, waiting_max, prefill_tokens_max, warm_up: false };
+    pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
+    let request = question("What is Impetus?");
+    let submit = Submit { id: WorkId(1), request, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    pipe::write(&mut input, &ToWorker::Submit(Box::new(submit))).unwrap();
+    let (mut text, mut reason) = (String::new(), None);
+    loop {
+        match pipe::read::<FromWorker>(&mut output).unwrap() {
+            FromWorker::Event(work) => match work.event {
+                Event::Delta(delta) => text.push_str(&delta.text),
+                Event::ChoiceFinished(end) => reason = Some(end.reason),
+                Event::Finished(_) => break,
+                Event::Failed(error) => panic!("{error:?}"),
+                _ => {}
+            },
+            FromWorker::LoadFailed(error) => panic!("{error:?}"),
+            _ => {}
+        }
+    }
+    assert!(text.contains("Impetus"), "{text}");
+    assert_eq!(reason, Some(FinishReason::Stop), "{text}");
+    drop(input);
+    assert!(worker.wait().unwrap().success());
+}
