@@ -1,0 +1,24 @@
+//! The truth on disk: one SQLite database that holds models, keys, settings, and the logs of requests and changes.
+//!
+//! `Store` is a handle; one thread behind it owns the only connection, so writes need no lock and order themselves.
+//! Calls wait for their answer: from async code, call them where blocking is allowed. It depends on no other crate of
+//! the house, reads no clock (time is an argument), and keeps neither prompts, answers nor keys in clear.
+//! The only crate that names rusqlite.
+
+mod audit;
+mod error;
+mod keys;
+mod migrate;
+mod models;
+mod requests;
+mod store;
+
+pub use audit::{Audit, Change};
+pub use error::StoreError;
+pub use keys::{Key, KeyState, Keys, Role, Secret};
+pub use models::{Model, Models, Source};
+pub use requests::{Request, Requests, Spent};
+pub use store::Store;
+
+/// The result of every call.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,163 @@
+//! The handle and the thread behind it: jobs go in through a bounded queue, each is run on the one connection.
+//!
+//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `requests` and `audit`.
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fs::{OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::explain;
+use crate::{Audit, Keys, Models, Requests, Result, StoreError, migrate};
+
+/// How long to wait for another process that holds the database.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How many jobs may wait; the next caller waits for room.
+const QUEUE: usize = 64;
+
+/// Something to do with the connection.
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle to the database. Clones share one connection; it closes after the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: SyncSender<Job>,
+    path: Arc<Path>,
+}
+
+impl Store {
+    /// Opens the database, makes it if there is none, and brings it to this build's schema. Its folder must exist.
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = connect(path)?;
+        let (jobs, queue) = sync_channel(QUEUE);
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || work(connection, &queue))
+            .map_err(|source| StoreError::Io { what: "cannot start the thread for", path: path.to_owned(), source })?;
+        Ok(Self { jobs, path: path.into() })
+    }
+
+    /// The models and which of them is the default.
+    pub fn models(&self) -> Models<'_> {
+        Models(self)
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys(self)
+    }
+
+    /// The log of requests.
+    pub fn requests(&self) -> Requests<'_> {
+        Requests(self)
+    }
+
+    /// The log of changes.
+    pub fn audit(&self) -> Audit<'_> {
+        Audit(self)
+    }
+
+    /// Returns the database's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the whole database and reports damage; slow on a large one.
+    pub fn check(&self) -> Result<()> {
+        let found: String =
+            self.call(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(StoreError::Corrupt { path: self.path.to_path_buf(), detail: found }),
+        }
+    }
+
+    /// Writes a complete, compact copy to a new file, mode 0600, while the store stays in use.
+    pub fn backup(&self, to: &Path) -> Result<()> {
+        create_private(to)?;
+        let name = to.to_str().map(str::to_owned).ok_or_else(|| StoreError::Io {
+            what: "cannot back up to",
+            path: to.to_owned(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
+        })?;
+        let copied = self.call(move |connection| connection.execute("VACUUM INTO ?1", [name]));
+        if copied.is_err() {
+            // Half a copy is worse than none; the file was made by this call.
+            let _ = std::fs::remove_file(to);
+        }
+        copied.map(drop)
+    }
+
+    /// Runs a job on the store's thread and waits for its result.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = sync_channel(1);
+        let job: Job = Box::new(move |connection| {
+            // A caller that has gone needs no answer.
+            let _ = answer.send(job(connection));
+        });
+        self.jobs.send(job).map_err(|_| StoreError::Closed)?;
+        let result = answered.recv().map_err(|_| StoreError::Closed)?;
+        result.map_err(|source| explain(&self.path, source))
+    }
+}
+
+/// Runs jobs until the last handle is gone.
+fn work(mut connection: Connection, queue: &Receiver<Job>) {
+    for job in queue {
+        job(&mut connection);
+    }
+}
+
+/// Opens the connection, and refuses what must not be touched before anything is written.
+pub(crate) fn connect(path: &Path) -> Result<Connection> {
+    match create_private(path) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+        created => created?,
+    }
+    let failed = |source| explain(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    migrate::check(&connection, path)?;
+    configure(&connection).map_err(failed)?;
+    migrate::run(&mut connection, migrate::MIGRATIONS).map_err(failed)?;
+    protect(path)?;
+    Ok(connection)
+}
+
+/// Sets what SQLite does not remember or does not default to.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // Write-ahead logging: readers of other processes never wait, and kill -9 loses nothing that was committed.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    // FULL, because a key that was shown must survive a power cut as well; writes are rare enough to afford it.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+/// Makes an empty file that only its owner can read; SQLite gives its -wal and -shm files the same mode.
+fn create_private(path: &Path) -> Result<()> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    created.map(drop).map_err(|source| StoreError::Io { what: "cannot create", path: path.to_owned(), source })
+}
+
+/// Takes others' access to a database that was restored or copied by hand.
+fn protect(path: &Path) -> Result<()> {
+    let failed = |source| StoreError::Io { what: "cannot protect", path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)
+}
