@@ -1,0 +1,93 @@
+//! Errors as HTTP clients see them: protocol kinds become statuses and OpenAI-shaped bodies, here and nowhere else.
+//!
+//! The body carries OpenAI's `error` object (all four keys, always) and the members of RFC 9457 beside it, so clients
+//! of either world find what they read.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{Error, ErrorKind};
+use serde::Serialize;
+
+/// An error on its way to an HTTP client.
+#[derive(Debug)]
+pub struct HttpError(pub Error);
+
+impl From<Error> for HttpError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The one body of every error.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody {
+    error: OpenAiError,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct OpenAiError {
+    message: String,
+    r#type: &'static str,
+    param: Option<String>,
+    code: &'static str,
+}
+
+/// How one kind looks over HTTP: status, OpenAI type, code, title.
+fn face(kind: ErrorKind) -> (StatusCode, &'static str, &'static str, &'static str) {
+    use StatusCode as S;
+    const REQUEST: &str = "invalid_request_error";
+    const SERVER: &str = "server_error";
+    match kind {
+        ErrorKind::Invalid => (S::BAD_REQUEST, REQUEST, "INVALID_REQUEST", "Invalid request"),
+        ErrorKind::ContextLengthExceeded => {
+            (S::BAD_REQUEST, REQUEST, "context_length_exceeded", "Context length exceeded")
+        }
+        ErrorKind::Unsupported => (S::BAD_REQUEST, REQUEST, "unsupported_parameter", "Not supported"),
+        ErrorKind::AuthRequired => (S::UNAUTHORIZED, "authentication_error", "AUTH_REQUIRED", "Key required"),
+        ErrorKind::Forbidden => (S::FORBIDDEN, "permission_error", "forbidden", "Forbidden"),
+        ErrorKind::ModelNotFound => (S::NOT_FOUND, REQUEST, "MODEL_NOT_FOUND", "Model not found"),
+        ErrorKind::ModelNotLoaded => (S::SERVICE_UNAVAILABLE, SERVER, "MODEL_NOT_LOADED", "Model not loaded"),
+        ErrorKind::NotFound => (S::NOT_FOUND, REQUEST, "not_found", "Not found"),
+        ErrorKind::Conflict => (S::CONFLICT, REQUEST, "conflict", "Conflict"),
+        ErrorKind::Busy => (S::SERVICE_UNAVAILABLE, SERVER, "busy", "Busy"),
+        ErrorKind::NoMemory => (S::INSUFFICIENT_STORAGE, SERVER, "INSUFFICIENT_MEMORY", "Insufficient memory"),
+        ErrorKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, SERVER, "deadline_exceeded", "Deadline exceeded"),
+        ErrorKind::Cancelled => (S::SERVICE_UNAVAILABLE, SERVER, "cancelled", "Cancelled"),
+        ErrorKind::Closing => (S::SERVICE_UNAVAILABLE, SERVER, "closing", "Shutting down"),
+        ErrorKind::Unreachable => (S::BAD_GATEWAY, SERVER, "unreachable", "Unreachable"),
+        ErrorKind::Incompatible => (S::BAD_GATEWAY, SERVER, "incompatible", "Incompatible versions"),
+        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, "INFERENCE_ERROR", "Internal error"),
+    }
+}
+
+/// Returns the body for an error; streams send it as an event once headers are out.
+pub fn body(error: &Error) -> ErrorBody {
+    let (status, r#type, code, title) = face(error.kind);
+    ErrorBody {
+        error: OpenAiError { message: error.message.clone(), r#type, param: error.param.clone(), code },
+        title,
+        status: status.as_u16(),
+        detail: error.message.clone(),
+        hint: error.hint.clone(),
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let (status, ..) = face(self.0.kind);
+        let mut response = (status, axum::Json(body(&self.0))).into_response();
+        let headers = response.headers_mut();
+        if let Some(after_ms) = self.0.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1000).max(1)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

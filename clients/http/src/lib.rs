@@ -1,0 +1,43 @@
+//! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
+//!
+//! `app` is the route table; `openai` is a dialect and the only place that knows its words; `access` says who may
+//! ask; `sse` is how streams leave; `daemon` holds the connection. The bridge keeps no state, reads no model and has no
+//! privilege that the command line lacks.
+
+mod access;
+mod app;
+mod body;
+mod daemon;
+mod error;
+mod health;
+mod openai;
+mod sse;
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+
+use tokio::net::TcpListener;
+
+/// What the bridge must know to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The daemon's socket.
+    pub socket: PathBuf,
+    /// Host names allowed besides loopback and the address listened on.
+    pub allow_hosts: Vec<String>,
+}
+
+/// Serves HTTP on `listener` until `shutdown` resolves; open requests are finished first.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let bridge = app::Bridge::new(&config, address);
+    let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
+    let served = axum::serve(listener, app::routes(bridge)).with_graceful_shutdown(shutdown).await;
+    announcer.abort();
+    served
+}

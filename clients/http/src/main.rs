@@ -1,0 +1,63 @@
+//! `impetus-http`: flags to a listening bridge, nothing more.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The HTTP bridge of Impetus: OpenAI's dialect on top of the daemon's socket.
+#[derive(Debug, Parser)]
+#[command(name = "impetus-http", version)]
+struct Flags {
+    /// Where to listen; only loopback unless you mean otherwise
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
+    listen: SocketAddr,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// A host name that requests may carry besides this machine's
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    match run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> Result<(), String> {
+    let socket = match flags.socket {
+        Some(socket) => socket,
+        None => protocol::socket::path(&|name| std::env::var_os(name)).map_err(|error| error.to_string())?,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime did not start: {error}"))?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(flags.listen).await.map_err(|error| {
+            format!("cannot listen on {}: {error}; choose another address with --listen", flags.listen)
+        })?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        let config = impetus_http::Config { socket, allow_hosts: flags.allow_host };
+        impetus_http::run(config, listener, shutdown).await.map_err(|error| format!("the bridge failed: {error}"))
+    })
+}

@@ -1,0 +1,126 @@
+//! Gathers a whole answer from a generation's events, for requests that do not stream.
+
+use futures::{Stream, StreamExt};
+use protocol::generation::{FinishReason, TokenLogprob, ToolCallDelta, Usage};
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+
+/// A whole answer.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The model that answered.
+    pub model: String,
+    /// The choices, by index.
+    pub choices: Vec<Choice>,
+    /// Token counts.
+    pub usage: Usage,
+}
+
+/// One whole choice.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// The answer.
+    pub text: String,
+    /// The reasoning before it.
+    pub reasoning: String,
+    /// The calls, whole.
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// One entry per token, if asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Why it ended.
+    pub reason: Option<FinishReason>,
+}
+
+/// Reads `events` to their end.
+pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> Result<Answer> {
+    let mut answer = Answer::default();
+    answer.choices.resize_with(usize::from(choices), Choice::default);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event? {
+            Event::Started(started) => answer.model = started.model,
+            Event::Delta(delta) => {
+                let Some(choice) = answer.choices.get_mut(usize::from(delta.choice)) else { continue };
+                choice.text.push_str(&delta.text);
+                choice.reasoning.push_str(&delta.reasoning);
+                choice.logprobs.extend(delta.logprobs);
+                delta.tool_calls.into_iter().for_each(|call| join(&mut choice.tool_calls, call));
+            }
+            Event::ChoiceFinished(finished) => {
+                if let Some(choice) = answer.choices.get_mut(usize::from(finished.choice)) {
+                    choice.reason = Some(finished.reason);
+                }
+            }
+            Event::Finished(finished) => {
+                answer.usage = finished.usage;
+                return Ok(answer);
+            }
+            Event::Failed(error) => return Err(error),
+            Event::Progress(_) => {}
+        }
+    }
+    Err(Error::internal("The daemon's events ended without saying how."))
+}
+
+fn join(calls: &mut Vec<ToolCallDelta>, delta: ToolCallDelta) {
+    match calls.iter_mut().find(|call| call.index == delta.index) {
+        Some(call) => call.arguments.push_str(&delta.arguments),
+        None => calls.push(delta),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::generation::{ChoiceFinished, Delta, Finished, Started};
+
+    use super::*;
+
+    fn run(events: Vec<Event>) -> Result<Answer> {
+        futures::executor::block_on(gather(futures::stream::iter(events.into_iter().map(Ok)), 2))
+    }
+
+    fn text(choice: u16, text: &str) -> Event {
+        Event::Delta(Delta { choice, text: text.into(), tokens: 1, ..Delta::default() })
+    }
+
+    #[test]
+    fn interleaved_choices_are_kept_apart() {
+        let finished = |choice| ChoiceFinished { choice, reason: FinishReason::Stop, stop_string: None };
+        let answer = run(vec![
+            Event::Started(Started { model: "m".into(), prompt_tokens: 1, seed: 0 }),
+            text(0, "a"),
+            text(1, "x"),
+            text(0, "b"),
+            Event::ChoiceFinished(finished(0)),
+            Event::ChoiceFinished(finished(1)),
+            Event::Finished(Finished::default()),
+        ]);
+        let texts: Vec<_> = answer.unwrap().choices.into_iter().map(|choice| choice.text).collect();
+        assert_eq!(texts, ["ab", "x"]);
+    }
+
+    #[test]
+    fn tool_call_deltas_join_by_index() {
+        let call = |index, id: Option<&str>, arguments: &str| ToolCallDelta {
+            index,
+            id: id.map(Into::into),
+            name: id.map(Into::into),
+            arguments: arguments.into(),
+        };
+        let delta = |calls| Event::Delta(Delta { tool_calls: calls, ..Delta::default() });
+        let answer = run(vec![
+            delta(vec![call(0, Some("a"), "{")]),
+            delta(vec![call(0, None, "}"), call(1, Some("b"), "[]")]),
+            Event::Finished(Finished::default()),
+        ]);
+        let calls = answer.unwrap().choices.swap_remove(0).tool_calls;
+        assert_eq!(calls, [call(0, Some("a"), "{}"), call(1, Some("b"), "[]")]);
+    }
+
+    #[test]
+    fn a_failure_after_text_is_a_failure() {
+        let failed = Event::Failed(Error::internal("gone"));
+        assert_eq!(run(vec![text(0, "a"), failed]).unwrap_err().message, "gone");
+        assert!(run(vec![text(0, "a")]).is_err());
+    }
+}

@@ -1,0 +1,400 @@
+//! `/v1/chat/completions`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use protocol::generation::{self as g, Chat, ChoiceFinished, Delta, GenerateRequest, Prompt, Role, ToolCallDelta};
+use protocol::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::answer::{Choice, gather};
+use super::chunks::{self, Header, Shape};
+use super::request::{SHARED, Shared, accept_only, in_our_words};
+use super::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, finish_reason};
+use crate::app::Bridge;
+use crate::body::Members;
+use crate::daemon::{answer_id, unix_seconds};
+use crate::error::HttpError;
+
+/// The most alternatives beside a token.
+const TOP_LOGPROBS_MAX: u8 = 20;
+
+const OWN: &[&str] = &[
+    "messages",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "max_completion_tokens",
+    "logprobs",
+    "top_logprobs",
+    "response_format",
+    "chat_template_kwargs",
+    "enable_thinking",
+    "store",
+    "modalities",
+];
+
+#[derive(Debug, Deserialize)]
+struct Own {
+    messages: Vec<MessageBody>,
+    tools: Option<Vec<ToolBody>>,
+    tool_choice: Option<ToolChoiceBody>,
+    parallel_tool_calls: Option<Value>,
+    max_completion_tokens: Option<u32>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<u8>,
+    response_format: Option<Value>,
+    chat_template_kwargs: Option<serde_json::Map<String, Value>>,
+    enable_thinking: Option<bool>,
+    store: Option<Value>,
+    modalities: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageBody {
+    role: RoleBody,
+    content: Option<Content>,
+    #[serde(alias = "reasoning")]
+    reasoning_content: Option<String>,
+    tool_calls: Option<Vec<CallBody>>,
+    tool_call_id: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleBody {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Part {
+    r#type: String,
+    text: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallBody {
+    id: String,
+    function: CalledBody,
+}
+
+#[derive(Debug, Deserialize)]
+struct CalledBody {
+    name: String,
+    arguments: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolBody {
+    r#type: String,
+    function: FunctionDefinition,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionDefinition {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Value>,
+    strict: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ToolChoiceBody {
+    Mode(String),
+    Named { function: NamedFunction },
+}
+
+#[derive(Debug, Deserialize)]
+struct NamedFunction {
+    name: String,
+}
+
+/// Answers a conversation, whole or streamed.
+pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
+    answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
+}
+
+async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+    let members = Members::read(body, &[SHARED, OWN])?;
+    let shared: Shared = members.part()?;
+    let own: Own = members.part()?;
+    let streaming = shared.streaming()?;
+    let choices = shared.choices();
+    let request = request(shared, own)?;
+    let with_logprobs = request.logprobs.is_some();
+    let events = bridge.daemon.client().await?.generate(request).await?;
+    let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
+    if let Some(include_usage) = streaming {
+        let header = Header { id, object: "chat.completion.chunk", created, include_usage };
+        return chunks::respond(events, header, ChatShape { choices, with_logprobs }).await;
+    }
+    let answer = gather(events, choices).await?;
+    let choices = answer.choices.into_iter().enumerate();
+    Ok(Json(Completion {
+        id,
+        object: "chat.completion",
+        created,
+        model: answer.model,
+        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
+        usage: Some(Some(answer.usage.into())),
+        system_fingerprint: None,
+    })
+    .into_response())
+}
+
+fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
+    accept_only("response_format", own.response_format.as_ref(), &[json!({"type": "text"})])?;
+    accept_only("parallel_tool_calls", own.parallel_tool_calls.as_ref(), &[json!(true)])?;
+    accept_only("store", own.store.as_ref(), &[json!(false)])?;
+    accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
+    let tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let chat = Chat {
+        messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
+        tool_choice: tool_choice(own.tool_choice, &tools)?,
+        tools,
+        thinking: own.enable_thinking,
+        template_arguments: own.chat_template_kwargs.map(|arguments| g::Json(Value::Object(arguments).to_string())),
+    };
+    Ok(GenerateRequest {
+        model: shared.model.clone(),
+        prompt: Prompt::Chat(chat),
+        sampling: shared.sampling()?,
+        stop: shared.stop(own.max_completion_tokens),
+        logprobs: logprobs(own.logprobs, own.top_logprobs)?,
+        choices: shared.choices(),
+        priority: shared.priority(),
+        deadline_ms: None,
+    })
+}
+
+fn logprobs(wanted: Option<bool>, top: Option<u8>) -> Result<Option<u8>, Error> {
+    match (wanted.unwrap_or(false), top) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(Error::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")),
+        (true, Some(top)) if top > TOP_LOGPROBS_MAX => {
+            let message = format!("'top_logprobs' is {top}; it is at most {TOP_LOGPROBS_MAX}.");
+            Err(Error::invalid("top_logprobs", message))
+        }
+        (true, top) => Ok(Some(top.unwrap_or(0))),
+    }
+}
+
+fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
+    let role = match body.role {
+        RoleBody::System | RoleBody::Developer => Role::System,
+        RoleBody::User => Role::User,
+        RoleBody::Assistant => Role::Assistant,
+        RoleBody::Tool => Role::Tool,
+    };
+    let calls = body.tool_calls.unwrap_or_default();
+    if body.content.is_none() && calls.is_empty() && role != Role::Assistant {
+        return Err(Error::invalid(format!("messages[{at}].content"), "A message needs content."));
+    }
+    Ok(g::Message {
+        role,
+        content: body.content.map_or(Ok(String::new()), |content| text(at, content))?,
+        reasoning: body.reasoning_content,
+        tool_calls: calls
+            .into_iter()
+            .map(|call| g::ToolCall {
+                id: call.id,
+                name: call.function.name,
+                arguments: g::Json(call.function.arguments),
+            })
+            .collect(),
+        tool_call_id: body.tool_call_id,
+        name: body.name,
+    })
+}
+
+fn text(at: usize, content: Content) -> Result<String, Error> {
+    let parts = match content {
+        Content::Text(text) => return Ok(text),
+        Content::Parts(parts) => parts,
+    };
+    let mut joined = String::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        match (part.r#type.as_str(), part.text) {
+            ("text", Some(text)) => joined.push_str(&text),
+            (other, _) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("Content of type '{other}' is not supported; only text is."),
+                )
+                .param(format!("messages[{at}].content[{index}]")));
+            }
+        }
+    }
+    Ok(joined)
+}
+
+fn tool(body: ToolBody) -> Result<g::Tool, Error> {
+    if body.r#type != "function" {
+        let message = format!("Tools of type '{}' are not supported; only functions are.", body.r#type);
+        return Err(Error::new(ErrorKind::Unsupported, message).param("tools"));
+    }
+    if body.function.strict == Some(true) {
+        let message =
+            format!("The tool '{}' asks for strict arguments, which are not enforced yet.", body.function.name);
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'strict' out.").param("tools"));
+    }
+    Ok(g::Tool {
+        name: body.function.name,
+        description: body.function.description,
+        parameters: body.function.parameters.map(|schema| g::Json(schema.to_string())),
+    })
+}
+
+fn tool_choice(body: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::ToolChoice, Error> {
+    let choice = match body {
+        None => return Ok(g::ToolChoice::Auto),
+        Some(ToolChoiceBody::Named { function }) => g::ToolChoice::Named(function.name),
+        Some(ToolChoiceBody::Mode(mode)) => match mode.as_str() {
+            "auto" => g::ToolChoice::Auto,
+            "none" => return Ok(g::ToolChoice::None),
+            "required" => g::ToolChoice::Required,
+            _ => {
+                let message = format!("'tool_choice' cannot be '{mode}'; it is auto, none, required or a function.");
+                return Err(Error::invalid("tool_choice", message));
+            }
+        },
+    };
+    if tools.is_empty() {
+        return Err(Error::invalid("tool_choice", "'tool_choice' needs 'tools'."));
+    }
+    if let g::ToolChoice::Named(name) = &choice
+        && !tools.iter().any(|tool| tool.name == *name)
+    {
+        return Err(Error::invalid(
+            "tool_choice",
+            format!("'tool_choice' names '{name}', which is not among the tools."),
+        ));
+    }
+    Ok(choice)
+}
+
+/// One choice of a whole answer.
+#[derive(Debug, Serialize)]
+struct ChatChoice {
+    index: usize,
+    message: AssistantMessage,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct AssistantMessage {
+    role: &'static str,
+    content: Option<String>,
+    refusal: Option<()>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody>,
+}
+
+fn whole(index: usize, choice: Choice, with_logprobs: bool) -> ChatChoice {
+    let tool_calls: Vec<_> = choice.tool_calls.into_iter().map(|call| call_body(call, false)).collect();
+    ChatChoice {
+        index,
+        message: AssistantMessage {
+            role: "assistant",
+            content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
+            refusal: None,
+            reasoning_content: choice.reasoning,
+            tool_calls,
+        },
+        logprobs: with_logprobs.then(|| choice.logprobs.into()),
+        finish_reason: choice.reason.map(finish_reason),
+    }
+}
+
+fn call_body(call: ToolCallDelta, in_chunk: bool) -> ToolCallBody {
+    ToolCallBody {
+        index: in_chunk.then_some(call.index),
+        r#type: call.id.is_some().then_some("function"),
+        id: call.id,
+        function: FunctionBody { name: call.name, arguments: call.arguments },
+    }
+}
+
+struct ChatShape {
+    choices: u16,
+    with_logprobs: bool,
+}
+
+/// One choice of a chunk.
+#[derive(Debug, Serialize)]
+struct ChunkChoice {
+    index: u16,
+    delta: DeltaBody,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct DeltaBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody>,
+}
+
+impl Shape for ChatShape {
+    type Choice = ChunkChoice;
+
+    fn opening(&mut self) -> Vec<ChunkChoice> {
+        let delta = || DeltaBody { role: Some("assistant"), content: Some(String::new()), ..DeltaBody::default() };
+        (0..self.choices)
+            .map(|index| ChunkChoice { index, delta: delta(), logprobs: None, finish_reason: None })
+            .collect()
+    }
+
+    fn more(&mut self, delta: Delta) -> Option<ChunkChoice> {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let body = DeltaBody {
+            role: None,
+            content: some(delta.text),
+            reasoning_content: some(delta.reasoning),
+            tool_calls: delta.tool_calls.into_iter().map(|call| call_body(call, true)).collect(),
+        };
+        let silent = body.content.is_none() && body.reasoning_content.is_none() && body.tool_calls.is_empty();
+        let logprobs = (self.with_logprobs && !delta.logprobs.is_empty()).then(|| delta.logprobs.into());
+        (!silent || logprobs.is_some()).then_some(ChunkChoice {
+            index: delta.choice,
+            delta: body,
+            logprobs,
+            finish_reason: None,
+        })
+    }
+
+    fn complete(&mut self, finished: ChoiceFinished) -> ChunkChoice {
+        ChunkChoice {
+            index: finished.choice,
+            delta: DeltaBody::default(),
+            logprobs: None,
+            finish_reason: Some(finish_reason(finished.reason)),
+        }
+    }
+}

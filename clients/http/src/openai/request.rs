@@ -1,0 +1,180 @@
+//! What OpenAI clients send: the members both endpoints share, and how they become a `GenerateRequest`.
+
+use std::collections::BTreeMap;
+
+use protocol::generation::{Priority, Sampling, Stop};
+use protocol::{Error, ErrorKind};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
+pub const SHARED: &[&str] = &[
+    "model",
+    "stream",
+    "stream_options",
+    "n",
+    "seed",
+    "stop",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "user",
+    "metadata",
+    // Members of other servers, under the names their clients use.
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "ignore_eos",
+    "min_tokens",
+    "stop_token_ids",
+    "priority",
+];
+
+/// The members that both endpoints share.
+#[derive(Debug, Deserialize)]
+pub struct Shared {
+    /// The model's name.
+    pub model: Option<String>,
+    /// Whether the answer is streamed.
+    pub stream: Option<bool>,
+    /// How it is streamed.
+    pub stream_options: Option<StreamOptions>,
+    n: Option<u16>,
+    seed: Option<i64>,
+    stop: Option<StopStrings>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    max_tokens: Option<u32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    logit_bias: Option<BTreeMap<String, f32>>,
+    top_k: Option<u32>,
+    min_p: Option<f32>,
+    repetition_penalty: Option<f32>,
+    ignore_eos: Option<bool>,
+    min_tokens: Option<u32>,
+    stop_token_ids: Option<Vec<u32>>,
+    priority: Option<Urgency>,
+}
+
+/// How an answer is streamed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamOptions {
+    /// Whether a last chunk carries the usage.
+    pub include_usage: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum StopStrings {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Urgency {
+    Low,
+    Normal,
+    High,
+}
+
+impl Shared {
+    /// Whether to stream, and whether with a usage chunk; options without a stream are refused.
+    pub fn streaming(&self) -> Result<Option<bool>, Error> {
+        match (self.stream.unwrap_or(false), &self.stream_options) {
+            (false, None) => Ok(None),
+            (false, Some(_)) => Err(Error::invalid("stream_options", "'stream_options' needs 'stream': true.")),
+            (true, options) => Ok(Some(options.as_ref().and_then(|options| options.include_usage).unwrap_or(false))),
+        }
+    }
+
+    /// How many choices are asked for.
+    pub fn choices(&self) -> u16 {
+        self.n.unwrap_or(1)
+    }
+
+    /// How urgent the request is.
+    pub fn priority(&self) -> Priority {
+        match self.priority {
+            None | Some(Urgency::Normal) => Priority::Normal,
+            Some(Urgency::Low) => Priority::Low,
+            Some(Urgency::High) => Priority::High,
+        }
+    }
+
+    /// Returns how tokens are drawn.
+    pub fn sampling(&self) -> Result<Sampling, Error> {
+        let mut logit_bias = Vec::new();
+        for (token, bias) in self.logit_bias.iter().flatten() {
+            let id = token.parse().map_err(|_| {
+                Error::invalid(
+                    "logit_bias",
+                    format!("'logit_bias' maps token ids to numbers; '{token}' is no token id."),
+                )
+            })?;
+            logit_bias.push((id, *bias));
+        }
+        Ok(Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            logit_bias,
+            // OpenAI's seed is signed; its bits serve as well as any.
+            seed: self.seed.map(i64::cast_unsigned),
+        })
+    }
+
+    /// Returns when the answer ends; `max_tokens` is the endpoint's newer name for the limit, if it has one.
+    pub fn stop(&self, max_tokens: Option<u32>) -> Stop {
+        let strings = match &self.stop {
+            None => Vec::new(),
+            Some(StopStrings::One(string)) => vec![string.clone()],
+            Some(StopStrings::Many(strings)) => strings.clone(),
+        };
+        Stop {
+            strings,
+            tokens: self.stop_token_ids.clone().unwrap_or_default(),
+            ignore_eos: self.ignore_eos.unwrap_or(false),
+            max_tokens: max_tokens.or(self.max_tokens),
+            min_tokens: self.min_tokens.unwrap_or(0),
+        }
+    }
+}
+
+/// Returns the daemon's refusal with the field at fault under this dialect's name.
+pub fn in_our_words(mut error: Error) -> Error {
+    if let Some(param) = &mut error.param {
+        match param.as_str() {
+            "choices" => *param = "n".to_owned(),
+            "thinking" => *param = "enable_thinking".to_owned(),
+            "template_arguments" => *param = "chat_template_kwargs".to_owned(),
+            _ => {}
+        }
+    }
+    error
+}
+
+/// Accepts `value` only where it asks for what happens anyway; `usual` says what that is.
+pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result<(), Error> {
+    match value {
+        Some(value) if !value.is_null() && !usual.contains(value) => {
+            let usual = usual.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("'{name}' cannot be {value} here; only {usual} is supported."),
+            )
+            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+            .param(name))
+        }
+        _ => Ok(()),
+    }
+}

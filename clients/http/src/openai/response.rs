@@ -1,0 +1,161 @@
+//! What OpenAI clients receive: completions, chunks and their parts, as typed shapes.
+
+use protocol::generation::{FinishReason, TokenLogprob, Usage};
+use serde::Serialize;
+
+/// A whole answer or one chunk of it; `C` is the endpoint's choice.
+#[derive(Debug, Serialize)]
+pub struct Completion<C> {
+    /// `chatcmpl-…` or `cmpl-…`.
+    pub id: String,
+    /// What kind of object this is.
+    pub object: &'static str,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// The model that answers.
+    pub model: String,
+    /// The choices.
+    pub choices: Vec<C>,
+    /// Token counts: in whole answers, and in streams that asked for them (null until the last chunk).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<UsageBody>>,
+    /// Always null: the build is named by the daemon's status.
+    pub system_fingerprint: Option<String>,
+}
+
+/// Token counts.
+#[derive(Debug, Serialize)]
+pub struct UsageBody {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+#[derive(Debug, Serialize)]
+struct PromptDetails {
+    cached_tokens: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u32,
+}
+
+impl From<Usage> for UsageBody {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.prompt_tokens + usage.completion_tokens,
+            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached_tokens },
+            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning_tokens },
+        }
+    }
+}
+
+/// Returns OpenAI's word for why a choice ended.
+pub fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+    }
+}
+
+/// A tool call, whole or in part.
+#[derive(Debug, Serialize)]
+pub struct ToolCallBody {
+    /// Which call of the message; in chunks only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u16>,
+    /// The call's id, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Always `function`, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#type: Option<&'static str>,
+    /// The function and its arguments.
+    pub function: FunctionBody,
+}
+
+/// A called function.
+#[derive(Debug, Serialize)]
+pub struct FunctionBody {
+    /// Its name, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its arguments as JSON text, whole or in part.
+    pub arguments: String,
+}
+
+/// Log-probabilities of chat tokens.
+#[derive(Debug, Default, Serialize)]
+pub struct ChatLogprobs {
+    /// One entry per token.
+    pub content: Vec<ChatLogprob>,
+    refusal: Option<()>,
+}
+
+/// One chat token and its alternatives.
+#[derive(Debug, Serialize)]
+pub struct ChatLogprob {
+    #[serde(flatten)]
+    token: TokenBody,
+    top_logprobs: Vec<TokenBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenBody {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+fn token_body(bytes: &[u8], logprob: f32) -> TokenBody {
+    TokenBody { token: String::from_utf8_lossy(bytes).into_owned(), logprob: floor(logprob), bytes: bytes.to_vec() }
+}
+
+/// JSON has no infinity; OpenAI writes -9999 for a token that could not come.
+fn floor(logprob: f32) -> f32 {
+    logprob.max(-9999.0)
+}
+
+impl From<Vec<TokenLogprob>> for ChatLogprobs {
+    fn from(tokens: Vec<TokenLogprob>) -> Self {
+        let entry = |entry: TokenLogprob| ChatLogprob {
+            token: token_body(&entry.bytes, entry.logprob),
+            top_logprobs: entry.top.iter().map(|(_, bytes, logprob)| token_body(bytes, *logprob)).collect(),
+        };
+        Self { content: tokens.into_iter().map(entry).collect(), refusal: None }
+    }
+}
+
+/// Log-probabilities of plain completions.
+#[derive(Debug, Default, Serialize)]
+pub struct TextLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f32>,
+    top_logprobs: Vec<serde_json::Map<String, serde_json::Value>>,
+    text_offset: Vec<usize>,
+}
+
+impl TextLogprobs {
+    /// Shapes `entries`, the first of which begins `offset` characters into the text.
+    pub fn new(entries: &[TokenLogprob], mut offset: usize) -> Self {
+        let mut shaped = Self::default();
+        for entry in entries {
+            let text = String::from_utf8_lossy(&entry.bytes).into_owned();
+            let alternatives = entry.top.iter().map(|(_, bytes, logprob)| {
+                (String::from_utf8_lossy(bytes).into_owned(), serde_json::Value::from(floor(*logprob)))
+            });
+            shaped.top_logprobs.push(alternatives.collect());
+            shaped.token_logprobs.push(floor(entry.logprob));
+            shaped.text_offset.push(offset);
+            offset += text.chars().count();
+            shaped.tokens.push(text);
+        }
+        shaped
+    }
+}

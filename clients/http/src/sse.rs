@@ -1,0 +1,44 @@
+//! Server-sent events: frames out as they are made, and a comment where nothing else keeps the line warm.
+//!
+//! A dialect hands over a stream of ready frames; this module adds the heartbeat and the headers. Dropping the
+//! response drops the stream, which cancels the work it reads from.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a stream may be silent, in wall-clock time, before a comment is sent.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Returns one `data:` frame with `value` as JSON.
+pub fn data<T: Serialize>(value: &T) -> Bytes {
+    let json = serde_json::to_string(value).expect("response types have string keys and no failing serialisers");
+    Bytes::from(format!("data: {json}\n\n"))
+}
+
+/// Returns a comment, which clients skip.
+pub fn comment(text: &str) -> Bytes {
+    Bytes::from(format!(": {}\n\n", text.replace(['\r', '\n'], " ")))
+}
+
+/// Returns a response that sends `frames` as they come, with heartbeats between them.
+pub fn response(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let beating = stream::unfold((Box::pin(frames), Instant::now() + HEARTBEAT), |(mut frames, beat)| async move {
+        let frame = tokio::select! {
+            frame = frames.next() => frame?,
+            () = sleep_until(beat) => comment("still working"),
+        };
+        Some((Ok::<_, Infallible>(frame), (frames, Instant::now() + HEARTBEAT)))
+    });
+    let mut response = Body::from_stream(beating).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,237 @@
+//! The command line as the user types it; what it means is decided in `commands`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit codes, as `--help` shows them.
+const EXIT_CODES: &str = "Exit codes:
+  0 done   1 failed   2 wrong usage   3 not found   4 busy or out of memory   5 not allowed
+  6 not reachable   7 invalid or unsupported request   130 cancelled
+
+Environment:
+  IMPETUS_HOME    the folder of all state       IMPETUS_SOCKET  the daemon's socket";
+
+/// Private AI on this machine: models that every program can use.
+#[derive(Debug, Parser)]
+#[command(name = "impetusctl", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the daemon and the HTTP bridge
+    Serve(Serve),
+    /// Stop the daemon and its bridges
+    Stop(Stop),
+    /// Answer one prompt
+    Run(Run),
+    /// Talk with a model
+    Chat(Chat),
+    /// List models, or add one from a folder
+    Models(Models),
+    /// List the models in memory
+    Ps,
+    /// Fetch a model from the Hugging Face hub
+    Pull(Pull),
+    /// Forget a model
+    Rm(Rm),
+    /// Bring a model into memory
+    Load(Load),
+    /// Take a model out of memory
+    Unload(Unload),
+    /// Show how the daemon is
+    Status,
+    /// Show the daemon's log
+    Logs(Logs),
+    /// Show keys of the HTTP bridge
+    Key(Key),
+    /// Check this installation and name what is wrong
+    Doctor,
+    /// Show the versions of this program and of the daemon
+    Version,
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// Start the daemon and the HTTP bridge.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Return when both are ready and leave them running
+    #[arg(long)]
+    pub detach: bool,
+    /// Where the HTTP bridge listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
+    pub http: SocketAddr,
+    /// Start no HTTP bridge
+    #[arg(long, conflicts_with = "http")]
+    pub no_http: bool,
+}
+
+/// Stop the daemon and its bridges.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// How many seconds running work may still take
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub drain: u64,
+}
+
+/// How an answer is made.
+#[derive(Clone, Debug, Args)]
+pub struct Generation {
+    /// The model; the daemon's default otherwise
+    #[arg(long, short)]
+    pub model: Option<String>,
+    /// The most tokens to generate
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// 0 is greedy, 2 is wild
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Make the answer repeatable
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Instructions that go before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Show speed and token counts after the answer
+    #[arg(long, short)]
+    pub verbose: bool,
+}
+
+/// Answer one prompt.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How the answer is made
+    #[command(flatten)]
+    pub generation: Generation,
+    /// The prompt; `-` reads standard input
+    pub prompt: String,
+}
+
+/// Talk with a model.
+#[derive(Debug, Args)]
+pub struct Chat {
+    /// How answers are made
+    #[command(flatten)]
+    pub generation: Generation,
+}
+
+/// List models, or add one from a folder.
+#[derive(Debug, Args)]
+pub struct Models {
+    /// What to do with models; lists them otherwise
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// Register a folder in Hugging Face layout; its files stay where they are
+    Add {
+        /// The folder
+        path: PathBuf,
+        /// The name to give it; the folder's otherwise
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
+/// Fetch a model from the Hugging Face hub.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// The repository, ORG/NAME
+    pub repo: String,
+    /// A branch, tag or commit
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// The name to give it; ORG/NAME otherwise
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// Forget a model.
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// The model
+    pub model: String,
+    /// Keep the files that Impetus downloaded for it
+    #[arg(long)]
+    pub keep_files: bool,
+}
+
+/// Bring a model into memory.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// The model
+    pub model: String,
+    /// Never evict it
+    #[arg(long)]
+    pub pin: bool,
+    /// Seconds of idleness before it is unloaded
+    #[arg(long, value_name = "SECONDS")]
+    pub keep_alive: Option<u64>,
+}
+
+/// Take a model out of memory.
+#[derive(Debug, Args)]
+pub struct Unload {
+    /// The model
+    pub model: String,
+}
+
+/// Show the daemon's log.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Go on as the log grows
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many lines to show
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub lines: usize,
+}
+
+/// Show keys of the HTTP bridge.
+#[derive(Debug, Args)]
+pub struct Key {
+    /// What to do with keys
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Print the first key, made at the first start
+    Show,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Shells with completions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shell {
+    /// Bash
+    Bash,
+    /// Zsh
+    Zsh,
+    /// Fish
+    Fish,
+}

@@ -1,0 +1,151 @@
+//! Asks for an answer and prints it as it comes; `run` and `chat` share it.
+//!
+//! Ctrl-C cancels the answer, not the program.
+
+use futures::StreamExt;
+use protocol::client::Client;
+use protocol::generation::{
+    Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop, Timing, Usage,
+};
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+use serde::Serialize;
+
+use crate::cli::Generation;
+use crate::output::print;
+
+/// An answer and what it took.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// The model that answered.
+    pub model: String,
+    /// The answer.
+    pub text: String,
+    /// The reasoning before it.
+    pub reasoning: String,
+    /// Tool calls, if the model made any.
+    pub tool_calls: Vec<protocol::generation::ToolCallDelta>,
+    /// Why it ended; `None` if it was cancelled.
+    pub finish_reason: Option<FinishReason>,
+    /// The seed in use.
+    pub seed: u64,
+    /// Token counts.
+    pub usage: Usage,
+    /// Durations in microseconds.
+    pub timing: Timing,
+    /// Whether it is whole.
+    pub ended: Ended,
+}
+
+/// Whether an answer is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Ended {
+    /// It came to its end.
+    Whole,
+    /// The user pressed Ctrl-C.
+    Cancelled,
+}
+
+/// Returns the turns that go before the first question.
+pub fn opening(generation: &Generation) -> Vec<Message> {
+    generation.system.iter().map(|system| message(Role::System, system.clone())).collect()
+}
+
+/// Returns a plain turn.
+pub fn message(role: Role, content: String) -> Message {
+    Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
+}
+
+/// Asks for the answer to `messages`; prints it as it comes if `show` is set.
+pub async fn stream(client: &Client, generation: &Generation, messages: Vec<Message>, show: bool) -> Result<Answer> {
+    let mut events = client.generate(request(generation, messages)).await?;
+    let mut answer = Answer::new();
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = tokio::signal::ctrl_c() => {
+                answer.ended = Ended::Cancelled;
+                return Ok(answer);
+            }
+        };
+        match event {
+            Some(event) => {
+                if answer.take(event?, show)? {
+                    return Ok(answer);
+                }
+            }
+            None => return Err(Error::internal("The answer ended without saying how.")),
+        }
+    }
+}
+
+fn request(generation: &Generation, messages: Vec<Message>) -> GenerateRequest {
+    GenerateRequest {
+        model: generation.model.clone(),
+        prompt: Prompt::Chat(Chat { messages, ..Chat::default() }),
+        sampling: Sampling { temperature: generation.temperature, seed: generation.seed, ..Sampling::default() },
+        stop: Stop { max_tokens: generation.max_tokens, ..Stop::default() },
+        logprobs: None,
+        choices: 1,
+        priority: Priority::High,
+        deadline_ms: None,
+    }
+}
+
+impl Answer {
+    fn new() -> Self {
+        Self {
+            model: String::new(),
+            text: String::new(),
+            reasoning: String::new(),
+            tool_calls: Vec::new(),
+            finish_reason: None,
+            seed: 0,
+            usage: Usage::default(),
+            timing: Timing::default(),
+            ended: Ended::Whole,
+        }
+    }
+
+    /// Takes one event in; returns whether the answer is whole.
+    fn take(&mut self, event: Event, show: bool) -> Result<bool> {
+        match event {
+            Event::Started(started) => {
+                self.model = started.model;
+                self.seed = started.seed;
+            }
+            Event::Delta(delta) => {
+                if show {
+                    let dim = if delta.reasoning.is_empty() { ("", "") } else { ("\x1b[2m", "\x1b[0m") };
+                    print(format_args!("{}{}{}{}", dim.0, delta.reasoning, dim.1, delta.text))?;
+                    for call in &delta.tool_calls {
+                        print(format_args!("{}{}", call.name.as_deref().unwrap_or_default(), call.arguments))?;
+                    }
+                }
+                self.text.push_str(&delta.text);
+                self.reasoning.push_str(&delta.reasoning);
+                self.tool_calls.extend(delta.tool_calls);
+            }
+            Event::ChoiceFinished(finished) => self.finish_reason = Some(finished.reason),
+            Event::Finished(Finished { usage, timing }) => {
+                (self.usage, self.timing) = (usage, timing);
+                return Ok(true);
+            }
+            Event::Failed(error) => return Err(error),
+            Event::Progress(_) => {}
+        }
+        Ok(false)
+    }
+
+    /// Returns the speed and the token counts in one line.
+    pub fn speed(&self) -> String {
+        let first_ms = (self.timing.queue_us + self.timing.prefill_us) as f64 / 1000.0;
+        // The first token comes out of the prefill; the others are decoded.
+        let decoded = self.usage.completion_tokens.saturating_sub(1);
+        let rate = f64::from(decoded) * 1e6 / self.timing.decode_us.max(1) as f64;
+        format!(
+            "{}: {} prompt tokens ({} cached), {} tokens at {rate:.1} tok/s, first token after {first_ms:.1} ms",
+            self.model, self.usage.prompt_tokens, self.usage.cached_tokens, self.usage.completion_tokens,
+        )
+    }
+}

@@ -1,0 +1,42 @@
+//! `impetusctl stop`: stops the daemon and its bridges, and returns when they are gone.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use protocol::status::StopRequest;
+use protocol::{Error, ErrorKind, Result};
+use serde_json::json;
+
+use crate::cli::Stop;
+use crate::daemon::Daemon;
+use crate::output::Output;
+
+/// How long the daemon may take beyond the time that running work was given.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs the command; stopping what does not run is no error.
+pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
+    let client = match daemon.connect().await {
+        Ok(client) => client,
+        Err(error) if error.kind == ErrorKind::Unreachable => {
+            return output.result(&json!({ "stopped": false }), "Impetus is not running.");
+        }
+        Err(error) => return Err(error),
+    };
+    let bridges = client.status().await?.bridges;
+    client.stop(StopRequest { drain_ms: stop.drain.saturating_mul(1000) }).await?;
+    for bridge in bridges {
+        terminate(bridge.pid);
+    }
+    let limit = Duration::from_secs(stop.drain) + GRACE;
+    tokio::time::timeout(limit, client.closed()).await.map_err(|_| {
+        Error::new(ErrorKind::DeadlineExceeded, format!("The daemon still runs after {} s.", limit.as_secs()))
+            .hint("'impetusctl logs' shows what it waits for.")
+    })?;
+    output.result(&json!({ "stopped": true }), "Impetus has stopped.")
+}
+
+/// Asks a process to end; one that is gone already needs no asking.
+pub fn terminate(pid: u32) {
+    let _ = Command::new("kill").arg(pid.to_string()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}

@@ -1,0 +1,159 @@
+//! Finds the daemon, starts it where none runs, and starts the HTTP bridge beside it.
+//!
+//! Programs are looked for beside this one, so a build folder and an installation work alike. What is started here
+//! outlives this program: it leads its own process group, away from the terminal's Ctrl-C, and logs to files.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use protocol::client::{Client, Patience};
+use protocol::{Error, ErrorKind, Result, socket};
+use tokio::time::{Instant, sleep};
+
+/// What this program calls itself.
+const NAME: &str = concat!("impetusctl/", env!("CARGO_PKG_VERSION"));
+
+/// How long a program that was started may take until it answers.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// How often a program that was started is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Where the daemon is.
+pub struct Daemon {
+    socket: PathBuf,
+    home: PathBuf,
+}
+
+impl Daemon {
+    /// Finds the socket: as given, else from the environment.
+    pub fn new(given: Option<PathBuf>) -> Result<Self> {
+        let variable = |name: &str| std::env::var_os(name);
+        let socket = match given {
+            Some(socket) => socket,
+            None => socket::path(&variable)
+                .map_err(|error| Error::invalid("socket", error.to_string()).hint(error.hint()))?,
+        };
+        Ok(Self { socket, home: socket::home(&variable) })
+    }
+
+    /// Returns the folder of all state.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Connects to the daemon that runs; an error if none does.
+    pub async fn connect(&self) -> Result<Client> {
+        Client::connect(&self.socket, NAME, Patience::NONE).await
+    }
+
+    /// Connects to the daemon, started first if none runs.
+    pub async fn start(&self) -> Result<Client> {
+        match self.connect().await {
+            Err(error) if error.kind == ErrorKind::Unreachable => {}
+            known => return known,
+        }
+        let mut child = self.spawn("impetusd", &[], true)?;
+        self.connected(&mut child).await
+    }
+
+    /// Waits until the started daemon answers; its death is an error at once.
+    pub async fn connected(&self, child: &mut Child) -> Result<Client> {
+        let end = Instant::now() + START_MAX;
+        loop {
+            match self.connect().await {
+                Err(error) if error.kind == ErrorKind::Unreachable && Instant::now() < end => {}
+                known => return known,
+            }
+            self.alive("impetusd", child)?;
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Starts the daemon; `detach` takes it out of the terminal's hands.
+    pub fn spawn_daemon(&self, detach: bool) -> Result<Child> {
+        self.spawn("impetusd", &[], detach)
+    }
+
+    /// Starts a bridge on `address` and waits until it has announced itself; returns its base URL.
+    pub async fn spawn_bridge(&self, client: &Client, address: SocketAddr, detach: bool) -> Result<(Child, String)> {
+        let mut child = self.spawn("impetus-http", &["--listen".to_owned(), address.to_string()], detach)?;
+        let pid = child.id();
+        let end = Instant::now() + START_MAX;
+        loop {
+            let bridges = client.status().await?.bridges;
+            if let Some(bridge) = bridges.into_iter().find(|bridge| bridge.pid == pid) {
+                return Ok((child, bridge.url));
+            }
+            self.alive("impetus-http", &mut child)?;
+            if Instant::now() >= end {
+                let message = format!("impetus-http did not announce itself within {} s.", START_MAX.as_secs());
+                return Err(Error::new(ErrorKind::Unreachable, message).hint(self.log_hint("impetus-http")));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn alive(&self, program: &str, child: &mut Child) -> Result<()> {
+        match child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                Err(Error::new(ErrorKind::Unreachable, format!("{program} ended at its start: {status}."))
+                    .hint(self.log_hint(program)))
+            }
+            Err(error) => Err(Error::internal(format!("{program} cannot be watched: {error}."))),
+        }
+    }
+
+    fn log_hint(&self, program: &str) -> String {
+        let log = self.log_path(program);
+        let last = fs::read_to_string(&log).ok();
+        let last = last.as_deref().and_then(|text| text.lines().rfind(|line| !line.is_empty()));
+        match last {
+            Some(line) => format!("{} says: {line}", log.display()),
+            None => format!("See {}.", log.display()),
+        }
+    }
+
+    fn log_path(&self, program: &str) -> PathBuf {
+        self.home.join("logs").join(format!("{program}.start.log"))
+    }
+
+    fn spawn(&self, program: &str, arguments: &[String], detach: bool) -> Result<Child> {
+        let path = beside(program)?;
+        let mut command = Command::new(&path);
+        command.arg("--socket").arg(&self.socket).args(arguments);
+        if detach {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(program)?).process_group(0);
+        } else {
+            command.stdin(Stdio::null());
+        }
+        command.spawn().map_err(|error| Error::internal(format!("{} does not start: {error}.", path.display())))
+    }
+
+    /// Opens the file for what a started program says before it has a log of its own.
+    fn log(&self, program: &str) -> Result<File> {
+        let path = self.log_path(program);
+        let failed = |error: std::io::Error| {
+            Error::internal(format!("{} cannot be written: {error}.", path.display()))
+                .hint("Make the folder writable, or set IMPETUS_HOME to one that is.")
+        };
+        fs::create_dir_all(self.home.join("logs")).map_err(failed)?;
+        OpenOptions::new().create(true).write(true).truncate(true).open(&path).map_err(failed)
+    }
+}
+
+fn beside(program: &str) -> Result<PathBuf> {
+    let own =
+        std::env::current_exe().map_err(|error| Error::internal(format!("This program has no path: {error}.")))?;
+    let path = own.with_file_name(program);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("{} is missing.", path.display()))
+        .hint("Build or install the whole of Impetus: its programs live in one folder."))
+}

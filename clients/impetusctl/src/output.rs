@@ -1,0 +1,117 @@
+//! How results look: text for people, one JSON document for programs. Errors go to standard error.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use protocol::{Error, Result};
+use serde::Serialize;
+
+use crate::exit;
+
+/// Where and how a command reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Whether programs read it.
+    pub json: bool,
+}
+
+impl Output {
+    /// Prints a result: `value` for programs, `text` for people.
+    pub fn result<T: Serialize>(self, value: &T, text: impl Display) -> Result<()> {
+        if self.json { self.document(value) } else { line(text) }
+    }
+
+    /// Prints one JSON document.
+    pub fn document<T: Serialize>(self, value: &T) -> Result<()> {
+        let json = serde_json::to_string_pretty(value).map_err(|error| Error::internal(error.to_string()))?;
+        line(json)
+    }
+
+    /// Prints an error where errors go and returns its exit code.
+    pub fn failure(self, error: &Error) -> ExitCode {
+        if self.json {
+            let json = serde_json::json!({ "error": error });
+            eprintln!("{json}");
+        } else {
+            let red = if io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+            eprintln!("{}error:{} {}", red.0, red.1, error.message);
+            if let Some(hint) = &error.hint {
+                eprintln!(" hint: {hint}");
+            }
+        }
+        exit::code(error)
+    }
+}
+
+/// Prints a line.
+pub fn line(text: impl Display) -> Result<()> {
+    print(format_args!("{text}\n"))
+}
+
+/// Prints text as it is and flushes it; a closed pipe ends the program quietly.
+pub fn print(text: impl Display) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Error::internal(format!("Standard output failed: {error}."))),
+    }
+}
+
+/// Returns a byte count as people write it.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Returns a duration as people write it.
+pub fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Lays out rows under a header, each column as wide as its widest cell.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = header.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let lay = |cells: [&str; N]| {
+        let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![lay(header)];
+    lines.extend(rows.iter().map(|row| lay(row.each_ref().map(String::as_str))));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_durations_read_like_people_write_them() {
+        assert_eq!([bytes(999), bytes(1000), bytes(4_100_000)], ["999 B", "1.0 KB", "4.1 MB"]);
+        assert_eq!([duration(900), duration(61_000), duration(90_061_000)], ["0s", "1m 1s", "1d 1h"]);
+    }
+
+    #[test]
+    fn a_table_aligns_its_columns() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["longer".to_owned(), "2".to_owned()]];
+        assert_eq!(table(["NAME", "N"], &rows), "NAME    N\na       1\nlonger  2");
+    }
+}
