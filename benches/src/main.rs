@@ -1,0 +1,33 @@
+//! `make bench`: measures the house and prints the tables of BENCHMARKS.md.
+//!
+//! Every figure is a median over runs of this very build, made by the programs that users run. Nothing here asserts.
+//! `benches NAME …` runs some of the measures; without names all run.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod daemon;
+mod hops;
+mod sample;
+mod streams;
+
+use std::future::Future;
+use std::pin::Pin;
+
+type Measure = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
+
+const MEASURES: &[Measure] = &[
+    ("daemon", || Box::pin(daemon::run())),
+    ("hops", || Box::pin(hops::run())),
+    ("streams", || Box::pin(streams::run())),
+];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (name, measure) in MEASURES {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            println!("\n## {name}\n\n| measure | median | p99 or worst | runs |\n|---|---|---|---|");
+            runtime.block_on(measure());
+        }
+    }
+}
