@@ -1,0 +1,160 @@
+//! Whether a request may enter: its ranges, the model it means, and whether there is room. Pure: it looks at what it
+//! is given and changes nothing. Called by `supervisor` before any work begins, so that refusals come early.
+
+mod ranges;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use protocol::generation::{Chat, GenerateRequest, Json, Prompt, ToolChoice};
+use protocol::model::ModelFacts;
+use protocol::{Error, ErrorKind, Result};
+
+use crate::nearest::nearest;
+
+/// What one request may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Choices of one request.
+    pub choices_max: u16,
+    /// The longest deadline, and the one of requests that name none.
+    pub deadline: Duration,
+    /// Generations at once.
+    pub active_max: usize,
+}
+
+/// How full the daemon is.
+#[derive(Clone, Copy, Debug)]
+pub struct Occupancy {
+    /// Generations going on.
+    pub active: usize,
+    /// Whether the daemon shuts down.
+    pub draining: bool,
+}
+
+/// Refuses what cannot be taken in now, whatever it asks.
+pub fn room(occupancy: &Occupancy, limits: &Limits) -> Result<()> {
+    if occupancy.draining {
+        return Err(Error::new(ErrorKind::Closing, "the daemon is shutting down").hint("start it again, then retry"));
+    }
+    if occupancy.active >= limits.active_max {
+        let message = format!("{} requests are being answered, the most this daemon takes", occupancy.active);
+        let hint = "retry shortly, or raise requests.active_max";
+        return Err(Error::new(ErrorKind::Busy, message).hint(hint).retry_after_ms(1_000));
+    }
+    Ok(())
+}
+
+/// Refuses a request with a value out of its range, naming the field; returns how long it may take.
+pub fn check(request: &GenerateRequest, limits: &Limits) -> Result<Duration> {
+    ranges::sampling(&request.sampling)?;
+    ranges::stop(&request.stop)?;
+    ranges::within("logprobs", request.logprobs.unwrap_or(0), 0, 20)?;
+    ranges::within("choices", request.choices, 1, limits.choices_max)?;
+    prompt(&request.prompt)?;
+    match request.deadline_ms {
+        None => Ok(limits.deadline),
+        Some(0) => Err(Error::invalid("deadline_ms", "deadline_ms is 0; no work fits into that")),
+        Some(deadline) => Ok(Duration::from_millis(deadline).min(limits.deadline)),
+    }
+}
+
+/// Refuses what this model cannot do.
+pub fn suits(request: &GenerateRequest, name: &str, facts: &ModelFacts) -> Result<()> {
+    match &request.prompt {
+        Prompt::Chat(_) if !facts.capabilities.chat => {
+            let message = format!("{name} has no chat template");
+            Err(Error::new(ErrorKind::Unsupported, message).param("messages").hint("give it a plain prompt instead"))
+        }
+        Prompt::Chat(chat) if !chat.tools.is_empty() && !facts.capabilities.tools => {
+            let message = format!("the chat template of {name} shows no tools to the model");
+            Err(Error::new(ErrorKind::Unsupported, message)
+                .param("tools")
+                .hint("leave tools out, or use another model"))
+        }
+        Prompt::Tokens(tokens) => suits_tokens(tokens, request, name, facts),
+        _ => Ok(()),
+    }
+}
+
+fn suits_tokens(tokens: &[u32], request: &GenerateRequest, name: &str, facts: &ModelFacts) -> Result<()> {
+    if let Some(token) = tokens.iter().find(|token| **token >= facts.vocabulary) {
+        let message = format!("token {token} is not one of the {} that {name} knows", facts.vocabulary);
+        return Err(Error::invalid("prompt", message));
+    }
+    let asked = u64::from(request.stop.max_tokens.unwrap_or(1));
+    if tokens.len() as u64 + asked > u64::from(facts.context_length) {
+        let message = format!(
+            "This model's maximum context length is {} tokens, but {} tokens of prompt and {asked} of answer were asked for",
+            facts.context_length,
+            tokens.len(),
+        );
+        return Err(Error::new(ErrorKind::ContextLengthExceeded, message).param("prompt").hint("shorten the prompt"));
+    }
+    Ok(())
+}
+
+/// Finds the model a request means: names are exact, and no name means `default`, else the first one.
+pub fn resolve<'a>(
+    asked: Option<&str>,
+    default: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> Result<&'a str> {
+    match asked {
+        Some(asked) => names.clone().find(|name| *name == asked).ok_or_else(|| unknown_model(asked, names)),
+        None => names.clone().find(|name| *name == default).or(names.clone().next()).ok_or_else(|| {
+            Error::new(ErrorKind::ModelNotFound, "this daemon has no models").hint("add one: impetusctl pull ORG/NAME")
+        }),
+    }
+}
+
+/// Says that no model has this name, and which one may have been meant.
+pub fn unknown_model<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let error = Error::new(ErrorKind::ModelNotFound, format!("there is no model {asked:?}")).param("model");
+    match nearest(asked, names) {
+        Some(name) => error.hint(format!("did you mean {name:?}? names are exact; `impetusctl models` lists them")),
+        None => error.hint("`impetusctl models` lists the names; `impetusctl pull ORG/NAME` fetches another model"),
+    }
+}
+
+fn prompt(prompt: &Prompt) -> Result<()> {
+    match prompt {
+        Prompt::Chat(chat) => self::chat(chat),
+        Prompt::Text(text) if text.is_empty() => Err(Error::invalid("prompt", "the prompt is empty")),
+        Prompt::Tokens(tokens) if tokens.is_empty() => Err(Error::invalid("prompt", "the prompt has no tokens")),
+        _ => Ok(()),
+    }
+}
+
+fn chat(chat: &Chat) -> Result<()> {
+    if chat.messages.is_empty() {
+        return Err(Error::invalid("messages", "the conversation has no messages"));
+    }
+    let known = |name: &str| chat.tools.iter().any(|tool| tool.name == name);
+    match &chat.tool_choice {
+        ToolChoice::Named(name) if !known(name) => {
+            return Err(Error::invalid("tool_choice", format!("tool_choice names {name:?}, which is not in tools")));
+        }
+        ToolChoice::Required if chat.tools.is_empty() => {
+            return Err(Error::invalid("tool_choice", "tool_choice requires a call, but tools is empty"));
+        }
+        _ => {}
+    }
+    for tool in &chat.tools {
+        tool.parameters.as_ref().map_or(Ok(()), |json| object("tools", json))?;
+    }
+    for call in chat.messages.iter().flat_map(|message| &message.tool_calls) {
+        object("messages", &call.arguments)?;
+    }
+    chat.template_arguments.as_ref().map_or(Ok(()), |json| object("template_arguments", json))
+}
+
+fn object(param: &str, json: &Json) -> Result<()> {
+    let fault = match serde_json::from_str::<serde_json::Value>(&json.0) {
+        Ok(serde_json::Value::Object(_)) => return Ok(()),
+        Ok(_) => "it is not an object".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::invalid(param, format!("{param} holds JSON that cannot be used: {fault}")))
+}

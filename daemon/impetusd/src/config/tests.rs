@@ -1,0 +1,84 @@
+//! Which source wins, and how mistakes are named.
+
+use super::*;
+
+fn sources(file: Option<&str>, variables: &[(&str, &str)], settings: &[&str]) -> Sources {
+    Sources {
+        file: file.map(|text| (text.to_owned(), "config.toml".to_owned())),
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+    }
+}
+
+#[track_caller]
+fn refused(file: Option<&str>, variables: &[(&str, &str)], settings: &[&str], words: &[&str]) {
+    let message = Config::parse(&sources(file, variables, settings)).unwrap_err().to_string();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn the_embedded_defaults_are_complete_in_every_environment() {
+    for environment in ENVIRONMENTS {
+        let config = Config::parse(&sources(None, &[("IMPETUS_ENV", environment)], &[])).unwrap();
+        assert_eq!(config.environment, environment);
+    }
+    let config = Config::parse(&Sources::default()).unwrap();
+    assert_eq!(config.environment, "production");
+    assert_eq!(config.log.format, Format::Human);
+    assert_eq!(config.memory.budget, Amount::Percent(75));
+}
+
+#[test]
+fn a_later_source_wins() {
+    let file = "[memory]\nbudget = \"8GB\"\n[requests]\nactive_max = 7\n[profile.testing.requests]\nactive_max = 8\n";
+    let plain = Config::parse(&sources(Some(file), &[], &[])).unwrap();
+    assert_eq!((plain.memory.budget, plain.requests.active_max), (Amount::Bytes(8_000_000_000), 7));
+    let testing = [("IMPETUS_ENV", "testing")];
+    assert_eq!(Config::parse(&sources(Some(file), &testing, &[])).unwrap().requests.active_max, 8);
+    let variables = [("IMPETUS_ENV", "testing"), ("IMPETUS_REQUESTS_ACTIVE_MAX", "9")];
+    assert_eq!(Config::parse(&sources(Some(file), &variables, &[])).unwrap().requests.active_max, 9);
+    let settings = ["requests.active_max=10"];
+    assert_eq!(Config::parse(&sources(Some(file), &variables, &settings)).unwrap().requests.active_max, 10);
+}
+
+#[test]
+fn variables_set_lists_switches_and_durations() {
+    let variables = [
+        ("IMPETUS_MODELS_PRELOAD", "a, b/c"),
+        ("IMPETUS_MODELS_WARM_UP", "false"),
+        ("IMPETUS_MODELS_KEEP_ALIVE", "forever"),
+        ("IMPETUS_WORKER", "/opt/impetus-worker"),
+        ("IMPETUS_HTTP_PORT", "1234"),
+        ("PATH", "/bin"),
+    ];
+    let config = Config::parse(&sources(None, &variables, &[])).unwrap();
+    assert_eq!(config.models.preload, ["a", "b/c"]);
+    assert!(!config.models.warm_up);
+    assert_eq!(config.models.keep_alive, None);
+    assert_eq!(config.worker.program, "/opt/impetus-worker");
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name_with_a_suggestion() {
+    refused(Some("[log]\nlevle = \"info\""), &[], &[], &["config.toml", "\"levle\"", "did you mean \"level\"?"]);
+    refused(Some("[lgo]\nlevel = \"info\""), &[], &[], &["\"lgo\"", "\"log\""]);
+    refused(Some("[profile.tseting.log]\nlevel = \"info\""), &[], &[], &["\"tseting\"", "\"testing\""]);
+    refused(Some("[profile.staging.log]\nlevle = \"info\""), &[], &[], &["profile staging", "\"level\""]);
+    refused(None, &[("IMPETUS_MEMORY_BUGDET", "1GB")], &[], &["IMPETUS_MEMORY_BUGDET", "\"budget\""]);
+    refused(None, &[], &["worker.thread=2"], &["--set worker.thread=2", "\"threads\""]);
+    refused(None, &[("IMPETUS_ENV", "prod")], &[], &["IMPETUS_ENV", "prod", "production"]);
+}
+
+#[test]
+fn wrong_values_are_blamed_on_their_source() {
+    refused(Some("[memory]\nbudget = \"lots\""), &[], &[], &["config.toml", "lots", "75%"]);
+    refused(Some("[memory]\noverhead = \"5%\""), &[], &[], &["5%", "makes no sense"]);
+    refused(Some("log = 3"), &[], &[], &["log is a section"]);
+    refused(Some("not toml"), &[], &[], &["config.toml"]);
+    refused(None, &[("IMPETUS_REQUESTS_ACTIVE_MAX", "many")], &[], &["IMPETUS_REQUESTS_ACTIVE_MAX", "whole number"]);
+    refused(None, &[("IMPETUS_SERVER_DRAIN", "5")], &[], &["IMPETUS_SERVER_DRAIN", "no duration"]);
+    refused(None, &[], &["log.level=loud"], &["--set log.level=loud", "loud"]);
+    refused(None, &[], &["log"], &["section.key=value"]);
+}

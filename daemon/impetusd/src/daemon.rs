@@ -1,0 +1,128 @@
+//! What all sessions share: configuration, supervisor, transcripts, catalogue, keys, and who is connected.
+//! It wires and counts; it decides nothing. Made by `run`, reached through `session`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::status::{Bridge, Machine};
+use protocol::transcript::TranscriptId;
+use protocol::{Error, ErrorKind, Result};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::catalogue::Catalogue;
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::inspect::Inspector;
+use crate::paths::Paths;
+use crate::shutdown::Shutdown;
+use crate::supervisor::Supervisor;
+use crate::transcript::Transcripts;
+
+/// The daemon, as its sessions see it.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The configuration.
+    pub config: Config,
+    /// Where things live.
+    pub paths: Paths,
+    /// The owner of models and workers.
+    pub supervisor: Supervisor,
+    /// Long work.
+    pub transcripts: Transcripts,
+    /// The models and keys on disk.
+    pub catalogue: Catalogue,
+    /// Reads model folders.
+    pub inspector: Inspector,
+    /// Where models are pulled from.
+    pub hub: Hub,
+    /// Pulls at once.
+    pub pulls: Arc<Semaphore>,
+    /// Repositories that are being pulled.
+    pub pulling: Mutex<BTreeSet<String>>,
+    /// How the daemon is asked to end.
+    pub shutdown: Shutdown,
+    /// The machine.
+    pub machine: Machine,
+    /// Bytes that all models may take.
+    pub budget: u64,
+    /// When it started.
+    pub started: Instant,
+    /// Becomes true when the bundled models are known.
+    pub prepared: watch::Sender<bool>,
+    /// Counts sessions.
+    pub sessions: AtomicU64,
+    /// Sessions that are open, with the bridges they announced.
+    pub open: Mutex<BTreeMap<u64, Option<Bridge>>>,
+}
+
+impl Daemon {
+    /// Counts a session in, and returns its number.
+    pub fn enter(&self) -> u64 {
+        let id = self.sessions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(id, None);
+        id
+    }
+
+    /// Counts a session out, and forgets its bridge.
+    pub fn leave(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// Notes the bridge of a session.
+    pub fn announce(&self, id: u64, bridge: Bridge) {
+        self.lock().entry(id).and_modify(|known| *known = Some(bridge));
+    }
+
+    /// How many sessions are open, and the bridges among them.
+    pub fn connected(&self) -> (usize, Vec<Bridge>) {
+        let open = self.lock();
+        (open.len(), open.values().flatten().cloned().collect())
+    }
+
+    /// Waits until the bundled models are known, so that the first request of a fresh installation finds them.
+    pub async fn prepared(&self) {
+        // The sender lives in self. A slow disk must not keep the verbs waiting for ever.
+        let known = async { self.prepared.subscribe().wait_for(|prepared| *prepared).await.is_ok() };
+        let _ = tokio::time::timeout(self.config.worker.inspect, known).await;
+    }
+
+    /// Cancels work from a place that cannot wait.
+    pub fn abandon(self: &Arc<Self>, id: TranscriptId) {
+        let daemon = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                daemon.cancel(id).await;
+                // Work that is refused while its client leaves has nobody else who ends its transcript.
+                if let Ok(transcript) = daemon.transcripts.find(id) {
+                    transcript.fail(Error::new(ErrorKind::Cancelled, "the client left"));
+                }
+            });
+        }
+    }
+
+    /// Cancels the work of a transcript, whoever does it.
+    pub async fn cancel(&self, id: TranscriptId) {
+        if let Ok(transcript) = self.transcripts.find(id)
+            && transcript.ended().is_none()
+        {
+            transcript.cancelled().cancel();
+            self.supervisor.cancel(id).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Option<Bridge>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that a blocking task did not come to its end.
+pub fn lost(error: tokio::task::JoinError) -> Error {
+    Error::internal(format!("a task of the daemon failed: {error}"))
+}
+
+/// Runs blocking work on a thread of its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(lost)?
+}

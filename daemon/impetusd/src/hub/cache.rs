@@ -1,0 +1,103 @@
+//! The layout of the shared cache: `models--ORG--NAME/{blobs,refs,snapshots}`. Blobs are named by their digest, a
+//! snapshot links to them by file name. Paths come from hf-hub; this file adds links and looks whether all is there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hf_hub::Repo;
+use protocol::{Error, ErrorKind};
+
+use super::Fetched;
+use super::listing::File;
+
+/// The cache folder that Hugging Face tools share.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    hub: hf_hub::Cache,
+}
+
+impl Cache {
+    /// Uses the folder `path`; empty means the usual place in the user's home.
+    pub fn new(path: &str) -> Self {
+        let hub = if path.is_empty() { hf_hub::Cache::default() } else { hf_hub::Cache::new(PathBuf::from(path)) };
+        Self { hub }
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        self.hub.path()
+    }
+
+    /// The token that `hf auth login` left beside the cache, if any.
+    pub fn token(&self) -> Option<String> {
+        self.hub.token()
+    }
+
+    /// The folder of one commit's files.
+    pub fn snapshot(&self, repo: &Repo, commit: &str) -> PathBuf {
+        self.hub.repo(repo.clone()).pointer_path(commit)
+    }
+
+    /// Where the bytes of a file belong.
+    pub fn blob(&self, repo: &Repo, file: &File) -> PathBuf {
+        self.hub.repo(repo.clone()).blob_path(&file.digest)
+    }
+
+    /// Whether the file is there, with the right size.
+    pub fn has(&self, repo: &Repo, file: &File) -> bool {
+        let path = self.snapshot(repo, repo.revision()).join(&file.name);
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.bytes)
+    }
+
+    /// Links the snapshot of `repo`, whose revision is a commit, to a blob that is complete.
+    pub fn link(&self, repo: &Repo, file: &File) -> io::Result<()> {
+        let folder = self.snapshot(repo, repo.revision());
+        std::fs::create_dir_all(&folder)?;
+        let link = folder.join(&file.name);
+        match std::fs::remove_file(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), link)
+    }
+
+    /// Notes which commit a branch or tag is.
+    pub fn remember(&self, repo: &Repo, commit: &str) -> io::Result<()> {
+        self.hub.repo(repo.clone()).create_ref(commit)
+    }
+
+    /// Deletes everything of a repository; nothing there is no error.
+    pub fn delete(&self, repo: &Repo) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.root().join(repo.folder_name())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finds what was fetched before, if it looks like a whole model.
+    pub fn complete(&self, repo: &Repo) -> Option<Fetched> {
+        // A name that would lead out of the folder was refused long before.
+        let reference = self.root().join(repo.folder_name()).join("refs").join(repo.revision());
+        let commit = std::fs::read_to_string(reference).ok()?.trim().to_owned();
+        let path = self.snapshot(repo, &commit);
+        let names: Vec<String> = std::fs::read_dir(&path)
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            // A link whose blob is gone is no file.
+            .filter(|name| path.join(name).is_file())
+            .collect();
+        let weights = names.iter().any(|name| name.ends_with(".safetensors"));
+        (weights && names.iter().any(|name| name == "config.json")).then_some(Fetched { path, commit })
+    }
+}
+
+/// Says that the cache folder cannot be written.
+pub fn broken(path: &Path, error: &io::Error) -> Error {
+    let full = error.kind() == io::ErrorKind::StorageFull;
+    let hint = if full {
+        "make room on the disk; what was fetched is kept"
+    } else {
+        "check the folder's permissions, or set HF_HOME"
+    };
+    Error::new(ErrorKind::Internal, format!("{} cannot be written: {error}", path.display())).hint(hint)
+}

@@ -1,0 +1,224 @@
+//! Pulls from a small hub on this machine, which can break off, lie and refuse.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::config::Config;
+use crate::transcript::Transcripts;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A hub with one repository, `org/model`; the scripted worker can serve it.
+pub struct FakeHub {
+    pub address: String,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Digest announced for the weights, if it is not the true one.
+    lie: Mutex<Option<String>>,
+    /// Bytes after which a file response breaks off; 0 is never.
+    break_off: AtomicUsize,
+    /// The `Range` headers and tokens that came.
+    seen: Mutex<Vec<String>>,
+}
+
+impl FakeHub {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(State::default());
+        let weights: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let files = [
+            ("config.json", b"{}".to_vec()),
+            ("script.json", b"{\"megabytes\": 7}".to_vec()),
+            ("model.safetensors", weights),
+            ("pytorch_model.bin", b"a pickle".to_vec()),
+            ("original/model.safetensors", b"again".to_vec()),
+            ("README.md", b"words".to_vec()),
+        ];
+        *state.files.lock().unwrap() = files.map(|(name, bytes)| (name.to_owned(), bytes)).into();
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = shared.clone();
+                std::thread::spawn(move || drop(state.serve(stream)));
+            }
+        });
+        Self { address, state }
+    }
+
+    fn ranges(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().iter().filter(|seen| seen.starts_with("bytes=")).cloned().collect()
+    }
+}
+
+impl State {
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let path = lines.next().unwrap()?.split(' ').nth(1).unwrap().to_owned();
+        let mut start = 0;
+        for line in lines.map_while(|line| line.ok().filter(|line| !line.is_empty())) {
+            let (name, value) = line.split_once(": ").unwrap();
+            match name.to_ascii_lowercase().as_str() {
+                "range" => start = value[6..].trim_end_matches('-').parse().unwrap(),
+                "authorization" => {}
+                _ => continue,
+            }
+            self.seen.lock().unwrap().push(value.to_owned());
+        }
+        if path == "/api/models/org/model/revision/main?blobs=true" {
+            let body = self.listing();
+            return write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+        let name = path.strip_prefix(&format!("/org/model/resolve/{COMMIT}/")).unwrap_or_default();
+        let files = self.files.lock().unwrap();
+        let status = if path.contains("/gated") { "401 Unauthorized" } else { "404 Not Found" };
+        let Some(bytes) = files.get(name) else {
+            return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        };
+        let rest = &bytes[start..];
+        write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
+        match self.break_off.load(Ordering::Relaxed) {
+            0 => stream.write_all(rest),
+            limit => stream.write_all(&rest[..limit.min(rest.len())]),
+        }
+    }
+
+    fn listing(&self) -> String {
+        let files = self.files.lock().unwrap();
+        let siblings: Vec<_> = files
+            .iter()
+            .map(|(name, bytes)| {
+                let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+                let digest = self.lie.lock().unwrap().clone().unwrap_or(digest);
+                match name.ends_with(".safetensors") {
+                    true => serde_json::json!({ "rfilename": name, "lfs": { "sha256": digest, "size": bytes.len() } }),
+                    false => serde_json::json!({ "rfilename": name, "size": bytes.len(), "blobId": &blob_id(bytes) }),
+                }
+            })
+            .collect();
+        serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string()
+    }
+}
+
+/// Stands for git's own digest, which nobody checks.
+fn blob_id(bytes: &[u8]) -> String {
+    format!("{:07x}", bytes.len())
+}
+
+fn hub(endpoint: &str, cache: &Path) -> Hub {
+    let mut config = Config::testing(cache).hub;
+    config.endpoint = endpoint.to_owned();
+    config.cache = cache.join("hub").to_str().unwrap().to_owned();
+    config.retries = 1;
+    config.request = Duration::from_secs(5);
+    Hub::new(&config)
+}
+
+fn fetch(hub: &Hub, repo: &str) -> (Result<Fetched>, Arc<Transcript>) {
+    let transcript = Transcripts::new(&Config::testing(Path::new("/nowhere")).transcripts).open();
+    let wish = Wish { repo: repo.to_owned(), revision: "main".to_owned() };
+    (hub.fetch(&wish, &transcript), transcript)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let hub = hub(&fake.address, folder.path());
+    let fetched = fetch(&hub, "org/model").0.unwrap();
+    assert_eq!(fetched.path, folder.path().join("hub/models--org--model/snapshots").join(COMMIT));
+    assert_eq!(names(&fetched.path), ["config.json", "model.safetensors", "script.json"]);
+    let mut weights = Vec::new();
+    std::fs::File::open(fetched.path.join("model.safetensors")).unwrap().read_to_end(&mut weights).unwrap();
+    assert_eq!(weights, fake.state.files.lock().unwrap()["model.safetensors"]);
+    let reference = folder.path().join("hub/models--org--model/refs/main");
+    assert_eq!(std::fs::read_to_string(reference).unwrap(), COMMIT);
+    // What is there is not fetched again.
+    let before = fake.ranges().len();
+    assert_eq!(fetch(&hub, "org/model").0.unwrap(), fetched);
+    assert_eq!(fake.ranges().len(), before);
+    hub.delete("org/model").unwrap();
+    assert!(!fetched.path.exists());
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    fake.state.break_off.store(150_000, Ordering::Relaxed);
+    let fetched = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap();
+    assert_eq!(std::fs::metadata(fetched.path.join("model.safetensors")).unwrap().len(), 400_000);
+    assert!(fake.ranges().contains(&"bytes=150000-".to_owned()), "{:?}", fake.ranges());
+}
+
+#[test]
+fn damaged_bytes_are_refused_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    *fake.state.lie.lock().unwrap() = Some("ab".repeat(32));
+    let error = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap_err();
+    assert!(error.message.contains("SHA-256") && error.message.contains("model.safetensors"), "{}", error.message);
+    let blobs = names(&folder.path().join("hub/models--org--model/blobs"));
+    assert_eq!(blobs, ["0000002", "0000010"], "only the small files stay");
+}
+
+#[test]
+fn without_a_network_the_error_says_so_and_what_was_fetched_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let fetched = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap();
+    // Port 1 answers nobody.
+    let offline = hub("http://127.0.0.1:1", folder.path());
+    assert_eq!(fetch(&offline, "org/model").0.unwrap(), fetched);
+    let error = fetch(&offline, "org/other").0.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable);
+    assert!(error.message.contains("cannot be reached") && error.hint.unwrap().contains("network"));
+}
+
+#[test]
+fn missing_and_private_repositories_are_told_apart_from_a_bad_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let hub = hub(&fake.address, folder.path());
+    assert_eq!(fetch(&hub, "org/missing").0.unwrap_err().kind, ErrorKind::NotFound);
+    let error = fetch(&hub, "org/gated").0.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Forbidden);
+    assert!(error.hint.unwrap().contains("HF_TOKEN"));
+    fake.state.files.lock().unwrap().remove("model.safetensors");
+    let error = fetch(&hub, "org/model").0.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_cancelled_pull_stops_and_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let hub = hub(&fake.address, folder.path());
+    let transcript = Transcripts::new(&Config::testing(Path::new("/nowhere")).transcripts).open();
+    transcript.cancelled().cancel();
+    let wish = Wish { repo: "org/model".to_owned(), revision: "main".to_owned() };
+    assert_eq!(hub.fetch(&wish, &transcript).unwrap_err().kind, ErrorKind::Cancelled);
+    assert!(fetch(&hub, "org/model").0.is_ok());
+}

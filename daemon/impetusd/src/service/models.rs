@@ -1,0 +1,134 @@
+//! `models`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk is
+//! written first; the supervisor then learns of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, RemoveRequest, Source};
+use protocol::transcript::TranscriptId;
+use protocol::{Error, ErrorKind, Result};
+
+use crate::admission::unknown_model;
+use crate::daemon::{Daemon, blocking};
+use crate::session::Session;
+
+/// Bytes of a model's name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// How long `unload` waits for a model with work to be out, before it answers that it is on its way.
+const UNLOAD_WAIT: Duration = Duration::from_secs(10);
+
+pub async fn list(daemon: &Daemon) -> Result<Vec<ModelCard>> {
+    daemon.prepared().await;
+    Ok(daemon.supervisor.look().await?.models)
+}
+
+pub async fn add(daemon: &Daemon, request: AddRequest) -> Result<ModelCard> {
+    let asked = PathBuf::from(&request.path);
+    if !asked.is_absolute() {
+        let message = format!("the path {:?} is not absolute", request.path);
+        return Err(
+            Error::invalid("path", message).hint("the daemon runs in another folder than you: give the full path")
+        );
+    }
+    let path = blocking(move || folder(&asked)).await?;
+    let name = request.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
+    let card = register(daemon, name, &path, Source::Local).await?;
+    tracing::info!(model = %card.name, path = %card.path, "model added");
+    Ok(card)
+}
+
+/// Reads a folder's facts, and makes the model known on disk and to the supervisor.
+pub(crate) async fn register(daemon: &Daemon, name: String, path: &Path, source: Source) -> Result<ModelCard> {
+    check_name(&name)?;
+    let facts = daemon.inspector.facts(path).await?;
+    let path = path.to_str().ok_or_else(|| Error::invalid("path", "the path is not UTF-8"))?.to_owned();
+    let known = daemon.supervisor.look().await?.models.into_iter().find(|card| card.name == name);
+    if let Some(known) = known.as_ref().filter(|known| known.path != path && !same_repo(&known.source, &source)) {
+        let message = format!("the name {name:?} is taken by {}", known.path);
+        let hint = "give another name, or remove that model first";
+        return Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint));
+    }
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let card = ModelCard {
+        name,
+        source,
+        path,
+        facts,
+        state: ModelState::Available,
+        pinned: known.as_ref().is_some_and(|known| known.pinned),
+        created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
+    };
+    daemon.catalogue.put(card.clone()).await?;
+    daemon.supervisor.register(card.clone()).await?;
+    Ok(card)
+}
+
+pub async fn remove(daemon: &Daemon, request: RemoveRequest) -> Result<()> {
+    let snapshot = daemon.supervisor.look().await?;
+    let names = || snapshot.models.iter().map(|card| card.name.as_str());
+    let card = snapshot.models.iter().find(|card| card.name == request.model);
+    let card = card.ok_or_else(|| unknown_model(&request.model, names()))?;
+    if card.source == Source::Bundled {
+        let message = format!("{} is part of Impetus", card.name);
+        return Err(Error::new(ErrorKind::Conflict, message).hint("it takes no memory unless it is loaded"));
+    }
+    // A model that is only idle in memory leaves; one with work is in use, and says so.
+    unload(daemon, card.name.clone()).await?;
+    daemon.supervisor.remove(card.name.clone()).await?;
+    daemon.catalogue.remove(card.name.clone()).await?;
+    tracing::info!(model = %card.name, "model removed");
+    if request.delete_files
+        && let Source::Hub { repo, .. } = &card.source
+        && !snapshot.models.iter().any(|other| other.name != card.name && other.path == card.path)
+    {
+        let (hub, repo) = (daemon.hub.clone(), repo.clone());
+        blocking(move || hub.delete(&repo)).await?;
+    }
+    Ok(())
+}
+
+pub async fn load(session: &Arc<Session>, request: LoadRequest) -> Result<TranscriptId> {
+    let daemon = &session.daemon;
+    daemon.prepared().await;
+    if let Some(pinned) = request.pin {
+        daemon.catalogue.pin(request.model.clone(), pinned).await?;
+    }
+    session.begin(|transcript| daemon.supervisor.load(transcript, request)).await
+}
+
+pub async fn unload(daemon: &Daemon, model: String) -> Result<()> {
+    // After that long it still leaves; its state says so.
+    tokio::time::timeout(UNLOAD_WAIT, daemon.supervisor.unload(model)).await.unwrap_or(Ok(()))
+}
+
+/// Follows links to the folder itself, so that one folder has one path.
+fn folder(path: &Path) -> Result<PathBuf> {
+    let missing = |error: std::io::Error| Error::invalid("path", format!("{} cannot be read: {error}", path.display()));
+    let path = path.canonicalize().map_err(missing)?;
+    if !path.is_dir() {
+        let message = format!("{} is a file; a model is a folder with config.json and safetensors", path.display());
+        return Err(Error::invalid("path", message).hint("give the folder"));
+    }
+    Ok(path)
+}
+
+/// A newer commit of the same repository takes the place of the older one.
+fn same_repo(known: &Source, new: &Source) -> bool {
+    match (known, new) {
+        (Source::Hub { repo: known, .. }, Source::Hub { repo: new, .. }) => known == new,
+        (Source::Bundled, Source::Bundled) => true,
+        _ => false,
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let allowed = |c: char| c.is_alphanumeric() || "._-/:+@".contains(c);
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(allowed) {
+        return Ok(());
+    }
+    let message =
+        format!("{name:?} is no name for a model: it must be 1 to {NAME_BYTES_MAX} letters, digits or ._-/:+@");
+    Err(Error::invalid("name", message).hint("give a name with --name"))
+}

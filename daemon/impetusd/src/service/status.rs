@@ -1,0 +1,78 @@
+//! `handshake`, `status`, `announce` and `stop`: the daemon itself.
+
+use std::time::Duration;
+
+use protocol::status::{Bridge, Hello, Memory, Status, StopRequest, Welcome};
+use protocol::{Error, PROTOCOL_VERSION, Result};
+
+use crate::daemon::Daemon;
+use crate::session::Session;
+use crate::{COMMIT, VERSION, machine};
+
+/// What this daemon can do; words are only ever added.
+const CAPABILITIES: [&str; 4] = ["generate", "models", "pull", "keys"];
+
+/// The longest drain that a client may ask for.
+const DRAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes of an announced URL.
+const URL_BYTES_MAX: usize = 512;
+
+pub fn handshake(session: &Session, hello: &Hello) -> Result<Welcome> {
+    let client: String = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
+    tracing::debug!(session = session.id, %client, "handshake");
+    Ok(Welcome {
+        version: VERSION.to_owned(),
+        commit: COMMIT.to_owned(),
+        pid: std::process::id(),
+        protocol: PROTOCOL_VERSION,
+        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+    })
+}
+
+pub async fn status(daemon: &Daemon) -> Result<Status> {
+    let snapshot = daemon.supervisor.look().await?;
+    let memory = machine::memory();
+    let (connections, bridges) = daemon.connected();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Ok(Status {
+        version: VERSION.to_owned(),
+        commit: COMMIT.to_owned(),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(daemon.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        environment: daemon.config.environment.clone(),
+        home: daemon.paths.home().display().to_string(),
+        socket: daemon.config.socket.display().to_string(),
+        logs: daemon.paths.logs().display().to_string(),
+        bridges,
+        draining: daemon.shutdown.is_requested(),
+        connections: count(connections),
+        active: count(daemon.transcripts.active()),
+        default_model: snapshot.default,
+        models: snapshot.models,
+        memory: Memory {
+            total_bytes: memory.total,
+            available_bytes: memory.available,
+            budget_bytes: daemon.budget,
+            models_bytes: snapshot.bytes,
+            daemon_bytes: memory.own,
+        },
+        machine: daemon.machine.clone(),
+    })
+}
+
+pub fn announce(session: &Session, bridge: Bridge) -> Result<()> {
+    let web = bridge.url.starts_with("http://") || bridge.url.starts_with("https://");
+    if !web || bridge.url.len() > URL_BYTES_MAX || bridge.url.contains(char::is_control) {
+        return Err(Error::invalid("url", "a bridge's url must begin with http:// or https:// and be short"));
+    }
+    tracing::info!(session = session.id, url = %bridge.url, pid = bridge.pid, "a bridge is connected");
+    session.daemon.announce(session.id, bridge);
+    Ok(())
+}
+
+pub fn stop(daemon: &Daemon, request: StopRequest) -> Result<()> {
+    tracing::info!(drain_ms = request.drain_ms, "told to end by a client");
+    daemon.shutdown.request(Duration::from_millis(request.drain_ms).min(DRAIN_MAX));
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! The owner of all models and their workers: one task, no locks. Commands and reports flow in, messages to workers
+//! and transcript events flow out; every decision is taken here, where the state is. It reads no client and no
+//! database. `service` asks it through a [`Supervisor`] handle; `residency`, `placement` and `admission` advise it.
+
+mod clock;
+mod lifecycle;
+mod model;
+mod process;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::generation::GenerateRequest;
+use protocol::model::{LoadRequest, ModelCard};
+use protocol::transcript::TranscriptId;
+use protocol::{Error, ErrorKind, Result};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::admission::{self, Limits, Occupancy};
+use crate::config::Config;
+use crate::placement;
+use crate::random;
+use crate::residency::{Decision, Resident};
+use crate::transcript::Transcript;
+use model::{Model, Phase};
+use process::Report;
+use work::Work;
+
+/// Commands that may wait: more than one a connection means that the loop is stuck.
+const COMMANDS_MAX: usize = 1024;
+/// Reports that may wait; a full channel slows the workers down, not the daemon.
+const REPORTS_MAX: usize = 4096;
+/// Reports taken in before commands get their turn.
+const REPORTS_AT_ONCE: usize = 64;
+/// How often deadlines are looked at while something goes on, and while models only wait to be used.
+const TICK_BUSY: Duration = Duration::from_millis(50);
+const TICK_IDLE: Duration = Duration::from_secs(1);
+/// How long a failed model refuses requests without another try.
+const FAILED_FOR: Duration = Duration::from_secs(5);
+
+/// What the supervisor is told about the machine and the installation.
+#[derive(Debug)]
+pub struct Setting {
+    /// The configuration.
+    pub config: Config,
+    /// Bytes that all models may take.
+    pub budget: u64,
+    /// Bytes that one KV cache may take.
+    pub kv_max: u64,
+    /// The cores.
+    pub machine: placement::Machine,
+    /// The worker program.
+    pub program: PathBuf,
+}
+
+/// How the models are, at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// All models, by name.
+    pub models: Vec<ModelCard>,
+    /// The one that requests without a name get.
+    pub default: Option<String>,
+    /// Bytes that models are accounted with.
+    pub bytes: u64,
+}
+
+/// A question to the supervisor, or an order.
+#[derive(Debug)]
+enum Command {
+    Begin(Arc<Transcript>, Box<GenerateRequest>, oneshot::Sender<Result<()>>),
+    Cancel(TranscriptId),
+    Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<()>>),
+    Unload(String, oneshot::Sender<Result<()>>),
+    Register(Box<ModelCard>, oneshot::Sender<Result<()>>),
+    Remove(String, oneshot::Sender<Result<ModelCard>>),
+    Look(oneshot::Sender<Snapshot>),
+    Drain(Instant),
+}
+
+/// A handle to the supervisor.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Supervisor {
+    /// Starts a supervisor that knows `models`; the task ends after `drain`, when the last worker is gone.
+    pub fn start(setting: Setting, models: Vec<ModelCard>) -> (Self, tokio::task::JoinHandle<()>) {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (reports, outbox) = mpsc::channel(REPORTS_MAX);
+        let state = State::new(setting, models, reports);
+        (Self { commands }, tokio::spawn(state.run(inbox, outbox)))
+    }
+
+    /// Admits a generation; its events go to `transcript`.
+    pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest) -> Result<()> {
+        self.ask(|reply| Command::Begin(transcript, Box::new(request), reply)).await?
+    }
+
+    /// Ends the work of a transcript, if it goes on.
+    pub async fn cancel(&self, id: TranscriptId) {
+        // Fails only when the supervisor has ended, and all work with it.
+        let _ = self.commands.send(Command::Cancel(id)).await;
+    }
+
+    /// Brings a model into memory; `transcript` follows it.
+    pub async fn load(&self, transcript: Arc<Transcript>, request: LoadRequest) -> Result<()> {
+        self.ask(|reply| Command::Load(transcript, request, reply)).await?
+    }
+
+    /// Takes a model out of memory; returns when it is out.
+    pub async fn unload(&self, model: String) -> Result<()> {
+        self.ask(|reply| Command::Unload(model, reply)).await?
+    }
+
+    /// Makes a model known, or known better; one in memory keeps its worker.
+    pub async fn register(&self, card: ModelCard) -> Result<()> {
+        self.ask(|reply| Command::Register(Box::new(card), reply)).await?
+    }
+
+    /// Forgets a model that is not in memory, and returns what was known of it.
+    pub async fn remove(&self, model: String) -> Result<ModelCard> {
+        self.ask(|reply| Command::Remove(model, reply)).await?
+    }
+
+    /// Returns how the models are.
+    pub async fn look(&self) -> Result<Snapshot> {
+        self.ask(Command::Look).await
+    }
+
+    /// Takes no more work, and cancels at `deadline` what then still runs.
+    pub async fn drain(&self, deadline: Instant) {
+        // Fails only when it has ended already.
+        let _ = self.commands.send(Command::Drain(deadline)).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+        let closing = || Error::new(ErrorKind::Closing, "the daemon is shutting down");
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| closing())?;
+        answer.await.map_err(|_| closing())
+    }
+}
+
+/// Everything the supervisor knows.
+struct State {
+    setting: Setting,
+    models: BTreeMap<String, Model>,
+    reports: mpsc::Sender<Report>,
+    /// Time zero of the pure functions' milliseconds.
+    started: Instant,
+    /// When deadlines were last looked at.
+    ticked: Instant,
+    /// Counts worker processes.
+    workers: u64,
+    /// Since when, and until when, no more work is taken.
+    draining: Option<Instant>,
+}
+
+impl State {
+    fn new(setting: Setting, cards: Vec<ModelCard>, reports: mpsc::Sender<Report>) -> Self {
+        let now = Instant::now();
+        let models = BTreeMap::new();
+        let mut state = Self { setting, models, reports, started: now, ticked: now, workers: 0, draining: None };
+        cards.into_iter().for_each(|card| state.insert(card));
+        state
+    }
+
+    fn insert(&mut self, card: ModelCard) {
+        let models = &self.setting.config.models;
+        let preloaded = models.preload.contains(&card.name);
+        let name = card.name.clone();
+        let mut model = Model::new(card, models.keep_alive, preloaded, Instant::now());
+        if preloaded {
+            model.phase = Phase::Wanted(Instant::now());
+        }
+        self.models.insert(name, model);
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut outbox: mpsc::Receiver<Report>) {
+        self.settle();
+        let mut reports = Vec::with_capacity(REPORTS_AT_ONCE);
+        while !self.ended() {
+            let tick = self.period().map(|period| self.ticked + period);
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    // Every handle is gone: nobody can ask for anything any more.
+                    None => return,
+                },
+                _ = outbox.recv_many(&mut reports, REPORTS_AT_ONCE) => {
+                    reports.drain(..).for_each(|report| self.hear(report));
+                }
+                () = tokio::time::sleep_until(tick.unwrap_or(self.ticked)), if tick.is_some() => self.tick(),
+            }
+        }
+    }
+
+    /// How often time matters now; `None` if it does not.
+    fn period(&self) -> Option<Duration> {
+        let busy = |model: &Model| match model.phase {
+            Phase::Absent | Phase::Failed(..) => false,
+            Phase::Loaded(_) => model.active() > 0,
+            _ => true,
+        };
+        if self.draining.is_some() || self.models.values().any(busy) {
+            return Some(TICK_BUSY);
+        }
+        self.models.values().any(|model| model.worker().is_some()).then_some(TICK_IDLE)
+    }
+
+    /// Whether it was told to end, and has.
+    fn ended(&self) -> bool {
+        self.draining.is_some() && self.models.values().all(|model| model.worker().is_none() && model.active() == 0)
+    }
+
+    fn obey(&mut self, command: Command) {
+        // A caller that is gone needs no answer; what it began, its session cancels.
+        match command {
+            Command::Begin(transcript, request, reply) => drop(reply.send(self.begin(transcript, *request))),
+            Command::Cancel(id) => self.cancel(id),
+            Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
+            Command::Unload(model, reply) => self.unload(&model, reply),
+            Command::Register(card, reply) => drop(reply.send(self.register(*card))),
+            Command::Remove(model, reply) => drop(reply.send(self.remove(&model))),
+            Command::Look(reply) => drop(reply.send(self.look())),
+            Command::Drain(deadline) => {
+                self.draining = Some(self.draining.map_or(deadline, |before| before.min(deadline)));
+            }
+        }
+    }
+
+    fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest) -> Result<()> {
+        let config = &self.setting.config;
+        let limits = Limits {
+            choices_max: config.requests.choices_max,
+            deadline: config.requests.deadline,
+            active_max: config.requests.active_max,
+        };
+        let active = self.models.values().map(Model::active).sum();
+        admission::room(&Occupancy { active, draining: self.draining.is_some() }, &limits)?;
+        let time = admission::check(&request, &limits)?;
+        let names = self.models.keys().map(String::as_str);
+        let name = admission::resolve(request.model.as_deref(), &config.models.default, names)?.to_owned();
+        let model = self.known(&name)?;
+        admission::suits(&request, &name, &model.record().facts)?;
+        self.refuse_hopeless(&name)?;
+        let unseeded = |error| Error::internal(format!("the system gives no random numbers: {error}"));
+        let seed = request.sampling.seed.map_or_else(random::seed, Ok).map_err(unseeded)?;
+        let now = Instant::now();
+        tracing::info!(request = transcript.id().0, model = %name, choices = request.choices, "generation begins");
+        let work = Work::new(transcript, request, seed, now + time);
+        self.enqueue(&name, work, now);
+        Ok(())
+    }
+
+    /// Refuses at once what waiting would not mend.
+    fn refuse_hopeless(&self, name: &str) -> Result<()> {
+        let model = self.known(name)?;
+        match &model.phase {
+            Phase::Failed(error, until) if Instant::now() < *until => {
+                let error = Error { kind: ErrorKind::ModelNotLoaded, ..error.clone() };
+                Err(error.retry_after_ms(model::milliseconds(FAILED_FOR)))
+            }
+            Phase::Absent | Phase::Failed(..) => match self.decide(name, Instant::now()) {
+                Decision::Refuse(shortage) => Err(lifecycle::no_memory(name, &shortage)),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn enqueue(&mut self, name: &str, work: Work, now: Instant) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        model.used = now;
+        if let Phase::Loaded(worker) = &mut model.phase {
+            worker.submit(work, now);
+            return;
+        }
+        work.say_queued(name);
+        model.waiting.push_back(work);
+        self.want(name, now);
+    }
+
+    fn cancel(&mut self, id: TranscriptId) {
+        let work_id = pipe::WorkId(id.0);
+        let mut aborted = None;
+        for (name, model) in &mut self.models {
+            if let Some(index) = model.waiting.iter().position(|work| work.id == work_id) {
+                model.waiting.remove(index).iter().for_each(Work::cancel);
+            }
+            if let Some(work) = model.worker_mut().and_then(|worker| {
+                let work = worker.works.remove(&work_id)?;
+                worker.process.send(pipe::ToWorker::Cancel(work_id));
+                Some(work)
+            }) {
+                work.cancel();
+                model.used = Instant::now();
+                tracing::info!(request = id.0, model = %name, "generation cancelled");
+            }
+            if let Some(index) = model.loaders.iter().position(|transcript| transcript.id() == id) {
+                let transcript = model.loaders.remove(index);
+                transcript.fail(Error::new(ErrorKind::Cancelled, "the load was cancelled"));
+                aborted = Some(name.clone());
+            }
+        }
+        if let Some(name) = aborted {
+            self.abort_load(&name);
+        }
+        self.settle();
+    }
+
+    fn register(&mut self, card: ModelCard) -> Result<()> {
+        match self.models.get_mut(&card.name) {
+            None => self.insert(card),
+            Some(model) if model.record().path == card.path => {
+                let pinned = model.record().pinned;
+                *model.record_mut() = ModelCard { pinned, ..card };
+                if let Phase::Failed(..) = model.phase {
+                    model.phase = Phase::Absent;
+                }
+            }
+            Some(model) => {
+                let message = format!("the name {:?} is taken by {}", card.name, model.record().path);
+                let hint = "give another name, or remove that model first";
+                return Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint));
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> Result<ModelCard> {
+        let model = self.known(name)?;
+        if !matches!(model.phase, Phase::Absent | Phase::Failed(..)) {
+            let message = format!("{name} is in use: {} requests, and a worker in memory", model.active());
+            return Err(Error::new(ErrorKind::Conflict, message).hint("unload it first, and let its work end"));
+        }
+        let card = model.card(Instant::now());
+        self.models.remove(name);
+        Ok(card)
+    }
+
+    fn look(&self) -> Snapshot {
+        let now = Instant::now();
+        let names = self.models.keys().map(String::as_str);
+        let default = admission::resolve(None, &self.setting.config.models.default, names).ok().map(str::to_owned);
+        let models = self.models.values().map(|model| model.card(now)).collect();
+        Snapshot { models, default, bytes: self.residents(None).iter().map(|resident| resident.bytes).sum() }
+    }
+
+    fn known(&self, name: &str) -> Result<&Model> {
+        let names = || self.models.keys().map(String::as_str);
+        self.models.get(name).ok_or_else(|| admission::unknown_model(name, names()))
+    }
+
+    /// What has a worker, except one.
+    fn residents(&self, except: Option<&str>) -> Vec<Resident> {
+        let others = self.models.iter().filter(|(name, _)| Some(name.as_str()) != except);
+        others.filter_map(|(_, model)| model.resident(self.started)).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! What time ends: requests past their deadline, workers that say nothing, models nobody uses, the drain itself.
+//! Looked at on every tick of the supervisor; how often that is, `supervisor` knows.
+
+use pipe::ToWorker;
+use protocol::transcript::Event;
+use protocol::{Error, ErrorKind};
+use tokio::time::Instant;
+
+use super::State;
+use super::model::{Model, Phase, Worker, milliseconds};
+use super::work::Work;
+use crate::config;
+use crate::residency;
+
+impl State {
+    /// Looks at everything that time ends.
+    pub(super) fn tick(&mut self) {
+        let now = Instant::now();
+        self.ticked = now;
+        for (name, model) in &mut self.models {
+            expire_works(model, now);
+            watch(name, model, &self.setting.config.worker, now);
+            if let Phase::Backoff(until) = model.phase
+                && until <= now
+            {
+                model.phase = Phase::Wanted(now);
+            }
+        }
+        let now_ms = milliseconds(now.saturating_duration_since(self.started));
+        for name in residency::expired(&self.residents(None), now_ms) {
+            tracing::info!(model = %name, "unloading: it was idle");
+            self.leave(&name, now);
+        }
+        self.settle();
+        if let Some(deadline) = self.draining {
+            self.drain(deadline <= now, now);
+        }
+    }
+
+    /// Ends what is idle; and, once the time is `over`, what is not.
+    fn drain(&mut self, over: bool, now: Instant) {
+        let closing =
+            || Error::new(ErrorKind::Closing, "the daemon is shutting down").hint("ask again once it is back");
+        let names: Vec<String> = self.models.keys().cloned().collect();
+        for name in names {
+            let Some(model) = self.models.get_mut(&name) else { continue };
+            if over {
+                model.tell_waiting(&Event::Failed(closing()));
+                model.waiting.clear();
+                model.loaders.clear();
+                if let Some(worker) = model.worker_mut() {
+                    worker.works.values().for_each(|work| work.transcript.fail(closing()));
+                    worker.works.clear();
+                    worker.kill("the daemon is shutting down".to_owned());
+                }
+            }
+            if model.active() == 0 && model.loaders.is_empty() {
+                match model.phase {
+                    Phase::Wanted(_) | Phase::Backoff(_) => model.phase = Phase::Absent,
+                    _ => self.leave(&name, now),
+                }
+            }
+        }
+    }
+}
+/// Ends the requests whose time is over.
+fn expire_works(model: &mut Model, now: Instant) {
+    let late = |work: &Work| work.deadline <= now;
+    model.waiting.retain(|work| {
+        if late(work) {
+            work.expire("while it waited for the model to load");
+        }
+        !late(work)
+    });
+    let Some(Worker { works, process, .. }) = model.worker_mut() else { return };
+    let mut expired = false;
+    for (id, work) in works.extract_if(.., |_, work| late(work)) {
+        process.send(ToWorker::Cancel(id));
+        work.expire("while it was answered");
+        expired = true;
+    }
+    if expired {
+        model.used = now;
+    }
+}
+
+/// Kills a worker that should have said something long ago.
+fn watch(name: &str, model: &mut Model, config: &config::Worker, now: Instant) {
+    let (limit, doing) = match &model.phase {
+        Phase::Loading(_) => (config.load_silence, "while it loaded"),
+        Phase::Leaving(worker) if worker.works.is_empty() => (config.exit_grace, "instead of exiting"),
+        Phase::Loaded(worker) | Phase::Leaving(worker) if !worker.works.is_empty() => {
+            (config.silence, "while it had work")
+        }
+        _ => return,
+    };
+    let Some(worker) = model.worker_mut() else { return };
+    if now.saturating_duration_since(worker.heard) >= limit && worker.killed.is_none() {
+        let why = format!("it said nothing for {} s {doing}, and was killed", limit.as_secs_f32());
+        tracing::warn!(model = %name, pid = worker.process.pid(), "worker hangs: {why}");
+        worker.kill(why);
+    }
+}

@@ -1,0 +1,270 @@
+//! How a model moves from phase to phase: wanted, loading, loaded, leaving, dead, failed. Every change of phase is
+//! made here, by the supervisor's one task, and logged once. Policy is not here: `residency` and `recovery` decide.
+
+use std::sync::Arc;
+
+use pipe::{FromWorker, Open, Ready, ToWorker, WorkEvent};
+use protocol::generation::Finished;
+use protocol::model::LoadRequest;
+use protocol::transcript::{Event, Progress, Stage, Unit};
+use protocol::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::State;
+use super::model::{Phase, Worker, milliseconds};
+use super::process::{Process, Report, Start, What};
+use crate::placement::place;
+use crate::residency::{self, CacheLimits, Decision, Shortage, Size, Wanted};
+use crate::transcript::Transcript;
+
+/// Callers that may wait for one model to load.
+const LOADERS_MAX: usize = 256;
+
+/// The refusal of a model that does not fit, with the arithmetic.
+pub(super) fn no_memory(name: &str, shortage: &Shortage) -> Error {
+    let hint = "raise memory.budget, unpin or unload another model, or use a smaller or more quantized one";
+    Error::new(ErrorKind::NoMemory, shortage.sentence(name)).hint(hint)
+}
+
+impl State {
+    /// Asks `residency` about a model that is not in memory.
+    pub(super) fn decide(&self, name: &str, now: Instant) -> Decision {
+        let Some(model) = self.models.get(name) else { return Decision::Wait };
+        let since = if let Phase::Wanted(since) = model.phase { since } else { now };
+        let memory = &self.setting.config.memory;
+        let limits = CacheLimits {
+            tokens: memory.kv_tokens,
+            bytes_max: self.setting.kv_max,
+            tokens_min: memory.kv_tokens_min,
+            overhead: memory.overhead,
+        };
+        let size = Size::predict(&model.record().facts, &limits);
+        let at = |instant: Instant| milliseconds(instant.saturating_duration_since(self.started));
+        let wanted = Wanted { size, since_ms: at(since) };
+        let patience = milliseconds(memory.patience);
+        residency::decide(&wanted, &self.residents(Some(name)), self.setting.budget, patience, at(now))
+    }
+
+    /// Marks a model as wanted, unless it is on its way already.
+    pub(super) fn want(&mut self, name: &str, now: Instant) {
+        if let Some(model) = self.models.get_mut(name)
+            && matches!(model.phase, Phase::Absent | Phase::Failed(..))
+        {
+            model.phase = Phase::Wanted(now);
+            self.settle();
+        }
+    }
+
+    /// Acts on what residency decides about every wanted model, the longest waiting first.
+    pub(super) fn settle(&mut self) {
+        let now = Instant::now();
+        let mut wanted: Vec<(Instant, String)> = self
+            .models
+            .iter()
+            .filter_map(|(name, model)| match model.phase {
+                Phase::Wanted(since) => Some((since, name.clone())),
+                _ => None,
+            })
+            .collect();
+        wanted.sort();
+        for (_, name) in wanted {
+            match self.decide(&name, now) {
+                Decision::Load { kv } => self.spawn(&name, kv, now),
+                Decision::Evict(names) => names.iter().for_each(|evicted| {
+                    tracing::info!(model = %evicted, wanted = %name, "evicting");
+                    self.leave(evicted, now);
+                }),
+                Decision::Wait => {}
+                Decision::Refuse(shortage) => self.fail(&name, no_memory(&name, &shortage), now),
+            }
+        }
+    }
+
+    /// Starts a worker that loads the model.
+    fn spawn(&mut self, name: &str, kv: u64, now: Instant) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        self.workers += 1;
+        let config = &self.setting.config;
+        let facts = &model.record().facts;
+        let threads = place(&self.setting.machine, facts, config.worker.threads).threads;
+        let open = Open {
+            path: model.record().path.clone(),
+            name: name.to_owned(),
+            threads,
+            kv_bytes: kv,
+            sequences_max: config.worker.sequences_max,
+            waiting_max: config.worker.waiting_max,
+            prefill_tokens_max: config.worker.prefill_tokens_max,
+            warm_up: config.models.warm_up,
+        };
+        let bytes = facts.weights_bytes + kv + config.memory.overhead;
+        let start = Start {
+            program: &self.setting.program,
+            model: Arc::from(name),
+            worker: self.workers,
+            // A submission and a cancellation for everything that can be active.
+            inbox_max: 2 * config.requests.active_max + 16,
+        };
+        match Process::start(&start, self.reports.clone()) {
+            Ok(process) => {
+                tracing::info!(model = %name, pid = process.pid(), threads, kv_bytes = kv, bytes, "loading");
+                process.send(ToWorker::Open(open));
+                model.phase = Phase::Loading(Worker {
+                    number: self.workers,
+                    process,
+                    bytes,
+                    heard: now,
+                    pulse: Default::default(),
+                    ready: None,
+                    works: Default::default(),
+                    failure: None,
+                    killed: None,
+                });
+            }
+            Err(error) => {
+                let message = format!("the worker program {} cannot be started: {error}", start.program.display());
+                let hint = "install Impetus again, or set IMPETUS_WORKER to the program";
+                self.fail(name, Error::internal(message).hint(hint), now);
+            }
+        }
+    }
+
+    /// Takes in what a worker process reports; reports of a predecessor are stale.
+    pub(super) fn hear(&mut self, report: Report) {
+        let now = Instant::now();
+        let Some(model) = self.models.get_mut(&*report.model) else { return };
+        let Some(worker) = model.worker_mut().filter(|worker| worker.number == report.worker) else { return };
+        worker.heard = now;
+        match report.what {
+            What::Said(message) => match *message {
+                FromWorker::Loading { done, total } => model.tell_waiting(&loading(&report.model, done, total)),
+                FromWorker::Ready(ready) => self.ready(&report.model, ready, now),
+                FromWorker::LoadFailed(error) => worker.failure = Some(error),
+                FromWorker::Event(event) => self.event(&report.model, event, now),
+                FromWorker::Pulse(pulse) => worker.pulse = pulse,
+            },
+            What::Ended(how) => self.ended_worker(&report.model, &how, now),
+        }
+    }
+
+    fn ready(&mut self, name: &str, ready: Ready, now: Instant) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        let phase = std::mem::replace(&mut model.phase, Phase::Absent);
+        let Phase::Loading(mut worker) = phase else {
+            // It was told to leave while it loaded.
+            model.phase = phase;
+            return;
+        };
+        tracing::info!(model = %name, load_ms = ready.load_ms, device = %ready.device, "loaded");
+        model.used = now;
+        model.record_mut().facts = ready.facts.clone();
+        worker.pulse = ready.pulse;
+        worker.ready = Some(ready);
+        model.waiting.drain(..).for_each(|work| worker.submit(work, now));
+        model.loaders.drain(..).for_each(|transcript| transcript.finish(Finished::default()));
+        model.phase = Phase::Loaded(worker);
+        self.settle();
+    }
+
+    fn event(&mut self, name: &str, event: WorkEvent, now: Instant) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        let Some(worker) = model.worker_mut() else { return };
+        let id = event.id;
+        // Events of cancelled work may still be on their way.
+        let Some(work) = worker.works.get_mut(&id) else { return };
+        if work.take(event) {
+            worker.works.remove(&id);
+            let idle = worker.works.is_empty();
+            model.used = now;
+            tracing::info!(request = id.0, model = %name, "generation ended");
+            if idle {
+                self.settle();
+            }
+        }
+    }
+
+    /// Ends a worker politely: it finishes what it has.
+    pub(super) fn leave(&mut self, name: &str, now: Instant) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        match std::mem::replace(&mut model.phase, Phase::Absent) {
+            Phase::Loaded(mut worker) => {
+                worker.process.send(ToWorker::Drain);
+                worker.heard = now;
+                model.phase = Phase::Leaving(worker);
+            }
+            Phase::Loading(mut worker) => {
+                worker.kill("it was no longer wanted".to_owned());
+                model.phase = Phase::Leaving(worker);
+            }
+            other => model.phase = other,
+        }
+    }
+
+    /// Ends a load that its caller gave up, unless somebody else waits for it.
+    pub(super) fn abort_load(&mut self, name: &str) {
+        let Some(model) = self.models.get_mut(name) else { return };
+        if !model.loaders.is_empty() || !model.waiting.is_empty() || model.preloaded {
+            return;
+        }
+        match model.phase {
+            Phase::Wanted(_) | Phase::Backoff(_) => model.phase = Phase::Absent,
+            Phase::Loading(_) => self.leave(name, Instant::now()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn load(&mut self, transcript: Arc<Transcript>, request: &LoadRequest) -> Result<()> {
+        if self.draining.is_some() {
+            return Err(Error::new(ErrorKind::Closing, "the daemon is shutting down"));
+        }
+        let now = Instant::now();
+        self.known(&request.model)?;
+        if let Decision::Refuse(shortage) = self.decide(&request.model, now) {
+            return Err(no_memory(&request.model, &shortage));
+        }
+        let keep_alive = self.setting.config.models.keep_alive;
+        let Some(model) = self.models.get_mut(&request.model) else { return Ok(()) };
+        if model.loaders.len() >= LOADERS_MAX {
+            let message = format!("{} callers wait for {} already", model.loaders.len(), request.model);
+            return Err(Error::new(ErrorKind::Busy, message).retry_after_ms(1_000));
+        }
+        if let Some(pin) = request.pin {
+            model.record_mut().pinned = pin;
+        }
+        model.keep_alive = request.keep_alive_ms.map_or(keep_alive, |ms| Some(std::time::Duration::from_millis(ms)));
+        model.used = now;
+        if let Phase::Loaded(_) = model.phase {
+            transcript.finish(Finished::default());
+            return Ok(());
+        }
+        model.loaders.push(transcript);
+        self.want(&request.model, now);
+        Ok(())
+    }
+
+    pub(super) fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<()>>) {
+        if let Err(error) = self.may_unload(name) {
+            // A caller that is gone needs no answer.
+            return drop(reply.send(Err(error)));
+        }
+        self.leave(name, Instant::now());
+        match self.models.get_mut(name).filter(|model| model.worker().is_some()) {
+            Some(model) => model.leavers.push(reply),
+            None => drop(reply.send(Ok(()))),
+        }
+    }
+
+    fn may_unload(&self, name: &str) -> Result<()> {
+        if !self.known(name)?.preloaded {
+            return Ok(());
+        }
+        let message = format!("{name} is preloaded by the configuration, and so stays in memory");
+        Err(Error::new(ErrorKind::Conflict, message).hint("take it out of models.preload and restart"))
+    }
+}
+
+fn loading(model: &str, done: u64, total: u64) -> Event {
+    let subject = model.to_owned();
+    Event::Progress(Progress { stage: Stage::Loading, subject, done, total: Some(total), unit: Unit::Bytes })
+}

@@ -1,0 +1,209 @@
+//! One known model as the supervisor sees it: its card, where it is in its life, and who waits for it.
+//! It holds state and answers questions about it; changes of phase are `lifecycle`'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pipe::{Pulse, Ready, ToWorker, WorkId};
+use protocol::model::{ModelCard, ModelState, Residence};
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::process::Process;
+use super::recovery::Deaths;
+use super::work::Work;
+use crate::residency::Resident;
+use crate::transcript::Transcript;
+
+/// A model that requests may name.
+#[derive(Debug)]
+pub struct Model {
+    /// What clients know of it; its state is made anew by `card`.
+    card: ModelCard,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Requests that wait until it is loaded.
+    pub waiting: VecDeque<Work>,
+    /// Transcripts that end when it is loaded.
+    pub loaders: Vec<Arc<Transcript>>,
+    /// Callers that wait until it is unloaded.
+    pub leavers: Vec<oneshot::Sender<Result<()>>>,
+    /// How long it stays without work; `None` is for ever.
+    pub keep_alive: Option<Duration>,
+    /// Whether the configuration keeps it loaded.
+    pub preloaded: bool,
+    /// When it last had work.
+    pub used: Instant,
+    /// How its workers fared.
+    pub deaths: Deaths,
+}
+
+/// Where a model is in its life.
+#[derive(Debug)]
+pub enum Phase {
+    /// On disk.
+    Absent,
+    /// Somebody wants it; it waits for memory.
+    Wanted(Instant),
+    /// Its worker died; it is wanted again then.
+    Backoff(Instant),
+    /// A worker reads it.
+    Loading(Worker),
+    /// A worker serves it.
+    Loaded(Worker),
+    /// Its worker finishes its work and exits.
+    Leaving(Worker),
+    /// It cannot be loaded; until then requests are refused without another try.
+    Failed(Error, Instant),
+}
+
+/// The process that serves a model.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which process of this model.
+    pub number: u64,
+    /// The process itself.
+    pub process: Process,
+    /// Bytes it was granted.
+    pub bytes: u64,
+    /// When it last said something, or was given its first work.
+    pub heard: Instant,
+    /// How it said it is.
+    pub pulse: Pulse,
+    /// What it said when it was ready.
+    pub ready: Option<Ready>,
+    /// Its work.
+    pub works: BTreeMap<WorkId, Work>,
+    /// Why it could not load the model.
+    pub failure: Option<Error>,
+    /// Why the supervisor killed it.
+    pub killed: Option<String>,
+}
+
+impl Worker {
+    /// Gives it a request.
+    pub fn submit(&mut self, work: Work, now: Instant) {
+        if self.works.is_empty() {
+            self.heard = now;
+        }
+        self.process.send(ToWorker::Submit(Box::new(work.submit())));
+        self.works.insert(work.id, work);
+    }
+
+    /// Kills it, and remembers why.
+    pub fn kill(&mut self, why: String) {
+        self.killed.get_or_insert(why);
+        self.process.kill();
+    }
+}
+
+impl Model {
+    /// Makes a model that is on disk.
+    pub fn new(card: ModelCard, keep_alive: Option<Duration>, preloaded: bool, now: Instant) -> Self {
+        Self {
+            card,
+            phase: Phase::Absent,
+            waiting: VecDeque::new(),
+            loaders: Vec::new(),
+            leavers: Vec::new(),
+            keep_alive,
+            preloaded,
+            used: now,
+            deaths: Deaths::default(),
+        }
+    }
+
+    /// What is known of it, whatever its state.
+    pub fn record(&self) -> &ModelCard {
+        &self.card
+    }
+
+    /// Changes what is known of it.
+    pub fn record_mut(&mut self) -> &mut ModelCard {
+        &mut self.card
+    }
+
+    /// The worker, in whatever phase.
+    pub fn worker(&self) -> Option<&Worker> {
+        match &self.phase {
+            Phase::Loading(worker) | Phase::Loaded(worker) | Phase::Leaving(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// The worker, in whatever phase.
+    pub fn worker_mut(&mut self) -> Option<&mut Worker> {
+        match &mut self.phase {
+            Phase::Loading(worker) | Phase::Loaded(worker) | Phase::Leaving(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// Whether it may never be evicted.
+    pub fn pinned(&self) -> bool {
+        self.card.pinned || self.preloaded
+    }
+
+    /// How many requests it answers or keeps waiting.
+    pub fn active(&self) -> usize {
+        self.waiting.len() + self.worker().map_or(0, |worker| worker.works.len())
+    }
+
+    /// Adds an event to the transcripts of everybody who waits for it to load.
+    pub fn tell_waiting(&self, event: &Event) {
+        let transcripts = self.waiting.iter().map(|work| &work.transcript).chain(&self.loaders);
+        transcripts.for_each(|transcript| transcript.append(event.clone()));
+    }
+
+    /// How residency sees it, if it has a worker.
+    pub fn resident(&self, started: Instant) -> Option<Resident> {
+        let worker = self.worker()?;
+        let loading = matches!(self.phase, Phase::Loading(_));
+        Some(Resident {
+            name: self.card.name.clone(),
+            bytes: worker.bytes.max(worker.pulse.memory_bytes),
+            busy: loading || self.active() > 0,
+            pinned: self.pinned(),
+            leaving: matches!(self.phase, Phase::Leaving(_)),
+            used_ms: milliseconds(self.used.saturating_duration_since(started)),
+            keep_alive_ms: self.keep_alive.map(milliseconds),
+        })
+    }
+
+    /// Its card, with the state it is in now.
+    pub fn card(&self, now: Instant) -> ModelCard {
+        let state = match &self.phase {
+            Phase::Absent => ModelState::Available,
+            Phase::Wanted(_) | Phase::Backoff(_) | Phase::Loading(_) => ModelState::Loading,
+            Phase::Loaded(worker) => ModelState::Loaded(self.residence(worker, now)),
+            Phase::Leaving(_) => ModelState::Unloading,
+            Phase::Failed(error, _) => ModelState::Failed(error.clone()),
+        };
+        ModelCard { state, pinned: self.pinned(), ..self.card.clone() }
+    }
+
+    fn residence(&self, worker: &Worker, now: Instant) -> Residence {
+        let pulse = worker.pulse;
+        let keep = self.keep_alive.filter(|_| !self.pinned());
+        let idle = if self.active() > 0 { Duration::ZERO } else { now.saturating_duration_since(self.used) };
+        Residence {
+            pid: worker.process.pid(),
+            device: worker.ready.as_ref().map(|ready| ready.device.clone()).unwrap_or_default(),
+            memory_bytes: pulse.memory_bytes,
+            load_ms: worker.ready.as_ref().map_or(0, |ready| ready.load_ms),
+            expires_in_ms: keep.map(|keep| milliseconds(keep.saturating_sub(idle))),
+            running: pulse.running,
+            waiting: pulse.waiting,
+            blocks_used: pulse.blocks_used,
+            blocks_total: pulse.blocks_total,
+        }
+    }
+}
+
+/// Whole milliseconds of a duration.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

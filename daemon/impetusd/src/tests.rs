@@ -1,0 +1,239 @@
+//! The daemon as one call, over a real socket, with the scripted worker in place of a model.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use protocol::client::{Client, Patience};
+use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
+use protocol::status::{Bridge, StopRequest};
+use protocol::transcript::{Cursor, Event, ReadRequest, TranscriptId};
+use protocol::{ErrorKind, Result, socket};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// No wait of these tests is longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running daemon in a folder of its own.
+struct House {
+    folder: tempfile::TempDir,
+    config: Config,
+    shutdown: Shutdown,
+    task: JoinHandle<std::result::Result<(), RunError>>,
+}
+
+impl House {
+    async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), |_| {}).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::testing(folder.path());
+        config.worker.program = testing::scripted_worker().to_str().unwrap().to_owned();
+        change(&mut config);
+        let listener = socket::bind(&config.socket).await.unwrap();
+        let shutdown = Shutdown::default();
+        let task = tokio::spawn(run(config.clone(), vec![listener], shutdown.clone()));
+        Self { folder, config, shutdown, task }
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(&self.config.socket, "test", Patience::STARTING).await.unwrap()
+    }
+
+    /// Ends the daemon, and gives back its folder.
+    async fn stop(self) -> tempfile::TempDir {
+        self.shutdown.request(Duration::ZERO);
+        tokio::time::timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap();
+        self.folder
+    }
+}
+
+fn ask(tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        model: None,
+        prompt: Prompt::Text("hello".to_owned()),
+        sampling: Sampling { seed: Some(5), ..Sampling::default() },
+        stop: Stop { max_tokens: Some(tokens), ..Stop::default() },
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    }
+}
+
+async fn ends_well(client: &Client, id: TranscriptId) -> bool {
+    let events: Vec<_> = client.events(id).collect().await;
+    matches!(events.last(), Some(Ok(Event::Finished(_))))
+}
+
+/// Waits until the client's view of the daemon is as wanted.
+async fn until(client: &Client, wanted: impl Fn(&protocol::status::Status) -> bool) {
+    let look = async {
+        while !wanted(&client.status().await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, look).await.expect("the daemon did not get there in time");
+}
+
+fn running(status: &protocol::status::Status) -> u32 {
+    let states = status.models.iter().map(|card| &card.state);
+    states.map(|state| if let ModelState::Loaded(residence) = state { residence.running } else { 0 }).sum()
+}
+
+#[tokio::test]
+async fn a_fresh_daemon_answers_with_its_bundled_model() {
+    let house = House::start().await;
+    let client = house.client().await;
+    assert_eq!(client.welcome().pid, std::process::id());
+    let id = client.begin(ask(4)).await.unwrap();
+    let events: Vec<_> = client.events(id).map(Result::unwrap).collect().await;
+    let text: String = events
+        .iter()
+        .filter_map(|e| if let Event::Delta(delta) = e { Some(delta.text.as_str()) } else { None })
+        .collect();
+    assert_eq!(text, "5 12 19 26 ");
+    let status = client.status().await.unwrap();
+    assert_eq!(status.default_model.as_deref(), Some("impetus-nano"));
+    assert_eq!(status.models[0].source, Source::Bundled);
+    assert_eq!((status.connections, status.active, status.draining), (1, 0, false));
+    assert!(status.memory.budget_bytes > 0 && status.memory.models_bytes > 0, "{:?}", status.memory);
+    // A page can be read again for a while.
+    let read = ReadRequest { id, cursor: Cursor(0), wait_ms: 0 };
+    assert!(client.read(read).await.unwrap().ended);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_cancels_what_it_began() {
+    let house = House::start().await;
+    let watcher = house.client().await;
+    let client = house.client().await;
+    let bridge = Bridge { url: "http://127.0.0.1:1".to_owned(), pid: 1 };
+    client.announce(bridge.clone()).await.unwrap();
+    client.begin(ask(100_000)).await.unwrap();
+    until(&watcher, |status| running(status) == 1 && status.bridges == [bridge.clone()]).await;
+    drop(client);
+    until(&watcher, |status| running(status) == 0 && status.active == 0 && status.bridges.is_empty()).await;
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn models_are_added_listed_and_removed_and_survive_a_restart() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let path = house.folder.path().join("mine");
+    std::fs::create_dir(&path).unwrap();
+    let add = |path: &std::path::Path| AddRequest { path: path.to_str().unwrap().to_owned(), name: None };
+    let error = client.add(add(&path)).await.unwrap_err();
+    assert!(error.message.contains("holds no script"), "{error:?}");
+    std::fs::write(path.join("script.json"), r#"{"megabytes": 3}"#).unwrap();
+    let card = client.add(add(&path)).await.unwrap();
+    assert_eq!((card.name.as_str(), card.facts.weights_bytes), ("mine", 3_000_000));
+    let load = LoadRequest { model: "mine".to_owned(), pin: Some(true), keep_alive_ms: None };
+    assert!(ends_well(&client, client.load(load).await.unwrap()).await);
+    drop(client);
+
+    let house = House::start_in(house.stop().await, |_| {}).await;
+    let client = house.client().await;
+    let names: Vec<_> = client.models().await.unwrap().into_iter().map(|card| (card.name, card.pinned)).collect();
+    assert_eq!(names, [("impetus-nano".to_owned(), false), ("mine".to_owned(), true)]);
+    let remove = |model: &str| RemoveRequest { model: model.to_owned(), delete_files: true };
+    assert_eq!(client.remove(remove("impetus-nano")).await.unwrap_err().kind, ErrorKind::Conflict);
+    client.remove(remove("mine")).await.unwrap();
+    assert_eq!(client.remove(remove("mine")).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+    // A local folder's files are its owner's.
+    assert!(path.join("script.json").is_file());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn bad_paths_names_cursors_and_transcripts_are_refused_by_name() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let add = |path: &str, name: Option<&str>| AddRequest { path: path.to_owned(), name: name.map(str::to_owned) };
+    let nano = client.models().await.unwrap()[0].path.clone();
+    for (request, param) in [
+        (add("relative/folder", None), "path"),
+        (add("/nonexistent/folder", None), "path"),
+        (add("/dev/null", None), "path"),
+        (add(&nano, Some("two words")), "name"),
+    ] {
+        let error = client.add(request).await.unwrap_err();
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some(param)), "{}", error.message);
+    }
+    let mine = house.folder.path().join("impetus-nano");
+    std::fs::create_dir(&mine).unwrap();
+    std::fs::write(mine.join("script.json"), "{}").unwrap();
+    let error = client.add(add(mine.to_str().unwrap(), None)).await.unwrap_err();
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Conflict, Some("name")));
+    let read = |id, wait_ms| ReadRequest { id: TranscriptId(id), cursor: Cursor(0), wait_ms };
+    assert_eq!(client.read(read(999, 0)).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(client.read(read(999, 30_001)).await.unwrap_err().param.as_deref(), Some("wait_ms"));
+    assert_eq!(client.cancel(TranscriptId(999)).await.unwrap_err().kind, ErrorKind::NotFound);
+    let load = LoadRequest { model: "impetus-nan".to_owned(), pin: None, keep_alive_ms: None };
+    assert!(client.load(load).await.unwrap_err().hint.unwrap().contains("impetus-nano"));
+    for repo in ["nano", "a/b/c", "../../etc", "a/..", "a/b?x=1", ""] {
+        let pull = PullRequest { repo: repo.to_owned(), revision: None, name: None };
+        assert_eq!(client.pull(pull).await.unwrap_err().param.as_deref(), Some("repo"), "{repo:?}");
+    }
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_can_stop_the_daemon_which_then_takes_no_more_work() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let long = client.begin(ask(100_000)).await.unwrap();
+    until(&client, |status| running(status) == 1).await;
+    client.stop(StopRequest { drain_ms: 60_000 }).await.unwrap();
+    until(&client, |status| status.draining).await;
+    assert_eq!(client.begin(ask(1)).await.unwrap_err().kind, ErrorKind::Closing);
+    // A second wish may only hurry.
+    client.stop(StopRequest { drain_ms: 100 }).await.unwrap();
+    let events: Vec<_> = client.events(long).collect().await;
+    let failed = events.last().unwrap();
+    assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::Closing), "{failed:?}");
+    tokio::time::timeout(LIMIT, house.task).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_first_key_lets_its_holder_in() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let key = client.first_key().await.unwrap();
+    assert_eq!(client.authenticate(&key).await.unwrap().role, protocol::status::KeyRole::Admin);
+    assert_eq!(client.authenticate("imp_wrong").await.unwrap_err().kind, ErrorKind::AuthRequired);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_pulled_model_serves_and_its_files_go_with_it() {
+    let fake = hub::tests::FakeHub::start();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("hub");
+    let house = House::start_in(folder, |config| {
+        config.hub.endpoint = fake.address.clone();
+        config.hub.cache = cache.to_str().unwrap().to_owned();
+    })
+    .await;
+    let client = house.client().await;
+    let pull = |repo: &str| PullRequest { repo: repo.to_owned(), revision: None, name: None };
+    let events: Vec<_> =
+        client.events(client.pull(pull("org/model")).await.unwrap()).map(Result::unwrap).collect().await;
+    assert!(matches!(events.last(), Some(Event::Finished(_))), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Progress(progress) if progress.done > 400_000)));
+    let card = client.models().await.unwrap().into_iter().find(|card| card.name == "org/model").unwrap();
+    assert!(matches!(card.source, Source::Hub { .. }) && card.facts.weights_bytes == 7_000_000, "{card:?}");
+    let request = GenerateRequest { model: Some("org/model".to_owned()), ..ask(2) };
+    assert!(ends_well(&client, client.begin(request).await.unwrap()).await);
+    client.remove(RemoveRequest { model: "org/model".to_owned(), delete_files: true }).await.unwrap();
+    assert!(!std::path::Path::new(&card.path).exists());
+    let events: Vec<_> = client.events(client.pull(pull("org/missing")).await.unwrap()).collect().await;
+    let failed = events.last().unwrap();
+    assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::NotFound), "{failed:?}");
+    house.stop().await;
+}
