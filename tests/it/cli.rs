@@ -1,0 +1,124 @@
+//! The command line: what people type works, what programs read is JSON, and exit codes mean what `--help` says.
+
+use engine::random::Recipe;
+use tests::ctl::{command, run, said};
+use tests::house::House;
+use tests::model;
+
+#[test]
+fn run_prints_the_answer_and_its_speed() {
+    let house = House::start();
+    let answer = run(&house, &["run", "--verbose", "--max-tokens", "60", "What is Impetus?"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(answer.out.contains("Impetus"), "{answer:?}");
+    assert!(answer.err.contains("tok/s") && answer.err.contains("first token"), "{answer:?}");
+    let again = run(&house, &["run", "--json", "--max-tokens", "60", "What is Impetus?"]).json();
+    assert_eq!(again["text"].as_str().unwrap().trim_end(), answer.out.trim_end());
+    assert!(again["usage"]["completion_tokens"].as_u64().unwrap() > 3);
+}
+
+#[test]
+fn a_prompt_comes_from_standard_input_too() {
+    use std::io::Write;
+    let house = House::start();
+    let mut child = command(&house, &["run", "--max-tokens", "8", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"Hello there").unwrap();
+    let answer = said(child.wait_with_output().unwrap());
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(!answer.out.trim().is_empty());
+}
+
+#[test]
+fn models_are_added_loaded_listed_and_forgotten() {
+    let house = House::start();
+    let folder = model::write(&house, "tiny", &Recipe::tiny("llama", 21));
+    let added = run(&house, &["models", "add", folder.to_str().unwrap(), "--json"]);
+    assert_eq!(added.json()["name"], "tiny", "{added:?}");
+    assert_eq!(run(&house, &["load", "tiny"]).code, 0);
+    let loaded = run(&house, &["ps", "--json"]).json();
+    let tiny = loaded.as_array().unwrap().iter().find(|card| card["name"] == "tiny").expect("it is in memory");
+    assert!(tiny["state"]["Loaded"]["memory_bytes"].as_u64().unwrap() > 0);
+    assert!(run(&house, &["ps"]).out.contains("tiny"));
+    assert_eq!(run(&house, &["unload", "tiny"]).code, 0);
+    assert!(run(&house, &["models"]).out.contains("impetus-nano"));
+    assert_eq!(run(&house, &["rm", "tiny"]).code, 0);
+    assert!(!run(&house, &["models"]).out.contains("tiny "));
+    assert!(folder.join("config.json").exists(), "a local folder's files stay");
+}
+
+#[test]
+fn exit_codes_tell_errors_apart() {
+    let house = House::start();
+    let unknown = run(&house, &["run", "--model", "nobody", "hi"]);
+    assert_eq!(unknown.code, 3, "{unknown:?}");
+    assert!(unknown.err.contains("nobody") && unknown.err.contains("hint"), "{unknown:?}");
+    assert_eq!(run(&house, &["run"]).code, 2);
+    assert_eq!(run(&house, &["run", "--temperature", "9", "hi"]).code, 7);
+    assert_eq!(run(&house, &["models", "add", "/nowhere/at/all"]).code, 3);
+    let error = run(&house, &["--json", "load", "nobody"]);
+    let body: serde_json::Value = serde_json::from_str(&error.err).expect("errors are JSON too");
+    assert_eq!(body["error"]["kind"], "ModelNotFound");
+}
+
+#[test]
+fn status_names_what_scripts_rely_on() {
+    let house = House::start();
+    let status = run(&house, &["status", "--json"]).json();
+    assert_eq!(status["pid"], house.daemon_pid());
+    assert_eq!(status["socket"], house.socket().to_str().unwrap());
+    assert!(status["http"].is_null() && status["version"].is_string());
+    assert!(status["models"].is_array() && status["memory"]["budget_bytes"].as_u64().unwrap() > 0);
+    let key = run(&house, &["key", "show"]);
+    assert!(key.out.starts_with("imp_") && key.out.trim().len() > 40, "{key:?}");
+    assert_eq!(run(&house, &["version", "--json"]).json()["daemon"]["pid"], house.daemon_pid());
+    assert!(run(&house, &["logs"]).code == 0);
+    assert!(run(&house, &["completions", "bash"]).out.contains("impetusctl"));
+}
+
+#[test]
+fn doctor_finds_a_healthy_house_healthy() {
+    let house = House::start();
+    let findings = run(&house, &["doctor", "--json"]);
+    assert_eq!(findings.code, 0, "{findings:?}");
+    assert!(findings.json().as_array().unwrap().iter().all(|finding| finding["ok"] == true));
+}
+
+#[test]
+fn serve_starts_what_is_missing_and_stop_ends_it() {
+    let mut house = House::start();
+    let serve = run(&house, &["serve", "--detach", "--http", "127.0.0.1:0", "--json"]);
+    assert_eq!(serve.code, 0, "{serve:?}");
+    let url = serve.json()["http"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(run(&house, &["status", "--json"]).json()["http"], url.as_str());
+    let stopped = run(&house, &["stop"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert!(house.daemon_ended());
+    assert_eq!(run(&house, &["status"]).code, 6);
+    assert_eq!(run(&house, &["stop"]).code, 0);
+    // The daemon is started by whoever needs it, with the models it knew.
+    let models = run(&house, &["models"]);
+    assert!(models.out.contains("impetus-nano"), "{models:?}");
+    assert_eq!(run(&house, &["stop"]).code, 0);
+}
+
+#[test]
+fn any_language_can_speak_the_protocol() {
+    let house = House::start();
+    let script = tests::programs::root().join("protocol/examples/impetus.py");
+    let output = std::process::Command::new("python3")
+        .arg(script)
+        .arg("What is Impetus?")
+        .env("IMPETUS_HOME", house.home())
+        .env("IMPETUS_SOCKET", house.socket())
+        .output()
+        .expect("python3 is installed: tools/bootstrap.sh sees to it");
+    let said = said(output);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("impetus-nano") && said.out.contains("Impetus is"), "{said:?}");
+}

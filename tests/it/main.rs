@@ -1,0 +1,9 @@
+//! The house seen from outside: one binary, one file a concern. `tidy` checks that no file is forgotten.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod cli;
+mod faults;
+mod generate;
+mod http;
+mod tidy;

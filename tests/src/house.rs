@@ -1,0 +1,169 @@
+//! A daemon, and if wanted a bridge, in a temporary home; both are killed when the house is dropped.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use protocol::client::{Client, Patience};
+use protocol::generation::{Chat, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop};
+use tempfile::TempDir;
+
+use crate::http::Http;
+use crate::programs::program;
+use crate::wait;
+
+/// How a house is started.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Lines of `config.toml`.
+    pub config: String,
+    /// Environment variables for the daemon.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A running daemon with a home of its own.
+pub struct House {
+    home: TempDir,
+    plan: Plan,
+    daemon: Child,
+    bridge: Option<Child>,
+}
+
+impl House {
+    /// Starts a daemon with the default configuration.
+    pub fn start() -> Self {
+        Self::with(Plan::default())
+    }
+
+    /// Starts a daemon as planned.
+    pub fn with(plan: Plan) -> Self {
+        let home = tempfile::Builder::new().prefix("impetus").tempdir().expect("the temporary folder is writable");
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).expect("the home is ours");
+        fs::write(home.path().join("config.toml"), &plan.config).expect("the home is writable");
+        let daemon = spawn_daemon(home.path(), &plan);
+        Self { home, plan, daemon, bridge: None }
+    }
+
+    /// Returns the folder of all state.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Returns the socket's path.
+    pub fn socket(&self) -> PathBuf {
+        self.home.path().join("s")
+    }
+
+    /// Returns the daemon's process id.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Connects a new client.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.socket(), "tests/0", Patience(wait::LIMIT)).await.expect("the daemon answers")
+    }
+
+    /// Starts a bridge on a free port and returns a way to speak to it, with the first key.
+    pub async fn http(&mut self) -> Http {
+        let client = self.client().await;
+        let bridge = Command::new(program("impetus-http"))
+            .args(["--listen", "127.0.0.1:0", "--socket"])
+            .arg(self.socket())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the bridge starts");
+        self.bridge = Some(bridge);
+        let url = wait::for_some("the bridge's announcement", || async {
+            client.status().await.expect("the daemon answers").bridges.pop().map(|bridge| bridge.url)
+        })
+        .await;
+        let key = client.first_key().await.expect("there is a first key");
+        Http::new(url.strip_prefix("http://").expect("the bridge speaks http"), &key)
+    }
+
+    /// Kills the daemon as an accident would, and waits for its end.
+    pub fn kill_daemon(&mut self) {
+        // The process may have ended by itself; then there is nothing to kill.
+        let _ = self.daemon.kill();
+        self.daemon.wait().expect("the daemon was our child");
+    }
+
+    /// Starts the daemon again in the same home.
+    pub fn restart_daemon(&mut self) {
+        self.kill_daemon();
+        self.daemon = spawn_daemon(self.home.path(), &self.plan);
+    }
+
+    /// Waits for the daemon's own end and says whether it went well.
+    pub fn daemon_ended(&mut self) -> bool {
+        let mut status = None;
+        wait::until("the daemon ends", || {
+            status = self.daemon.try_wait().expect("the daemon is our child");
+            status.is_some()
+        });
+        status.is_some_and(|status| status.success())
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        for child in [Some(&mut self.daemon), self.bridge.as_mut()].into_iter().flatten() {
+            // Already ended is as good as killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn spawn_daemon(home: &Path, plan: &Plan) -> Child {
+    let log =
+        fs::OpenOptions::new().create(true).append(true).open(home.join("stderr.log")).expect("the home is writable");
+    let daemon = Command::new(program("impetusd"))
+        .arg("--socket")
+        .arg(home.join("s"))
+        .env("IMPETUS_HOME", home)
+        .env("IMPETUS_ENV", "testing")
+        .envs(plan.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the daemon starts");
+    wait::until("the daemon listens", || UnixStream::connect(home.join("s")).is_ok());
+    daemon
+}
+
+/// Returns a greedy request for the answer to one question.
+pub fn question(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest {
+    let message = Message {
+        role: Role::User,
+        content: text.to_owned(),
+        reasoning: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    let mut request = raw(model, text, max_tokens);
+    request.prompt = Prompt::Chat(Chat { messages: vec![message], ..Chat::default() });
+    request.stop.ignore_eos = false;
+    request
+}
+
+/// Returns a greedy request to continue raw text for exactly `max_tokens` tokens.
+pub fn raw(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        model: model.map(str::to_owned),
+        prompt: Prompt::Text(text.to_owned()),
+        sampling: Sampling { temperature: Some(0.0), seed: Some(7), ..Sampling::default() },
+        stop: Stop { max_tokens: Some(max_tokens), ignore_eos: true, ..Stop::default() },
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: Some(Duration::from_secs(120).as_millis() as u64),
+    }
+}
