@@ -141,3 +141,80 @@ async fn a_client_that_hangs_up_ends_its_work() {
     drop(stream);
     wait::for_some("the work's end", || async { (client.status().await.unwrap().active == 0).then_some(()) }).await;
 }
+
+#[tokio::test]
+async fn several_prompts_are_several_choices() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let ask = |prompt: Value| json!({"prompt": prompt, "model": "impetus-nano", "max_tokens": 4, "temperature": 0});
+    let alone = http.post("/v1/completions", &ask(json!("Hello"))).await.json().await;
+    let body = with(ask(json!(["Impetus is", "Hello"])), json!({"n": 2, "echo": true}));
+    let together = http.post("/api/v1/completions", &body).await.json().await;
+    let choices = together["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 4, "{together}");
+    let text = alone["choices"][0]["text"].as_str().unwrap();
+    assert_eq!(choices[3]["text"], format!("Hello{text}"));
+    let events = http.post("/v1/completions", &with(body, json!({"stream": true}))).await.events().await;
+    let mut streamed = vec![String::new(); 4];
+    for event in &events[..events.len() - 1] {
+        let choice = &serde_json::from_str::<Value>(event).unwrap()["choices"][0];
+        streamed[choice["index"].as_u64().unwrap() as usize].push_str(choice["text"].as_str().unwrap());
+    }
+    assert!(choices.iter().zip(streamed).all(|(choice, text)| choice["text"] == text), "{together}");
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for path in ["/health", "/v1/models", "/v1/nothing", "/v1/models/nobody", "/v1/models/%ff"] {
+        let answer = http.get(path).await;
+        let (refused, id) = (answer.status >= 400, answer.header("x-request-id").unwrap().to_owned());
+        let digits = id.strip_prefix("req_").unwrap();
+        assert!(digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+        let body = answer.json().await;
+        assert!(!refused || body["request_id"] == id, "{path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn web_pages_of_others_are_refused() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let from = |origin: &str| {
+        let key = format!("Authorization: Bearer {}\r\nConnection: close", http.key());
+        format!("GET /v1/models HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\n{key}\r\n\r\n", http.authority())
+    };
+    for origin in ["https://evil.example", "null", "http://localhost.evil.example", ""] {
+        assert_eq!(http.raw(&from(origin)).await.status, 403, "{origin}");
+    }
+    assert_eq!(http.raw(&from("http://localhost:3000")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_has_all_come() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let body = format!("{{\"prompt\": \"{}\"}}", "x".repeat(17 << 20));
+    let answer = http.post_text("/v1/completions", &body).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.json().await["status"], 413);
+    let head = format!("POST /v1/completions HTTP/1.1\r\nHost: {}\r\n", http.authority());
+    let announced = format!("Authorization: Bearer {}\r\nContent-Length: 99999999999\r\n\r\n", http.key());
+    assert_eq!(http.raw(&format!("{head}{announced}")).await.status, 413);
+    // Without a key nothing of the body is waited for.
+    assert_eq!(http.raw(&format!("{head}Content-Length: 100\r\n\r\n")).await.status, 401);
+}
+
+#[tokio::test]
+async fn silent_connections_leave_room_for_one_that_speaks() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let mut silent = Vec::new();
+    // Fewer than the descriptors that macOS gives a process by default.
+    for _ in 0..150 {
+        silent.push(tokio::net::TcpStream::connect(http.authority()).await.expect("the bridge listens"));
+    }
+    assert_eq!(http.get("/v1/models").await.status, 200);
+    assert_eq!(silent.len(), 150);
+}

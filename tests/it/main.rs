@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod anthropic;
 mod cli;
 mod faults;
 mod generate;
 mod http;
+mod ollama;
+mod stranger;
 mod tidy;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use protocol::{Error, ErrorKind};
 
 use crate::app::Bridge;
-use crate::error::HttpError;
+use crate::dialect::Dialect;
 
 /// The host names that requests may carry.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Hosts {
 pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     match host_verdict(&bridge.hosts, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(error) => HttpError(error).into_response(),
+        Err(error) => Dialect::of(request.uri().path()).refuse(error),
     }
 }
 
@@ -69,22 +69,29 @@ fn host_verdict(hosts: &Hosts, headers: &HeaderMap) -> Result<(), Error> {
 pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     match authenticate(&bridge, request.headers()).await {
         Ok(()) => next.run(request).await,
-        Err(error) => HttpError(error).into_response(),
+        Err(error) => Dialect::of(request.uri().path()).refuse(error),
     }
 }
 
 async fn authenticate(bridge: &Bridge, headers: &HeaderMap) -> Result<(), Error> {
-    let hint = "Send 'Authorization: Bearer KEY'; impetusctl key show prints the first key.";
+    let hint = "Send 'Authorization: Bearer KEY' or 'x-api-key: KEY'; impetusctl key show prints the first key.";
+    let Some(key) = key(headers) else {
+        return Err(Error::new(ErrorKind::AuthRequired, "This request carries no key.").hint(hint));
+    };
+    bridge.daemon.client().await?.authenticate(key).await.map(|_| ())
+}
+
+/// Returns the key of a request: a bearer token, or `x-api-key`, which Anthropic's clients send.
+fn key(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| key.trim());
-    let Some(key) = bearer.filter(|key| !key.is_empty()) else {
-        return Err(Error::new(ErrorKind::AuthRequired, "This request carries no key.").hint(hint));
-    };
-    bridge.daemon.client().await?.authenticate(key).await.map(|_| ())
+    let named = || headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    let given = |key: &&str| !key.is_empty();
+    bearer.filter(given).or_else(|| named().filter(given))
 }
 
 #[cfg(test)]
@@ -107,6 +114,22 @@ mod tests {
         for host in ["evil.example", "localhost.evil.example:8420", "127.0.0.1.evil.example", "", "::1"] {
             assert!(!hosts().allow(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_key_is_a_bearer_token_or_has_a_header_of_its_own() {
+        let read = |lines: &[(&'static str, &str)]| {
+            let headers: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+                .collect();
+            key(&headers).map(str::to_owned)
+        };
+        assert_eq!(read(&[("authorization", "Bearer a")]).as_deref(), Some("a"));
+        assert_eq!(read(&[("x-api-key", " b ")]).as_deref(), Some("b"));
+        assert_eq!(read(&[("authorization", "bearer a"), ("x-api-key", "b")]).as_deref(), Some("a"));
+        assert_eq!(read(&[("authorization", "Basic a"), ("x-api-key", "b")]).as_deref(), Some("b"));
+        assert_eq!(read(&[("authorization", "Bearer "), ("x-api-key", "")]), None);
     }
 
     #[test]

@@ -4,20 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::response::Response;
+use axum::routing::{any, delete, get, post};
 use protocol::{Error, ErrorKind};
 
 use crate::access::{Hosts, check_host, check_key};
 use crate::daemon::Daemon;
-use crate::error::HttpError;
-use crate::{Config, health, openai};
-
-/// The largest request body, in bytes: a full context of text with room for escapes.
-const BODY_BYTES_MAX: usize = 16 << 20;
+use crate::dialect::Dialect;
+use crate::{Config, anthropic, body, health, ollama, openai, request_id};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -42,14 +38,22 @@ impl Bridge {
 
 /// Returns every route, its access rules and its limits.
 pub fn routes(bridge: Arc<Bridge>) -> Router {
+    let openai = Router::new()
+        .route("/chat/completions", post(openai::chat::complete))
+        .route("/completions", post(openai::completions::complete))
+        .route("/models", get(openai::models::list))
+        .route("/models/{*id}", get(openai::models::show));
     let keyed = Router::new()
-        .route("/v1/chat/completions", post(openai::chat::complete))
-        .route("/v1/completions", post(openai::completions::complete))
-        .route("/v1/models", get(openai::models::list))
-        .route("/v1/models/{*id}", get(openai::models::show))
+        .nest("/v1", openai.clone())
+        .nest("/api/v1", openai)
+        .route("/v1/messages", post(anthropic::messages::create))
+        .merge(ollama())
         .route("/api/health/status", get(health::status))
+        .layer(from_fn(body::receive))
         .layer(from_fn_with_state(bridge.clone(), check_key));
     let open = Router::new()
+        // Some clients knock here before they ask.
+        .route("/", get(health::live))
         .route("/health", get(health::live))
         .route("/ready", get(health::ready))
         .route("/api/health/live", get(health::live))
@@ -58,10 +62,26 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .merge(open)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(bridge.clone(), check_host))
         .layer(from_fn(harden))
+        .layer(from_fn(request_id::name))
         .with_state(bridge)
+}
+
+fn ollama() -> Router<Arc<Bridge>> {
+    let mut routes = Router::new()
+        .route("/api/chat", post(ollama::chat::chat))
+        .route("/api/generate", post(ollama::generate::generate))
+        .route("/api/tags", get(ollama::models::tags))
+        .route("/api/show", post(ollama::models::show))
+        .route("/api/ps", get(ollama::models::ps))
+        .route("/api/version", get(ollama::models::version))
+        .route("/api/pull", post(ollama::pull::pull))
+        .route("/api/delete", delete(ollama::models::delete));
+    for path in ["/api/embed", "/api/embeddings", "/api/create", "/api/copy", "/api/push", "/api/blobs/{digest}"] {
+        routes = routes.route(path, any(ollama::models::absent));
+    }
+    routes
 }
 
 async fn harden(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
@@ -74,13 +94,11 @@ async fn harden(request: axum::extract::Request, next: axum::middleware::Next) -
 
 async fn unknown_path(uri: Uri) -> Response {
     let message = format!("There is nothing at {}.", uri.path());
-    let hint = "The bridge serves /v1/chat/completions, /v1/completions, /v1/models and /api/health.";
-    HttpError(Error::new(ErrorKind::NotFound, message).hint(hint)).into_response()
+    let hint = "The bridge serves OpenAI's /v1, Anthropic's /v1/messages, Ollama's /api and /api/health.";
+    Dialect::of(uri.path()).refuse(Error::new(ErrorKind::NotFound, message).hint(hint))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let error = Error::new(ErrorKind::Invalid, format!("{} does not answer {method}.", uri.path()));
-    let mut response = HttpError(error).into_response();
-    *response.status_mut() = axum::http::StatusCode::METHOD_NOT_ALLOWED;
-    response
+    Dialect::of(uri.path()).refuse_as(StatusCode::METHOD_NOT_ALLOWED, error)
 }

@@ -3,10 +3,85 @@
 //! A parameter this bridge does not know is a 400 that names it, never ignored: a caller who sets it expects
 //! something to happen. Every dialect reads its bodies through here.
 
-use axum::body::Bytes;
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures::StreamExt;
 use protocol::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use crate::dialect::Dialect;
+
+/// The largest request body, in bytes: a full context of text with room for escapes.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// How much of a body that is too large is read and dropped, so that its sender gets to read the refusal.
+const EXCESS_BYTES_MAX: usize = 64 << 20;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Receives the whole body before the handler runs: in bounded time, of bounded size, refused in our shape.
+pub async fn receive(request: Request, next: Next) -> Response {
+    let dialect = Dialect::of(request.uri().path());
+    let (head, body) = request.into_parts();
+    let Refusal(status, message) = match read_within(BODY_PATIENCE, body).await {
+        Ok(bytes) => {
+            let mut request = Request::from_parts(head, Body::from(bytes));
+            // Measured already; the framework's own limit is smaller.
+            DefaultBodyLimit::disable().apply(&mut request);
+            return next.run(request).await;
+        }
+        Err(refusal) => refusal,
+    };
+    let error = Error::new(ErrorKind::Invalid, message);
+    let mut response = dialect.refuse_as(status, error);
+    // What is left of the body cannot be told from a next request.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+async fn read_within(patience: Duration, body: Body) -> Result<Vec<u8>, Refusal> {
+    let late = |_| {
+        let message = format!("The body did not arrive within {} seconds.", patience.as_secs_f32());
+        Err(Refusal(StatusCode::REQUEST_TIMEOUT, message))
+    };
+    timeout(patience, read(body)).await.unwrap_or_else(late)
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
+    let too_large = || {
+        let message = format!("The body is larger than the limit of {BODY_BYTES_MAX} bytes.");
+        Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
+    };
+    if body.size_hint().lower() > EXCESS_BYTES_MAX as u64 {
+        return too_large();
+    }
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut size) = (Vec::new(), 0_usize);
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("The body broke off: {error}.")))?;
+        size = size.saturating_add(piece.len());
+        if size <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&piece);
+        } else if size > EXCESS_BYTES_MAX {
+            break;
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if size <= BODY_BYTES_MAX { Ok(bytes) } else { too_large() }
+}
 
 /// A request body whose members are all known.
 pub struct Members(Value);
@@ -42,6 +117,17 @@ impl Members {
     }
 }
 
+/// Reads the members of `T` from a JSON object that stands at `at` in the request.
+pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result<T, Error> {
+    serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
+        let path = match error.path().to_string().as_str() {
+            "." => at.to_owned(),
+            inner => format!("{at}.{inner}"),
+        };
+        Error::invalid(path.clone(), format!("Invalid value for '{path}': {}.", error.into_inner()))
+    })
+}
+
 fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
     let hint = "Send a JSON object with the header Content-Type: application/json.";
     if body.is_empty() {
@@ -53,3 +139,6 @@ fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
         Err(error) => Err(Error::new(ErrorKind::Invalid, format!("The body is not valid JSON: {error}.")).hint(hint)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,8 +62,15 @@ pub fn unix_seconds() -> u64 {
 
 /// Returns a fresh id for an answer: `prefix` and 24 hexadecimal digits.
 pub fn answer_id(prefix: &str) -> String {
+    format!("{prefix}{}", random_hex(24))
+}
+
+/// Returns `digits` random hexadecimal digits, at most 32.
+pub fn random_hex(digits: usize) -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     // Each RandomState is keyed anew; ids need to be distinct, not secret.
     let random = || RandomState::new().build_hasher().finish();
-    format!("{prefix}{:016x}{:08x}", random(), random() >> 32)
+    let mut hex = format!("{:016x}{:016x}", random(), random());
+    hex.truncate(digits);
+    hex
 }

@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
 
+use crate::request_id;
+
 /// An error on its way to an HTTP client.
 #[derive(Debug)]
 pub struct HttpError(pub Error);
@@ -27,6 +29,8 @@ pub struct ErrorBody {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,22 +69,39 @@ fn face(kind: ErrorKind) -> (StatusCode, &'static str, &'static str, &'static st
     }
 }
 
-/// Returns the body for an error; streams send it as an event once headers are out.
-pub fn body(error: &Error) -> ErrorBody {
-    let (status, r#type, code, title) = face(error.kind);
+/// Returns the status of a kind, for dialects whose bodies differ.
+pub fn status(kind: ErrorKind) -> StatusCode {
+    face(kind).0
+}
+
+/// Returns the body for an error of the request `request_id`; streams send it as an event once headers are out.
+pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
+    body_as(error, face(error.kind).0, request_id)
+}
+
+fn body_as(error: &Error, status: StatusCode, request_id: Option<String>) -> ErrorBody {
+    let (_, r#type, code, title) = face(error.kind);
     ErrorBody {
         error: OpenAiError { message: error.message.clone(), r#type, param: error.param.clone(), code },
         title,
         status: status.as_u16(),
         detail: error.message.clone(),
         hint: error.hint.clone(),
+        request_id,
     }
 }
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let (status, ..) = face(self.0.kind);
-        let mut response = (status, axum::Json(body(&self.0))).into_response();
+        self.into_response_as(status)
+    }
+}
+
+impl HttpError {
+    /// Answers with a status that says more than the kind does, such as 413.
+    pub fn into_response_as(self, status: StatusCode) -> Response {
+        let mut response = (status, axum::Json(body_as(&self.0, status, request_id::current()))).into_response();
         let headers = response.headers_mut();
         if let Some(after_ms) = self.0.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1000).max(1)));
@@ -89,5 +110,47 @@ impl IntoResponse for HttpError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shown(error: &Error) -> Value {
+        serde_json::to_value(body(error, Some("req_0123456789ab".to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn a_body_serves_both_worlds() {
+        let error = Error::invalid("n", "'n' is 0.").hint("Ask for one.");
+        let expected = json!({
+            "error": {"message": "'n' is 0.", "type": "invalid_request_error", "param": "n", "code": "INVALID_REQUEST"},
+            "title": "Invalid request",
+            "status": 400,
+            "detail": "'n' is 0.",
+            "hint": "Ask for one.",
+            "request_id": "req_0123456789ab",
+        });
+        assert_eq!(shown(&error), expected);
+    }
+
+    #[test]
+    fn all_four_keys_are_there_without_a_parameter() {
+        let error = shown(&Error::internal("It broke."));
+        let keys: Vec<_> = error["error"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["message", "type", "param", "code"]);
+        assert_eq!(error["error"]["param"], Value::Null);
+    }
+
+    #[test]
+    fn headers_say_when_to_retry_and_how_to_authenticate() {
+        let busy = HttpError(Error::new(ErrorKind::Busy, "Full.").retry_after_ms(1200)).into_response();
+        assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(busy.headers()[header::RETRY_AFTER], "2");
+        let keyless = HttpError(Error::new(ErrorKind::AuthRequired, "No key.")).into_response();
+        assert_eq!(keyless.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
 }

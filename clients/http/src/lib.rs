@@ -1,16 +1,24 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
-//! `app` is the route table; `openai` is a dialect and the only place that knows its words; `access` says who may
-//! ask; `sse` is how streams leave; `daemon` holds the connection. The bridge keeps no state, reads no model and has no
-//! privilege that the command line lacks.
+//! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
+//! words; `access` says who may ask; `serve` accepts connections; `body` receives what they send; `sse` is how streams
+//! leave; `daemon` holds the connection to the daemon. The bridge keeps no state, reads no model and has no privilege
+//! that the command line lacks.
 
 mod access;
+mod answer;
+mod anthropic;
 mod app;
+mod begin;
 mod body;
 mod daemon;
+mod dialect;
 mod error;
 mod health;
+mod ollama;
 mod openai;
+mod request_id;
+mod serve;
 mod sse;
 
 use std::future::Future;
@@ -37,7 +45,7 @@ pub async fn run(
     let address = listener.local_addr()?;
     let bridge = app::Bridge::new(&config, address);
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
-    let served = axum::serve(listener, app::routes(bridge)).with_graceful_shutdown(shutdown).await;
+    let served = serve::serve(listener, app::routes(bridge), shutdown).await;
     announcer.abort();
     served
 }

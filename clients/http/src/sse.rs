@@ -22,19 +22,32 @@ pub fn data<T: Serialize>(value: &T) -> Bytes {
     Bytes::from(format!("data: {json}\n\n"))
 }
 
+/// Returns one frame with a name and `value` as JSON.
+pub fn event<T: Serialize>(name: &str, value: &T) -> Bytes {
+    [format!("event: {name}\n").as_bytes(), &data(value)].concat().into()
+}
+
 /// Returns a comment, which clients skip.
 pub fn comment(text: &str) -> Bytes {
     Bytes::from(format!(": {}\n\n", text.replace(['\r', '\n'], " ")))
 }
 
-/// Returns a response that sends `frames` as they come, with heartbeats between them.
+/// Returns a response that sends `frames` as they come, with comments where nothing else does.
 pub fn response(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let beating = stream::unfold((Box::pin(frames), Instant::now() + HEARTBEAT), |(mut frames, beat)| async move {
-        let frame = tokio::select! {
-            frame = frames.next() => frame?,
-            () = sleep_until(beat) => comment("still working"),
-        };
-        Some((Ok::<_, Infallible>(frame), (frames, Instant::now() + HEARTBEAT)))
+    response_with(comment("still working"), frames)
+}
+
+/// Returns a response that sends `frames` as they come, and `heartbeat` where nothing else does.
+pub fn response_with(heartbeat: Bytes, frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let beating = stream::unfold((Box::pin(frames), Instant::now() + HEARTBEAT), move |(mut frames, beat)| {
+        let heartbeat = heartbeat.clone();
+        async move {
+            let frame = tokio::select! {
+                frame = frames.next() => frame?,
+                () = sleep_until(beat) => heartbeat,
+            };
+            Some((Ok::<_, Infallible>(frame), (frames, Instant::now() + HEARTBEAT)))
+        }
     });
     let mut response = Body::from_stream(beating).into_response();
     let headers = response.headers_mut();

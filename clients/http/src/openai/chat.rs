@@ -11,10 +11,10 @@ use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Choice, gather};
 use super::chunks::{self, Header, Shape};
 use super::request::{SHARED, Shared, accept_only, in_our_words};
 use super::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, finish_reason};
+use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
@@ -63,7 +63,12 @@ struct MessageBody {
     tool_calls: Option<Vec<CallBody>>,
     tool_call_id: Option<String>,
     name: Option<String>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
 }
+
+/// Members of messages that clients send back as they got them; none is meant to change an answer.
+const MESSAGE_LABELS: &[&str] = &["annotations", "refusal", "cache_control", "provider_specific_fields"];
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -179,7 +184,7 @@ fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
         stop: shared.stop(own.max_completion_tokens),
         logprobs: logprobs(own.logprobs, own.top_logprobs)?,
         choices: shared.choices(),
-        priority: shared.priority(),
+        priority: shared.priority()?,
         deadline_ms: None,
     })
 }
@@ -203,6 +208,13 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
         RoleBody::Assistant => Role::Assistant,
         RoleBody::Tool => Role::Tool,
     };
+    if let Some((name, _)) =
+        body.rest.iter().find(|(name, value)| !value.is_null() && !MESSAGE_LABELS.contains(&name.as_str()))
+    {
+        return Err(Error::new(ErrorKind::Unsupported, format!("'{name}' in a message is not supported here."))
+            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+            .param(format!("messages[{at}].{name}")));
+    }
     let calls = body.tool_calls.unwrap_or_default();
     if body.content.is_none() && calls.is_empty() && role != Role::Assistant {
         return Err(Error::invalid(format!("messages[{at}].content"), "A message needs content."));
@@ -398,3 +410,6 @@ impl Shape for ChatShape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

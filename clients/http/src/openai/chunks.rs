@@ -12,7 +12,7 @@ use protocol::{Error, Result};
 use serde::Serialize;
 
 use super::response::Completion;
-use crate::{error, sse};
+use crate::{error, request_id, sse};
 
 /// How one endpoint shapes its chunks.
 pub trait Shape: Send + 'static {
@@ -57,14 +57,14 @@ where
         }
     }
     let Some(model) = model else { return Err(Error::internal("The daemon ended the answer before it began.")) };
-    let mut writer = Writer { header, model, shape };
+    let mut writer = Writer { header, model, shape, request_id: request_id::current() };
     let opening = writer.opening();
     let rest = stream::unfold((events, Some(writer)), |(mut events, writer)| async move {
         let mut writer = writer?;
         let (frame, goes_on) = match events.next().await {
             Some(Ok(event)) => writer.event(event),
-            Some(Err(error)) => (failed(&error), false),
-            None => (failed(&Error::internal("The daemon's events ended without saying how.")), false),
+            Some(Err(error)) => (writer.failed(&error), false),
+            None => (writer.failed(&Error::internal("The daemon's events ended without saying how.")), false),
         };
         Some((frame, (events, goes_on.then_some(writer))))
     });
@@ -75,6 +75,7 @@ struct Writer<S> {
     header: Header,
     model: String,
     shape: S,
+    request_id: Option<String>,
 }
 
 impl<S: Shape> Writer<S> {
@@ -99,10 +100,14 @@ impl<S: Shape> Writer<S> {
                     if self.header.include_usage { self.chunk(Vec::new(), Some(finished.usage)) } else { Bytes::new() };
                 ([usage, Bytes::from_static(DONE)].concat().into(), false)
             }
-            Event::Failed(error) => (failed(&error), false),
+            Event::Failed(error) => (self.failed(&error), false),
             Event::Progress(progress) => (sse::comment(&describe(&progress)), true),
             Event::Started(_) => (Bytes::new(), true),
         }
+    }
+
+    fn failed(&self, error: &Error) -> Bytes {
+        [sse::data(&error::body(error, self.request_id.clone())), Bytes::from_static(DONE)].concat().into()
     }
 
     fn chunk(&self, choices: Vec<S::Choice>, usage: Option<Usage>) -> Bytes {
@@ -119,10 +124,6 @@ impl<S: Shape> Writer<S> {
 }
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-
-fn failed(error: &Error) -> Bytes {
-    [sse::data(&error::body(error)), Bytes::from_static(DONE)].concat().into()
-}
 
 fn describe(progress: &Progress) -> String {
     match progress.total {

@@ -6,15 +6,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use protocol::Error;
 use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt};
+use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Choice, gather};
 use super::chunks::{self, Header, Shape};
+use super::prompts;
 use super::request::{SHARED, Shared, accept_only, in_our_words};
 use super::response::{Completion, TextLogprobs, finish_reason};
+use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
@@ -23,13 +24,16 @@ use crate::error::HttpError;
 /// OpenAI's default for this endpoint.
 const MAX_TOKENS: u32 = 16;
 
+/// The most choices of all prompts together.
+const CHOICES_MAX: u16 = 128;
+
 const OWN: &[&str] = &["prompt", "logprobs", "echo", "best_of"];
 
 #[derive(Debug, Deserialize)]
 struct Own {
     prompt: PromptBody,
     logprobs: Option<u8>,
-    echo: Option<Value>,
+    echo: Option<bool>,
     best_of: Option<Value>,
 }
 
@@ -52,18 +56,23 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
-    let choices = shared.choices();
-    let request = request(shared, own)?;
-    let with_logprobs = request.logprobs.is_some();
-    let events = bridge.daemon.client().await?.generate(request).await?;
+    let echoes = echoes(&shared, &own)?;
+    let requests = requests(shared, own)?;
+    let choices = requests.iter().map(|request| request.choices).sum();
+    let with_logprobs = requests.iter().any(|request| request.logprobs.is_some());
+    let events = prompts::generate(&bridge.daemon.client().await?, requests).await?;
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "text_completion", created, include_usage };
-        let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)] };
+        let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
         return chunks::respond(events, header, shape).await;
     }
     let answer = gather(events, choices).await?;
-    let choices = answer.choices.into_iter().enumerate();
+    let mut choices = answer.choices;
+    for (choice, echo) in choices.iter_mut().zip(echoes) {
+        choice.reasoning.insert_str(0, &echo);
+    }
+    let choices = choices.into_iter().enumerate();
     Ok(Json(Completion {
         id,
         object: "text_completion",
@@ -76,37 +85,55 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     .into_response())
 }
 
-fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
-    accept_only("echo", own.echo.as_ref(), &[json!(false)])?;
+/// Returns one request per prompt.
+fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
     accept_only("best_of", own.best_of.as_ref(), &[json!(shared.choices())])?;
-    Ok(GenerateRequest {
+    let prompts = match own.prompt {
+        PromptBody::Text(text) => vec![Prompt::Text(text)],
+        PromptBody::Tokens(tokens) => vec![Prompt::Tokens(tokens)],
+        PromptBody::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
+        PromptBody::TokenLists(lists) => lists.into_iter().map(Prompt::Tokens).collect(),
+    };
+    let choices = prompts.len().saturating_mul(usize::from(shared.choices()));
+    if choices > usize::from(CHOICES_MAX) {
+        let message = format!("'prompt' and 'n' ask for {choices} choices; one request has at most {CHOICES_MAX}.");
+        return Err(Error::invalid("prompt", message));
+    }
+    let mut stop = shared.stop(None);
+    stop.max_tokens.get_or_insert(MAX_TOKENS);
+    let (sampling, priority) = (shared.sampling()?, shared.priority()?);
+    let request = |prompt| GenerateRequest {
         model: shared.model.clone(),
-        prompt: prompt(own.prompt)?,
-        sampling: shared.sampling()?,
-        stop: {
-            let mut stop = shared.stop(None);
-            stop.max_tokens.get_or_insert(MAX_TOKENS);
-            stop
-        },
+        prompt,
+        sampling: sampling.clone(),
+        stop: stop.clone(),
         logprobs: own.logprobs,
         choices: shared.choices(),
-        priority: shared.priority(),
+        priority,
         deadline_ms: None,
-    })
+    };
+    Ok(prompts.into_iter().map(request).collect())
 }
 
-fn prompt(body: PromptBody) -> Result<Prompt, Error> {
-    match body {
-        PromptBody::Text(text) => Ok(Prompt::Text(text)),
-        PromptBody::Tokens(tokens) => Ok(Prompt::Tokens(tokens)),
-        PromptBody::Texts(mut texts) if texts.len() == 1 => Ok(Prompt::Text(texts.swap_remove(0))),
-        PromptBody::TokenLists(mut lists) if lists.len() == 1 => Ok(Prompt::Tokens(lists.swap_remove(0))),
-        PromptBody::Texts(_) | PromptBody::TokenLists(_) => {
-            Err(Error::new(protocol::ErrorKind::Unsupported, "Several prompts in one request are not supported yet.")
-                .hint("Send one request per prompt; they share the model anyway.")
-                .param("prompt"))
-        }
+/// Returns what goes before each choice's text: its prompt, if that is to be echoed.
+fn echoes(shared: &Shared, own: &Own) -> Result<Vec<String>, Error> {
+    if !own.echo.unwrap_or(false) {
+        return Ok(Vec::new());
     }
+    let refused = |why: &str| Err(Error::new(ErrorKind::Unsupported, why).hint("Leave 'echo' out.").param("echo"));
+    if own.logprobs.is_some() {
+        return refused("'echo' together with 'logprobs' is not supported: prompts have no log-probabilities here.");
+    }
+    let texts = match &own.prompt {
+        PromptBody::Text(text) => std::slice::from_ref(text),
+        PromptBody::Texts(texts) => texts,
+        PromptBody::Tokens(_) | PromptBody::TokenLists(_) => {
+            return refused("'echo' is not supported for prompts of token ids.");
+        }
+    };
+    let each = |text: &String| std::iter::repeat_n(text.clone(), usize::from(shared.choices()));
+    // More choices than are allowed are refused with the requests; here they are only not copied.
+    Ok(texts.iter().flat_map(each).take(usize::from(CHOICES_MAX)).collect())
 }
 
 /// One choice, whole or in part.
@@ -131,13 +158,16 @@ struct TextShape {
     with_logprobs: bool,
     /// Characters already sent, per choice.
     written: Vec<usize>,
+    /// What goes before each choice's text.
+    echoes: Vec<String>,
 }
 
 impl Shape for TextShape {
     type Choice = TextChoice;
 
     fn opening(&mut self) -> Vec<TextChoice> {
-        Vec::new()
+        let choice = |(index, text)| TextChoice { index, text, logprobs: None, finish_reason: None };
+        std::mem::take(&mut self.echoes).into_iter().enumerate().map(choice).collect()
     }
 
     fn more(&mut self, delta: Delta) -> Option<TextChoice> {
@@ -155,3 +185,6 @@ impl Shape for TextShape {
         TextChoice { index: usize::from(finished.choice), text: String::new(), logprobs: None, finish_reason: reason }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use protocol::model::ModelCard;
 use protocol::{Error, ErrorKind};
@@ -47,7 +48,11 @@ pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, Htt
 }
 
 /// Shows one model; names may hold slashes.
-pub async fn show(State(bridge): State<Arc<Bridge>>, Path(id): Path<String>) -> Result<Json<Model>, HttpError> {
+pub async fn show(
+    State(bridge): State<Arc<Bridge>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Model>, HttpError> {
+    let Path(id) = id.map_err(|_| Error::invalid("model", "The model's name in the path is not UTF-8."))?;
     let cards = bridge.daemon.client().await?.models().await?;
     match cards.into_iter().find(|card| card.name == id) {
         Some(card) => Ok(Json(card.into())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::generation::{Priority, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
 pub const SHARED: &[&str] = &[
@@ -23,6 +23,10 @@ pub const SHARED: &[&str] = &[
     "logit_bias",
     "user",
     "metadata",
+    "safety_identifier",
+    // A hint; prompts that begin alike share their cache in any case.
+    "prompt_cache_key",
+    "service_tier",
     // Members of other servers, under the names their clients use.
     "top_k",
     "min_p",
@@ -58,6 +62,7 @@ pub struct Shared {
     min_tokens: Option<u32>,
     stop_token_ids: Option<Vec<u32>>,
     priority: Option<Urgency>,
+    service_tier: Option<Value>,
 }
 
 /// How an answer is streamed.
@@ -98,13 +103,14 @@ impl Shared {
         self.n.unwrap_or(1)
     }
 
-    /// How urgent the request is.
-    pub fn priority(&self) -> Priority {
-        match self.priority {
+    /// How urgent the request is; there is one tier of service.
+    pub fn priority(&self) -> Result<Priority, Error> {
+        accept_only("service_tier", self.service_tier.as_ref(), &[json!("auto"), json!("default")])?;
+        Ok(match self.priority {
             None | Some(Urgency::Normal) => Priority::Normal,
             Some(Urgency::Low) => Priority::Low,
             Some(Urgency::High) => Priority::High,
-        }
+        })
     }
 
     /// Returns how tokens are drawn.

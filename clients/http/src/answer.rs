@@ -1,7 +1,7 @@
 //! Gathers a whole answer from a generation's events, for requests that do not stream.
 
 use futures::{Stream, StreamExt};
-use protocol::generation::{FinishReason, TokenLogprob, ToolCallDelta, Usage};
+use protocol::generation::{FinishReason, Timing, TokenLogprob, ToolCallDelta, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 
@@ -14,6 +14,8 @@ pub struct Answer {
     pub choices: Vec<Choice>,
     /// Token counts.
     pub usage: Usage,
+    /// How long it took.
+    pub timing: Timing,
 }
 
 /// One whole choice.
@@ -29,6 +31,8 @@ pub struct Choice {
     pub logprobs: Vec<TokenLogprob>,
     /// Why it ended.
     pub reason: Option<FinishReason>,
+    /// The stop string that ended it, if one did.
+    pub stop_string: Option<String>,
 }
 
 /// Reads `events` to their end.
@@ -49,10 +53,12 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
             Event::ChoiceFinished(finished) => {
                 if let Some(choice) = answer.choices.get_mut(usize::from(finished.choice)) {
                     choice.reason = Some(finished.reason);
+                    choice.stop_string = finished.stop_string;
                 }
             }
             Event::Finished(finished) => {
                 answer.usage = finished.usage;
+                answer.timing = finished.timing;
                 return Ok(answer);
             }
             Event::Failed(error) => return Err(error),
@@ -62,7 +68,8 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
     Err(Error::internal("The daemon's events ended without saying how."))
 }
 
-fn join(calls: &mut Vec<ToolCallDelta>, delta: ToolCallDelta) {
+/// Adds more of a call to the calls it belongs to.
+pub fn join(calls: &mut Vec<ToolCallDelta>, delta: ToolCallDelta) {
     match calls.iter_mut().find(|call| call.index == delta.index) {
         Some(call) => call.arguments.push_str(&delta.arguments),
         None => calls.push(delta),

@@ -1,0 +1,202 @@
+//! Messages and their content blocks, read into the turns of a conversation.
+//!
+//! Instructions may come as `system`, or as messages of that role, which coding agents send; those before the first
+//! turn become one. Tool results become turns of their own, in the order they are given. A block that no model here can
+//! read is refused by its type.
+
+use protocol::generation::{Json, Message, Role, ToolCall};
+use protocol::{Error, ErrorKind};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::body::part;
+
+/// What stands between two text blocks of one turn.
+const BETWEEN: &str = "\n\n";
+
+/// Content as text, or as blocks.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Only text.
+    Text(String),
+    /// Typed blocks.
+    Blocks(Vec<Map<String, Value>>),
+}
+
+/// One message of a request.
+#[derive(Debug, Deserialize)]
+pub struct MessageBody {
+    role: RoleBody,
+    content: Content,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleBody {
+    System,
+    User,
+    Assistant,
+}
+
+#[derive(Deserialize)]
+struct TextBlock {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct ThinkingBlock {
+    thinking: String,
+}
+
+#[derive(Deserialize)]
+struct ToolUseBlock {
+    id: String,
+    name: String,
+    input: Value,
+}
+
+#[derive(Deserialize)]
+struct ToolResultBlock {
+    tool_use_id: String,
+    content: Option<Content>,
+    is_error: Option<bool>,
+}
+
+/// Returns the turns of a request, instructions first.
+pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result<Vec<Message>, Error> {
+    if matches!(bodies.last(), Some(MessageBody { role: RoleBody::Assistant, .. })) {
+        let message = "The last message is the assistant's; continuing a begun answer is not supported.";
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("End with a user message.").param("messages"));
+    }
+    if bodies.is_empty() {
+        return Err(Error::invalid("messages", "messages is empty; a conversation has at least one message."));
+    }
+    let mut turns = Vec::new();
+    if let Some(system) = system {
+        instruct(&mut turns, only_text("system", system)?);
+    }
+    for (index, MessageBody { role, content }) in bodies.into_iter().enumerate() {
+        let at = format!("messages[{index}].content");
+        match role {
+            RoleBody::System => instruct(&mut turns, only_text(&at, content)?),
+            RoleBody::User => user(&mut turns, &at, content)?,
+            RoleBody::Assistant => turns.push(assistant(&at, content)?),
+        }
+    }
+    Ok(turns)
+}
+
+fn turn(role: Role, content: String) -> Message {
+    Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
+}
+
+/// Adds instructions; many templates take a single system turn, at the start, so those that stand there are joined.
+fn instruct(turns: &mut Vec<Message>, text: String) {
+    match turns.as_mut_slice() {
+        [first] if first.role == Role::System => append(&mut first.content, &text),
+        _ => turns.push(turn(Role::System, text)),
+    }
+}
+
+fn append(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() {
+        text.push_str(BETWEEN);
+    }
+    text.push_str(more);
+}
+
+/// Returns the type of a block.
+fn kind(at: &str, block: &Map<String, Value>) -> Result<String, Error> {
+    match block.get("type") {
+        Some(Value::String(kind)) => Ok(kind.clone()),
+        _ => Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
+    }
+}
+
+fn unsupported(at: &str, kind: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("'{at}' is of type '{kind}', which is not supported here.")).param(at)
+}
+
+fn only_text(at: &str, content: Content) -> Result<String, Error> {
+    let blocks = match content {
+        Content::Text(text) => return Ok(text),
+        Content::Blocks(blocks) => blocks,
+    };
+    let mut joined = String::new();
+    for (index, block) in blocks.into_iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        match kind(&at, &block)?.as_str() {
+            "text" => append(&mut joined, &part::<TextBlock>(&at, block)?.text),
+            other => return Err(unsupported(&at, other)),
+        }
+    }
+    Ok(joined)
+}
+
+fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Error> {
+    let blocks = match content {
+        Content::Text(text) => {
+            turns.push(turn(Role::User, text));
+            return Ok(());
+        }
+        Content::Blocks(blocks) if blocks.is_empty() => {
+            return Err(Error::invalid(at, format!("'{at}' is empty; a message needs content.")));
+        }
+        Content::Blocks(blocks) => blocks,
+    };
+    let mut said: Option<String> = None;
+    for (index, block) in blocks.into_iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        match kind(&at, &block)?.as_str() {
+            "text" => append(said.get_or_insert_default(), &part::<TextBlock>(&at, block)?.text),
+            "tool_result" => {
+                turns.extend(said.take().map(|text| turn(Role::User, text)));
+                let result = tool_result(turns, &at, part(&at, block)?)?;
+                turns.push(result);
+            }
+            other => return Err(unsupported(&at, other)),
+        }
+    }
+    turns.extend(said.map(|text| turn(Role::User, text)));
+    Ok(())
+}
+
+fn tool_result(turns: &[Message], at: &str, block: ToolResultBlock) -> Result<Message, Error> {
+    let text = block.content.map_or(Ok(String::new()), |content| only_text(&format!("{at}.content"), content))?;
+    let mut calls = turns.iter().rev().flat_map(|turn| &turn.tool_calls);
+    let Some(call) = calls.find(|call| call.id == block.tool_use_id) else {
+        let message = format!("'{at}.tool_use_id' is '{}', which no tool_use before it has.", block.tool_use_id);
+        return Err(Error::invalid(format!("{at}.tool_use_id"), message));
+    };
+    // Templates have no place for a failure; the model reads it in the text.
+    let content = if block.is_error == Some(true) { format!("Error: {text}") } else { text };
+    let name = Some(call.name.clone());
+    Ok(Message { tool_call_id: Some(block.tool_use_id), name, ..turn(Role::Tool, content) })
+}
+
+fn assistant(at: &str, content: Content) -> Result<Message, Error> {
+    let blocks = match content {
+        Content::Text(text) => return Ok(turn(Role::Assistant, text)),
+        Content::Blocks(blocks) => blocks,
+    };
+    let mut said = turn(Role::Assistant, String::new());
+    for (index, block) in blocks.into_iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        match kind(&at, &block)?.as_str() {
+            "text" => append(&mut said.content, &part::<TextBlock>(&at, block)?.text),
+            "thinking" => {
+                append(said.reasoning.get_or_insert_default(), &part::<ThinkingBlock>(&at, block)?.thinking);
+            }
+            "tool_use" => {
+                let ToolUseBlock { id, name, input } = part(&at, block)?;
+                said.tool_calls.push(ToolCall { id, name, arguments: Json(input.to_string()) });
+            }
+            other => return Err(unsupported(&at, other)),
+        }
+    }
+    Ok(said)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! How blocks become turns.
+
+use serde_json::json;
+
+use super::*;
+
+fn read(system: Value, messages: Value) -> Result<Vec<Message>, Error> {
+    conversation(serde_json::from_value(system).unwrap(), serde_json::from_value(messages).unwrap())
+}
+
+#[test]
+fn leading_instructions_become_one_turn_and_later_ones_stay_where_they_are() {
+    let messages = json!([
+        {"role": "system", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
+        {"role": "user", "content": "hello"},
+        {"role": "system", "content": "d"},
+        {"role": "user", "content": "more"},
+    ]);
+    let turns = read(json!("a"), messages).unwrap();
+    let shown: Vec<_> = turns.iter().map(|turn| (turn.role, turn.content.as_str())).collect();
+    let expected = [(Role::System, "a\n\nb\n\nc"), (Role::User, "hello"), (Role::System, "d"), (Role::User, "more")];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn calls_thoughts_and_results_become_turns_in_order() {
+    let messages = json!([
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": ""},
+            {"type": "text", "text": "Looking."},
+            {"type": "tool_use", "id": "t1", "name": "look", "input": {"city": "Kyiv"}},
+            {"type": "tool_use", "id": "t2", "name": "ask", "input": {}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "sun"}]},
+            {"type": "tool_result", "tool_use_id": "t2", "content": "gone", "is_error": true},
+            {"type": "text", "text": "And?", "cache_control": {"type": "ephemeral"}},
+        ]},
+    ]);
+    let turns = read(Value::Null, messages).unwrap();
+    assert_eq!(turns.len(), 5);
+    assert_eq!((turns[1].content.as_str(), turns[1].reasoning.as_deref()), ("Looking.", Some("hm")));
+    assert_eq!(turns[1].tool_calls[0].arguments.0, r#"{"city":"Kyiv"}"#);
+    let result = |at: usize| {
+        let turn: &Message = &turns[at];
+        (turn.role, turn.content.as_str(), turn.tool_call_id.as_deref(), turn.name.as_deref())
+    };
+    assert_eq!(result(2), (Role::Tool, "sun", Some("t1"), Some("look")));
+    assert_eq!(result(3), (Role::Tool, "Error: gone", Some("t2"), Some("ask")));
+    assert_eq!((turns[4].role, turns[4].content.as_str()), (Role::User, "And?"));
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_its_place() {
+    let cases = [
+        (json!([{"type": "image", "source": {}}]), "messages[0].content[0]"),
+        (json!([{"type": "text"}]), "messages[0].content[0]"),
+        (json!([{"type": "text", "text": 1}]), "messages[0].content[0].text"),
+        (json!([{"text": "x"}]), "messages[0].content[0].type"),
+        (json!([{"type": "tool_result", "tool_use_id": "t9"}]), "messages[0].content[0].tool_use_id"),
+        (json!([]), "messages[0].content"),
+    ];
+    for (content, param) in cases {
+        let error = read(Value::Null, json!([{"role": "user", "content": content}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
+    }
+    let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]);
+    assert_eq!(read(Value::Null, begun).unwrap_err().kind, ErrorKind::Unsupported);
+    assert_eq!(read(Value::Null, json!([])).unwrap_err().param.as_deref(), Some("messages"));
+}

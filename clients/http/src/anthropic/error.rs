@@ -1,0 +1,140 @@
+//! Refusals and failures in Anthropic's shape: `{"type": "error", "error": {type, message}, "request_id"}`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::request_id;
+
+/// An error on its way to an Anthropic client.
+#[derive(Debug)]
+pub struct AnthropicError(pub Error);
+
+impl From<Error> for AnthropicError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The body of every error; streams send it as an event once headers are out.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody {
+    r#type: &'static str,
+    error: Fault,
+    request_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Fault {
+    r#type: &'static str,
+    message: String,
+}
+
+/// Anthropic's status for "more work than can be taken on".
+fn overloaded() -> StatusCode {
+    StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// How one kind looks: status and Anthropic's type.
+fn face(kind: ErrorKind) -> (StatusCode, &'static str) {
+    use StatusCode as S;
+    match kind {
+        ErrorKind::Invalid | ErrorKind::ContextLengthExceeded | ErrorKind::Unsupported => {
+            (S::BAD_REQUEST, "invalid_request_error")
+        }
+        ErrorKind::Conflict => (S::CONFLICT, "invalid_request_error"),
+        ErrorKind::AuthRequired => (S::UNAUTHORIZED, "authentication_error"),
+        ErrorKind::Forbidden => (S::FORBIDDEN, "permission_error"),
+        ErrorKind::ModelNotFound | ErrorKind::NotFound => (S::NOT_FOUND, "not_found_error"),
+        ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Closing => (overloaded(), "overloaded_error"),
+        ErrorKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, "timeout_error"),
+        ErrorKind::NoMemory => (S::INSUFFICIENT_STORAGE, "api_error"),
+        ErrorKind::Unreachable | ErrorKind::Incompatible => (S::BAD_GATEWAY, "api_error"),
+        ErrorKind::ModelNotLoaded => (S::SERVICE_UNAVAILABLE, "api_error"),
+        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "api_error"),
+    }
+}
+
+/// Returns the body for an error of the request `request_id`.
+pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
+    let fault = Fault { r#type: face(error.kind).1, message: sentence(error) };
+    ErrorBody { r#type: "error", error: fault, request_id }
+}
+
+/// The field at fault, what is wrong, and what to do: this shape has one string for all of it.
+fn sentence(error: &Error) -> String {
+    let mut sentence = String::new();
+    if error.kind == ErrorKind::ContextLengthExceeded {
+        // Coding agents know by these words that they must compact the conversation.
+        sentence.push_str("prompt is too long: ");
+    } else if let Some(param) = error.param.as_deref().map(in_our_words)
+        && !error.message.contains(param)
+    {
+        sentence = format!("{param}: ");
+    }
+    sentence.push_str(&error.message);
+    if let Some(hint) = &error.hint {
+        sentence = format!("{}. {hint}", sentence.trim_end_matches('.'));
+    }
+    sentence
+}
+
+/// Returns a field of the protocol under this dialect's name.
+fn in_our_words(param: &str) -> &str {
+    match param {
+        "stop" => "stop_sequences",
+        param => param,
+    }
+}
+
+/// Adds the request's id under the name that Anthropic's clients look for.
+pub fn named(mut response: Response) -> Response {
+    if let Some(id) = request_id::current().and_then(|id| HeaderValue::from_str(&id).ok()) {
+        response.headers_mut().insert("request-id", id);
+    }
+    response
+}
+
+impl IntoResponse for AnthropicError {
+    fn into_response(self) -> Response {
+        let (status, _) = face(self.0.kind);
+        self.into_response_as(status)
+    }
+}
+
+impl AnthropicError {
+    /// Answers with a status that says more than the kind does, such as 413.
+    pub fn into_response_as(self, status: StatusCode) -> Response {
+        let mut body = body(&self.0, request_id::current());
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            body.error.r#type = "request_too_large";
+        }
+        let mut response = named((status, axum::Json(body)).into_response());
+        if let Some(after_ms) = self.0.retry_after_ms {
+            let seconds = after_ms.div_ceil(1000).max(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_names_the_field_the_cause_and_the_way_out() {
+        let error = Error::invalid("stop", "it has 17 entries").hint("give fewer");
+        assert_eq!(sentence(&error), "stop_sequences: it has 17 entries. give fewer");
+        let named = Error::invalid("temperature", "temperature is 3; it must be from 0 to 1");
+        assert_eq!(sentence(&named), "temperature is 3; it must be from 0 to 1");
+        let long = Error::new(ErrorKind::ContextLengthExceeded, "This model's maximum context length is 9 tokens");
+        assert!(sentence(&long).starts_with("prompt is too long: This model's maximum context length is 9"));
+    }
+
+    #[test]
+    fn an_overload_has_a_status_of_its_own() {
+        assert_eq!(AnthropicError(Error::new(ErrorKind::Busy, "full")).into_response().status().as_u16(), 529);
+    }
+}

@@ -1,0 +1,249 @@
+//! What Anthropic clients send, and how it becomes a `GenerateRequest`.
+
+use protocol::generation::{self as g, Chat, GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::{Error, ErrorKind};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::content::{Content, MessageBody, conversation};
+use crate::body::part;
+
+/// The least budget of thinking that this dialect knows.
+const BUDGET_MIN: u32 = 1024;
+
+/// The members of a request; each has an effect or is a label that is defined to have none.
+pub const KNOWN: &[&str] = &[
+    "model",
+    "messages",
+    "system",
+    "max_tokens",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "context_management",
+    "metadata",
+    "service_tier",
+];
+
+/// A request for a message.
+#[derive(Debug, Deserialize)]
+pub struct Body {
+    model: String,
+    messages: Vec<MessageBody>,
+    system: Option<Content>,
+    max_tokens: u32,
+    stream: Option<bool>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<u32>,
+    stop_sequences: Option<Vec<String>>,
+    tools: Option<Vec<Map<String, Value>>>,
+    tool_choice: Option<ToolChoiceBody>,
+    thinking: Option<ThinkingBody>,
+    output_config: Option<Map<String, Value>>,
+    context_management: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolBody {
+    name: String,
+    description: Option<String>,
+    input_schema: Value,
+    strict: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolChoiceBody {
+    r#type: ChoiceKind,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ChoiceKind {
+    Auto,
+    Any,
+    Tool,
+    None,
+}
+
+#[derive(Debug, Deserialize)]
+struct ThinkingBody {
+    r#type: ThinkingKind,
+    budget_tokens: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OutputBody {
+    effort: Option<Effort>,
+    format: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Effort {
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ThinkingKind {
+    Enabled,
+    Disabled,
+    /// The model decides, as it does where nothing is said.
+    Adaptive,
+}
+
+impl Body {
+    /// Whether the answer is streamed.
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Returns the request in the protocol's words.
+    pub fn request(self) -> Result<GenerateRequest, Error> {
+        if self.max_tokens == 0 {
+            return Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1."));
+        }
+        let temperature = self.temperature.map_or(Ok(None), |value| share("temperature", value).map(Some))?;
+        let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(self.max_tokens))?;
+        keeps_everything(self.context_management)?;
+        let tools = tools(self.tools.unwrap_or_default())?;
+        let chat = Chat {
+            messages: conversation(self.system, self.messages)?,
+            tool_choice: self.tool_choice.map_or(Ok(g::ToolChoice::Auto), ToolChoiceBody::choice)?,
+            tools,
+            thinking,
+            template_arguments: self.output_config.map_or(Ok(None), effort)?,
+        };
+        Ok(GenerateRequest {
+            model: Some(self.model),
+            prompt: Prompt::Chat(chat),
+            sampling: Sampling { temperature, top_p: self.top_p, top_k: self.top_k, ..Sampling::default() },
+            stop: Stop {
+                strings: self.stop_sequences.unwrap_or_default(),
+                max_tokens: Some(self.max_tokens),
+                ..Stop::default()
+            },
+            logprobs: None,
+            choices: 1,
+            priority: Priority::Normal,
+            deadline_ms: None,
+        })
+    }
+}
+
+/// Checks a number that this dialect keeps between 0 and 1.
+fn share(name: &str, value: f32) -> Result<f32, Error> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::invalid(name, format!("{name} is {value}; it must be from 0 to 1.")))
+}
+
+impl ThinkingBody {
+    fn wish(self, max_tokens: u32) -> Result<Option<bool>, Error> {
+        let fault = |message: String| Err(Error::invalid("thinking.budget_tokens", message));
+        match (self.r#type, self.budget_tokens) {
+            (ThinkingKind::Enabled, Some(budget)) if budget < BUDGET_MIN => {
+                fault(format!("thinking.budget_tokens is {budget}; it must be at least {BUDGET_MIN}."))
+            }
+            (ThinkingKind::Enabled, Some(budget)) if budget >= max_tokens => fault(format!(
+                "thinking.budget_tokens is {budget}; it must be below max_tokens, which is {max_tokens}."
+            )),
+            (ThinkingKind::Enabled, _) => Ok(Some(true)),
+            (ThinkingKind::Disabled, _) => Ok(Some(false)),
+            (ThinkingKind::Adaptive, _) => Ok(None),
+        }
+    }
+}
+
+/// Returns the effort asked for under the name that templates know it by, in the words they know.
+fn effort(output: Map<String, Value>) -> Result<Option<g::Json>, Error> {
+    let at = "output_config";
+    if let Some(name) = output.keys().find(|name| !["effort", "format"].contains(&name.as_str())) {
+        return Err(unsupported(format!("{at}.{name}"), format!("'{at}.{name}' is not supported here.")));
+    }
+    let OutputBody { effort, format } = part(at, output)?;
+    if format.is_some() {
+        let message = format!("'{at}.format' is not supported yet: nothing holds an answer to a shape.");
+        return Err(unsupported(format!("{at}.format"), message));
+    }
+    let word = effort.map(|effort| match effort {
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High | Effort::Xhigh | Effort::Max => "high",
+    });
+    Ok(word.map(|word| g::Json(json!({ "reasoning_effort": word }).to_string())))
+}
+
+/// Accepts only edits that leave the conversation as it is: nothing of a prompt is ever dropped here.
+fn keeps_everything(management: Option<Map<String, Value>>) -> Result<(), Error> {
+    let harmless = |edit: &Value| edit["type"] == "clear_thinking_20251015" && edit["keep"] == "all";
+    for (name, value) in management.into_iter().flatten() {
+        let edits = value.as_array().filter(|_| name == "edits");
+        if !edits.is_some_and(|edits| edits.iter().all(harmless)) {
+            let param = format!("context_management.{name}");
+            let message =
+                format!("'{param}' asks for parts of the conversation to be dropped, which is not supported.");
+            return Err(unsupported(param, message));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message)
+        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+        .param(param)
+}
+
+fn tools(bodies: Vec<Map<String, Value>>) -> Result<Vec<g::Tool>, Error> {
+    bodies.into_iter().enumerate().map(|(at, body)| tool(&format!("tools[{at}]"), body)).collect()
+}
+
+fn tool(at: &str, body: Map<String, Value>) -> Result<g::Tool, Error> {
+    if let Some(kind) = body.get("type").filter(|kind| !kind.is_null() && *kind != "custom") {
+        let message = format!("Tools of type {kind} are run by Anthropic's servers and are not supported here.");
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("Define the tool with input_schema.").param(at));
+    }
+    let tool: ToolBody = part(at, body)?;
+    if tool.strict == Some(true) {
+        let message = format!("The tool '{}' asks for strict input, which is not enforced yet.", tool.name);
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'strict' out.").param(at));
+    }
+    let parameters = Some(g::Json(tool.input_schema.to_string()));
+    Ok(g::Tool { name: tool.name, description: tool.description, parameters })
+}
+
+impl ToolChoiceBody {
+    fn choice(self) -> Result<g::ToolChoice, Error> {
+        if self.disable_parallel_tool_use == Some(true) {
+            let message = "'disable_parallel_tool_use' is not supported: nothing keeps a model from a second call yet.";
+            return Err(unsupported("tool_choice.disable_parallel_tool_use", message));
+        }
+        match (self.r#type, self.name) {
+            (ChoiceKind::Auto, _) => Ok(g::ToolChoice::Auto),
+            (ChoiceKind::None, _) => Ok(g::ToolChoice::None),
+            (ChoiceKind::Any, _) => Ok(g::ToolChoice::Required),
+            (ChoiceKind::Tool, Some(name)) => Ok(g::ToolChoice::Named(name)),
+            (ChoiceKind::Tool, None) => {
+                Err(Error::invalid("tool_choice.name", "A tool_choice of type 'tool' needs the tool's name."))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

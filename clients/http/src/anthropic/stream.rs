@@ -1,0 +1,147 @@
+//! Streams a message: events in, named server-sent events out, content one block after another.
+//!
+//! The prompt is accepted before this begins, so refusals keep their status. A later failure is an `error` event, after
+//! which nothing follows. Silence and prefill are bridged by `ping`.
+
+use axum::body::Bytes;
+use axum::response::Response;
+use futures::{Stream, StreamExt, stream};
+use protocol::generation::{ChoiceFinished, Delta, ToolCallDelta, Usage};
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use super::error::body;
+use super::response::{Block, Message, UsageBody, stop_reason};
+use crate::{request_id, sse};
+
+/// Answers with a stream of the message that `opening` begins.
+pub fn respond<E>(events: E, opening: Message, capped: bool) -> Response
+where
+    E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
+{
+    let ping = event("ping", json!({}));
+    let first = [event("message_start", json!({ "message": opening })), ping.clone()].concat().into();
+    let writer = Writer { capped, request_id: request_id::current(), ..Writer::default() };
+    let rest = stream::unfold((events, Some(writer)), |(mut events, writer)| async move {
+        let mut writer = writer?;
+        let (frame, goes_on) = match events.next().await {
+            Some(Ok(event)) => writer.event(event),
+            Some(Err(error)) => (writer.failed(&error), false),
+            None => (writer.failed(&Error::internal("The daemon's events ended without saying how.")), false),
+        };
+        Some((frame, (events, goes_on.then_some(writer))))
+    });
+    let frames = stream::iter([first]).chain(rest).filter(|frame| std::future::ready(!frame.is_empty()));
+    sse::response_with(ping, frames)
+}
+
+/// Returns an event whose data repeats its name as `type`.
+fn event(name: &str, members: impl Serialize) -> Bytes {
+    #[derive(Serialize)]
+    struct Named<'a, T> {
+        r#type: &'a str,
+        #[serde(flatten)]
+        members: T,
+    }
+    sse::event(name, &Named { r#type: name, members })
+}
+
+/// What the open block holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Thinking,
+    Text,
+    /// A call, by its index among the calls.
+    Call(u16),
+}
+
+#[derive(Default)]
+struct Writer {
+    /// Blocks begun so far; the last of them is open if `open` says so.
+    begun: usize,
+    open: Option<Kind>,
+    finished: Option<ChoiceFinished>,
+    capped: bool,
+    request_id: Option<String>,
+}
+
+impl Writer {
+    /// Returns the frames for one event, and whether the stream goes on.
+    fn event(&mut self, event: Event) -> (Bytes, bool) {
+        match event {
+            Event::Delta(delta) => (self.more(delta), true),
+            Event::ChoiceFinished(finished) => {
+                self.finished = Some(finished);
+                (self.close().into(), true)
+            }
+            Event::Finished(finished) => (self.end(finished.usage), false),
+            Event::Failed(error) => (self.failed(&error), false),
+            Event::Progress(_) => (self::event("ping", json!({})), true),
+            Event::Started(_) => (Bytes::new(), true),
+        }
+    }
+
+    fn failed(&self, error: &Error) -> Bytes {
+        sse::event("error", &body(error, self.request_id.clone()))
+    }
+
+    fn more(&mut self, delta: Delta) -> Bytes {
+        let mut frames = Vec::new();
+        if !delta.reasoning.is_empty() {
+            frames.extend(self.open(Kind::Thinking, || Block::Thinking { thinking: String::new(), signature: "" }));
+            frames.extend(self.delta(json!({"type": "thinking_delta", "thinking": delta.reasoning})));
+        }
+        if !delta.text.is_empty() {
+            frames.extend(self.open(Kind::Text, || Block::Text { text: String::new() }));
+            frames.extend(self.delta(json!({"type": "text_delta", "text": delta.text})));
+        }
+        for ToolCallDelta { index, id, name, arguments } in delta.tool_calls {
+            frames.extend(self.open(Kind::Call(index), || Block::ToolUse {
+                id: id.unwrap_or_default(),
+                name: name.unwrap_or_default(),
+                input: json!({}),
+            }));
+            frames.extend(self.delta(json!({"type": "input_json_delta", "partial_json": arguments})));
+        }
+        frames.into()
+    }
+
+    /// Makes the open block one of `kind`, beginning it where another or none is open.
+    fn open(&mut self, kind: Kind, block: impl FnOnce() -> Block) -> Vec<u8> {
+        if self.open == Some(kind) {
+            return Vec::new();
+        }
+        let mut frames = self.close();
+        frames.extend(event("content_block_start", json!({ "index": self.begun, "content_block": block() })));
+        self.open = Some(kind);
+        self.begun += 1;
+        frames
+    }
+
+    fn delta(&self, delta: serde_json::Value) -> Bytes {
+        event("content_block_delta", json!({ "index": self.begun.saturating_sub(1), "delta": delta }))
+    }
+
+    fn close(&mut self) -> Vec<u8> {
+        match self.open.take() {
+            Some(_) => event("content_block_stop", json!({ "index": self.begun.saturating_sub(1) })).to_vec(),
+            None => Vec::new(),
+        }
+    }
+
+    fn end(&mut self, usage: Usage) -> Bytes {
+        let mut frames = self.close();
+        let (reason, stop) = self.finished.take().map(|end| (end.reason, end.stop_string)).unzip();
+        let stop = stop.flatten();
+        let reason = reason.map(|reason| stop_reason(reason, stop.as_deref(), self.capped));
+        let delta = json!({ "stop_reason": reason, "stop_sequence": stop });
+        frames.extend(event("message_delta", json!({ "delta": delta, "usage": UsageBody::from(usage) })));
+        frames.extend(event("message_stop", json!({})));
+        frames.into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Bodies at and over their limits, and the names that refusals give.
+
+use futures::stream;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::*;
+
+fn pieces(count: usize) -> Body {
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::convert::Infallible>(piece.clone()))))
+}
+
+fn status(body: Body) -> Result<usize, StatusCode> {
+    futures::executor::block_on(read(body)).map(|bytes| bytes.len()).map_err(|Refusal(status, _)| status)
+}
+
+#[test]
+fn a_body_at_the_limit_is_read_and_one_over_it_is_refused() {
+    assert_eq!(status(pieces(16)), Ok(BODY_BYTES_MAX));
+    assert_eq!(status(pieces(17)), Err(StatusCode::PAYLOAD_TOO_LARGE));
+    assert_eq!(status(pieces(1000)), Err(StatusCode::PAYLOAD_TOO_LARGE));
+}
+
+#[test]
+fn a_body_that_breaks_off_is_a_bad_request() {
+    let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]));
+    assert_eq!(status(body), Err(StatusCode::BAD_REQUEST));
+}
+
+#[test]
+fn members_are_known_or_refused_by_name() {
+    #[derive(Debug, Deserialize)]
+    struct Own {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        n: u8,
+    }
+    let read = |body: Value| Members::read(&Bytes::from(body.to_string()), &[&["n"], &["m"]]);
+    let refused = |result: Result<Own, Error>| result.unwrap_err().param;
+    assert_eq!(read(json!({"n": 1, "x": 2})).err().and_then(|error| error.param).as_deref(), Some("x"));
+    assert!(read(json!({"n": 1, "x": null})).unwrap().part::<Own>().is_ok());
+    assert_eq!(refused(read(json!({"n": "many"})).unwrap().part()).as_deref(), Some("n"));
+    assert_eq!(refused(read(json!({"m": 1})).unwrap().part()).as_deref(), Some("n"));
+}
+
+#[test]
+fn what_is_no_object_is_refused() {
+    for body in [&b""[..], b"{", b"[]", b"\"\xff\"", b"nul", &[b'['; 4096]] {
+        let error = Members::read(&Bytes::copy_from_slice(body), &[]).err().expect("it is refused");
+        assert_eq!(error.kind, ErrorKind::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_a_timeout() {
+    let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
+    let Refusal(status, _) = read_within(Duration::from_millis(10), body).await.unwrap_err();
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+}

@@ -1,0 +1,18 @@
+//! The Ollama dialect: chat and generation as lines of JSON, and the models beside them.
+//!
+//! `chat` and `generate` are the endpoints that answer, `models` and `pull` those that keep models; `request` holds what
+//! requests share, `lines` shapes and streams answers, `error` is how refusals look, `time` writes dates. Nothing
+//! outside this folder knows these shapes.
+//!
+//! What clients may rely on: a name may end in `:latest`; `num_predict` beyond the context is cut to what the context
+//! leaves; `keep_alive` holds for the model until a request says otherwise; an option that would have no effect is
+//! refused by name.
+
+pub mod chat;
+pub mod error;
+pub mod generate;
+pub mod lines;
+pub mod models;
+pub mod pull;
+pub mod request;
+pub mod time;

@@ -1,0 +1,193 @@
+//! `/api/chat`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use protocol::Error;
+use protocol::generation::{self as g, Chat, GenerateRequest, Json, Message, Priority, Prompt, Role, ToolCall};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::OllamaError;
+use super::lines::{Kind, Manner, answer, only_load};
+use super::request::{SHARED, Shared, card, unsupported};
+use crate::app::Bridge;
+use crate::body::Members;
+
+#[derive(Debug, Deserialize)]
+struct Own {
+    messages: Option<Vec<MessageBody>>,
+    tools: Option<Vec<ToolBody>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageBody {
+    role: RoleBody,
+    content: Option<String>,
+    thinking: Option<String>,
+    images: Option<Vec<Value>>,
+    tool_calls: Option<Vec<CallBody>>,
+    tool_name: Option<String>,
+    tool_call_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RoleBody {
+    System,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallBody {
+    id: Option<String>,
+    function: CalledBody,
+}
+
+#[derive(Debug, Deserialize)]
+struct CalledBody {
+    name: String,
+    arguments: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolBody {
+    r#type: Option<String>,
+    function: FunctionBody,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionBody {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Value>,
+}
+
+/// Answers a conversation; one without messages only brings the model into memory.
+pub async fn chat(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
+    Ok(converse(&bridge, &body).await?)
+}
+
+async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+    let arrived = Instant::now();
+    let members = Members::read(body, &[SHARED, &["messages", "tools"]])?;
+    let mut shared: Shared = members.part()?;
+    let own: Own = members.part()?;
+    let client = bridge.daemon.client().await?;
+    let card = card(&client, &shared.model).await?;
+    let manner = Manner { kind: Kind::Chat, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
+    let (sampling, stop) = shared.settings(&card)?;
+    let bodies = own.messages.unwrap_or_default();
+    if bodies.is_empty() {
+        return only_load(&client, card.name, manner).await;
+    }
+    let chat = Chat {
+        messages: messages(bodies)?,
+        tools: own.tools.into_iter().flatten().map(tool).collect::<Result<_, _>>()?,
+        thinking: shared.thinking()?,
+        ..Chat::default()
+    };
+    let request = GenerateRequest {
+        model: Some(card.name),
+        prompt: Prompt::Chat(chat),
+        sampling,
+        stop,
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    };
+    answer(&client, request, manner).await
+}
+
+/// Returns the turns; calls without an id get one, and results without one answer the oldest call that waits.
+fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>, Error> {
+    let mut waiting: Vec<(String, String)> = Vec::new();
+    let mut called = 0;
+    let mut turns = Vec::new();
+    for (at, body) in bodies.into_iter().enumerate() {
+        if body.images.is_some_and(|images| !images.is_empty()) {
+            return Err(unsupported(&format!("messages[{at}].images"), "Images are not supported yet; only text is."));
+        }
+        let role = match body.role {
+            RoleBody::System => Role::System,
+            RoleBody::User => Role::User,
+            RoleBody::Assistant => Role::Assistant,
+            RoleBody::Tool => Role::Tool,
+        };
+        let mut tool_calls = Vec::new();
+        for call in body.tool_calls.into_iter().flatten() {
+            called += 1;
+            let id = call.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("call_{called:024}"));
+            let name = call.function.name;
+            waiting.push((id.clone(), name.clone()));
+            let arguments = Json(Value::Object(call.function.arguments.unwrap_or_default()).to_string());
+            tool_calls.push(ToolCall { id, name, arguments });
+        }
+        let (mut tool_call_id, mut name) = (body.tool_call_id, body.tool_name);
+        if role == Role::Tool {
+            let fits = |(id, tool): &(String, String)| match (&tool_call_id, &name) {
+                (Some(wanted), _) => id == wanted,
+                (None, Some(wanted)) => tool == wanted,
+                (None, None) => true,
+            };
+            if let Some(found) = waiting.iter().position(fits) {
+                let (id, tool) = waiting.remove(found);
+                (tool_call_id, name) = (Some(id), Some(tool));
+            }
+        }
+        let content = body.content.unwrap_or_default();
+        turns.push(Message { role, content, reasoning: body.thinking, tool_calls, tool_call_id, name });
+    }
+    Ok(turns)
+}
+
+fn tool(body: ToolBody) -> Result<g::Tool, Error> {
+    if let Some(kind) = body.r#type.filter(|kind| kind != "function") {
+        let message = format!("Tools of type '{kind}' are not supported; only functions are.");
+        return Err(unsupported("tools", message));
+    }
+    let parameters = body.function.parameters.map(|schema| Json(schema.to_string()));
+    Ok(g::Tool { name: body.function.name, description: body.function.description, parameters })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(bodies: Value) -> Result<Vec<Message>, Error> {
+        messages(serde_json::from_value(bodies).unwrap())
+    }
+
+    #[test]
+    fn results_find_the_calls_they_answer() {
+        let turns = read(json!([
+            {"role": "user", "content": "weather?"},
+            {"role": "assistant", "content": "", "tool_calls": [
+                {"function": {"name": "look", "arguments": {"city": "Kyiv"}}},
+                {"function": {"name": "ask", "arguments": {}}},
+            ]},
+            {"role": "tool", "tool_name": "ask", "content": "no"},
+            {"role": "tool", "content": "sun"},
+        ]))
+        .unwrap();
+        let (look, ask) = (&turns[1].tool_calls[0], &turns[1].tool_calls[1]);
+        assert_ne!(look.id, ask.id);
+        assert_eq!(turns[2].tool_call_id.as_ref(), Some(&ask.id));
+        assert_eq!((turns[3].tool_call_id.as_ref(), turns[3].name.as_deref()), (Some(&look.id), Some("look")));
+    }
+
+    #[test]
+    fn images_are_refused_by_name() {
+        let error = read(json!([{"role": "user", "content": "what?", "images": ["AAAA"]}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].images"));
+        assert!(read(json!([{"role": "user", "content": "what?", "images": []}])).is_ok());
+    }
+}

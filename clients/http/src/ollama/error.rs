@@ -1,0 +1,71 @@
+//! Refusals and failures in Ollama's shape: `{"error": "…"}`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::Error;
+use serde::Serialize;
+
+use crate::error::status;
+
+/// An error on its way to an Ollama client.
+#[derive(Debug)]
+pub struct OllamaError(pub Error);
+
+impl From<Error> for OllamaError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The body of every error; streams send it as their last line once headers are out.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody {
+    error: String,
+}
+
+/// Returns the body for an error: the field at fault, what is wrong, and what to do, in one string.
+pub fn body(error: &Error) -> ErrorBody {
+    let mut sentence = match error.param.as_deref().map(in_our_words) {
+        Some(param) if !error.message.contains(param) => format!("{param}: {}", error.message),
+        _ => error.message.clone(),
+    };
+    if let Some(hint) = &error.hint {
+        sentence = format!("{}. {hint}", sentence.trim_end_matches('.'));
+    }
+    ErrorBody { error: sentence }
+}
+
+/// Returns a field of the protocol under this dialect's name.
+fn in_our_words(param: &str) -> &str {
+    match param {
+        "temperature" => "options.temperature",
+        "top_p" => "options.top_p",
+        "min_p" => "options.min_p",
+        "presence_penalty" => "options.presence_penalty",
+        "frequency_penalty" => "options.frequency_penalty",
+        "repetition_penalty" => "options.repeat_penalty",
+        "stop" => "options.stop",
+        "max_tokens" => "options.num_predict",
+        "thinking" => "think",
+        param => param,
+    }
+}
+
+impl IntoResponse for OllamaError {
+    fn into_response(self) -> Response {
+        let status = status(self.0.kind);
+        self.into_response_as(status)
+    }
+}
+
+impl OllamaError {
+    /// Answers with a status that says more than the kind does, such as 413.
+    pub fn into_response_as(self, status: StatusCode) -> Response {
+        let mut response = (status, axum::Json(body(&self.0))).into_response();
+        if let Some(after_ms) = self.0.retry_after_ms {
+            let seconds = after_ms.div_ceil(1000).max(1);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,110 @@
+//! `/api/generate`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use protocol::Error;
+use protocol::generation::{Chat, GenerateRequest, Message, Priority, Prompt, Role};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::OllamaError;
+use super::lines::{Kind, Manner, answer, only_load};
+use super::request::{SHARED, Shared, card, unsupported};
+use crate::app::Bridge;
+use crate::body::Members;
+
+const OWN: &[&str] = &["prompt", "system", "raw", "suffix", "images", "template", "context"];
+
+#[derive(Debug, Deserialize)]
+struct Own {
+    prompt: Option<String>,
+    system: Option<String>,
+    raw: Option<bool>,
+    suffix: Option<String>,
+    images: Option<Vec<Value>>,
+    template: Option<String>,
+    context: Option<Vec<Value>>,
+}
+
+/// Answers a prompt; an empty one only brings the model into memory.
+pub async fn generate(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
+    Ok(complete(&bridge, &body).await?)
+}
+
+async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+    let arrived = Instant::now();
+    let members = Members::read(body, &[SHARED, OWN])?;
+    let mut shared: Shared = members.part()?;
+    let own: Own = members.part()?;
+    own.check()?;
+    let client = bridge.daemon.client().await?;
+    let card = card(&client, &shared.model).await?;
+    let manner = Manner { kind: Kind::Generate, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
+    let (sampling, stop) = shared.settings(&card)?;
+    if own.prompt.as_ref().is_none_or(String::is_empty) {
+        return only_load(&client, card.name, manner).await;
+    }
+    // A model without a template has nothing to wrap a prompt in.
+    let prompt = match own.raw.unwrap_or(!card.facts.capabilities.chat) {
+        true => raw(own, &shared)?,
+        false => chat(own, &shared)?,
+    };
+    let request = GenerateRequest {
+        model: Some(card.name),
+        prompt,
+        sampling,
+        stop,
+        logprobs: None,
+        choices: 1,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    };
+    answer(&client, request, manner).await
+}
+
+impl Own {
+    /// Refuses what would have no effect.
+    fn check(&self) -> Result<(), Error> {
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let listed = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let refused = [
+            ("suffix", given(&self.suffix), "filling in the middle is not supported yet"),
+            ("images", listed(&self.images), "images are not supported yet; only text is"),
+            ("template", given(&self.template), "the model's own chat template is used; send 'raw' to use none"),
+            ("context", listed(&self.context), "use /api/chat and send the messages so far"),
+        ];
+        match refused.into_iter().find(|(_, given, _)| *given) {
+            None => Ok(()),
+            Some((name, _, why)) => Err(unsupported(name, format!("'{name}' is not supported here: {why}."))),
+        }
+    }
+}
+
+fn raw(own: Own, shared: &Shared) -> Result<Prompt, Error> {
+    if own.system.is_some_and(|system| !system.is_empty()) {
+        return Err(unsupported("system", "'system' has no place in a raw prompt."));
+    }
+    if shared.thinking()? == Some(true) {
+        return Err(unsupported("think", "'think' has no effect on a raw prompt."));
+    }
+    Ok(Prompt::Text(own.prompt.unwrap_or_default()))
+}
+
+fn chat(own: Own, shared: &Shared) -> Result<Prompt, Error> {
+    let turn = |role, content| Message {
+        role,
+        content,
+        reasoning: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    let system = own.system.filter(|system| !system.is_empty()).map(|system| turn(Role::System, system));
+    let user = turn(Role::User, own.prompt.unwrap_or_default());
+    let messages = system.into_iter().chain([user]).collect();
+    Ok(Prompt::Chat(Chat { messages, thinking: shared.thinking()?, ..Chat::default() }))
+}

@@ -1,0 +1,254 @@
+//! Answers as Ollama's clients read them: one object a line while it is made, or one object for all of it.
+//!
+//! Tool calls are sent whole, because this dialect knows no half ones. The last line carries why the answer ended, the
+//! token counts and the durations, in nanoseconds.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures::{Stream, StreamExt, stream};
+use protocol::client::Client;
+use protocol::generation::{FinishReason, Finished, GenerateRequest, ToolCallDelta};
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::error::body;
+use super::request::load;
+use super::time::from_now;
+use crate::answer::{gather, join};
+use crate::begin::{Begun, begin};
+
+/// Which endpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `/api/chat`: answers are messages.
+    Chat,
+    /// `/api/generate`: answers are responses.
+    Generate,
+}
+
+/// How an answer is to be sent.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// Which endpoint answers.
+    pub kind: Kind,
+    /// Whether line by line.
+    pub streams: bool,
+    /// How long the model stays afterwards, if the request says so.
+    pub keep: Option<Duration>,
+    /// When the request came.
+    pub arrived: Instant,
+}
+
+/// One line.
+#[derive(Debug, Serialize)]
+struct Line {
+    model: String,
+    created_at: String,
+    #[serde(flatten)]
+    said: Said,
+    done: bool,
+    #[serde(flatten)]
+    end: Option<End>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Said {
+    Chat {
+        message: MessageBody,
+    },
+    Generate {
+        response: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        thinking: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct MessageBody {
+    role: &'static str,
+    content: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    thinking: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<CallBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct CallBody {
+    id: String,
+    function: CalledBody,
+}
+
+#[derive(Debug, Serialize)]
+struct CalledBody {
+    index: u16,
+    name: String,
+    arguments: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct End {
+    done_reason: &'static str,
+    #[serde(flatten)]
+    figures: Option<Figures>,
+}
+
+/// Counts and nanoseconds.
+#[derive(Debug, Serialize)]
+struct Figures {
+    total_duration: u128,
+    load_duration: u128,
+    prompt_eval_count: u32,
+    prompt_eval_duration: u64,
+    eval_count: u32,
+    eval_duration: u64,
+}
+
+/// Asks the model and sends its answer.
+pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -> Result<Response> {
+    let Begun { started, events, .. } = begin(client, request).await?;
+    if manner.keep.is_some() {
+        // The model is in memory and has work now: this only says how long it stays.
+        load(client, &started.model, manner.keep).await?;
+    }
+    let loading = manner.arrived.elapsed();
+    let mut writer = Writer { manner, model: started.model, loading, calls: Vec::new(), reason: FinishReason::Stop };
+    if writer.manner.streams {
+        return Ok(respond(writer.lines(events)));
+    }
+    let mut answer = gather(events, 1).await?;
+    let choice = answer.choices.pop().unwrap_or_default();
+    writer.reason = choice.reason.unwrap_or(FinishReason::Stop);
+    let end = writer.end(&Finished { usage: answer.usage, timing: answer.timing });
+    Ok(Json(writer.line(choice.text, choice.reasoning, choice.tool_calls, Some(end))).into_response())
+}
+
+/// Answers a request that asks nothing: it brings the model into memory, or takes it out.
+pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result<Response> {
+    let done_reason = if manner.keep == Some(Duration::ZERO) {
+        client.unload(&model).await?;
+        "unload"
+    } else {
+        load(client, &model, manner.keep).await?;
+        "load"
+    };
+    let loading = manner.arrived.elapsed();
+    let writer = Writer { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop };
+    let line = writer.line(String::new(), String::new(), Vec::new(), Some(End { done_reason, figures: None }));
+    if writer.manner.streams {
+        return Ok(respond(stream::iter([bytes(&line)])));
+    }
+    Ok(Json(line).into_response())
+}
+
+/// Returns a response of lines, sent as they come.
+pub fn respond(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let lines = lines.filter(|line| std::future::ready(!line.is_empty())).map(Ok::<_, Infallible>);
+    let mut response = Body::from_stream(lines).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+}
+
+/// Returns one line.
+pub fn bytes(value: &impl Serialize) -> Bytes {
+    let mut json = serde_json::to_vec(value).expect("response types have string keys and no failing serialisers");
+    json.push(b'\n');
+    json.into()
+}
+
+struct Writer {
+    manner: Manner,
+    model: String,
+    /// From the request's arrival until its prompt was accepted.
+    loading: Duration,
+    calls: Vec<ToolCallDelta>,
+    reason: FinishReason,
+}
+
+impl Writer {
+    fn lines<E>(self, events: E) -> impl Stream<Item = Bytes> + Send + 'static
+    where
+        E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
+    {
+        stream::unfold((events, Some(self)), |(mut events, writer)| async move {
+            let mut writer = writer?;
+            let (line, goes_on) = match events.next().await {
+                Some(Ok(event)) => writer.event(event),
+                Some(Err(error)) => (bytes(&body(&error)), false),
+                None => (bytes(&body(&Error::internal("The daemon's events ended without saying how."))), false),
+            };
+            Some((line, (events, goes_on.then_some(writer))))
+        })
+    }
+
+    /// Returns the line for one event, and whether the stream goes on.
+    fn event(&mut self, event: Event) -> (Bytes, bool) {
+        match event {
+            Event::Delta(delta) => {
+                delta.tool_calls.into_iter().for_each(|call| join(&mut self.calls, call));
+                if delta.text.is_empty() && delta.reasoning.is_empty() {
+                    return (Bytes::new(), true);
+                }
+                (bytes(&self.line(delta.text, delta.reasoning, Vec::new(), None)), true)
+            }
+            Event::ChoiceFinished(finished) => {
+                self.reason = finished.reason;
+                let calls = std::mem::take(&mut self.calls);
+                if calls.is_empty() {
+                    return (Bytes::new(), true);
+                }
+                (bytes(&self.line(String::new(), String::new(), calls, None)), true)
+            }
+            Event::Finished(finished) => {
+                let end = self.end(&finished);
+                (bytes(&self.line(String::new(), String::new(), Vec::new(), Some(end))), false)
+            }
+            Event::Failed(error) => (bytes(&body(&error)), false),
+            Event::Progress(_) | Event::Started(_) => (Bytes::new(), true),
+        }
+    }
+
+    fn line(&self, text: String, thinking: String, calls: Vec<ToolCallDelta>, end: Option<End>) -> Line {
+        let said = match self.manner.kind {
+            Kind::Chat => {
+                let tool_calls = calls.into_iter().map(call_body).collect();
+                Said::Chat { message: MessageBody { role: "assistant", content: text, thinking, tool_calls } }
+            }
+            Kind::Generate => Said::Generate { response: text, thinking },
+        };
+        let created_at = from_now(Duration::ZERO);
+        Line { model: self.model.clone(), created_at, said, done: end.is_some(), end }
+    }
+
+    fn end(&self, finished: &Finished) -> End {
+        let Finished { usage, timing } = finished;
+        let done_reason = match self.reason {
+            FinishReason::Stop | FinishReason::ToolCalls => "stop",
+            FinishReason::Length => "length",
+        };
+        let figures = Figures {
+            total_duration: self.manner.arrived.elapsed().as_nanos(),
+            load_duration: self.loading.as_nanos(),
+            prompt_eval_count: usage.prompt_tokens,
+            prompt_eval_duration: timing.prefill_us.saturating_mul(1_000),
+            eval_count: usage.completion_tokens,
+            eval_duration: timing.decode_us.saturating_mul(1_000),
+        };
+        End { done_reason, figures: Some(figures) }
+    }
+}
+
+fn call_body(call: ToolCallDelta) -> CallBody {
+    // The worker closes even calls that were cut off, so this is JSON; text stays visible if it ever is not.
+    let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments));
+    let function = CalledBody { index: call.index, name: call.name.unwrap_or_default(), arguments };
+    CallBody { id: call.id.unwrap_or_default(), function }
+}

@@ -1,0 +1,193 @@
+//! The models: `/api/tags`, `/api/show`, `/api/ps`, `/api/delete`; and `/api/version`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use protocol::model::{ModelCard, ModelState, RemoveRequest, Source};
+use protocol::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::error::OllamaError;
+use super::request::card;
+use super::time::{FOR_EVER, date, from_now};
+use crate::app::Bridge;
+use crate::body::Members;
+
+/// A list of models.
+#[derive(Debug, Serialize)]
+pub struct Models<T> {
+    models: Vec<T>,
+}
+
+/// One model on disk.
+#[derive(Debug, Serialize)]
+pub struct Model {
+    name: String,
+    model: String,
+    modified_at: String,
+    size: u64,
+    /// The commit it was fetched at, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    details: Details,
+}
+
+/// One model in memory.
+#[derive(Debug, Serialize)]
+pub struct Loaded {
+    name: String,
+    model: String,
+    size: u64,
+    details: Details,
+    expires_at: String,
+    context_length: u32,
+}
+
+/// What a model is.
+#[derive(Debug, Serialize)]
+pub struct Details {
+    parent_model: &'static str,
+    format: &'static str,
+    family: String,
+    families: [String; 1],
+    parameter_size: String,
+    quantization_level: String,
+}
+
+/// Everything of one model.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    modified_at: String,
+    details: Details,
+    model_info: Map<String, Value>,
+    capabilities: Vec<&'static str>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    #[serde(alias = "name")]
+    model: String,
+}
+
+/// Lists every model, loaded or loadable.
+pub async fn tags(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Model>>, OllamaError> {
+    let cards = bridge.daemon.client().await?.models().await?;
+    Ok(Json(Models { models: cards.into_iter().map(Model::from).collect() }))
+}
+
+/// Lists the models in memory.
+pub async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, OllamaError> {
+    let cards = bridge.daemon.client().await?.models().await?;
+    Ok(Json(Models { models: cards.into_iter().filter_map(loaded).collect() }))
+}
+
+/// Shows one model.
+pub async fn show(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Shown>, OllamaError> {
+    // More words about the same facts would be the same words here.
+    let named: Named = Members::read(&body, &[&["model", "name", "verbose"]])?.part()?;
+    let card = card(&bridge.daemon.client().await?, &named.model).await?;
+    Ok(Json(shown(card)))
+}
+
+/// Forgets one model, and deletes what was downloaded for it.
+pub async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<StatusCode, OllamaError> {
+    let named: Named = Members::read(&body, &[&["model", "name"]])?.part()?;
+    let client = bridge.daemon.client().await?;
+    let model = card(&client, &named.model).await?.name;
+    client.remove(RemoveRequest { model, delete_files: true }).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Says which Impetus this is.
+pub async fn version(State(bridge): State<Arc<Bridge>>) -> Result<Json<Value>, OllamaError> {
+    let client = bridge.daemon.client().await?;
+    Ok(Json(json!({ "version": client.welcome().version })))
+}
+
+/// Refuses what Ollama has and Impetus has not.
+pub async fn absent(uri: Uri) -> OllamaError {
+    let path = uri.path();
+    let error = Error::new(ErrorKind::Unsupported, format!("{path} is not supported here"));
+    OllamaError(match path {
+        "/api/embed" | "/api/embeddings" => error.hint("no model of this build makes embeddings yet"),
+        _ => error.hint("models are fetched with /api/pull, or added with impetusctl"),
+    })
+}
+
+impl From<ModelCard> for Model {
+    fn from(card: ModelCard) -> Self {
+        let digest = match &card.source {
+            Source::Hub { revision, .. } => Some(revision.clone()),
+            Source::Bundled | Source::Local => None,
+        };
+        Self {
+            modified_at: modified(&card),
+            size: card.facts.weights_bytes,
+            digest,
+            details: details(&card),
+            model: card.name.clone(),
+            name: card.name,
+        }
+    }
+}
+
+fn loaded(card: ModelCard) -> Option<Loaded> {
+    let ModelState::Loaded(residence) = &card.state else { return None };
+    let left = residence.expires_in_ms.map_or(FOR_EVER, Duration::from_millis);
+    Some(Loaded {
+        size: residence.memory_bytes,
+        details: details(&card),
+        expires_at: from_now(left.min(FOR_EVER)),
+        context_length: card.facts.context_length,
+        model: card.name.clone(),
+        name: card.name,
+    })
+}
+
+fn shown(card: ModelCard) -> Shown {
+    let facts = &card.facts;
+    let mut info = Map::new();
+    info.insert("general.architecture".to_owned(), json!(facts.architecture));
+    info.insert("general.parameter_count".to_owned(), json!(facts.parameters));
+    info.insert(format!("{}.context_length", facts.architecture), json!(facts.context_length));
+    info.insert(format!("{}.vocab_size", facts.architecture), json!(facts.vocabulary));
+    let can = facts.capabilities;
+    let capabilities = [("completion", true), ("tools", can.tools), ("thinking", can.reasoning)];
+    Shown {
+        modified_at: modified(&card),
+        details: details(&card),
+        model_info: info,
+        capabilities: capabilities.into_iter().filter(|(_, can)| *can).map(|(name, _)| name).collect(),
+    }
+}
+
+fn details(card: &ModelCard) -> Details {
+    let facts = &card.facts;
+    Details {
+        parent_model: "",
+        format: "safetensors",
+        family: facts.architecture.clone(),
+        families: [facts.architecture.clone()],
+        parameter_size: size(facts.parameters),
+        quantization_level: facts.weights.clone(),
+    }
+}
+
+fn modified(card: &ModelCard) -> String {
+    date(Duration::from_secs(u64::try_from(card.created_unix_s).unwrap_or_default()))
+}
+
+/// Returns a count of parameters as people say it.
+fn size(parameters: u64) -> String {
+    let count = parameters as f64;
+    match parameters {
+        0..1_000_000 => format!("{:.1}K", count / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1}M", count / 1e6),
+        _ => format!("{:.1}B", count / 1e9),
+    }
+}

@@ -1,0 +1,115 @@
+//! `/api/pull`: a model is fetched from the hub, and lines say how far it has come. Hanging up ends the pull; what was
+//! fetched is kept for the next one.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
+use protocol::client::{Client, EventStream};
+use protocol::model::{PullRequest, Source};
+use protocol::transcript::{Event, Progress, Stage};
+use protocol::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::error::{OllamaError, body};
+use super::lines::{bytes, respond};
+use super::request::{card, unsupported};
+use crate::app::Bridge;
+use crate::body::Members;
+
+#[derive(Debug, Deserialize)]
+struct Wish {
+    #[serde(alias = "name")]
+    model: String,
+    stream: Option<bool>,
+    insecure: Option<bool>,
+}
+
+/// How far a pull has come.
+#[derive(Debug, Serialize)]
+struct Line {
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<u64>,
+}
+
+/// Fetches `ORG/NAME` from the hub.
+pub async fn pull(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
+    Ok(fetch(&bridge, &body).await?)
+}
+
+async fn fetch(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+    let wish: Wish = Members::read(body, &[&["model", "name", "stream", "insecure"]])?.part()?;
+    if wish.insecure == Some(true) {
+        return Err(unsupported("insecure", "'insecure' is not supported: the hub's certificate is always checked."));
+    }
+    let streams = wish.stream.unwrap_or(true);
+    let client = bridge.daemon.client().await?;
+    let done = Line::stage("success");
+    let Some(mut events) = begin(&client, &wish.model).await? else {
+        return Ok(match streams {
+            true => respond(stream::iter([bytes(&done)])),
+            false => Json(done).into_response(),
+        });
+    };
+    if streams {
+        return Ok(respond(lines(events)));
+    }
+    while let Some(event) = events.next().await {
+        event?;
+    }
+    Ok(Json(done).into_response())
+}
+
+/// Starts the pull; `None` where there is nothing to fetch, because the model never came from the hub.
+async fn begin(client: &Client, name: &str) -> Result<Option<EventStream>, Error> {
+    match card(client, name).await {
+        Ok(card) if !matches!(card.source, Source::Hub { .. }) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind == ErrorKind::ModelNotFound => {}
+        Err(error) => return Err(error),
+    }
+    let repo = ["hf.co/", "huggingface.co/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
+    let repo = repo.strip_suffix(":latest").unwrap_or(repo).to_owned();
+    Ok(Some(client.events(client.pull(PullRequest { repo, revision: None, name: None }).await?)))
+}
+
+fn lines(events: EventStream) -> impl futures::Stream<Item = Bytes> + Send + 'static {
+    stream::unfold(Some(events), |events| async move {
+        let mut events = events?;
+        let (line, goes_on) = match events.next().await {
+            Some(Ok(Event::Progress(progress))) => (bytes(&Line::from(progress)), true),
+            Some(Ok(Event::Finished(_))) => (bytes(&Line::stage("success")), false),
+            Some(Ok(_)) => (Bytes::new(), true),
+            Some(Err(error)) => (bytes(&body(&error)), false),
+            None => (bytes(&body(&Error::internal("The daemon's events ended without saying how."))), false),
+        };
+        Some((line, goes_on.then_some(events)))
+    })
+}
+
+impl Line {
+    fn stage(status: &str) -> Self {
+        Self { status: status.to_owned(), total: None, completed: None }
+    }
+}
+
+impl From<Progress> for Line {
+    fn from(progress: Progress) -> Self {
+        match progress.stage {
+            Stage::Queued => Self::stage("pulling manifest"),
+            Stage::Verifying => Self::stage("verifying sha256 digest"),
+            Stage::Downloading => Self {
+                status: format!("pulling {}", progress.subject),
+                total: progress.total,
+                completed: Some(progress.done),
+            },
+            Stage::Loading | Stage::Prefilling => Self::stage("writing manifest"),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the requests of this dialect share: options, how long the model stays, whether it thinks, and which it is.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use protocol::client::Client;
+use protocol::generation::{Sampling, Stop};
+use protocol::model::{LoadRequest, ModelCard};
+use protocol::{Error, ErrorKind};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::time;
+use crate::body::part;
+
+/// Members that both answering endpoints accept.
+pub const SHARED: &[&str] = &["model", "stream", "format", "options", "keep_alive", "think"];
+
+/// Options that have an effect.
+const OPTIONS: &[&str] = &[
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "num_predict",
+    "num_ctx",
+    "stop",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+];
+
+/// The members that both answering endpoints share.
+#[derive(Debug, Deserialize)]
+pub struct Shared {
+    /// The model's name, perhaps with `:latest`.
+    pub model: String,
+    stream: Option<bool>,
+    format: Option<Value>,
+    options: Option<Map<String, Value>>,
+    keep_alive: Option<Value>,
+    think: Option<Value>,
+}
+
+/// How an answer is drawn and when it ends.
+#[derive(Debug, Default, Deserialize)]
+struct Options {
+    temperature: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    seed: Option<i64>,
+    num_predict: Option<i64>,
+    num_ctx: Option<u32>,
+    stop: Option<StopStrings>,
+    repeat_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum StopStrings {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Shared {
+    /// Whether the answer is streamed, as it is unless said otherwise.
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(true)
+    }
+
+    /// How long the model stays in memory after its last work, if the request says so.
+    pub fn keep_alive(&self) -> Result<Option<Duration>, Error> {
+        let kept = match &self.keep_alive {
+            None => return Ok(None),
+            Some(Value::Number(seconds)) => seconds.as_f64().and_then(time::seconds_of),
+            Some(Value::String(text)) => time::duration(text),
+            Some(_) => None,
+        };
+        kept.map(Some).ok_or_else(|| {
+            let message = "'keep_alive' is no duration; write seconds, or text such as \"5m\" or \"-1\" for ever.";
+            Error::invalid("keep_alive", message)
+        })
+    }
+
+    /// Whether a reasoning model thinks first.
+    pub fn thinking(&self) -> Result<Option<bool>, Error> {
+        match &self.think {
+            None => Ok(None),
+            Some(Value::Bool(think)) => Ok(Some(*think)),
+            Some(level @ Value::String(_)) => {
+                Err(unsupported("think", format!("'think' cannot be {level} here; levels have no effect yet."))
+                    .hint("Use true or false."))
+            }
+            Some(_) => Err(Error::invalid("think", "'think' must be true or false.")),
+        }
+    }
+
+    /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
+    pub fn settings(&mut self, card: &ModelCard) -> Result<(Sampling, Stop), Error> {
+        if self.format.as_ref().is_some_and(|format| format != "") {
+            return Err(unsupported("format", "'format' is not supported yet: nothing holds an answer to a shape."));
+        }
+        let mut object = self.options.take().unwrap_or_default();
+        object.retain(|_, value| !value.is_null());
+        if let Some(name) = object.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
+            let message = format!("The option '{name}' is not supported here.");
+            return Err(unsupported(&format!("options.{name}"), message)
+                .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it."));
+        }
+        let options: Options = part("options", object)?;
+        let context = card.facts.context_length;
+        if let Some(asked) = options.num_ctx.filter(|asked| *asked > context) {
+            let message = format!("options.num_ctx is {asked}; the context of {} is {context} tokens.", card.name);
+            return Err(Error::invalid("options.num_ctx", message));
+        }
+        Ok(options.settings())
+    }
+}
+
+impl Options {
+    fn settings(self) -> (Sampling, Stop) {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repeat_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            logit_bias: Vec::new(),
+            // Its bits serve as well as any.
+            seed: self.seed.map(i64::cast_unsigned),
+        };
+        let strings = match self.stop {
+            None => Vec::new(),
+            Some(StopStrings::One(string)) => vec![string],
+            Some(StopStrings::Many(strings)) => strings,
+        };
+        // A negative number asks for as much as there is room for, as does one beyond every context.
+        let asked = self.num_predict.filter(|count| *count >= 0);
+        let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        (sampling, Stop { strings, max_tokens, ..Stop::default() })
+    }
+}
+
+/// Says that something would have no effect.
+pub fn unsupported(param: &str, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message).param(param)
+}
+
+/// Finds the model that a name means; `:latest` is what Ollama's clients add to names without a tag.
+pub async fn card(client: &Client, name: &str) -> Result<ModelCard, Error> {
+    let cards = client.models().await?;
+    let plain = name.strip_suffix(":latest").unwrap_or(name);
+    let at = [name, plain].into_iter().find_map(|name| cards.iter().position(|card| card.name == name));
+    at.and_then(|at| cards.into_iter().nth(at)).ok_or_else(|| {
+        Error::new(ErrorKind::ModelNotFound, format!("model '{name}' not found"))
+            .hint("/api/tags lists the models, /api/pull fetches another")
+    })
+}
+
+/// Brings a model into memory, to stay for so long after its last work; without a word, as long as the daemon keeps it.
+pub async fn load(client: &Client, model: &str, keep: Option<Duration>) -> Result<(), Error> {
+    let keep_alive_ms = keep.map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+    let id = client.load(LoadRequest { model: model.to_owned(), pin: None, keep_alive_ms }).await?;
+    let mut events = client.events(id);
+    while let Some(event) = events.next().await {
+        event?;
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Requests into the house's words, and answers out of them.
+
+use protocol::generation::FinishReason;
+
+use super::*;
+
+fn read(more: Value) -> Result<GenerateRequest, Error> {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let members = Members::read(&Bytes::from(body.to_string()), &[SHARED, OWN])?;
+    request(members.part()?, members.part()?)
+}
+
+fn conversation(more: Value) -> Chat {
+    match read(more).unwrap().prompt {
+        Prompt::Chat(chat) => chat,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn param(more: Value) -> String {
+    read(more).unwrap_err().param.unwrap_or_default()
+}
+
+#[test]
+fn a_developer_is_the_system_and_parts_join() {
+    let chat = conversation(json!({"messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    ]}));
+    assert_eq!(chat.messages[0].role, Role::System);
+    assert_eq!(chat.messages[1].content, "ab");
+}
+
+#[test]
+fn an_answer_may_be_sent_back_as_it_came() {
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let chat = conversation(json!({"messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": null, "refusal": null, "annotations": [], "audio": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+    ]}));
+    assert_eq!(chat.messages[1].tool_calls[0].name, "f");
+    assert_eq!(chat.messages[2].tool_call_id.as_deref(), Some("call_1"));
+}
+
+#[test]
+fn refusals_name_the_member_at_fault() {
+    let message = |message: Value| param(json!({ "messages": [message] }));
+    assert_eq!(message(json!({"role": "king", "content": "x"})), "messages[0].role");
+    assert_eq!(message(json!({"role": "user"})), "messages[0].content");
+    assert_eq!(message(json!({"role": "user", "content": "x", "audio": {"id": "a"}})), "messages[0].audio");
+    let image = json!([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "data:,"}}]);
+    assert_eq!(message(json!({"role": "user", "content": image})), "messages[0].content[1]");
+    assert_eq!(param(json!({"top_logprobs": 1})), "top_logprobs");
+    assert_eq!(param(json!({"logprobs": true, "top_logprobs": 21})), "top_logprobs");
+    assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
+    assert_eq!(param(json!({"logit_bias": {"word": 1}})), "logit_bias");
+    assert_eq!(param(json!({"functions": []})), "functions");
+    assert_eq!(param(json!({"service_tier": "flex"})), "service_tier");
+}
+
+#[test]
+fn the_newer_limit_wins_and_seeds_may_be_negative() {
+    let request = read(json!({"max_tokens": 5, "max_completion_tokens": 7, "seed": -1, "stop": "x"})).unwrap();
+    assert_eq!(request.stop.max_tokens, Some(7));
+    assert_eq!(request.sampling.seed, Some(u64::MAX));
+    assert_eq!(request.stop.strings, ["x"]);
+}
+
+#[test]
+fn a_named_tool_must_be_among_the_tools() {
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let choose = |name: &str| json!({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": name}}});
+    assert_eq!(conversation(choose("f")).tool_choice, g::ToolChoice::Named("f".into()));
+    assert_eq!(param(choose("g")), "tool_choice");
+}
+
+#[test]
+fn a_whole_call_has_no_index_and_no_content() {
+    let call = ToolCallDelta { index: 0, id: Some("call_1".into()), name: Some("f".into()), arguments: "{}".into() };
+    let choice = Choice { tool_calls: vec![call], reason: Some(FinishReason::ToolCalls), ..Choice::default() };
+    let expected = json!({
+        "index": 0,
+        "message": {
+            "role": "assistant",
+            "content": null,
+            "refusal": null,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        "logprobs": null,
+        "finish_reason": "tool_calls",
+    });
+    assert_eq!(serde_json::to_value(whole(0, choice, false)).unwrap(), expected);
+}
+
+#[test]
+fn a_stream_opens_with_the_role_and_names_a_call_once() {
+    let mut shape = ChatShape { choices: 2, with_logprobs: false };
+    let opening = serde_json::to_value(shape.opening()).unwrap();
+    assert_eq!(opening[1]["index"], 1);
+    assert_eq!(opening[0]["delta"], json!({"role": "assistant", "content": ""}));
+    let mut delta = |id: Option<&str>, arguments: &str| {
+        let id = id.map(str::to_owned);
+        let call = ToolCallDelta { index: 0, name: id.clone(), id, arguments: arguments.into() };
+        let choice = shape.more(Delta { tool_calls: vec![call], ..Delta::default() });
+        serde_json::to_value(choice).unwrap()["delta"]["tool_calls"][0].clone()
+    };
+    let first = json!({"index": 0, "id": "f", "type": "function", "function": {"name": "f", "arguments": ""}});
+    assert_eq!(delta(Some("f"), ""), first);
+    assert_eq!(delta(None, "{}"), json!({"index": 0, "function": {"arguments": "{}"}}));
+    assert!(shape.more(Delta::default()).is_none());
+}

@@ -1,0 +1,34 @@
+//! The name of one request: `req_` and 12 hexadecimal digits, in the header of every answer and in every error body.
+//!
+//! `app` gives each request its id before anything else looks at it; whoever writes an error asks for the current one.
+//! An id names a request in logs and reports and grants nothing.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::daemon::random_hex;
+
+/// The header that carries the id.
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+tokio::task_local! {
+    static CURRENT: String;
+}
+
+/// Returns the id of the request being answered; `None` outside of any, as in the body of a stream.
+pub fn current() -> Option<String> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Gives a request its id and its answer the header.
+pub async fn name(request: Request, next: Next) -> Response {
+    let id = format!("req_{}", random_hex(12));
+    let header = HeaderValue::from_str(&id);
+    let mut response = CURRENT.scope(id, next.run(request)).await;
+    if let Ok(header) = header {
+        response.headers_mut().insert(HEADER, header);
+    }
+    response
+}

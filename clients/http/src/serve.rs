@@ -1,0 +1,94 @@
+//! The accept loop: connections in, with a bound on everything a client could draw out.
+//!
+//! `axum::serve` has no limit on how slowly a head arrives, how large it is or how many connections are open; hyper,
+//! driven directly, has. Bodies have their own limits in `body`. Called by `run` alone.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// How long a request's head may take, and how long an idle connection is kept.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest head, in bytes: a request line and its headers.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// How many connections may be open; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// How long open requests may take to finish once the bridge is told to end.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long to wait before accepting again after the system refused, for lack of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `routes` on `listener` until `shutdown` resolves, then gives what is open some time to finish.
+pub async fn serve(listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    serve_within(HEAD_PATIENCE, listener, routes, shutdown).await
+}
+
+async fn serve_within(
+    head_patience: Duration,
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_patience).max_buf_size(HEAD_BYTES_MAX);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let (stream, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &room) => accepted?,
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if timeout(CLOSING_PATIENCE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections were still open and are cut");
+    }
+    Ok(())
+}
+
+/// Waits for room and then for a connection.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Tokens are small packets that should leave at once; without the option they merely leave later.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The accept loop over real sockets, with a short patience.
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Server {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<io::Result<()>>,
+}
+
+async fn start(patience: Duration) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let routes = Router::new().route("/", get(|| async { "hello" }));
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    Server { address, stop, ended: tokio::spawn(serve_within(patience, listener, routes, shutdown)) }
+}
+
+impl Server {
+    /// Sends bytes and reads until the server closes.
+    async fn say(&self, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // The server may refuse and close before everything is written.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = timeout(LIMIT, stream.read_to_end(&mut answer)).await.expect("the server closes in time");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_ends_its_connection() {
+    let server = start(Duration::from_millis(100)).await;
+    let answer = server.say(b"GET / HTTP/1.1\r\nHost: slow").await;
+    assert!(!answer.contains("200"), "{answer}");
+    assert!(server.say(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn heads_out_of_bounds_and_nonsense_are_refused() {
+    let server = start(LIMIT).await;
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(4 * HEAD_BYTES_MAX));
+    assert!(server.say(long.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    assert!(server.say(b"\x00\xff nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+    let both = server.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x01nonsense\r\n\r\n").await;
+    assert!(both.starts_with("HTTP/1.1 200") && both.contains("HTTP/1.1 400"), "{both}");
+}
+
+#[tokio::test]
+async fn shutting_down_closes_idle_connections() {
+    let server = start(LIMIT).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut byte = [0];
+    idle.read_exact(&mut byte).await.unwrap();
+    server.stop.send(()).unwrap();
+    timeout(LIMIT, server.ended).await.expect("the server ends in time").unwrap().unwrap();
+}

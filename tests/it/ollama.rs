@@ -1,0 +1,177 @@
+//! Ollama's dialect through real sockets: lines of JSON, models, refusals in their shape.
+
+use serde_json::{Value, json};
+use tests::house::House;
+use tests::http::Http;
+use tests::wait;
+
+fn chat(more: Value) -> Value {
+    let mut body = json!({
+        "model": "impetus-nano",
+        "messages": [{ "role": "user", "content": "What is Impetus?" }],
+        "options": {"temperature": 0, "num_predict": 60},
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn lines(http: &Http, path: &str, body: &Value) -> Vec<Value> {
+    let answer = http.post(path, body).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    answer.text().await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn in_memory(http: &Http) -> Vec<Value> {
+    http.get("/api/ps").await.json().await["models"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn chat_streams_lines_that_add_up_to_the_whole_answer() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let whole =
+        http.post("/api/chat", &chat(json!({"stream": false, "model": "impetus-nano:latest"}))).await.json().await;
+    let text = whole["message"]["content"].as_str().unwrap();
+    assert!(text.contains("Impetus"), "{whole}");
+    let lines = lines(&http, "/api/chat", &chat(json!({}))).await;
+    let (last, others) = lines.split_last().unwrap();
+    assert!(others.iter().all(|line| line["done"] == false && line["model"] == "impetus-nano"));
+    let streamed: String = others.iter().map(|line| line["message"]["content"].as_str().unwrap()).collect();
+    assert_eq!(streamed, text);
+    for end in [last, &whole] {
+        assert_eq!((&end["done"], &end["done_reason"]), (&json!(true), &json!("stop")));
+        for figure in ["total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count"] {
+            assert!(end[figure].as_u64().unwrap() > 0, "{figure}: {end}");
+        }
+        assert_eq!(end["eval_count"], whole["eval_count"]);
+    }
+}
+
+#[tokio::test]
+async fn generate_wraps_a_prompt_unless_it_is_raw() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let ask = |more: Value| {
+        let mut body =
+            json!({"model": "impetus-nano", "stream": false, "options": {"temperature": 0, "num_predict": 5}});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let raw = http.post("/api/generate", &ask(json!({"prompt": "Impetus is", "raw": true}))).await.json().await;
+    assert_eq!((&raw["done_reason"], &raw["eval_count"]), (&json!("length"), &json!(5)));
+    let wrapped = http.post("/api/generate", &ask(json!({"prompt": "Impetus is"}))).await.json().await;
+    assert!(wrapped["prompt_eval_count"].as_u64() > raw["prompt_eval_count"].as_u64(), "{wrapped} {raw}");
+    let options = json!({"temperature": 0, "num_predict": -1, "stop": "private", "num_ctx": 4096, "seed": -1});
+    let stopped = http.post("/api/generate", &ask(json!({"prompt": "What is Impetus?", "options": options}))).await;
+    let stopped = stopped.json().await;
+    assert_eq!(stopped["done_reason"], "stop");
+    assert!(!stopped["response"].as_str().unwrap().contains("private"), "{stopped}");
+    let all = json!({"temperature": 0, "num_predict": 1_000_000});
+    let capped = http.post("/api/generate", &ask(json!({"prompt": "What is Impetus?", "options": all}))).await;
+    assert_eq!(capped.json().await["done_reason"], "stop");
+}
+
+#[tokio::test]
+async fn a_tool_is_called_whole_and_its_result_is_read() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let tool = json!({"type": "function", "function": {
+        "name": "get_weather",
+        "description": "Get the weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }});
+    let question = json!({"role": "user", "content": "What is the weather in Paris?"});
+    let asked = chat(json!({"messages": [question], "tools": [tool]}));
+    let lines = lines(&http, "/api/chat", &asked).await;
+    let called: Vec<_> = lines.iter().filter(|line| !line["message"]["tool_calls"].is_null()).collect();
+    assert_eq!(called.len(), 1, "{lines:?}");
+    let said = &called[0]["message"];
+    assert_eq!(said["tool_calls"][0]["function"]["name"], "get_weather");
+    assert_eq!(said["tool_calls"][0]["function"]["arguments"], json!({"city": "Paris"}));
+    let result = json!({"role": "tool", "tool_name": "get_weather", "content": "sunny, 20 degrees"});
+    let answered = chat(json!({"messages": [question, said, result], "tools": [tool], "stream": false}));
+    let answer = http.post("/api/chat", &answered).await.json().await;
+    assert!(answer["message"]["content"].as_str().unwrap().contains("20 degrees"), "{answer}");
+}
+
+#[tokio::test]
+async fn models_are_listed_shown_loaded_and_let_go() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let tags = http.get("/api/tags").await.json().await;
+    assert_eq!(tags["models"][0]["name"], "impetus-nano");
+    let shown = http.post("/api/show", &json!({"model": "impetus-nano"})).await.json().await;
+    assert_eq!(shown["details"]["format"], "safetensors");
+    assert!(shown["capabilities"].as_array().unwrap().contains(&json!("tools")), "{shown}");
+    assert!(http.get("/api/version").await.json().await["version"].is_string());
+    let model = json!({"model": "impetus-nano", "stream": false});
+    let loaded = http.post("/api/generate", &model).await.json().await;
+    assert_eq!((&loaded["done_reason"], &loaded["response"]), (&json!("load"), &json!("")));
+    assert_eq!(in_memory(&http).await[0]["name"], "impetus-nano");
+    let unloaded =
+        http.post("/api/generate", &json!({"model": "impetus-nano", "stream": false, "keep_alive": 0})).await;
+    assert_eq!(unloaded.json().await["done_reason"], "unload");
+    assert!(in_memory(&http).await.is_empty());
+    let for_ever = chat(json!({"stream": false, "keep_alive": "-1"}));
+    assert_eq!(http.post("/api/chat", &for_ever).await.status, 200);
+    assert!(in_memory(&http).await[0]["expires_at"].as_str().unwrap() > "2100");
+    assert_eq!(http.post("/api/chat", &chat(json!({"stream": false, "keep_alive": "0s"}))).await.status, 200);
+    wait::for_some("the model leaves", || async { in_memory(&http).await.is_empty().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_there_needs_no_pull_and_the_bundled_one_stays() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let pulled = lines(&http, "/api/pull", &json!({"model": "impetus-nano:latest"})).await;
+    assert_eq!(pulled, [json!({"status": "success"})]);
+    let whole = http.post("/api/pull", &json!({"name": "impetus-nano", "stream": false})).await.json().await;
+    assert_eq!(whole["status"], "success");
+    let (authority, key, body) = (http.authority(), http.key(), r#"{"model":"impetus-nano"}"#);
+    let delete = format!(
+        "DELETE /api/delete HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {key}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let refused = http.raw(&delete).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.json().await["error"].as_str().unwrap().contains("impetus-nano"));
+}
+
+#[tokio::test]
+async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let cases = [
+        ("/api/chat", json!({"model": "nobody"}), 404, "nobody"),
+        ("/api/chat", json!({"telepathy": 1}), 400, "telepathy"),
+        ("/api/chat", json!({"options": {"mirostat": 2}}), 400, "options.mirostat"),
+        ("/api/chat", json!({"options": {"temperature": 3}}), 400, "options.temperature"),
+        ("/api/chat", json!({"options": {"temperature": "hot"}}), 400, "options.temperature"),
+        ("/api/chat", json!({"options": {"num_predict": 0}}), 400, "options.num_predict"),
+        ("/api/chat", json!({"options": {"num_ctx": 1_000_000}}), 400, "options.num_ctx"),
+        ("/api/chat", json!({"format": "json"}), 400, "format"),
+        ("/api/chat", json!({"think": true}), 400, "think"),
+        ("/api/chat", json!({"keep_alive": "soon"}), 400, "keep_alive"),
+        ("/api/chat", json!({"messages": [{"role": "king", "content": "x"}]}), 400, "messages[0].role"),
+        ("/api/chat", json!({"messages": [{"role": "user", "images": ["A"]}]}), 400, "messages[0].images"),
+        ("/api/embed", json!({}), 400, "/api/embed"),
+        ("/api/copy", json!({}), 400, "/api/copy"),
+    ];
+    for (path, more, status, named) in cases {
+        let answer = http.post(path, &chat(more)).await;
+        assert_eq!(answer.status, status, "{named}");
+        let body = answer.json().await;
+        assert!(body["error"].as_str().unwrap().contains(named), "{named}: {body}");
+    }
+    let pull = http.post("/api/pull", &json!({"model": "nonsense"})).await;
+    assert_eq!(pull.status, 400);
+    assert!(pull.json().await["error"].as_str().unwrap().contains("ORG/NAME"));
+    let knock = format!("HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", http.authority());
+    assert_eq!(http.raw(&knock).await.status, 200);
+    let keyless = format!("GET /api/tags HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", http.authority());
+    let keyless = http.raw(&keyless).await;
+    assert_eq!(keyless.status, 401);
+    assert!(keyless.json().await["error"].is_string());
+}
