@@ -38,6 +38,7 @@ test:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	tools/darwin-check/check.sh
 	cargo build --workspace --bins --locked
+	tests/sdk/run.sh
 	cargo test --workspace --locked
 
 check-macos:
