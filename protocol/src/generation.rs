@@ -12,6 +12,7 @@ pub struct Json(pub String);
 
 /// Asks for one or more completions of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GenerateRequest {
     /// The model's name; `None` takes the daemon's default model.
     pub model: Option<String>,
@@ -53,7 +54,7 @@ pub enum Prompt {
 
 /// A conversation and what the model may do in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Chat {
     /// The turns so far, oldest first.
     pub messages: Vec<Message>,
@@ -69,6 +70,7 @@ pub struct Chat {
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
@@ -101,6 +103,7 @@ pub enum Role {
 
 /// A function that the model may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tool {
     /// The function's name.
     pub name: String,
@@ -126,6 +129,7 @@ pub enum ToolChoice {
 
 /// A finished call of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ToolCall {
     /// The call's id, `call_` and 24 letters or digits.
     pub id: String,
@@ -137,7 +141,7 @@ pub struct ToolCall {
 
 /// How tokens are drawn from the model's distribution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// 0 is greedy; at most 2.
     pub temperature: Option<f32>,
@@ -161,7 +165,7 @@ pub struct Sampling {
 
 /// When an answer ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Stop {
     /// Texts that end the answer and are not part of it; at most 16.
     pub strings: Vec<String>,

@@ -111,6 +111,7 @@ pub struct Residence {
 
 /// Asks to register a folder of model files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AddRequest {
     /// An absolute path on the daemon's machine.
     pub path: String,
@@ -120,6 +121,7 @@ pub struct AddRequest {
 
 /// Asks to forget a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RemoveRequest {
     /// The model's name.
     pub model: String,
@@ -129,6 +131,7 @@ pub struct RemoveRequest {
 
 /// Asks to bring a model into memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LoadRequest {
     /// The model's name.
     pub model: String,
@@ -140,6 +143,7 @@ pub struct LoadRequest {
 
 /// Asks to fetch a model from the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PullRequest {
     /// `ORG/NAME`.
     pub repo: String,

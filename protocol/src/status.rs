@@ -126,6 +126,7 @@ pub enum KeyRole {
 
 /// Asks the daemon to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StopRequest {
     /// How long running work may still take; then it is cancelled.
     pub drain_ms: u64,

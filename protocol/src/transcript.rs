@@ -19,6 +19,7 @@ pub struct Cursor(pub u64);
 
 /// Asks for the events after `cursor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReadRequest {
     /// The transcript.
     pub id: TranscriptId,

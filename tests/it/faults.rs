@@ -13,7 +13,7 @@ use tests::{model, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
 }
@@ -25,7 +25,7 @@ fn runs(pid: u32) -> bool {
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
 
-async fn worker_pid(client: &Client, name: &str) -> u32 {
+pub async fn worker_pid(client: &Client, name: &str) -> u32 {
     wait::for_some("the worker", || async {
         let card = client.models().await.unwrap().into_iter().find(|card| card.name == name)?;
         match card.state {

@@ -83,7 +83,7 @@ pub struct Serve {
 #[derive(Debug, Args)]
 pub struct Stop {
     /// How many seconds running work may still take
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, allow_negative_numbers = true)]
     pub drain: u64,
 }
 
@@ -94,13 +94,13 @@ pub struct Generation {
     #[arg(long, short)]
     pub model: Option<String>,
     /// The most tokens to generate
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_tokens: Option<u32>,
     /// 0 is greedy, 2 is wild
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Make the answer repeatable
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Instructions that go before the conversation
     #[arg(long, value_name = "TEXT")]
@@ -181,7 +181,7 @@ pub struct Load {
     #[arg(long)]
     pub pin: bool,
     /// Seconds of idleness before it is unloaded
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub keep_alive: Option<u64>,
 }
 

@@ -3,8 +3,9 @@
 //! Programs are looked for beside this one, so a build folder and an installation work alike. What is started here
 //! outlives this program: it leads its own process group, away from the terminal's Ctrl-C, and logs to files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -111,10 +112,9 @@ impl Daemon {
 
     fn log_hint(&self, program: &str) -> String {
         let log = self.log_path(program);
-        let last = fs::read_to_string(&log).ok();
-        let last = last.as_deref().and_then(|text| text.lines().rfind(|line| !line.is_empty()));
-        match last {
-            Some(line) => format!("{} says: {line}", log.display()),
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        match last_words(&text, program) {
+            Some(words) => format!("{} says: {words}", log.display()),
             None => format!("See {}.", log.display()),
         }
     }
@@ -142,9 +142,18 @@ impl Daemon {
             Error::internal(format!("{} cannot be written: {error}.", path.display()))
                 .hint("Make the folder writable, or set IMPETUS_HOME to one that is.")
         };
-        fs::create_dir_all(self.home.join("logs")).map_err(failed)?;
-        OpenOptions::new().create(true).write(true).truncate(true).open(&path).map_err(failed)
+        // Only its owner reads the state, whoever makes the folder first.
+        DirBuilder::new().recursive(true).mode(0o700).create(self.home.join("logs")).map_err(failed)?;
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path).map_err(failed)
     }
+}
+
+/// Returns what a program said at its end: from the last line that bears its name on, else the last line.
+fn last_words<'a>(text: &'a str, program: &str) -> Option<&'a str> {
+    let text = text.trim_end();
+    let name = format!("{program}: ");
+    let named = text.rfind(&format!("\n{name}")).map(|at| at + 1).or_else(|| text.starts_with(&name).then_some(0));
+    named.map(|at| &text[at..]).or_else(|| text.lines().last()).filter(|words| !words.is_empty())
 }
 
 fn beside(program: &str) -> Result<PathBuf> {
@@ -156,4 +165,17 @@ fn beside(program: &str) -> Result<PathBuf> {
     }
     Err(Error::new(ErrorKind::NotFound, format!("{} is missing.", path.display()))
         .hint("Build or install the whole of Impetus: its programs live in one folder."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_program_are_whole() {
+        let text = "impetusd: old\nimpetusd: config.toml: TOML parse error\n  |\n1 | not toml\nexpected `=`\n\n";
+        assert_eq!(last_words(text, "impetusd"), Some(&text["impetusd: old\n".len()..text.len() - 2]));
+        assert_eq!(last_words("a\nb\n", "impetusd"), Some("b"));
+        assert_eq!(last_words("\n", "impetusd"), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! The program `impetusd`: flags → configuration → log → listener → run, and what went wrong as an exit code.
 //! It decides nothing else; the daemon is `impetusd::run`.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,12 +45,13 @@ fn main() -> ExitCode {
 
 fn start(flags: Flags) -> Result<(), (u8, String)> {
     let config = configure(flags).map_err(|message| (MISCONFIGURED, message))?;
-    let failed = |error: std::io::Error| (IO, format!("{} cannot be used: {error}", config.home.display()));
+    let failed = |error: io::Error| (IO, format!("{} cannot be used: {error}", config.home.display()));
     let paths = Paths::make(&config.home).map_err(failed)?;
     // Two threads: one for the socket, one for the supervisor; models compute in processes of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     let ended = runtime.block_on(async {
         let listeners = listener::open(&config.socket).await.map_err(|error| (UNAVAILABLE, error.to_string()))?;
+        let _lock = paths.lock().map_err(|error| locked(&config.home, &error))?;
         telemetry::start(&config.log, &paths.log()).map_err(failed)?;
         let shutdown = Shutdown::default();
         shutdown.on_signals(config.server.drain).map_err(failed)?;
@@ -58,6 +60,17 @@ fn start(flags: Flags) -> Result<(), (u8, String)> {
     // A download may hang in a read; it loses nothing by ending there.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// Says why the folder of all state cannot be had.
+fn locked(home: &Path, error: &io::Error) -> (u8, String) {
+    let home = home.display();
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            (UNAVAILABLE, format!("another impetusd uses {home}; stop it, or give this one an IMPETUS_HOME of its own"))
+        }
+        _ => (IO, format!("{home} cannot be locked: {error}")),
+    }
 }
 
 /// Puts the configuration together from everywhere it may come from.

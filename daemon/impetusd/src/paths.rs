@@ -1,10 +1,18 @@
 //! Where things live: everything is under IMPETUS_HOME, and nobody but its owner may look. It makes folders and
-//! computes paths, and reads no file. Used by whoever opens one.
+//! computes paths, and reads no file. One daemon at a time holds the folder's lock. Used by whoever opens a file of it.
 
-use std::fs::{DirBuilder, Permissions, set_permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError, set_permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long to wait for the lock: a child of a daemon that was just killed may hold it for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the lock is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The folder of all state.
 #[derive(Clone, Debug)]
@@ -21,6 +29,20 @@ impl Paths {
         private_folder(&paths.logs())?;
         private_folder(&paths.models())?;
         Ok(paths)
+    }
+
+    /// Takes the folder for this process; it is free again when the file is closed. `WouldBlock` if another daemon has it.
+    pub fn lock(&self) -> io::Result<File> {
+        let path = self.home.join("lock");
+        let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)?;
+        let end = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if Instant::now() < end => sleep(LOCK_PAUSE),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The folder itself.

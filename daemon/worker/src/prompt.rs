@@ -152,10 +152,22 @@ impl Prompter {
                 plain(tokens.clone())
             }
         };
-        match source.tokens.is_empty() {
-            true => Err(Error::invalid("prompt", "the prompt is empty; give at least one token")),
-            false => Ok(source),
+        if source.tokens.is_empty() {
+            return Err(Error::invalid("prompt", "the prompt is empty; give at least one token"));
         }
+        self.check_tokenizer(&source.tokens)?;
+        Ok(source)
+    }
+
+    /// Refuses what only a tokenizer of another model can give: a step with such a token would end the worker.
+    fn check_tokenizer(&self, tokens: &[u32]) -> Result<(), Error> {
+        let vocabulary = self.facts.vocabulary;
+        let Some(token) = tokens.iter().find(|token| **token >= vocabulary) else { return Ok(()) };
+        let message =
+            format!("the tokenizer of {} gives token {token}, and its weights end at {}", self.name, vocabulary - 1);
+        Err(Error::new(ErrorKind::Unsupported, message)
+            .param("prompt")
+            .hint("its tokenizer.json is of another model; download the folder again"))
     }
 
     /// A conversation in the template's words, and how its answer is to be read.

@@ -118,12 +118,13 @@ fn a_full_queue_answers_busy() {
 fn a_drain_finishes_what_runs_and_takes_nothing_more() {
     let folder = Folder::new("drain", |recipe| recipe.endless());
     let mut daemon = Daemon::start(open(&folder));
-    daemon.send(submit(1, &request("go on", 50), Vec::new()));
+    // Long enough to be running still when the late request arrives.
+    daemon.send(submit(1, &request("go on", 2_000), Vec::new()));
     daemon.see_delta(1);
     daemon.send(ToWorker::Drain);
     daemon.send(submit(2, &request("too late", 5), Vec::new()));
     assert_eq!(daemon.failure(2).kind, ErrorKind::Closing);
-    assert_eq!(daemon.answer(1).tokens[0].len(), 50);
+    assert_eq!(daemon.answer(1).tokens[0].len(), 2_000);
     daemon.served().unwrap();
 }
 

@@ -94,9 +94,11 @@ async fn open<S>(mut stream: S, codec: Codec) -> Result<ClientTransport<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(&Preface::client(codec).to_bytes()).await.map_err(|error| lost(&error))?;
+    let written = stream.write_all(&Preface::client(codec).to_bytes()).await;
     let mut bytes = [0; PREFACE_BYTES];
-    stream.read_exact(&mut bytes).await.map_err(|error| lost(&error))?;
+    // A peer that is refused before it speaks cannot write, but the refusal is there to be read.
+    let read = stream.read_exact(&mut bytes).await;
+    read.map_err(|error| lost(&written.err().unwrap_or(error)))?;
     let preface = Preface::from_bytes(bytes).ok_or_else(|| {
         Error::new(ErrorKind::Incompatible, "whatever answers on this socket is not impetusd")
             .hint("check IMPETUS_SOCKET; `impetusctl status` shows the daemon's socket")

@@ -1,5 +1,6 @@
 //! `impetusctl chat`: a conversation at the terminal, with history and a few commands.
 
+use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 
 use protocol::generation::{Message, Role};
@@ -142,6 +143,16 @@ impl Line {
             }
             Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
             Err(ReadlineError::Eof) => Ok(None),
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                let error =
+                    Error::invalid("prompt", "The line is not UTF-8 text.").hint("Convert it, with iconv for example.");
+                // A person types the line again; a program is told that its input is wrong.
+                if !std::io::stdin().is_terminal() {
+                    return Err(error);
+                }
+                let _ = Output { json: false }.failure(&error);
+                Ok(Some(String::new()))
+            }
             Err(error) => Err(Error::internal(format!("The terminal failed: {error}."))),
         }
     }

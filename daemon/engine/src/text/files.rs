@@ -3,8 +3,8 @@
 //! A file that is absent is `None`; whether that matters is for the caller to say. It reads no weights and follows no
 //! links of its own. The tokenizer, the template and the generation settings call it.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File};
+use std::io::{Error, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -18,12 +18,17 @@ const BYTES_MAX: u64 = 256 << 20;
 pub fn read(dir: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, TextError> {
     let path = dir.join(name);
     let unreadable = |source| TextError::Unreadable { path: path.clone(), source };
-    let file = match File::open(&path) {
-        Ok(file) => file,
+    // Before it is opened, which may wait for ever where the name is a pipe's.
+    let metadata = match fs::metadata(&path) {
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    let bytes = file.metadata().map_err(unreadable)?.len();
+    if !metadata.is_file() {
+        return Err(unreadable(Error::other("it is not a regular file")));
+    }
+    let file = File::open(&path).map_err(unreadable)?;
+    let bytes = metadata.len();
     if bytes > BYTES_MAX {
         return Err(TextError::TooLarge { path, bytes, bytes_max: BYTES_MAX });
     }
@@ -45,4 +50,21 @@ pub fn read_object(dir: &Path, name: &str) -> Result<Map<String, Value>, TextErr
 /// The text of a special token as configuration files write it: a string, or an object with its `content`.
 pub fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let folder = crate::random::TempFolder::new().unwrap();
+        assert!(read(folder.path(), "config.json").unwrap().is_none());
+        fs::create_dir(folder.path().join("config.json")).unwrap();
+        let error = read(folder.path(), "config.json").unwrap_err();
+        assert!(error.to_string().contains("config.json"), "{error}");
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("chat_template.jinja")).unwrap();
+        let error = read(folder.path(), "chat_template.jinja").unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
 }

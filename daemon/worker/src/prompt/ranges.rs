@@ -10,7 +10,7 @@ use crate::generation::CHOICES_MAX;
 const LOGPROBS_MAX: u8 = 20;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 1024;
-const BIASES_MAX: usize = 1024;
+const BIASES_MAX: usize = 4096;
 
 /// Checks every number of a request against its range.
 pub fn check(request: &GenerateRequest, vocabulary: u32) -> Result<(), Error> {

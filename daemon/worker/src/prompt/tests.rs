@@ -142,3 +142,13 @@ fn a_model_without_a_template_takes_text_and_refuses_conversations() {
     let error = check_refused(prepare(&prompter, &chat), ErrorKind::Unsupported, "messages");
     assert!(error.message.contains("tiny has no chat template"), "{}", error.message);
 }
+
+#[test]
+fn a_tokenizer_of_another_model_refuses_the_request_and_spares_the_worker() {
+    let folder = Folder::new("stranger", |recipe| recipe.set("vocab_size", 280));
+    let prompter = prompter(&folder);
+    prepare(&prompter, &request("Once upon a time", 5)).unwrap();
+    let chat = chat(Chat { messages: vec![message(Role::User, "Hi")], ..Chat::default() });
+    let error = check_refused(prepare(&prompter, &chat), ErrorKind::Unsupported, "prompt");
+    assert!(error.message.contains("its weights end at 279"), "{}", error.message);
+}
