@@ -17,6 +17,9 @@ const TOKENS: u32 = 256;
 /// Answers that are measured per hop, taken in turns.
 const RUNS: usize = 15;
 
+/// First tokens that are measured per hop, taken in turns.
+const FIRST_TOKENS: usize = 200;
+
 const PROMPT: &str = "Impetus is a private service";
 
 /// Runs the measures.
@@ -28,16 +31,16 @@ pub async fn run() {
     engine::bundled::install(folder.path()).unwrap();
     let mut model = open(&folder.path().join("impetus-nano"));
     let (mut alone, mut socket, mut bridge) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut socket_first, mut bridge_first) = (Vec::new(), Vec::new());
-    over_socket(&client).await;
+    over_socket(&client, TOKENS).await;
     for _ in 0..RUNS {
         alone.push(engine_alone(&mut model));
-        let (rate, first) = over_socket(&client).await;
-        socket.push(rate);
-        socket_first.push(first);
-        let (rate, first) = over_http(&http).await;
-        bridge.push(rate);
-        bridge_first.push(first);
+        socket.push(over_socket(&client, TOKENS).await.0);
+        bridge.push(over_http(&http, TOKENS).await.0);
+    }
+    let (mut socket_first, mut bridge_first) = (Vec::new(), Vec::new());
+    for _ in 0..FIRST_TOKENS {
+        socket_first.push(over_socket(&client, 2).await.1);
+        bridge_first.push(over_http(&http, 2).await.1);
     }
     row("impetus-nano, 256 tokens: engine alone", "tok/s", alone);
     row("impetus-nano, 256 tokens: through the socket", "tok/s", socket);
@@ -47,8 +50,8 @@ pub async fn run() {
 }
 
 fn open(folder: &std::path::Path) -> Model {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = Options { threads, blocks: 64, precision: Precision::Fast };
+    // As the daemon places a model of this size.
+    let options = Options { threads: 1, blocks: 64, precision: Precision::Fast };
     Model::open(folder, &options, &mut |_, _| {}).unwrap()
 }
 
@@ -72,23 +75,25 @@ fn engine_alone(model: &mut Model) -> f64 {
     f64::from(TOKENS) / start.elapsed().as_secs_f64()
 }
 
-async fn over_socket(client: &Client) -> (f64, f64) {
+/// Returns tokens per second and milliseconds to the first text.
+async fn over_socket(client: &Client, tokens: u32) -> (f64, f64) {
     let start = Instant::now();
-    let mut events = client.generate(raw(None, PROMPT, TOKENS)).await.unwrap();
+    let mut events = client.generate(raw(None, PROMPT, tokens)).await.unwrap();
     first_text(&mut events).await;
     let first = start.elapsed();
     whole(events, 1).await.unwrap();
-    (f64::from(TOKENS) / start.elapsed().as_secs_f64(), ms(first))
+    (f64::from(tokens) / start.elapsed().as_secs_f64(), ms(first))
 }
 
-async fn over_http(http: &Http) -> (f64, f64) {
+/// Returns tokens per second and milliseconds to the first frame.
+async fn over_http(http: &Http, tokens: u32) -> (f64, f64) {
     let body = json!({
-        "model": "impetus-nano", "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "ignore_eos": true, "stream": true,
+        "model": "impetus-nano", "prompt": PROMPT, "max_tokens": tokens, "temperature": 0, "ignore_eos": true, "stream": true,
     });
     let start = Instant::now();
     let mut answer = http.post("/v1/completions", &body).await;
     answer.frame().await.unwrap();
     let first = start.elapsed();
     while answer.frame().await.is_some() {}
-    (f64::from(TOKENS) / start.elapsed().as_secs_f64(), ms(first))
+    (f64::from(tokens) / start.elapsed().as_secs_f64(), ms(first))
 }

@@ -7,6 +7,7 @@
 
 mod daemon;
 mod hops;
+mod model;
 mod sample;
 mod streams;
 
@@ -18,6 +19,7 @@ type Measure = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 const MEASURES: &[Measure] = &[
     ("daemon", || Box::pin(daemon::run())),
     ("hops", || Box::pin(hops::run())),
+    ("model", || Box::pin(model::run())),
     ("streams", || Box::pin(streams::run())),
 ];
 
