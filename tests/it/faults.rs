@@ -145,13 +145,13 @@ async fn a_stopped_daemon_lets_running_work_end() {
     let mut house = House::start();
     let client = house.client().await;
     model::add(&house, &client, "m", &Recipe::tiny("qwen3", 15).endless()).await;
-    let mut events = client.generate(raw(Some("m"), "some words", 200)).await.unwrap();
+    let mut events = client.generate(raw(Some("m"), "some words", 3_500)).await.unwrap();
     first_text(&mut events).await;
     client.stop(protocol::status::StopRequest { drain_ms: 60_000 }).await.unwrap();
     let refused = client.begin(raw(Some("m"), "more", 4)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Closing);
     let rest = whole(events, 1).await.unwrap();
-    assert_eq!(rest.finished.usage.completion_tokens, 200);
+    assert_eq!(rest.finished.usage.completion_tokens, 3_500);
     drop(client);
     assert!(house.daemon_ended());
 }

@@ -78,6 +78,6 @@ impl Impetus for Service {
         status::announce(&self.0, bridge)
     }
     async fn stop(self, _: Context, request: StopRequest) -> Result<()> {
-        status::stop(&self.0.daemon, request)
+        status::stop(&self.0.daemon, request).await
     }
 }

@@ -21,10 +21,11 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Asks the daemon to end; running work may take this long.
-    pub fn request(&self, drain: Duration) {
+    /// Asks the daemon to end; running work may take this long. Returns when that time is over.
+    pub fn request(&self, drain: Duration) -> Instant {
         let asked = Instant::now() + drain.min(Duration::from_secs(3600));
         self.deadline.send_modify(|deadline| *deadline = Some(deadline.map_or(asked, |before| before.min(asked))));
+        asked
     }
 
     /// Whether it was asked for.

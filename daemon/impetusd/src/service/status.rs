@@ -71,8 +71,10 @@ pub fn announce(session: &Session, bridge: Bridge) -> Result<()> {
     Ok(())
 }
 
-pub fn stop(daemon: &Daemon, request: StopRequest) -> Result<()> {
+pub async fn stop(daemon: &Daemon, request: StopRequest) -> Result<()> {
     tracing::info!(drain_ms = request.drain_ms, "told to end by a client");
-    daemon.shutdown.request(Duration::from_millis(request.drain_ms).min(DRAIN_MAX));
+    let deadline = daemon.shutdown.request(Duration::from_millis(request.drain_ms).min(DRAIN_MAX));
+    // Told here too, so that whatever is asked after the answer to this is refused.
+    daemon.supervisor.drain(deadline).await;
     Ok(())
 }
