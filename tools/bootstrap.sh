@@ -11,8 +11,9 @@ problems=()
 # works COMMAND… is true when the command runs and succeeds.
 works() { "$@" >/dev/null 2>&1; }
 
-# compiles is true when there is a C compiler with the system's headers; SQLite is compiled, and every program linked.
-compiles() {
+# builds is true when there is make and a C compiler with the system's headers; SQLite is compiled, every program linked.
+builds() {
+    works command -v make || return
     # On a Mac without the developer tools cc is a stub that opens a window.
     if [ "$(uname -s)" = Darwin ]; then works xcode-select -p; else works cc -E -include stdio.h -x c /dev/null; fi
 }
@@ -51,13 +52,13 @@ check_rust() {
         problems+=("clippy or rustfmt is missing: rustup component add clippy rustfmt")
 }
 
-# install_packages brings a C compiler and Python, or says which command does.
+# install_packages brings make, a C compiler and Python, or says which command does.
 install_packages() {
     local -a packages=(build-essential python3)
     if [ "$(uname -s)" = Darwin ]; then
         problems+=("the developer tools are missing: xcode-select --install")
     elif ! works command -v apt-get; then
-        problems+=("a C compiler with its headers, or python3, is missing: install both with this system's package manager")
+        problems+=("make, a C compiler with its headers, or python3 is missing: install all three with this system's package manager")
     elif [ "$(id -u)" != 0 ]; then
         problems+=("packages are missing: sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}")
     else
@@ -68,7 +69,7 @@ install_packages() {
     fi
 }
 
-{ compiles && has_python; } || install_packages
+{ builds && has_python; } || install_packages
 check_rust
 if [ ${#problems[@]} -gt 0 ]; then
     printf 'bootstrap: %s\n' "${problems[@]}" >&2
