@@ -77,7 +77,7 @@ impl Folder {
             self.bias(stack)?;
         }
         for norm in self.description.norms() {
-            self.vector(norm)?;
+            self.vector(&norm.weight)?;
         }
         self.refuse_extra_tensors()
     }
@@ -87,7 +87,7 @@ impl Folder {
     fn refuse_extra_tensors(&self) -> Result<(), LoadError> {
         let parts = self.description.stacks().flat_map(|stack| &stack.parts);
         let modules: HashMap<&str, bool> = parts.map(|part| (part.name.as_str(), part.bias)).collect();
-        let norms: HashSet<&str> = self.description.norms().map(|norm| norm.name.as_str()).collect();
+        let norms: HashSet<&str> = self.description.norms().map(|norm| norm.weight.name.as_str()).collect();
         let known = |name: &str| match name.rsplit_once('.') {
             _ if norms.contains(name) => true,
             Some((module, "weight" | "scales" | "biases")) => modules.contains_key(module) || module == "lm_head",

@@ -7,6 +7,7 @@
 pub mod bundled;
 mod checkpoint;
 mod config;
+mod cpu;
 mod decoder;
 mod error;
 mod facts;
@@ -15,6 +16,7 @@ mod matrix;
 mod model;
 mod models;
 pub mod native;
+mod ops;
 mod projection;
 pub mod random;
 pub mod text;

@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
-use crate::decoder::{Activations, Decoder, Step};
+use crate::cpu::Cpu;
+use crate::decoder::Decoder;
 use crate::folder::Folder;
-use crate::native::{BLOCK_TOKENS, KvCache, Precision, Span};
-use crate::projection::Machine;
+use crate::native::{BLOCK_TOKENS, Precision, Span};
+use crate::ops::Step;
 use crate::{Facts, ForwardError, LoadError};
 
 /// How to load a model.
@@ -47,10 +48,9 @@ pub enum Wanted {
 /// A loaded model.
 pub struct Model {
     facts: Facts,
-    decoder: Decoder,
-    cache: KvCache,
-    machine: Machine,
-    activations: Activations,
+    decoder: Decoder<Cpu>,
+    cpu: Cpu,
+    blocks: u32,
     tokens: Vec<u32>,
     wanted: Vec<usize>,
     /// Empty between steps; keeps its memory.
@@ -61,25 +61,19 @@ impl Model {
     /// Loads a folder. `progress` hears how many bytes of weights are done, of how many.
     pub fn open(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, LoadError> {
         let folder = Folder::open(dir)?;
-        let machine = Machine::new(options.threads);
+        let mut cpu = Cpu::new(&folder.description, options)?;
         let total = folder.matrix_bytes()?;
         let mut done = 0;
         progress(0, total);
-        let decoder = Decoder::load(&folder, options.precision, &machine, &mut |bytes| {
+        let decoder = Decoder::load(&folder, &mut cpu, &mut |bytes| {
             done += bytes;
             progress(done, total);
         })?;
-        let description = &folder.description;
-        let attention = description.attention();
-        let blocks = options.blocks as usize;
-        let cache =
-            KvCache::new(description.layers.len(), blocks, attention.kv_heads, attention.head_dim, options.precision)?;
         Ok(Self {
             facts: Facts::of(&folder)?,
             decoder,
-            cache,
-            machine,
-            activations: Activations::default(),
+            cpu,
+            blocks: options.blocks,
             tokens: Vec::new(),
             wanted: Vec::new(),
             spans: Vec::new(),
@@ -98,7 +92,7 @@ impl Model {
 
     /// What computes, in words, as in `CPU, 2 threads, AVX-512 VNNI`.
     pub fn device(&self) -> String {
-        self.machine.pool.describe()
+        self.cpu.describe()
     }
 
     /// Computes one step. `logits` becomes `[rows that want them, vocabulary]`, in the order of the rows.
@@ -120,17 +114,17 @@ impl Model {
             }
         }
         let step = Step { tokens: &self.tokens, spans: &spans, wanted: &self.wanted };
-        self.decoder.forward(&step, &mut self.machine, &mut self.cache, &mut self.activations, logits);
+        let computed = self.decoder.forward(&step, &mut self.cpu, logits);
         spans.clear();
         self.spans = spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect();
-        Ok(())
+        Ok(computed?)
     }
 
     fn check(&self, index: usize, row: &Row<'_>) -> Result<(), ForwardError> {
         let (context, vocabulary) = (self.facts.context_length, self.facts.vocabulary);
         let positions = u64::from(row.start) + row.tokens.len() as u64;
         let room = (row.blocks.len() * BLOCK_TOKENS) as u64;
-        let blocks = self.cache.blocks() as u32;
+        let blocks = self.blocks;
         if row.tokens.is_empty() {
             return Err(ForwardError::EmptyRow { row: index });
         }

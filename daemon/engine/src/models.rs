@@ -30,8 +30,6 @@ pub(crate) struct Description {
     pub vocabulary: usize,
     /// Positions that the model was configured for.
     pub context: usize,
-    /// What RMS norms add to the mean square.
-    pub norm_epsilon: f32,
     /// How positions turn queries and keys.
     pub rope: Rope,
     /// One row per token id.
@@ -39,7 +37,7 @@ pub(crate) struct Description {
     /// The layers in order.
     pub layers: Vec<Layer>,
     /// The norm after the last layer.
-    pub norm: Vector,
+    pub norm: Norm,
     /// The matrix that scores tokens; without one the embedding does.
     pub head: Option<Stack>,
 }
@@ -48,17 +46,17 @@ pub(crate) struct Description {
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     /// The norm before attention.
-    pub attention_norm: Vector,
+    pub attention_norm: Norm,
     /// Queries, keys and values, stacked in this order.
     pub qkv: Stack,
     /// Norms over each head of the queries and of the keys.
-    pub qk_norm: Option<(Vector, Vector)>,
+    pub qk_norm: Option<(Norm, Norm)>,
     /// Who attends to what.
     pub attention: Attention,
     /// The projection back to the residual stream.
     pub output: Stack,
     /// The norm before the MLP.
-    pub mlp_norm: Vector,
+    pub mlp_norm: Norm,
     /// Gate and up, stacked in this order.
     pub gate_up: Stack,
     /// The projection back to the residual stream.
@@ -96,6 +94,15 @@ pub(crate) struct Part {
     pub outputs: usize,
     /// Whether a bias is added.
     pub bias: bool,
+}
+
+/// A root-mean-square norm.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    /// A factor for each number.
+    pub weight: Vector,
+    /// What is added to the mean square.
+    pub epsilon: f32,
 }
 
 /// A vector of weights.
@@ -146,7 +153,7 @@ impl Description {
     }
 
     /// Every norm, in the order of the computation.
-    pub fn norms(&self) -> impl Iterator<Item = &Vector> {
+    pub fn norms(&self) -> impl Iterator<Item = &Norm> {
         let layers = self.layers.iter().flat_map(|layer| {
             let heads = layer.qk_norm.iter().flat_map(|(q, k)| [q, k]);
             std::iter::once(&layer.attention_norm).chain(heads).chain(std::iter::once(&layer.mlp_norm))
@@ -161,7 +168,7 @@ impl Description {
 
     /// How many parameters there are.
     pub fn parameters(&self) -> u64 {
-        let norms: usize = self.norms().map(|norm| norm.length).sum();
+        let norms: usize = self.norms().map(|norm| norm.weight.length).sum();
         let of_part = |stack: &Stack, part: &Part| part.outputs * (stack.inputs + usize::from(part.bias));
         let matrices = self.stacks().flat_map(|stack| stack.parts.iter().map(move |part| of_part(stack, part)));
         norms as u64 + matrices.map(|count| count as u64).sum::<u64>()

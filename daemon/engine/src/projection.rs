@@ -24,6 +24,7 @@ pub(crate) struct Projection {
     linears: Vec<Linear>,
     bias: Option<Vec<f32>>,
     outputs: usize,
+    inputs: usize,
 }
 
 impl Machine {
@@ -39,7 +40,17 @@ impl Projection {
         let matrices = folder.matrices(stack)?;
         let runs = matrices.chunk_by(|left, right| left.format() == right.format() && left.dtype() == right.dtype());
         let linears = runs.map(|run| pack(run, precision, pool)).collect::<Result<_, _>>()?;
-        Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs() })
+        Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs(), inputs: stack.inputs })
+    }
+
+    /// Width of a row of outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Width of a row of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
     }
 
     /// y = W x + b for each row: `x` is `[rows, inputs]`, `y` is `[rows, outputs]`.
@@ -82,7 +93,7 @@ fn pack(run: &[Matrix<'_>], precision: Precision, pool: &Pool) -> Result<Linear,
 }
 
 /// The first `length` numbers of a buffer that grows to its largest need and stays.
-pub(crate) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }

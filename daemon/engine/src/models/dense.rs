@@ -3,7 +3,7 @@
 //!
 //! A page says what its family adds; this builds the description and refuses what none of them does.
 
-use super::{Attention, Description, Layer, Part, Rope, Stack, Vector};
+use super::{Attention, Description, Layer, Norm, Part, Rope, Stack, Vector};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -33,30 +33,31 @@ impl Family {
         let rope = Rope::read(config, self.rope_base)?;
         let windows = self.windows(config)?;
         let intermediate = config.count("intermediate_size")?;
-        let layers = windows.into_iter().enumerate().map(|(index, window)| {
-            self.layer(&format!("model.layers.{index}"), hidden, intermediate, Attention { window, ..attention })
-        });
         let epsilon = config.number_if_any("rms_norm_eps")?;
+        let epsilon = epsilon.ok_or_else(|| config.problem("rms_norm_eps is missing".to_string()))? as f32;
+        let layers = windows.into_iter().enumerate().map(|(index, window)| {
+            let attention = Attention { window, ..attention };
+            self.layer(&format!("model.layers.{index}"), hidden, intermediate, attention, epsilon)
+        });
         Ok(Description {
             architecture: config.word("model_type")?.to_string(),
             hidden,
             vocabulary,
             context: rope.context(config.count("max_position_embeddings")?),
-            norm_epsilon: epsilon.ok_or_else(|| config.problem("rms_norm_eps is missing".to_string()))? as f32,
             rope,
             embedding: Stack::single("model.embed_tokens", vocabulary, hidden),
             layers: layers.collect(),
-            norm: vector("model.norm", hidden),
+            norm: norm("model.norm", hidden, epsilon),
             head: None,
         })
     }
 
-    fn layer(&self, name: &str, hidden: usize, intermediate: usize, attention: Attention) -> Layer {
+    fn layer(&self, name: &str, hidden: usize, intermediate: usize, attention: Attention, epsilon: f32) -> Layer {
         let Attention { heads, kv_heads, head_dim, .. } = attention;
         let part = |module: &str, outputs, bias| Part { name: format!("{name}.{module}"), outputs, bias };
-        let head_norm = |module: &str| vector(&format!("{name}.self_attn.{module}"), head_dim);
+        let head_norm = |module: &str| norm(&format!("{name}.self_attn.{module}"), head_dim, epsilon);
         Layer {
-            attention_norm: vector(&format!("{name}.input_layernorm"), hidden),
+            attention_norm: norm(&format!("{name}.input_layernorm"), hidden, epsilon),
             qkv: Stack {
                 parts: vec![
                     part("self_attn.q_proj", heads * head_dim, self.qkv_bias),
@@ -68,7 +69,7 @@ impl Family {
             qk_norm: self.qk_norm.then(|| (head_norm("q_norm"), head_norm("k_norm"))),
             attention,
             output: Stack { parts: vec![part("self_attn.o_proj", hidden, self.output_bias)], inputs: heads * head_dim },
-            mlp_norm: vector(&format!("{name}.post_attention_layernorm"), hidden),
+            mlp_norm: norm(&format!("{name}.post_attention_layernorm"), hidden, epsilon),
             gate_up: Stack {
                 parts: vec![
                     part("mlp.gate_proj", intermediate, self.mlp_bias),
@@ -142,6 +143,6 @@ fn refuse_strangers(config: &Config) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn vector(module: &str, length: usize) -> Vector {
-    Vector { name: format!("{module}.weight"), length }
+fn norm(module: &str, length: usize, epsilon: f32) -> Norm {
+    Norm { weight: Vector { name: format!("{module}.weight"), length }, epsilon }
 }

@@ -62,7 +62,7 @@ pub(super) fn blanks(description: &Description, quantization: &Quantization, dty
         }
     }
     for norm in description.norms() {
-        add(norm.name.clone(), &[norm.length], even(1.0, 0.2));
+        add(norm.weight.name.clone(), &[norm.weight.length], even(1.0, 0.2));
     }
     Ok(blanks)
 }

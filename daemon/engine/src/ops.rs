@@ -1,0 +1,86 @@
+//! What a machine must do for a decoder: the verbs that [`crate::decoder`] is written in, once for every machine.
+//!
+//! Activations are values: a verb that no longer needs one takes it, so the native kernels work in place and keep its
+//! memory for the next, and a lazy machine only grows its graph. Nothing comes back to the host before [`Ops::logits`],
+//! which ends the step; what the host knows beforehand, tokens, positions and blocks, every verb may read from the
+//! [`Step`]. Keys and values stay with the machine, in blocks that the step names. One thread makes the machine, loads
+//! its weights and runs its steps.
+
+use crate::folder::Folder;
+use crate::models;
+use crate::native::Span;
+use crate::{ForwardError, LoadError};
+
+/// What one step computes: the tokens of all rows, one after another.
+pub(crate) struct Step<'a> {
+    /// The tokens.
+    pub tokens: &'a [u32],
+    /// A span of positions for each row, in the same order.
+    pub spans: &'a [Span<'a>],
+    /// Which tokens' logits are wanted, as indices into `tokens`.
+    pub wanted: &'a [usize],
+}
+
+/// One layer's attention, between the projections: where heads lie, how they are normed and turned, what they see.
+pub(crate) struct Attention<O: Ops> {
+    /// The layer of the cache that it writes and reads.
+    pub layer: usize,
+    /// Heads and window.
+    pub shape: models::Attention,
+    /// Norms over each head of the queries and of the keys.
+    pub qk_norm: Option<(O::Norm, O::Norm)>,
+}
+
+/// A machine that computes decoders.
+pub(crate) trait Ops: Sized {
+    /// Activations: one row of numbers per token.
+    type Rows;
+    /// A stack of matrices with their biases.
+    type Matrix;
+    /// A norm's weights.
+    type Norm;
+    /// What can go wrong in a step.
+    type Fault: Into<ForwardError>;
+
+    /// Takes a stack of matrices from the folder.
+    fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Self::Matrix, LoadError>;
+
+    /// Takes a norm's weights from the folder.
+    fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Self::Norm, LoadError>;
+
+    /// Opens a step: the positions are known from here on.
+    fn begin(&mut self, step: &Step<'_>) -> Result<(), Self::Fault>;
+
+    /// The rows of `table` that the step's tokens name.
+    fn embed(&mut self, table: &Self::Matrix, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
+
+    /// W x + b for each row: `[tokens, inputs]` to `[tokens, outputs]`.
+    fn linear(&mut self, matrix: &Self::Matrix, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// Each row normed.
+    fn norm(&mut self, norm: &Self::Norm, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// Norms and turns the heads of `[queries | keys | values]`, stores keys and values in the step's blocks, and
+    /// attends: `[tokens, heads * head_dim]`.
+    fn attend(
+        &mut self,
+        attention: &Attention<Self>,
+        qkv: Self::Rows,
+        step: &Step<'_>,
+    ) -> Result<Self::Rows, Self::Fault>;
+
+    /// silu(gate) × up of `[gate | up]`: half the width.
+    fn gate(&mut self, gate_up: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// stream + branch.
+    fn add(&mut self, stream: Self::Rows, branch: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// The rows of the tokens whose logits are wanted.
+    fn wanted(&mut self, x: Self::Rows, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
+
+    /// Gives activations back.
+    fn done(&mut self, x: Self::Rows);
+
+    /// Ends the step: everything is computed, keys and values too, and `logits` holds `[wanted, vocabulary]`.
+    fn logits(&mut self, head: &Self::Matrix, x: Self::Rows, logits: &mut Vec<f32>) -> Result<(), Self::Fault>;
+}
