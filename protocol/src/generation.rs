@@ -36,6 +36,22 @@ pub struct GenerateRequest {
     pub deadline_ms: Option<u64>,
 }
 
+impl GenerateRequest {
+    /// Asks for one answer to `prompt`, everything else left to the model and the daemon.
+    pub fn new(model: Option<String>, prompt: Prompt) -> Self {
+        Self {
+            model,
+            prompt,
+            sampling: Sampling::default(),
+            stop: Stop::default(),
+            logprobs: None,
+            choices: one(),
+            priority: Priority::default(),
+            deadline_ms: None,
+        }
+    }
+}
+
 /// How many choices a JSON request gets that does not say.
 fn one() -> u16 {
     1
@@ -86,6 +102,14 @@ pub struct Message {
     pub tool_call_id: Option<String>,
     /// The name of the tool or of the participant.
     pub name: Option<String>,
+}
+
+impl Message {
+    /// A turn that only says something.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        let content = content.into();
+        Self { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
+    }
 }
 
 /// Who speaks in a turn.

@@ -8,8 +8,6 @@ use protocol::{Error, Result};
 /// A whole answer.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// The model that answered.
-    pub model: String,
     /// The choices, by index.
     pub choices: Vec<Choice>,
     /// Token counts.
@@ -42,7 +40,6 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event? {
-            Event::Started(started) => answer.model = started.model,
             Event::Delta(delta) => {
                 let Some(choice) = answer.choices.get_mut(usize::from(delta.choice)) else { continue };
                 choice.text.push_str(&delta.text);
@@ -62,7 +59,7 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
                 return Ok(answer);
             }
             Event::Failed(error) => return Err(error),
-            Event::Progress(_) => {}
+            Event::Started(_) | Event::Progress(_) => {}
         }
     }
     Err(Error::internal("The daemon's events ended without saying how."))

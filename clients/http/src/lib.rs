@@ -1,8 +1,8 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
-//! words; `access` says who may ask; `serve` accepts connections; `body` receives what they send; `sse` is how streams
-//! leave; `daemon` holds the connection to the daemon. The bridge keeps no state, reads no model and has no privilege
+//! words; `access` says who may ask; `serve` accepts connections; `body` receives what they send; `frames` and
+//! `sse` are how streams leave; `daemon` holds the connection to the daemon. The bridge keeps no state, reads no model and has no privilege
 //! that the command line lacks.
 
 mod access;
@@ -14,6 +14,7 @@ mod body;
 mod daemon;
 mod dialect;
 mod error;
+mod frames;
 mod health;
 mod ollama;
 mod openai;

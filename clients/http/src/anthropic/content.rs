@@ -87,15 +87,11 @@ pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result
     Ok(turns)
 }
 
-fn turn(role: Role, content: String) -> Message {
-    Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
-}
-
 /// Adds instructions; many templates take a single system turn, at the start, so those that stand there are joined.
 fn instruct(turns: &mut Vec<Message>, text: String) {
     match turns.as_mut_slice() {
         [first] if first.role == Role::System => append(&mut first.content, &text),
-        _ => turns.push(turn(Role::System, text)),
+        _ => turns.push(Message::new(Role::System, text)),
     }
 }
 
@@ -137,7 +133,7 @@ fn only_text(at: &str, content: Content) -> Result<String, Error> {
 fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Error> {
     let blocks = match content {
         Content::Text(text) => {
-            turns.push(turn(Role::User, text));
+            turns.push(Message::new(Role::User, text));
             return Ok(());
         }
         Content::Blocks(blocks) if blocks.is_empty() => {
@@ -151,14 +147,14 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
         match kind(&at, &block)?.as_str() {
             "text" => append(said.get_or_insert_default(), &part::<TextBlock>(&at, block)?.text),
             "tool_result" => {
-                turns.extend(said.take().map(|text| turn(Role::User, text)));
+                turns.extend(said.take().map(|text| Message::new(Role::User, text)));
                 let result = tool_result(turns, &at, part(&at, block)?)?;
                 turns.push(result);
             }
             other => return Err(unsupported(&at, other)),
         }
     }
-    turns.extend(said.map(|text| turn(Role::User, text)));
+    turns.extend(said.map(|text| Message::new(Role::User, text)));
     Ok(())
 }
 
@@ -172,15 +168,15 @@ fn tool_result(turns: &[Message], at: &str, block: ToolResultBlock) -> Result<Me
     // Templates have no place for a failure; the model reads it in the text.
     let content = if block.is_error == Some(true) { format!("Error: {text}") } else { text };
     let name = Some(call.name.clone());
-    Ok(Message { tool_call_id: Some(block.tool_use_id), name, ..turn(Role::Tool, content) })
+    Ok(Message { tool_call_id: Some(block.tool_use_id), name, ..Message::new(Role::Tool, content) })
 }
 
 fn assistant(at: &str, content: Content) -> Result<Message, Error> {
     let blocks = match content {
-        Content::Text(text) => return Ok(turn(Role::Assistant, text)),
+        Content::Text(text) => return Ok(Message::new(Role::Assistant, text)),
         Content::Blocks(blocks) => blocks,
     };
-    let mut said = turn(Role::Assistant, String::new());
+    let mut said = Message::new(Role::Assistant, String::new());
     for (index, block) in blocks.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
         match kind(&at, &block)?.as_str() {

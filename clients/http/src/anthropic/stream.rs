@@ -5,8 +5,8 @@
 
 use axum::body::Bytes;
 use axum::response::Response;
-use futures::{Stream, StreamExt, stream};
-use protocol::generation::{ChoiceFinished, Delta, ToolCallDelta, Usage};
+use futures::Stream;
+use protocol::generation::{ChoiceFinished, Delta, Finished, ToolCallDelta};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::error::body;
 use super::response::{Block, Message, UsageBody, stop_reason};
+use crate::frames::{Writer, frames};
 use crate::{request_id, sse};
 
 /// Answers with a stream of the message that `opening` begins.
@@ -23,18 +24,8 @@ where
 {
     let ping = event("ping", json!({}));
     let first = [event("message_start", json!({ "message": opening })), ping.clone()].concat().into();
-    let writer = Writer { capped, request_id: request_id::current(), ..Writer::default() };
-    let rest = stream::unfold((events, Some(writer)), |(mut events, writer)| async move {
-        let mut writer = writer?;
-        let (frame, goes_on) = match events.next().await {
-            Some(Ok(event)) => writer.event(event),
-            Some(Err(error)) => (writer.failed(&error), false),
-            None => (writer.failed(&Error::internal("The daemon's events ended without saying how.")), false),
-        };
-        Some((frame, (events, goes_on.then_some(writer))))
-    });
-    let frames = stream::iter([first]).chain(rest).filter(|frame| std::future::ready(!frame.is_empty()));
-    sse::response_with(ping, frames)
+    let writer = Blocks { capped, request_id: request_id::current(), ..Blocks::default() };
+    sse::response_with(ping, frames(first, events, writer))
 }
 
 /// Returns an event whose data repeats its name as `type`.
@@ -58,7 +49,7 @@ enum Kind {
 }
 
 #[derive(Default)]
-struct Writer {
+struct Blocks {
     /// Blocks begun so far; the last of them is open if `open` says so.
     begun: usize,
     open: Option<Kind>,
@@ -67,26 +58,7 @@ struct Writer {
     request_id: Option<String>,
 }
 
-impl Writer {
-    /// Returns the frames for one event, and whether the stream goes on.
-    fn event(&mut self, event: Event) -> (Bytes, bool) {
-        match event {
-            Event::Delta(delta) => (self.more(delta), true),
-            Event::ChoiceFinished(finished) => {
-                self.finished = Some(finished);
-                (self.close().into(), true)
-            }
-            Event::Finished(finished) => (self.end(finished.usage), false),
-            Event::Failed(error) => (self.failed(&error), false),
-            Event::Progress(_) => (self::event("ping", json!({})), true),
-            Event::Started(_) => (Bytes::new(), true),
-        }
-    }
-
-    fn failed(&self, error: &Error) -> Bytes {
-        sse::event("error", &body(error, self.request_id.clone()))
-    }
-
+impl Blocks {
     fn more(&mut self, delta: Delta) -> Bytes {
         let mut frames = Vec::new();
         if !delta.reasoning.is_empty() {
@@ -130,16 +102,34 @@ impl Writer {
             None => Vec::new(),
         }
     }
+}
 
-    fn end(&mut self, usage: Usage) -> Bytes {
+impl Writer for Blocks {
+    fn event(&mut self, event: Event) -> Bytes {
+        match event {
+            Event::Delta(delta) => self.more(delta),
+            Event::ChoiceFinished(finished) => {
+                self.finished = Some(finished);
+                self.close().into()
+            }
+            Event::Progress(_) => self::event("ping", json!({})),
+            Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) -> Bytes {
         let mut frames = self.close();
         let (reason, stop) = self.finished.take().map(|end| (end.reason, end.stop_string)).unzip();
         let stop = stop.flatten();
         let reason = reason.map(|reason| stop_reason(reason, stop.as_deref(), self.capped));
         let delta = json!({ "stop_reason": reason, "stop_sequence": stop });
-        frames.extend(event("message_delta", json!({ "delta": delta, "usage": UsageBody::from(usage) })));
+        frames.extend(event("message_delta", json!({ "delta": delta, "usage": UsageBody::from(finished.usage) })));
         frames.extend(event("message_stop", json!({})));
         frames.into()
+    }
+
+    fn failed(&mut self, error: &Error) -> Bytes {
+        sse::event("error", &body(error, self.request_id.clone()))
     }
 }
 

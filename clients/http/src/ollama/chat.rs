@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use protocol::Error;
-use protocol::generation::{self as g, Chat, GenerateRequest, Json, Message, Priority, Prompt, Role, ToolCall};
+use protocol::generation::{self as g, Chat, Json, Message, Prompt, Role, ToolCall};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -81,7 +81,7 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner { kind: Kind::Chat, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
-    let (sampling, stop) = shared.settings(&card)?;
+    let settings = shared.settings(&card)?;
     let bodies = own.messages.unwrap_or_default();
     if bodies.is_empty() {
         return only_load(&client, card.name, manner).await;
@@ -92,17 +92,7 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         thinking: shared.thinking()?,
         ..Chat::default()
     };
-    let request = GenerateRequest {
-        model: Some(card.name),
-        prompt: Prompt::Chat(chat),
-        sampling,
-        stop,
-        logprobs: None,
-        choices: 1,
-        priority: Priority::Normal,
-        deadline_ms: None,
-    };
-    answer(&client, request, manner).await
+    answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await
 }
 
 /// Returns the turns; calls without an id get one, and results without one answer the oldest call that waits.

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use protocol::Error;
-use protocol::generation::{Chat, GenerateRequest, Message, Priority, Prompt, Role};
+use protocol::generation::{Chat, Message, Prompt, Role};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner { kind: Kind::Generate, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
-    let (sampling, stop) = shared.settings(&card)?;
+    let settings = shared.settings(&card)?;
     if own.prompt.as_ref().is_none_or(String::is_empty) {
         return only_load(&client, card.name, manner).await;
     }
@@ -53,17 +53,7 @@ async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         true => raw(own, &shared)?,
         false => chat(own, &shared)?,
     };
-    let request = GenerateRequest {
-        model: Some(card.name),
-        prompt,
-        sampling,
-        stop,
-        logprobs: None,
-        choices: 1,
-        priority: Priority::Normal,
-        deadline_ms: None,
-    };
-    answer(&client, request, manner).await
+    answer(&client, settings.request(card.name, prompt), manner).await
 }
 
 impl Own {
@@ -95,16 +85,8 @@ fn raw(own: Own, shared: &Shared) -> Result<Prompt, Error> {
 }
 
 fn chat(own: Own, shared: &Shared) -> Result<Prompt, Error> {
-    let turn = |role, content| Message {
-        role,
-        content,
-        reasoning: None,
-        tool_calls: Vec::new(),
-        tool_call_id: None,
-        name: None,
-    };
-    let system = own.system.filter(|system| !system.is_empty()).map(|system| turn(Role::System, system));
-    let user = turn(Role::User, own.prompt.unwrap_or_default());
+    let system = own.system.filter(|system| !system.is_empty()).map(|system| Message::new(Role::System, system));
+    let user = Message::new(Role::User, own.prompt.unwrap_or_default());
     let messages = system.into_iter().chain([user]).collect();
     Ok(Prompt::Chat(Chat { messages, thinking: shared.thinking()?, ..Chat::default() }))
 }

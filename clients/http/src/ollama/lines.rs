@@ -23,6 +23,7 @@ use super::request::load;
 use super::time::from_now;
 use crate::answer::{gather, join};
 use crate::begin::{Begun, begin};
+use crate::frames::{Writer, frames};
 
 /// Which endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +121,9 @@ pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -
         load(client, &started.model, manner.keep).await?;
     }
     let loading = manner.arrived.elapsed();
-    let mut writer = Writer { manner, model: started.model, loading, calls: Vec::new(), reason: FinishReason::Stop };
+    let mut writer = Lines { manner, model: started.model, loading, calls: Vec::new(), reason: FinishReason::Stop };
     if writer.manner.streams {
-        return Ok(respond(writer.lines(events)));
+        return Ok(respond(frames(Bytes::new(), events, writer)));
     }
     let mut answer = gather(events, 1).await?;
     let choice = answer.choices.pop().unwrap_or_default();
@@ -141,7 +142,7 @@ pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result
         "load"
     };
     let loading = manner.arrived.elapsed();
-    let writer = Writer { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop };
+    let writer = Lines { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop };
     let line = writer.line(String::new(), String::new(), Vec::new(), Some(End { done_reason, figures: None }));
     if writer.manner.streams {
         return Ok(respond(stream::iter([bytes(&line)])));
@@ -151,8 +152,7 @@ pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result
 
 /// Returns a response of lines, sent as they come.
 pub fn respond(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let lines = lines.filter(|line| std::future::ready(!line.is_empty())).map(Ok::<_, Infallible>);
-    let mut response = Body::from_stream(lines).into_response();
+    let mut response = Body::from_stream(lines.map(Ok::<_, Infallible>)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response
 }
@@ -164,7 +164,7 @@ pub fn bytes(value: &impl Serialize) -> Bytes {
     json.into()
 }
 
-struct Writer {
+struct Lines {
     manner: Manner,
     model: String,
     /// From the request's arrival until its prompt was accepted.
@@ -173,49 +173,7 @@ struct Writer {
     reason: FinishReason,
 }
 
-impl Writer {
-    fn lines<E>(self, events: E) -> impl Stream<Item = Bytes> + Send + 'static
-    where
-        E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
-    {
-        stream::unfold((events, Some(self)), |(mut events, writer)| async move {
-            let mut writer = writer?;
-            let (line, goes_on) = match events.next().await {
-                Some(Ok(event)) => writer.event(event),
-                Some(Err(error)) => (bytes(&body(&error)), false),
-                None => (bytes(&body(&Error::internal("The daemon's events ended without saying how."))), false),
-            };
-            Some((line, (events, goes_on.then_some(writer))))
-        })
-    }
-
-    /// Returns the line for one event, and whether the stream goes on.
-    fn event(&mut self, event: Event) -> (Bytes, bool) {
-        match event {
-            Event::Delta(delta) => {
-                delta.tool_calls.into_iter().for_each(|call| join(&mut self.calls, call));
-                if delta.text.is_empty() && delta.reasoning.is_empty() {
-                    return (Bytes::new(), true);
-                }
-                (bytes(&self.line(delta.text, delta.reasoning, Vec::new(), None)), true)
-            }
-            Event::ChoiceFinished(finished) => {
-                self.reason = finished.reason;
-                let calls = std::mem::take(&mut self.calls);
-                if calls.is_empty() {
-                    return (Bytes::new(), true);
-                }
-                (bytes(&self.line(String::new(), String::new(), calls, None)), true)
-            }
-            Event::Finished(finished) => {
-                let end = self.end(&finished);
-                (bytes(&self.line(String::new(), String::new(), Vec::new(), Some(end))), false)
-            }
-            Event::Failed(error) => (bytes(&body(&error)), false),
-            Event::Progress(_) | Event::Started(_) => (Bytes::new(), true),
-        }
-    }
-
+impl Lines {
     fn line(&self, text: String, thinking: String, calls: Vec<ToolCallDelta>, end: Option<End>) -> Line {
         let said = match self.manner.kind {
             Kind::Chat => {
@@ -243,6 +201,38 @@ impl Writer {
             eval_duration: timing.decode_us.saturating_mul(1_000),
         };
         End { done_reason, figures: Some(figures) }
+    }
+}
+
+impl Writer for Lines {
+    fn event(&mut self, event: Event) -> Bytes {
+        match event {
+            Event::Delta(delta) => {
+                delta.tool_calls.into_iter().for_each(|call| join(&mut self.calls, call));
+                if delta.text.is_empty() && delta.reasoning.is_empty() {
+                    return Bytes::new();
+                }
+                bytes(&self.line(delta.text, delta.reasoning, Vec::new(), None))
+            }
+            Event::ChoiceFinished(finished) => {
+                self.reason = finished.reason;
+                let calls = std::mem::take(&mut self.calls);
+                if calls.is_empty() {
+                    return Bytes::new();
+                }
+                bytes(&self.line(String::new(), String::new(), calls, None))
+            }
+            Event::Progress(_) | Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
+        }
+    }
+
+    fn finished(&mut self, finished: Finished) -> Bytes {
+        let end = self.end(&finished);
+        bytes(&self.line(String::new(), String::new(), Vec::new(), Some(end)))
+    }
+
+    fn failed(&mut self, error: &Error) -> Bytes {
+        bytes(&body(error))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use protocol::client::Client;
-use protocol::generation::{Sampling, Stop};
+use protocol::generation::{GenerateRequest, Prompt, Sampling, Stop};
 use protocol::model::{LoadRequest, ModelCard};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
@@ -43,7 +43,22 @@ pub struct Shared {
     think: Option<Value>,
 }
 
-/// How an answer is drawn and when it ends.
+/// What a request says besides its prompt.
+#[derive(Debug, Default)]
+pub struct Settings {
+    sampling: Sampling,
+    stop: Stop,
+}
+
+impl Settings {
+    /// Returns the request that puts `prompt` to `model`.
+    pub fn request(self, model: String, prompt: Prompt) -> GenerateRequest {
+        let Self { sampling, stop } = self;
+        GenerateRequest { sampling, stop, ..GenerateRequest::new(Some(model), prompt) }
+    }
+}
+
+/// The options as they are sent.
 #[derive(Debug, Default, Deserialize)]
 struct Options {
     temperature: Option<f32>,
@@ -100,7 +115,7 @@ impl Shared {
     }
 
     /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
-    pub fn settings(&mut self, card: &ModelCard) -> Result<(Sampling, Stop), Error> {
+    pub fn settings(&mut self, card: &ModelCard) -> Result<Settings, Error> {
         if self.format.as_ref().is_some_and(|format| format != "") {
             return Err(unsupported("format", "'format' is not supported yet: nothing holds an answer to a shape."));
         }
@@ -122,7 +137,7 @@ impl Shared {
 }
 
 impl Options {
-    fn settings(self) -> (Sampling, Stop) {
+    fn settings(self) -> Settings {
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -143,7 +158,7 @@ impl Options {
         // A negative number asks for as much as there is room for, as does one beyond every context.
         let asked = self.num_predict.filter(|count| *count >= 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        (sampling, Stop { strings, max_tokens, ..Stop::default() })
+        Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() } }
     }
 }
 

@@ -16,6 +16,7 @@ use super::request::{SHARED, Shared, accept_only, in_our_words};
 use super::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
+use crate::begin::{Begun, begin};
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
@@ -38,8 +39,9 @@ const OWN: &[&str] = &[
     "modalities",
 ];
 
+/// The members of this endpoint alone.
 #[derive(Debug, Deserialize)]
-struct Own {
+pub struct Own {
     messages: Vec<MessageBody>,
     tools: Option<Vec<ToolBody>>,
     tool_choice: Option<ToolChoiceBody>,
@@ -144,11 +146,11 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let choices = shared.choices();
     let request = request(shared, own)?;
     let with_logprobs = request.logprobs.is_some();
-    let events = bridge.daemon.client().await?.generate(request).await?;
+    let Begun { started, events, .. } = begin(&bridge.daemon.client().await?, request).await?;
     let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "chat.completion.chunk", created, include_usage };
-        return chunks::respond(events, header, ChatShape { choices, with_logprobs }).await;
+        return Ok(chunks::respond(events, started.model, header, ChatShape { choices, with_logprobs }));
     }
     let answer = gather(events, choices).await?;
     let choices = answer.choices.into_iter().enumerate();
@@ -156,7 +158,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         id,
         object: "chat.completion",
         created,
-        model: answer.model,
+        model: started.model,
         choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
         usage: Some(Some(answer.usage.into())),
         system_fingerprint: None,
@@ -169,23 +171,25 @@ fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
     accept_only("parallel_tool_calls", own.parallel_tool_calls.as_ref(), &[json!(true)])?;
     accept_only("store", own.store.as_ref(), &[json!(false)])?;
     accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
-    let tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
-    let chat = Chat {
-        messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
-        tool_choice: tool_choice(own.tool_choice, &tools)?,
-        tools,
-        thinking: own.enable_thinking,
-        template_arguments: own.chat_template_kwargs.map(|arguments| g::Json(Value::Object(arguments).to_string())),
-    };
     Ok(GenerateRequest {
-        model: shared.model.clone(),
-        prompt: Prompt::Chat(chat),
         sampling: shared.sampling()?,
         stop: shared.stop(own.max_completion_tokens),
         logprobs: logprobs(own.logprobs, own.top_logprobs)?,
         choices: shared.choices(),
         priority: shared.priority()?,
-        deadline_ms: None,
+        ..GenerateRequest::new(shared.model.clone(), Prompt::Chat(conversation(own)?))
+    })
+}
+
+/// Returns the conversation of a request.
+pub fn conversation(own: Own) -> Result<Chat, Error> {
+    let tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
+    Ok(Chat {
+        messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
+        tool_choice: tool_choice(own.tool_choice, &tools)?,
+        tools,
+        thinking: own.enable_thinking,
+        template_arguments: own.chat_template_kwargs.map(|arguments| g::Json(Value::Object(arguments).to_string())),
     })
 }
 

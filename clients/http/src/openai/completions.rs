@@ -60,12 +60,12 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let requests = requests(shared, own)?;
     let choices = requests.iter().map(|request| request.choices).sum();
     let with_logprobs = requests.iter().any(|request| request.logprobs.is_some());
-    let events = prompts::generate(&bridge.daemon.client().await?, requests).await?;
+    let (started, events) = prompts::generate(&bridge.daemon.client().await?, requests).await?;
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "text_completion", created, include_usage };
         let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
-        return chunks::respond(events, header, shape).await;
+        return Ok(chunks::respond(events, started.model, header, shape));
     }
     let answer = gather(events, choices).await?;
     let mut choices = answer.choices;
@@ -77,7 +77,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         id,
         object: "text_completion",
         created,
-        model: answer.model,
+        model: started.model,
         choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
         usage: Some(Some(answer.usage.into())),
         system_fingerprint: None,
@@ -103,14 +103,12 @@ fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
     stop.max_tokens.get_or_insert(MAX_TOKENS);
     let (sampling, priority) = (shared.sampling()?, shared.priority()?);
     let request = |prompt| GenerateRequest {
-        model: shared.model.clone(),
-        prompt,
         sampling: sampling.clone(),
         stop: stop.clone(),
         logprobs: own.logprobs,
         choices: shared.choices(),
         priority,
-        deadline_ms: None,
+        ..GenerateRequest::new(shared.model.clone(), prompt)
     };
     Ok(prompts.into_iter().map(request).collect())
 }

@@ -1,13 +1,14 @@
 //! The order of events for a whole answer.
 
-use protocol::generation::{FinishReason, Finished};
+use futures::StreamExt;
+use protocol::generation::{FinishReason, Usage};
 use serde_json::Value;
 
 use super::*;
 
 fn write(events: Vec<Event>) -> Vec<Value> {
-    let mut writer = Writer::default();
-    let frames: Vec<Bytes> = events.into_iter().map(|event| writer.event(event).0).collect();
+    let events = futures::stream::iter(events.into_iter().map(Ok));
+    let frames: Vec<Bytes> = futures::executor::block_on(frames(Bytes::new(), events, Blocks::default()).collect());
     let text = String::from_utf8(frames.concat()).unwrap();
     let read = |frame: &str| {
         let (name, data) = frame.split_once('\n').unwrap();
@@ -80,9 +81,7 @@ fn a_stop_sequence_is_named() {
 }
 
 #[test]
-fn a_failure_is_an_event_and_the_end() {
-    let mut writer = Writer::default();
-    let (frame, goes_on) = writer.event(Event::Failed(Error::internal("gone")));
-    assert!(!goes_on);
+fn a_failure_is_an_event() {
+    let frame = Blocks::default().failed(&Error::internal("gone"));
     assert!(frame.starts_with(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\""));
 }
