@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tarpc::client::RpcError;
 use tarpc::context::Context;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::service::ImpetusClient;
 use crate::status::{Bridge, Principal, Status, StopRequest, Welcome};
+use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 use crate::wire::frame::unwrap_refusal;
 use crate::wire::{FRAME_BYTES_MAX, encode};
@@ -75,12 +77,7 @@ impl Client {
 
     /// Starts a generation; read its events with `events`.
     pub async fn begin(&self, request: GenerateRequest) -> Result<TranscriptId> {
-        // Checked here because a frame that cannot be sent would end the connection for everyone on it.
-        let bytes = encode(&request).map_err(|error| Error::internal(error.to_string()))?.len();
-        if bytes + ENVELOPE_BYTES > FRAME_BYTES_MAX {
-            let message = format!("the request is {bytes} bytes; at most {FRAME_BYTES_MAX} can be sent");
-            return Err(Error::invalid("prompt", message).hint("shorten the prompt"));
-        }
+        fits("prompt", &request)?;
         call("begin", QUICK, |context| self.rpc.begin(context, request)).await
     }
 
@@ -154,6 +151,28 @@ impl Client {
     pub async fn stop(&self, request: StopRequest) -> Result<()> {
         call("stop", QUICK, |context| self.rpc.stop(context, request)).await
     }
+
+    /// Returns a prompt's tokens, as the model would read it.
+    pub async fn tokenize(&self, request: TokenizeRequest) -> Result<Tokens> {
+        fits("prompt", &request)?;
+        call("tokenize", SLOW, |context| self.rpc.tokenize(context, request)).await
+    }
+
+    /// Returns the text that tokens spell.
+    pub async fn detokenize(&self, request: DetokenizeRequest) -> Result<String> {
+        fits("tokens", &request)?;
+        call("detokenize", SLOW, |context| self.rpc.detokenize(context, request)).await
+    }
+}
+
+/// Refuses a request whose frame cannot be sent: sending it would end the connection for everyone on it.
+fn fits(param: &str, request: &impl Serialize) -> Result<()> {
+    let bytes = encode(request).map_err(|error| Error::internal(error.to_string()))?.len();
+    if bytes + ENVELOPE_BYTES <= FRAME_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the request is {bytes} bytes; at most {FRAME_BYTES_MAX} can be sent");
+    Err(Error::invalid(param, message).hint(format!("shorten the {param}")))
 }
 
 /// Calls one verb, within a time limit; the only place that makes a context.

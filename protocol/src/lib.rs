@@ -1,6 +1,6 @@
 //! The language of the house: the types, the service and the socket that every client of `impetusd` shares.
 //!
-//! `service` is the table of contents. `generation`, `model`, `status`, `transcript` and `error` are the words;
+//! `service` is the table of contents. `generation`, `text`, `model`, `status`, `transcript` and `error` are the words;
 //! `wire` says how they become bytes, `socket` where those bytes travel, `client` how to ask without ceremony, and
 //! `server` how to answer.
 //! It holds no policy, starts nothing, and never reads a model. Every other crate of the house may depend on it;
@@ -14,6 +14,7 @@ pub mod server;
 pub mod service;
 pub mod socket;
 pub mod status;
+pub mod text;
 pub mod transcript;
 pub mod wire;
 

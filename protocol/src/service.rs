@@ -7,6 +7,7 @@ use crate::Result;
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 
 /// Every verb of the daemon.
@@ -45,4 +46,9 @@ pub trait Impetus {
     async fn announce(bridge: Bridge) -> Result<()>;
     /// Asks the daemon to end.
     async fn stop(request: StopRequest) -> Result<()>;
+
+    /// Returns a prompt's tokens, as the model would read it; brings the model into memory.
+    async fn tokenize(request: TokenizeRequest) -> Result<Tokens>;
+    /// Returns the text that tokens spell; brings the model into memory.
+    async fn detokenize(request: DetokenizeRequest) -> Result<String>;
 }

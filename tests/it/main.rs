@@ -10,3 +10,4 @@ mod http;
 mod ollama;
 mod stranger;
 mod tidy;
+mod tokens;

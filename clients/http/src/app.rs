@@ -42,11 +42,14 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .route("/chat/completions", post(openai::chat::complete))
         .route("/completions", post(openai::completions::complete))
         .route("/models", get(openai::models::list))
-        .route("/models/{*id}", get(openai::models::show));
+        .route("/models/{*id}", get(openai::models::show))
+        .merge(openai::tokens::routes());
     let keyed = Router::new()
         .nest("/v1", openai.clone())
         .nest("/api/v1", openai)
+        .merge(openai::tokens::routes())
         .route("/v1/messages", post(anthropic::messages::create))
+        .route("/v1/messages/count_tokens", post(anthropic::messages::count_tokens))
         .merge(ollama())
         .route("/api/health/status", get(health::status))
         .layer(from_fn(body::receive))

@@ -1,7 +1,10 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
-//! `request` and `response` hold the words; `chat`, `completions` and `models` are the endpoints;
+//! `request` and `response` hold the words; `chat`, `completions`, `models` and `tokens` are the endpoints;
 //! `chunks` streams an answer and `prompts` joins several. Nothing outside this folder knows these shapes.
+//!
+//! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
+//! ask for 32,000 and more of any model; a prompt is never cut.
 
 pub mod chat;
 pub mod chunks;
@@ -10,3 +13,4 @@ pub mod models;
 pub mod prompts;
 pub mod request;
 pub mod response;
+pub mod tokens;

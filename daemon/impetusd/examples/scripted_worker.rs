@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use pipe::{FromWorker, Open, Pulse, Ready, Submit, ToWorker, WorkEvent, WorkId};
-use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Started, Timing, Usage};
+use pipe::{Answer, Ask, FromWorker, Open, Pulse, Question, Ready, Submit, ToWorker, WorkEvent, WorkId};
+use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Prompt, Started, Timing, Usage};
 use protocol::model::{Capabilities, ModelFacts};
+use protocol::text::Tokens;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
@@ -155,6 +156,7 @@ fn step_for_ever(open: &Open, script: &Script, inbox: &Receiver<ToWorker>) {
             Ok(ToWorker::Submit(submit)) => accept(open, script, *submit, &mut works),
             Ok(ToWorker::Cancel(id)) => drop(works.remove(&id)),
             Ok(ToWorker::Drain) => draining = true,
+            Ok(ToWorker::Ask(ask)) => answer(open, script, ask),
             Ok(ToWorker::Open(_)) => std::process::exit(65),
             Err(RecvTimeoutError::Disconnected) => std::process::exit(0),
             Err(RecvTimeoutError::Timeout) => works.retain(|id, work| step(script, *id, work)),
@@ -165,6 +167,26 @@ fn step_for_ever(open: &Open, script: &Script, inbox: &Receiver<ToWorker>) {
             std::process::exit(0);
         }
     }
+}
+
+/// Answers a question: a byte is a token. One whose script says that it dies does so here too.
+fn answer(open: &Open, script: &Script, ask: Ask) {
+    if script.die_at.is_some() {
+        std::process::abort();
+    }
+    let answer = match ask.question {
+        Question::Tokenize(request) => match request.prompt {
+            Prompt::Text(text) => {
+                let tokens = text.bytes().map(u32::from).collect();
+                Ok(Answer::Tokens(Tokens { model: open.name.clone(), rendered: None, tokens, pieces: Vec::new() }))
+            }
+            _ => Err(Error::new(ErrorKind::Unsupported, "the script reads text only")),
+        },
+        Question::Detokenize(request) => {
+            Ok(Answer::Text(request.tokens.into_iter().filter_map(char::from_u32).collect()))
+        }
+    };
+    say(&FromWorker::Answer(ask.id, answer));
 }
 
 fn tell(id: WorkId, tokens: Vec<u32>, event: Event) {

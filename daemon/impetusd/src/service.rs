@@ -6,6 +6,7 @@ mod keys;
 mod models;
 mod pull;
 mod status;
+mod text;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use protocol::generation::GenerateRequest;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use protocol::service::Impetus;
 use protocol::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use tarpc::context::Context;
 
@@ -79,5 +81,12 @@ impl Impetus for Service {
     }
     async fn stop(self, _: Context, request: StopRequest) -> Result<()> {
         status::stop(&self.0.daemon, request).await
+    }
+
+    async fn tokenize(self, _: Context, request: TokenizeRequest) -> Result<Tokens> {
+        text::tokenize(&self.0, request).await
+    }
+    async fn detokenize(self, _: Context, request: DetokenizeRequest) -> Result<String> {
+        text::detokenize(&self.0, request).await
     }
 }

@@ -2,6 +2,7 @@
 //! and transcript events flow out; every decision is taken here, where the state is. It reads no client and no
 //! database. `service` asks it through a [`Supervisor`] handle; `residency`, `placement` and `admission` advise it.
 
+mod ask;
 mod clock;
 mod lifecycle;
 mod model;
@@ -32,6 +33,8 @@ use crate::transcript::Transcript;
 use model::{Model, Phase};
 use process::Report;
 use work::Work;
+
+pub use ask::Asked;
 
 /// Commands that may wait: more than one a connection means that the loop is stuck.
 const COMMANDS_MAX: usize = 1024;
@@ -82,6 +85,7 @@ enum Command {
     Remove(String, oneshot::Sender<Result<ModelCard>>),
     Look(oneshot::Sender<Snapshot>),
     Drain(Instant),
+    Ask(Option<String>, Box<pipe::Question>, oneshot::Sender<Result<Asked>>),
 }
 
 /// A handle to the supervisor.
@@ -135,6 +139,11 @@ impl Supervisor {
         self.ask(Command::Look).await
     }
 
+    /// Asks the text side of a model, which must be in memory for it.
+    pub async fn question(&self, model: Option<String>, question: pipe::Question) -> Result<Asked> {
+        self.ask(|reply| Command::Ask(model, Box::new(question), reply)).await?
+    }
+
     /// Takes no more work, and cancels at `deadline` what then still runs.
     pub async fn drain(&self, deadline: Instant) {
         // Fails only when it has ended already.
@@ -160,6 +169,8 @@ struct State {
     ticked: Instant,
     /// Counts worker processes.
     workers: u64,
+    /// Counts questions.
+    questions: u64,
     /// Since when, and until when, no more work is taken.
     draining: Option<Instant>,
 }
@@ -168,7 +179,8 @@ impl State {
     fn new(setting: Setting, cards: Vec<ModelCard>, reports: mpsc::Sender<Report>) -> Self {
         let now = Instant::now();
         let models = BTreeMap::new();
-        let mut state = Self { setting, models, reports, started: now, ticked: now, workers: 0, draining: None };
+        let mut state =
+            Self { setting, models, reports, started: now, ticked: now, workers: 0, questions: 0, draining: None };
         cards.into_iter().for_each(|card| state.insert(card));
         state
     }
@@ -231,6 +243,7 @@ impl State {
             Command::Register(card, reply) => drop(reply.send(self.register(*card))),
             Command::Remove(model, reply) => drop(reply.send(self.remove(&model))),
             Command::Look(reply) => drop(reply.send(self.look())),
+            Command::Ask(model, question, reply) => self.put(model.as_deref(), *question, reply),
             Command::Drain(deadline) => {
                 self.draining = Some(self.draining.map_or(deadline, |before| before.min(deadline)));
             }

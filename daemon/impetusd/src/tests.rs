@@ -7,6 +7,7 @@ use protocol::client::{Client, Patience};
 use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
 use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
 use protocol::status::{Bridge, StopRequest};
+use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
 use protocol::transcript::{Cursor, Event, ReadRequest, TranscriptId};
 use protocol::{ErrorKind, Result, socket};
 use tokio::task::JoinHandle;
@@ -235,5 +236,44 @@ async fn a_pulled_model_serves_and_its_files_go_with_it() {
     let events: Vec<_> = client.events(client.pull(pull("org/missing")).await.unwrap()).collect().await;
     let failed = events.last().unwrap();
     assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::NotFound), "{failed:?}");
+    house.stop().await;
+}
+
+/// Adds a model whose worker follows `script`.
+async fn add_scripted(house: &House, client: &Client, name: &str, script: &str) {
+    let path = house.folder.path().join(name);
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("script.json"), script).unwrap();
+    client.add(AddRequest { path: path.to_str().unwrap().to_owned(), name: None }).await.unwrap();
+}
+
+fn letters(model: &str) -> TokenizeRequest {
+    let prompt = Prompt::Text("hi".to_owned());
+    TokenizeRequest { model: Some(model.to_owned()), prompt, special: Special::Plain, pieces: false }
+}
+
+#[tokio::test]
+async fn a_question_brings_the_model_into_memory_and_is_answered() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let tokens = client.tokenize(letters("impetus-nano")).await.unwrap();
+    assert_eq!((tokens.model.as_str(), tokens.tokens), ("impetus-nano", vec![104, 105]));
+    let words = DetokenizeRequest { model: None, tokens: vec![104, 105] };
+    assert_eq!(client.detokenize(words).await.unwrap(), "hi");
+    assert_eq!(client.tokenize(letters("nobody")).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_outlives_one_worker_and_is_given_up_when_all_die() {
+    let house = House::start_in(tempfile::tempdir().unwrap(), |config| {
+        config.worker.backoff = Duration::from_millis(5);
+    })
+    .await;
+    let client = house.client().await;
+    add_scripted(&house, &client, "mortal", r#"{"die_at": 0, "lives": 1}"#).await;
+    assert_eq!(client.tokenize(letters("mortal")).await.unwrap().tokens, [104, 105]);
+    add_scripted(&house, &client, "doomed", r#"{"die_at": 0}"#).await;
+    assert_eq!(client.tokenize(letters("doomed")).await.unwrap_err().kind, ErrorKind::Busy);
     house.stop().await;
 }

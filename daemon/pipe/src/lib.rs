@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use protocol::Error;
 use protocol::generation::{FinishReason, GenerateRequest};
 use protocol::model::ModelFacts;
+use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::Event;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,41 @@ pub enum ToWorker {
     Cancel(WorkId),
     /// Takes no more requests, finishes the running ones and exits.
     Drain,
+    /// Asks what the model's text side makes of something; answered once, whatever else goes on.
+    Ask(Ask),
+}
+
+/// Names one question on this pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AskId(pub u64);
+
+/// A question to the text side of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Its name on this pipe.
+    pub id: AskId,
+    /// What is asked.
+    pub question: Question,
+    /// When the daemon received it, in milliseconds since 1970; templates that print a date use this.
+    pub received_unix_ms: i64,
+}
+
+/// What the text side of a model can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Question {
+    /// Which tokens a prompt becomes.
+    Tokenize(TokenizeRequest),
+    /// Which text tokens spell.
+    Detokenize(DetokenizeRequest),
+}
+
+/// What a question came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Tokenize`.
+    Tokens(Tokens),
+    /// To `Detokenize`.
+    Text(String),
 }
 
 /// Which model to load, and how.
@@ -95,6 +131,8 @@ pub enum FromWorker {
     Event(WorkEvent),
     /// How the worker is: at least once a second while it has work, and after its last work ends.
     Pulse(Pulse),
+    /// What a question came to; its id is then free.
+    Answer(AskId, Result<Answer, Error>),
 }
 
 /// A model in memory.

@@ -91,8 +91,8 @@ fn open_and_run(
         }
     };
     let (prompts, jobs) = sync_channel(opened.places.requests_max());
-    let prompter = opened.prompter;
-    Builder::new().name("prompts".to_string()).spawn(move || prompter.run(&jobs, &sender))?;
+    let (prompter, answers) = (opened.prompter, emitter.clone());
+    Builder::new().name("prompts".to_string()).spawn(move || prompter.run(&jobs, &sender, &answers))?;
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;
     let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);

@@ -2,8 +2,9 @@
 //!
 //! It works on a thread of its own behind a bounded queue, so that a prompt of a million letters never delays a running
 //! answer. Every refusal of a request for what it asks happens here, with the field's name and the figures. It never
-//! truncates a prompt. The heartbeat sends jobs and gets the results through its inbox.
+//! truncates a prompt. The heartbeat sends jobs and gets generations through its inbox; questions are answered from here.
 
+mod ask;
 mod chat;
 mod ranges;
 #[cfg(test)]
@@ -20,23 +21,29 @@ use engine::LoadError;
 use engine::text::{
     Conversation, Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer,
 };
-use pipe::{Submit, WorkId};
+use pipe::{Ask, FromWorker, Submit, WorkId};
 use protocol::generation::{Chat, GenerateRequest, Prompt};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
 
+use crate::emit::Emitter;
 use crate::generation::{Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
 use crate::output::{Output, OutputOptions, ReasoningTags, ToolFormat};
 
-/// A request whose prompt is to become tokens.
-pub struct Job {
-    /// Its name inside this worker.
-    pub ticket: Ticket,
-    /// What is asked.
-    pub submit: Submit,
-    /// When it arrived.
-    pub arrived: Instant,
+/// What the prompt thread is to do.
+pub enum Job {
+    /// Makes a generation of a request.
+    Prepare {
+        /// Its name inside this worker.
+        ticket: Ticket,
+        /// What is asked.
+        submit: Box<Submit>,
+        /// When it arrived.
+        arrived: Instant,
+    },
+    /// Answers a question.
+    Ask(Ask),
 }
 
 /// What came of a job.
@@ -94,13 +101,20 @@ impl Prompter {
     }
 
     /// Works until nobody sends jobs or nobody hears of the results.
-    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>) {
-        while let Ok(Job { ticket, submit, arrived }) = jobs.recv() {
-            let work = submit.id;
-            // Nothing here changes while a prompt is read, so a defect that one text brings to light ends one request.
-            let result = catch_unwind(AssertUnwindSafe(|| self.prepare(submit, arrived)))
-                .unwrap_or_else(|_| Err(Error::internal("reading the prompt failed; the log has the cause")));
-            if inbox.send(Message::Prepared(Prepared { ticket, work, result: result.map(Box::new) })).is_err() {
+    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, emitter: &Emitter) {
+        while let Ok(job) = jobs.recv() {
+            let heard = match job {
+                Job::Prepare { ticket, submit, arrived } => {
+                    let work = submit.id;
+                    let result = survive(|| self.prepare(*submit, arrived)).map(Box::new);
+                    inbox.send(Message::Prepared(Prepared { ticket, work, result })).is_ok()
+                }
+                Job::Ask(Ask { id, question, received_unix_ms }) => {
+                    let result = survive(|| self.answer(&question, received_unix_ms));
+                    emitter.send(FromWorker::Answer(id, result)).is_ok()
+                }
+            };
+            if !heard {
                 return;
             }
         }
@@ -289,6 +303,12 @@ impl Prompter {
         let param = if asked.is_some() && (prompt as u64) < u64::from(most) { "max_tokens" } else { "messages" };
         Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint))
     }
+}
+
+/// Nothing here changes while a prompt is read, so a defect that one text brings to light ends one request.
+fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::internal("reading the prompt failed; the log has the cause")))
 }
 
 /// Differs between choices and between the turns of a conversation, whose calls must not share an id; the same for a

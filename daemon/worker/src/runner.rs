@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use engine::{ForwardError, Model, Wanted};
-use pipe::{FromWorker, Pulse};
+use pipe::Pulse;
 use scheduler::{Outcome, Plan, Scheduler};
 
 use crate::emit::{Deaf, Emitter};
@@ -139,7 +139,7 @@ impl Runner {
     }
 
     fn emit(&mut self) -> Result<(), Deaf> {
-        self.requests.take_events().into_iter().try_for_each(|event| self.emitter.send(FromWorker::Event(event)))
+        self.requests.take_told().into_iter().try_for_each(|message| self.emitter.send(message))
     }
 
     fn beat(&mut self) -> Result<(), Deaf> {

@@ -17,6 +17,7 @@ use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveReques
 use crate::server::{Limits, ServeError, accept};
 use crate::service::Impetus;
 use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Cursor, Event, Page, ReadRequest, TranscriptId};
 use crate::wire::Codec;
 use crate::{Error, ErrorKind, Result};
@@ -167,5 +168,13 @@ impl Impetus for Daemon {
 
     async fn stop(self, _: Context, _: StopRequest) -> Result<()> {
         Ok(())
+    }
+
+    async fn tokenize(self, _: Context, _: TokenizeRequest) -> Result<Tokens> {
+        Ok(samples::tokens_of())
+    }
+
+    async fn detokenize(self, _: Context, _: DetokenizeRequest) -> Result<String> {
+        Ok("Hi".into())
     }
 }

@@ -10,6 +10,7 @@ use crate::model::{
 };
 use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
 use crate::status::{Bridge, Hello, KeyRole, Machine, Memory, Principal, Status, StopRequest, Welcome};
+use crate::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use crate::transcript::{Cursor, Event, Page, Progress, ReadRequest, Stage, TranscriptId, Unit};
 use crate::wire::{Call, Reply};
 use crate::{Error, ErrorKind};
@@ -38,6 +39,8 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("authenticate", Request::Authenticate { key: "imp_example".into() }),
         ("announce", Request::Announce { bridge: bridge() }),
         ("stop", Request::Stop { request: StopRequest { drain_ms: 5_000 } }),
+        ("tokenize", Request::Tokenize { request: tokenize() }),
+        ("detokenize", Request::Detokenize { request: DetokenizeRequest { model: None, tokens: vec![5, 6] } }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -67,6 +70,8 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("authenticate", Ok(Response::Authenticate(Ok(principal)))),
         ("announce", Ok(Response::Announce(Ok(())))),
         ("stop", Ok(Response::Stop(Ok(())))),
+        ("tokenize", Ok(Response::Tokenize(Ok(tokens_of())))),
+        ("detokenize", Ok(Response::Detokenize(Ok("Hi".into())))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
@@ -174,6 +179,16 @@ fn text() -> GenerateRequest {
 
 fn tokens() -> GenerateRequest {
     GenerateRequest { prompt: Prompt::Tokens(vec![1, 2, 3]), priority: Priority::Low, ..text() }
+}
+
+fn tokenize() -> TokenizeRequest {
+    let prompt = Prompt::Text("Hi<|im_end|>".into());
+    TokenizeRequest { model: Some("impetus-nano".into()), prompt, special: Special::Plain, pieces: true }
+}
+
+pub(super) fn tokens_of() -> Tokens {
+    let pieces = vec![b"Hi".to_vec(), vec![0xF0, 0x9F]];
+    Tokens { model: "impetus-nano".into(), rendered: Some("Hi".into()), tokens: vec![5, 6], pieces }
 }
 
 fn pull() -> PullRequest {

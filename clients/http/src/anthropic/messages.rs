@@ -1,4 +1,4 @@
-//! `/v1/messages`.
+//! `/v1/messages` and `/v1/messages/count_tokens`.
 
 use std::sync::Arc;
 
@@ -7,10 +7,12 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use protocol::Error;
-use protocol::generation::Usage;
+use protocol::generation::{Prompt, Usage};
+use protocol::text::{Special, TokenizeRequest};
+use serde_json::json;
 
 use super::error::{AnthropicError, named};
-use super::request::{Body, KNOWN};
+use super::request::{OWN, Own, SHARED, Shared};
 use super::response::{Message, blocks, stop_reason};
 use super::stream;
 use crate::answer::gather;
@@ -25,9 +27,10 @@ pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Re
 }
 
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let body: Body = Members::read(body, &[KNOWN])?.part()?;
-    let streams = body.streams();
-    let request = body.request()?;
+    let members = Members::read(body, &[SHARED, OWN])?;
+    let own: Own = members.part()?;
+    let streams = own.streams();
+    let request = own.request(members.part()?)?;
     let Begun { started, events, capped } = begin(&bridge.daemon.client().await?, request).await?;
     let usage = Usage { prompt_tokens: started.prompt_tokens, ..Usage::default() };
     let mut message = Message {
@@ -50,4 +53,14 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     message.stop_sequence = choice.stop_string.clone();
     message.content = blocks(choice);
     Ok(Json(message).into_response())
+}
+
+/// Says how many tokens a conversation has, without answering it.
+pub async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
+    let shared: Shared = Members::read(&body, &[SHARED])?.part()?;
+    let (model, chat) = shared.chat(None)?;
+    let prompt = Prompt::Chat(chat);
+    let request = TokenizeRequest { model: Some(model), prompt, special: Special::Parse, pieces: false };
+    let tokens = bridge.daemon.client().await?.tokenize(request).await?.tokens;
+    Ok(named(Json(json!({ "input_tokens": tokens.len() })).into_response()))
 }

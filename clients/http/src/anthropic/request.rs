@@ -1,6 +1,6 @@
 //! What Anthropic clients send, and how it becomes a `GenerateRequest`.
 
-use protocol::generation::{self as g, Chat, GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,43 +11,36 @@ use crate::body::part;
 /// The least budget of thinking that this dialect knows.
 const BUDGET_MIN: u32 = 1024;
 
-/// The members of a request; each has an effect or is a label that is defined to have none.
-pub const KNOWN: &[&str] = &[
-    "model",
-    "messages",
-    "system",
-    "max_tokens",
-    "stream",
-    "temperature",
-    "top_p",
-    "top_k",
-    "stop_sequences",
-    "tools",
-    "tool_choice",
-    "thinking",
-    "output_config",
-    "context_management",
-    "metadata",
-    "service_tier",
-];
+/// The members that say what is asked of whom; each has an effect or is a label that is defined to have none.
+pub const SHARED: &[&str] =
+    &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "context_management"];
 
-/// A request for a message.
+/// The members that say how it is answered.
+pub const OWN: &[&str] =
+    &["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier"];
+
+/// What is asked of whom.
 #[derive(Debug, Deserialize)]
-pub struct Body {
+pub struct Shared {
     model: String,
     messages: Vec<MessageBody>,
     system: Option<Content>,
+    tools: Option<Vec<Map<String, Value>>>,
+    tool_choice: Option<ToolChoiceBody>,
+    thinking: Option<ThinkingBody>,
+    output_config: Option<Map<String, Value>>,
+    context_management: Option<Map<String, Value>>,
+}
+
+/// How it is answered.
+#[derive(Debug, Deserialize)]
+pub struct Own {
     max_tokens: u32,
     stream: Option<bool>,
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<u32>,
     stop_sequences: Option<Vec<String>>,
-    tools: Option<Vec<Map<String, Value>>>,
-    tool_choice: Option<ToolChoiceBody>,
-    thinking: Option<ThinkingBody>,
-    output_config: Option<Map<String, Value>>,
-    context_management: Option<Map<String, Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,19 +98,10 @@ enum ThinkingKind {
     Adaptive,
 }
 
-impl Body {
-    /// Whether the answer is streamed.
-    pub fn streams(&self) -> bool {
-        self.stream.unwrap_or(false)
-    }
-
-    /// Returns the request in the protocol's words.
-    pub fn request(self) -> Result<GenerateRequest, Error> {
-        if self.max_tokens == 0 {
-            return Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1."));
-        }
-        let temperature = self.temperature.map_or(Ok(None), |value| share("temperature", value).map(Some))?;
-        let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(self.max_tokens))?;
+impl Shared {
+    /// Returns the conversation, and the name of the model it is for; `max_tokens` bounds the thinking.
+    pub fn chat(self, max_tokens: Option<u32>) -> Result<(String, Chat), Error> {
+        let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(max_tokens))?;
         keeps_everything(self.context_management)?;
         let tools = tools(self.tools.unwrap_or_default())?;
         let chat = Chat {
@@ -127,19 +111,31 @@ impl Body {
             thinking,
             template_arguments: self.output_config.map_or(Ok(None), effort)?,
         };
+        Ok((self.model, chat))
+    }
+}
+
+impl Own {
+    /// Whether the answer is streamed.
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Returns the request in the protocol's words.
+    pub fn request(self, shared: Shared) -> Result<GenerateRequest, Error> {
+        if self.max_tokens == 0 {
+            return Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1."));
+        }
+        let temperature = self.temperature.map_or(Ok(None), |value| share("temperature", value).map(Some))?;
+        let (model, chat) = shared.chat(Some(self.max_tokens))?;
         Ok(GenerateRequest {
-            model: Some(self.model),
-            prompt: Prompt::Chat(chat),
             sampling: Sampling { temperature, top_p: self.top_p, top_k: self.top_k, ..Sampling::default() },
             stop: Stop {
                 strings: self.stop_sequences.unwrap_or_default(),
                 max_tokens: Some(self.max_tokens),
                 ..Stop::default()
             },
-            logprobs: None,
-            choices: 1,
-            priority: Priority::Normal,
-            deadline_ms: None,
+            ..GenerateRequest::new(Some(model), Prompt::Chat(chat))
         })
     }
 }
@@ -153,15 +149,16 @@ fn share(name: &str, value: f32) -> Result<f32, Error> {
 }
 
 impl ThinkingBody {
-    fn wish(self, max_tokens: u32) -> Result<Option<bool>, Error> {
+    fn wish(self, max_tokens: Option<u32>) -> Result<Option<bool>, Error> {
         let fault = |message: String| Err(Error::invalid("thinking.budget_tokens", message));
         match (self.r#type, self.budget_tokens) {
             (ThinkingKind::Enabled, Some(budget)) if budget < BUDGET_MIN => {
                 fault(format!("thinking.budget_tokens is {budget}; it must be at least {BUDGET_MIN}."))
             }
-            (ThinkingKind::Enabled, Some(budget)) if budget >= max_tokens => fault(format!(
-                "thinking.budget_tokens is {budget}; it must be below max_tokens, which is {max_tokens}."
-            )),
+            (ThinkingKind::Enabled, Some(budget)) if max_tokens.is_some_and(|most| budget >= most) => {
+                let most = max_tokens.unwrap_or_default();
+                fault(format!("thinking.budget_tokens is {budget}; it must be below max_tokens, which is {most}."))
+            }
             (ThinkingKind::Enabled, _) => Ok(Some(true)),
             (ThinkingKind::Disabled, _) => Ok(Some(false)),
             (ThinkingKind::Adaptive, _) => Ok(None),

@@ -40,6 +40,12 @@ impl Detokenizer {
         self
     }
 
+    /// Writes out every special token: for text that is to be read as it was tokenized.
+    pub fn showing_all(mut self) -> Self {
+        self.shown = (0..self.tokenizer.vocabulary()).filter(|token| self.tokenizer.is_special(*token)).collect();
+        self
+    }
+
     /// Adds a token; returns the characters that are now complete.
     pub fn push(&mut self, token: u32) -> String {
         if self.tokenizer.is_special(token) && !self.shown.contains(&token) {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::State;
+use super::ask::QUESTIONS_MAX;
 use super::model::{Phase, Worker, milliseconds};
 use super::process::{Process, Report, Start, What};
 use crate::placement::place;
@@ -103,8 +104,8 @@ impl State {
             program: &self.setting.program,
             model: Arc::from(name),
             worker: self.workers,
-            // A submission and a cancellation for everything that can be active.
-            inbox_max: 2 * config.requests.active_max + 16,
+            // A submission and a cancellation for everything that can be active, and every question.
+            inbox_max: 2 * config.requests.active_max + QUESTIONS_MAX + 16,
         };
         match Process::start(&start, self.reports.clone()) {
             Ok(process) => {
@@ -118,6 +119,7 @@ impl State {
                     pulse: Default::default(),
                     ready: None,
                     works: Default::default(),
+                    questions: Default::default(),
                     failure: None,
                     killed: None,
                 });
@@ -143,6 +145,7 @@ impl State {
                 FromWorker::LoadFailed(error) => worker.failure = Some(error),
                 FromWorker::Event(event) => self.event(&report.model, event, now),
                 FromWorker::Pulse(pulse) => worker.pulse = pulse,
+                FromWorker::Answer(id, answer) => self.answered(&report.model, id, answer),
             },
             What::Ended(how) => self.ended_worker(&report.model, &how, now),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipe::{Pulse, Ready, ToWorker, WorkId};
+use pipe::{Answer, AskId, Pulse, Ready, ToWorker, WorkId};
 use protocol::model::{ModelCard, ModelState, Residence};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -77,6 +77,8 @@ pub struct Worker {
     pub ready: Option<Ready>,
     /// Its work.
     pub works: BTreeMap<WorkId, Work>,
+    /// Who waits for answers to questions.
+    pub questions: BTreeMap<AskId, oneshot::Sender<Result<Answer>>>,
     /// Why it could not load the model.
     pub failure: Option<Error>,
     /// Why the supervisor killed it.

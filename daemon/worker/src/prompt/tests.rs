@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use pipe::{Submit, WorkId};
+use pipe::{Answer, Question, Submit, WorkId};
 use protocol::generation::{Chat, Json, Message, Role, Tool, ToolCall, ToolChoice};
 use protocol::generation::{GenerateRequest, Prompt};
+use protocol::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use protocol::{Error, ErrorKind};
 
 use super::{Prompter, Window};
@@ -151,4 +152,49 @@ fn a_tokenizer_of_another_model_refuses_the_request_and_spares_the_worker() {
     let chat = chat(Chat { messages: vec![message(Role::User, "Hi")], ..Chat::default() });
     let error = check_refused(prepare(&prompter, &chat), ErrorKind::Unsupported, "prompt");
     assert!(error.message.contains("its weights end at 279"), "{}", error.message);
+}
+
+fn tokens(prompter: &Prompter, prompt: Prompt, special: Special, pieces: bool) -> Result<Tokens, Error> {
+    let request = TokenizeRequest { model: None, prompt, special, pieces };
+    match prompter.answer(&Question::Tokenize(request), 0)? {
+        Answer::Tokens(tokens) => Ok(tokens),
+        Answer::Text(text) => panic!("{text}"),
+    }
+}
+
+#[test]
+fn what_is_counted_is_what_an_answer_would_read() {
+    let folder = Folder::new("counted", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let talk = Chat { messages: vec![message(Role::User, "Grüße, 🌦!")], ..Chat::default() };
+    let read = prepare(&prompter, &chat(talk.clone())).unwrap().prompt;
+    let counted = tokens(&prompter, Prompt::Chat(talk), Special::Plain, true).unwrap();
+    assert_eq!(counted.tokens, read);
+    let rendered = counted.rendered.unwrap();
+    assert!(rendered.contains("Grüße, 🌦!"), "{rendered}");
+    assert_eq!(String::from_utf8(counted.pieces.concat()).unwrap(), rendered);
+    let spelled = Question::Detokenize(DetokenizeRequest { model: None, tokens: read });
+    assert_eq!(prompter.answer(&spelled, 0).unwrap(), Answer::Text(rendered));
+}
+
+#[test]
+fn special_tokens_are_text_where_they_are_told_to_be() {
+    let folder = Folder::new("special", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let count =
+        |special| tokens(&prompter, Prompt::Text("<|im_end|>".to_string()), special, false).unwrap().tokens.len();
+    assert_eq!(count(Special::Parse), 1);
+    assert!(count(Special::Plain) > 1);
+}
+
+#[test]
+fn questions_about_unknown_tokens_and_for_too_much_are_refused_by_name() {
+    let folder = Folder::new("questions", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let error = tokens(&prompter, Prompt::Tokens(vec![1, 1_000_000]), Special::Plain, false).unwrap_err();
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some("prompt")));
+    let many = Question::Detokenize(DetokenizeRequest { model: None, tokens: vec![1_000_000] });
+    assert_eq!(prompter.answer(&many, 0).unwrap_err().param.as_deref(), Some("tokens"));
+    let error = tokens(&prompter, Prompt::Tokens(vec![1; (1 << 20) + 1]), Special::Plain, false).unwrap_err();
+    assert!(error.message.contains("1048577 tokens"), "{}", error.message);
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
 use engine::text::SamplingError;
-use pipe::{Submit, ToWorker, WorkEvent, WorkId};
+use pipe::{Ask, FromWorker, Submit, ToWorker, WorkEvent, WorkId};
 use protocol::generation::Started;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
@@ -42,7 +42,7 @@ pub struct Requests {
     /// For which no token could be drawn in this step.
     failed: HashMap<WorkId, SamplingError>,
     /// What the daemon is told next.
-    events: Vec<WorkEvent>,
+    told: Vec<FromWorker>,
     epoch: Instant,
 }
 
@@ -64,7 +64,7 @@ impl Requests {
             last_ticket: 0,
             draining: false,
             failed: HashMap::new(),
-            events: Vec::new(),
+            told: Vec::new(),
             epoch,
         }
     }
@@ -85,8 +85,8 @@ impl Requests {
     }
 
     /// What happened since the last call.
-    pub fn take_events(&mut self) -> Vec<WorkEvent> {
-        std::mem::take(&mut self.events)
+    pub fn take_told(&mut self) -> Vec<FromWorker> {
+        std::mem::take(&mut self.told)
     }
 
     /// Does what a message asks.
@@ -95,6 +95,7 @@ impl Requests {
             Message::Daemon(ToWorker::Submit(submit)) => self.take_in(*submit, scheduler, now),
             Message::Daemon(ToWorker::Cancel(work)) => self.cancel(work, scheduler),
             Message::Daemon(ToWorker::Drain) => self.draining = true,
+            Message::Daemon(ToWorker::Ask(ask)) => self.pass_on(ask),
             Message::Daemon(ToWorker::Open(_)) => tracing::error!("a second open was ignored: a worker has one model"),
             Message::Prepared(prepared) => self.admit(prepared, scheduler, now),
         }
@@ -118,7 +119,7 @@ impl Requests {
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        match self.prompts.try_send(Job { ticket, submit, arrived: now }) {
+        match self.prompts.try_send(Job::Prepare { ticket, submit: Box::new(submit), arrived: now }) {
             Ok(()) => {
                 self.tickets.insert(work, ticket);
             }
@@ -127,6 +128,17 @@ impl Requests {
                 self.fail(work, Error::internal("the thread that reads prompts has ended"))
             }
         }
+    }
+
+    /// Sends a question to the thread that can answer it.
+    fn pass_on(&mut self, ask: Ask) {
+        let id = ask.id;
+        let refusal = match self.prompts.try_send(Job::Ask(ask)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => busy("too many prompts wait to be read already"),
+            Err(TrySendError::Disconnected(_)) => Error::internal("the thread that reads prompts has ended"),
+        };
+        self.told.push(FromWorker::Answer(id, Err(refusal)));
     }
 
     /// Drops a request and gives its blocks back.
@@ -237,7 +249,7 @@ impl Requests {
     }
 
     fn tell(&mut self, id: WorkId, tokens: Vec<u32>, event: Event) {
-        self.events.push(WorkEvent { id, tokens, event });
+        self.told.push(FromWorker::Event(WorkEvent { id, tokens, event }));
     }
 }
 

@@ -5,7 +5,8 @@ use super::*;
 fn read(more: Value) -> Result<GenerateRequest, Error> {
     let mut body = json!({"model": "m", "max_tokens": 2000, "messages": [{"role": "user", "content": "x"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    serde_json::from_value::<Body>(body).unwrap().request()
+    let own: Own = serde_json::from_value(body.clone()).unwrap();
+    own.request(serde_json::from_value(body).unwrap())
 }
 
 fn chat(more: Value) -> Chat {

@@ -1,0 +1,71 @@
+//! `tokenize` and `detokenize`: questions to the text side of a model, which is brought into memory for them.
+
+use std::time::Duration;
+
+use pipe::{Answer, Question};
+use protocol::model::LoadRequest;
+use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use protocol::transcript::{Cursor, Event};
+use protocol::{Error, ErrorKind, Result};
+
+use crate::session::Session;
+use crate::supervisor::Asked;
+
+/// How often a question is put again because the model left memory, or its worker died, meanwhile.
+const TRIES: usize = 4;
+
+/// How long a load is waited for at a time; the caller's own patience ends the whole.
+const LOAD_WAIT: Duration = Duration::from_secs(10);
+
+pub async fn tokenize(session: &Session, request: TokenizeRequest) -> Result<Tokens> {
+    match ask(session, request.model.clone(), Question::Tokenize(request)).await? {
+        Answer::Tokens(tokens) => Ok(tokens),
+        Answer::Text(_) => Err(mixed_up()),
+    }
+}
+
+pub async fn detokenize(session: &Session, request: DetokenizeRequest) -> Result<String> {
+    match ask(session, request.model.clone(), Question::Detokenize(request)).await? {
+        Answer::Text(text) => Ok(text),
+        Answer::Tokens(_) => Err(mixed_up()),
+    }
+}
+
+fn mixed_up() -> Error {
+    Error::internal("the worker answered another question than it was asked")
+}
+
+async fn ask(session: &Session, model: Option<String>, question: Question) -> Result<Answer> {
+    session.daemon.prepared().await;
+    for _ in 0..TRIES {
+        match session.daemon.supervisor.question(model.clone(), question.clone()).await? {
+            Asked::Absent(name) => load(session, name).await?,
+            Asked::Put(name, answer) => match answer.await {
+                Ok(answer) => return answer,
+                Err(_) => tracing::info!(model = %name, "a question is put again: its worker is gone"),
+            },
+        }
+    }
+    let message = format!("the model was not in memory for long enough, {TRIES} times");
+    Err(Error::new(ErrorKind::Busy, message).hint("see why with `impetusctl logs`").retry_after_ms(1_000))
+}
+
+/// Brings a model into memory, and waits until it is there.
+async fn load(session: &Session, model: String) -> Result<()> {
+    let request = LoadRequest { model, pin: None, keep_alive_ms: None };
+    let id = session.begin(|transcript| session.daemon.supervisor.load(transcript, request)).await?;
+    let transcript = session.daemon.transcripts.find(id)?;
+    let mut cursor = Cursor::default();
+    loop {
+        let page = transcript.read(cursor, LOAD_WAIT).await?;
+        if let Some(Event::Failed(error)) = page.events.last() {
+            session.forget(id);
+            return Err(error.clone());
+        }
+        if page.ended {
+            session.forget(id);
+            return Ok(());
+        }
+        cursor = page.next;
+    }
+}
