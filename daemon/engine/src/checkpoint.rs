@@ -4,14 +4,14 @@
 //! a tensor. It does not know which tensors a model needs; [`crate::models`] does.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::LoadError;
-use crate::config::read_object;
+use crate::config::{open_file, read_object};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -101,7 +101,7 @@ impl Checkpoint {
 
 #[expect(unsafe_code, reason = "a file mapping is only as constant as its file")]
 fn map(path: &Path) -> Result<Mmap, LoadError> {
-    let file = File::open(path).map_err(|error| LoadError::reading(path, error, ADVICE))?;
+    let file = open_file(path, ADVICE)?;
     // SAFETY: the mapping is private and read-only, and lives while the model is loaded. A file that another process cuts
     // short in that time raises SIGBUS, which ends this worker and no other process; the daemon reports it.
     unsafe { Mmap::map(&file) }.map_err(|error| LoadError::reading(path, error, ADVICE))

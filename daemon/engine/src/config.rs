@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -71,6 +71,12 @@ impl Config {
             Some(number) if number > 0.0 && number.is_finite() => Ok(Some(number)),
             _ => Err(self.problem(format!("{key} is {value}, not a positive number"))),
         }
+    }
+
+    /// A number of any sign that may be absent.
+    pub fn real_if_any(&self, key: &str) -> Result<Option<f64>, LoadError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| self.problem(format!("{key} is {value}, not a number")))
     }
 
     /// A flag; absent is false.
@@ -193,9 +199,18 @@ pub(crate) fn read_object(path: &Path, advice: &str) -> Result<Map<String, Value
     }
 }
 
+/// Opens a regular file. It looks before it opens, which may wait for ever where the name is a pipe's or a device's.
+pub(crate) fn open_file(path: &Path, advice: &str) -> Result<File, LoadError> {
+    let unreadable = |error| LoadError::reading(path, error, advice);
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("it is not a regular file")));
+    }
+    File::open(path).map_err(unreadable)
+}
+
 /// Reads a text file of bounded size.
 pub(crate) fn read_text(path: &Path, advice: &str) -> Result<String, LoadError> {
-    let file = File::open(path).map_err(|error| LoadError::reading(path, error, advice))?;
+    let file = open_file(path, advice)?;
     let mut bytes = Vec::new();
     file.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| LoadError::reading(path, error, advice))?;
     if bytes.len() as u64 > JSON_BYTES_MAX {

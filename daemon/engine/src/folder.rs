@@ -107,7 +107,8 @@ impl Folder {
 
 fn require_tokenizer(dir: &Path) -> Result<(), LoadError> {
     let path = dir.join("tokenizer.json");
-    if path.is_file() {
+    // Reading it refuses what is no regular file.
+    if path.exists() {
         return Ok(());
     }
     let advice = match dir.join("tokenizer.model").is_file() {

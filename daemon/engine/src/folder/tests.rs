@@ -145,3 +145,19 @@ fn no_damaged_header_crashes_the_reader() {
     }
     assert!(refused * 10 > tried * 9, "only {refused} of {tried} damages were seen");
 }
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once_by_its_name() {
+    let files = ["config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"];
+    for file in files.into_iter().chain(["generation_config.json", "chat_template.jinja"]) {
+        let dir = Recipe::tiny("qwen3", 1).temporary().unwrap();
+        let path = dir.path().join(file);
+        let _ = fs::remove_file(&path);
+        // Nobody ever writes into this pipe, so reading it would wait for ever.
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        expect(dir.path(), &[file, "it is not a regular file"]);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        expect(dir.path(), &[file, "it is not a regular file"]);
+    }
+}

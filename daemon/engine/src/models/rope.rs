@@ -45,22 +45,19 @@ fn read_scaling(table: &Config, config: &Config) -> Result<Scaling, LoadError> {
     if table.number_if_any("partial_rotary_factor")?.is_some_and(|share| share != 1.0) {
         return Err(LoadError::unsupported("partial_rotary_factor", "rope that turns whole heads is"));
     }
-    let number =
-        |key: &str, default: f64| -> Result<f64, LoadError> { Ok(table.number_if_any(key)?.unwrap_or(default)) };
-    let factor = || {
-        let factor = table.number_if_any("factor")?;
-        factor.ok_or_else(|| config.problem(format!("rope scaling {kind} has no factor")))
+    let number = |key: &str| {
+        table.number_if_any(key)?.ok_or_else(|| config.problem(format!("rope scaling {kind} has no {key}")))
     };
     match kind {
         "default" => Ok(Scaling::None),
-        "linear" => Ok(Scaling::Linear { factor: factor()? }),
+        "linear" => Ok(Scaling::Linear { factor: number("factor")? }),
         "llama3" => Ok(Scaling::Llama3 {
-            factor: factor()?,
-            low: number("low_freq_factor", 1.0)?,
-            high: number("high_freq_factor", 4.0)?,
-            original: number("original_max_position_embeddings", 8192.0)?,
+            factor: number("factor")?,
+            low: number("low_freq_factor")?,
+            high: number("high_freq_factor")?,
+            original: number("original_max_position_embeddings")?,
         }),
-        "yarn" => read_yarn(table, config, factor()?),
+        "yarn" => read_yarn(table, config, number("factor")?),
         other => Err(LoadError::unsupported(format!("rope scaling {other}"), "default, linear, llama3 and yarn are")),
     }
 }
@@ -70,8 +67,8 @@ fn read_yarn(table: &Config, config: &Config, factor: f64) -> Result<Scaling, Lo
         return Err(LoadError::unsupported("yarn without truncation", "yarn with truncation is"));
     }
     let sharpness = |weight: f64| if factor > 1.0 { 0.1 * weight * factor.ln() + 1.0 } else { 1.0 };
-    let weight = |key: &str, default: f64| table.value(key).and_then(|value| value.as_f64()).unwrap_or(default);
-    let ratio = sharpness(weight("mscale", 1.0)) / sharpness(weight("mscale_all_dim", 0.0));
+    let weight = |key: &str, default: f64| -> Result<f64, LoadError> { Ok(table.real_if_any(key)?.unwrap_or(default)) };
+    let ratio = sharpness(weight("mscale", 1.0)?) / sharpness(weight("mscale_all_dim", 0.0)?);
     let original = match table.number_if_any("original_max_position_embeddings")? {
         Some(original) => original,
         None => config.count("max_position_embeddings")? as f64,

@@ -92,6 +92,27 @@ fn yarn_reaches_past_the_first_context() {
     let magnitude = 0.1 * 4f64.ln() + 1.0;
     let expected = Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 1000.0, magnitude: Some(magnitude) };
     assert_eq!(yarn.rope.scaling, expected);
-    let stretched = json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8.0 } });
-    assert_eq!(describe("llama", stretched).context, 1000);
+    assert_eq!(describe("llama", json!({ "rope_scaling": llama3() })).context, 1000);
+}
+
+fn llama3() -> Value {
+    json!({
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    })
+}
+
+#[test]
+fn a_rope_scaling_without_its_figures_is_refused_by_their_names() {
+    let refusal = |scaling: Value| {
+        Description::read(&config("llama", json!({ "rope_scaling": scaling })), true).unwrap_err().to_string()
+    };
+    for key in ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"] {
+        let mut scaling = llama3();
+        scaling.as_object_mut().unwrap().remove(key);
+        let error = refusal(scaling);
+        assert!(error.contains(&format!("rope scaling llama3 has no {key}")), "{error}");
+    }
+    assert!(refusal(json!({ "rope_type": "linear" })).contains("rope scaling linear has no factor"));
+    assert!(refusal(json!({ "rope_type": "yarn", "factor": 4.0, "mscale": "x" })).contains("mscale is \"x\""));
 }

@@ -48,9 +48,13 @@ impl GenerationDefaults {
         let config = files::read_object(dir, "config.json")?;
         let named = files::read_object(dir, "tokenizer_config.json")?;
 
-        let mut eos = ids(generation.get("eos_token_id"));
-        eos.extend(ids(config.get("eos_token_id")));
-        eos.extend(ids(config.get("text_config").and_then(|it| it.get("eos_token_id"))));
+        let ids = |file: &str, object: Option<&Map<String, Value>>| {
+            ids(object.and_then(|object| object.get("eos_token_id")))
+                .map_err(|it| TextError::invalid(&dir.join(file), it))
+        };
+        let mut eos = ids("generation_config.json", Some(&generation))?;
+        eos.extend(ids("config.json", Some(&config))?);
+        eos.extend(ids("config.json", config.get("text_config").and_then(Value::as_object))?);
         eos.extend(named.get("eos_token").and_then(files::token_text).and_then(|text| tokenizer.token_id(text)));
         if let Some(template) = template {
             eos.extend(turn_ends(template).filter_map(|text| tokenizer.token_id(text)));
@@ -58,32 +62,47 @@ impl GenerationDefaults {
         eos.sort_unstable();
         eos.dedup();
 
+        let path = dir.join("generation_config.json");
+        let number = |key: &str, least: f32, most: f32| {
+            number(&generation, key, least, most).map_err(|problem| TextError::invalid(&path, problem))
+        };
         let greedy = generation.get("do_sample") == Some(&Value::Bool(false));
         Ok(Self {
             eos,
-            temperature: if greedy { Some(0.0) } else { number(&generation, "temperature", 0.0, 100.0) },
-            top_p: number(&generation, "top_p", f32::MIN_POSITIVE, 1.0),
-            top_k: generation.get("top_k").and_then(Value::as_u64).and_then(|k| u32::try_from(k).ok()),
-            min_p: number(&generation, "min_p", 0.0, 1.0),
-            repetition_penalty: number(&generation, "repetition_penalty", f32::MIN_POSITIVE, 100.0),
+            temperature: if greedy { Some(0.0) } else { number("temperature", 0.0, 100.0)? },
+            top_p: number("top_p", f32::MIN_POSITIVE, 1.0)?,
+            top_k: whole(&generation, "top_k").map_err(|problem| TextError::invalid(&path, problem))?,
+            min_p: number("min_p", 0.0, 1.0)?,
+            repetition_penalty: number("repetition_penalty", f32::MIN_POSITIVE, 100.0)?,
         })
     }
 }
 
-/// A token id or a list of them.
-fn ids(value: Option<&Value>) -> Vec<u32> {
+/// A token id or a list of them; none where the value is absent or null.
+fn ids(value: Option<&Value>) -> Result<Vec<u32>, String> {
     let one_or_more = match value {
         Some(Value::Array(list)) => list.as_slice(),
+        Some(Value::Null) | None => &[],
         Some(one) => std::slice::from_ref(one),
-        None => &[],
     };
-    one_or_more.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+    let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    let wrong = |id: &Value| format!("eos_token_id holds {id}, which is no token id");
+    one_or_more.iter().map(|value| id(value).ok_or_else(|| wrong(value))).collect()
 }
 
-/// A number within its range; outside of it a file's word is not taken.
-fn number(object: &Map<String, Value>, key: &str, least: f32, most: f32) -> Option<f32> {
-    let number = object.get(key)?.as_f64()? as f32;
-    (least..=most).contains(&number).then_some(number)
+/// A number within its range, if it is given.
+fn number(object: &Map<String, Value>, key: &str, least: f32, most: f32) -> Result<Option<f32>, String> {
+    let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+    let number = value.as_f64().map(|number| number as f32).filter(|number| (least..=most).contains(number));
+    let bound = if least == f32::MIN_POSITIVE { "above 0".to_string() } else { format!("at least {least}") };
+    number.map(Some).ok_or_else(|| format!("{key} is {value}, and must be a number {bound} and at most {most}"))
+}
+
+/// A whole number, if it is given.
+fn whole(object: &Map<String, Value>, key: &str) -> Result<Option<u32>, String> {
+    let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+    let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+    number.map(Some).ok_or_else(|| format!("{key} is {value}, and must be a whole number from 0 to {}", u32::MAX))
 }
 
 /// The turn ends that a template writes. In the harmony form `<|end|>` ends a message and not the turn.

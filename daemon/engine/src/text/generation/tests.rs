@@ -29,13 +29,34 @@ fn an_empty_folder_says_nothing() {
 }
 
 #[test]
-fn sampling_is_read_and_nonsense_is_not_taken() {
+fn sampling_is_read() {
     let sound = r#"{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0, "repetition_penalty": 1.05}"#;
     let found = defaults(&[("generation_config.json", sound)]).unwrap();
     assert_eq!((found.temperature, found.top_p, found.top_k), (Some(0.6), Some(0.95), Some(20)));
     assert_eq!((found.min_p, found.repetition_penalty), (Some(0.0), Some(1.05)));
-    let nonsense = r#"{"temperature": -1, "top_p": 0, "top_k": "x", "eos_token_id": [-1, "a", null, 99999999999]}"#;
-    assert_eq!(defaults(&[("generation_config.json", nonsense)]).unwrap(), GenerationDefaults::default());
+    let unsaid = r#"{"temperature": null, "top_k": null, "eos_token_id": null}"#;
+    assert_eq!(defaults(&[("generation_config.json", unsaid)]).unwrap(), GenerationDefaults::default());
+}
+
+#[test]
+fn a_setting_that_makes_no_sense_is_named() {
+    let cases = [
+        ("generation_config.json", r#"{"temperature": -1}"#, "temperature is -1"),
+        ("generation_config.json", r#"{"top_p": 0}"#, "top_p is 0, and must be a number above 0 and at most 1"),
+        ("generation_config.json", r#"{"top_p": 1.5}"#, "top_p is 1.5"),
+        ("generation_config.json", r#"{"top_k": "x"}"#, "top_k is \"x\""),
+        ("generation_config.json", r#"{"top_k": 1.5}"#, "top_k is 1.5"),
+        ("generation_config.json", r#"{"min_p": 2}"#, "min_p is 2"),
+        ("generation_config.json", r#"{"repetition_penalty": 0}"#, "repetition_penalty is 0"),
+        ("generation_config.json", r#"{"eos_token_id": "x"}"#, "eos_token_id holds \"x\""),
+        ("generation_config.json", r#"{"eos_token_id": [5, -1]}"#, "eos_token_id holds -1"),
+        ("config.json", r#"{"eos_token_id": 99999999999}"#, "eos_token_id holds 99999999999"),
+        ("config.json", r#"{"text_config": {"eos_token_id": [null]}}"#, "eos_token_id holds null"),
+    ];
+    for (file, content, words) in cases {
+        let error = defaults(&[(file, content)]).expect_err(content).to_string();
+        assert!(error.contains(file) && error.contains(words), "{error}");
+    }
 }
 
 #[test]
