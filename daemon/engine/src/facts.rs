@@ -1,7 +1,8 @@
 //! What a model folder holds, told without loading a weight: the facts that the daemon plans memory and answers with.
 //!
-//! [`inspect`] runs every check that loading runs, those of the tokenizer, the template and the generation settings
-//! too, so a bad folder is refused when it is added and not when someone first waits for it.
+//! [`inspect`] runs every check that loading runs, those of the tokenizer and the generation settings too, so a bad
+//! folder is refused when it is added and not when someone first waits for it. Only compiling the chat template is the
+//! caller's, who does it in a process of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -16,5 +16,5 @@ pub use detokenizer::{Detokenizer, Start};
 pub use error::TextError;
 pub use generation::GenerationDefaults;
 pub use sampler::{Sampled, Sampler, Sampling, SamplingError};
-pub use template::{Conversation, Template, TemplateError};
+pub use template::{Compiled, Conversation, Template, TemplateError};
 pub use tokenizer::{Special, Tokenizer};

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
 
 use engine::random::TempFolder;
-use engine::text::{Conversation, Detokenizer, GenerationDefaults, Special, Start, Template, Tokenizer};
+use engine::text::{Compiled, Conversation, Detokenizer, GenerationDefaults, Special, Start, Template, Tokenizer};
 use engine::{Model, Options, Precision, Row, Wanted, bundled};
 use serde_json::{Map, json};
 
@@ -11,7 +11,7 @@ const BLOCKS: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 struct Nano {
     tokenizer: Tokenizer,
-    template: Template,
+    template: Compiled,
     ends: Vec<u32>,
     model: Model,
 }
@@ -23,6 +23,7 @@ impl Nano {
         let tokenizer = Tokenizer::open(&path).unwrap();
         let template = Template::open(&path).unwrap().expect("the bundled model has a chat template");
         let ends = GenerationDefaults::open(&path, &tokenizer, Some(&template)).unwrap().eos;
+        let template = template.compile().unwrap();
         let options = Options { threads: 2, blocks: BLOCKS.len() as u32, precision };
         let model = Model::open(&path, &options, &mut |_, _| {}).unwrap();
         Self { tokenizer, template, ends, model }

@@ -12,11 +12,13 @@ pub mod inbox;
 pub mod open;
 pub mod output;
 pub mod prompt;
+pub mod render;
 pub mod runner;
 #[cfg(test)]
 mod tests;
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 
@@ -52,9 +54,11 @@ impl From<Deaf> for ServeError {
     }
 }
 
-/// Serves one model from `input` to `output` until it is drained. When the input ends or fails, `at_end` is called on
+/// Serves one model from `input` to `output` until it is drained. `program` is this program, which renders chat templates
+/// in a process of its own. When the input ends or fails, `at_end` is called on
 /// the reading thread, whatever else goes on: a worker must not outlive its daemon, not even during a load.
 pub fn serve(
+    program: &Path,
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
     at_end: impl FnOnce() + Send + 'static,
@@ -70,7 +74,7 @@ pub fn serve(
         at_end();
     })?;
     let Ok(Message::Daemon(ToWorker::Open(open))) = inbox.recv() else { return Err(ServeError::NotOpened) };
-    let served = open_and_run(&open, inbox, sender, emitter.clone());
+    let served = open_and_run(&open, program, inbox, sender, emitter.clone());
     // Every frame is written before the process ends; a writer that has failed cannot be closed, and says why.
     let _ = emitter.close();
     writer.join().unwrap_or(Err(PipeError::Closed))?;
@@ -79,11 +83,12 @@ pub fn serve(
 
 fn open_and_run(
     open: &pipe::Open,
+    program: &Path,
     inbox: Receiver<Message>,
     sender: SyncSender<Message>,
     emitter: Emitter,
 ) -> Result<(), ServeError> {
-    let opened = match open::open(open, &emitter) {
+    let opened = match open::open(open, program, &emitter) {
         Ok(opened) => opened,
         Err(error) => {
             emitter.send(FromWorker::LoadFailed(error.clone()))?;
@@ -91,8 +96,8 @@ fn open_and_run(
         }
     };
     let (prompts, jobs) = sync_channel(opened.places.requests_max());
-    let (prompter, answers) = (opened.prompter, emitter.clone());
-    Builder::new().name("prompts".to_string()).spawn(move || prompter.run(&jobs, &sender, &answers))?;
+    opened.prompter.start(opened.rendering, jobs, &sender, &emitter)?;
+    drop(sender);
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;
     let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);

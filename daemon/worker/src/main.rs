@@ -1,20 +1,27 @@
 //! `impetus-worker`: one resident model in a process of its own, started by `impetusd` and by nobody else.
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
-//! folder holds; `bundled` writes the models that Impetus ships. Logs are JSON lines on standard error.
+//! folder holds; `bundled` writes the models that Impetus ships; `render` is the process in which `serve` runs a model's
+//! chat template. Logs are JSON lines on standard error.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use protocol::model::ModelFacts;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use worker::prompt::renderer::Renderer;
+use worker::render::Limits;
 
 const USAGE: &str = "\
-impetus-worker holds one model for impetusd, which starts it. It has three commands:
+impetus-worker holds one model for impetusd, which starts it. Its commands:
 
   impetus-worker serve          answers requests from standard input on standard output
   impetus-worker inspect PATH   prints what the model folder PATH holds, as JSON
   impetus-worker bundled DIR    writes the models that Impetus ships into DIR and prints where they are, as JSON
+  impetus-worker render PATH    renders conversations with the chat template of the model folder PATH, from frames of
+                                JSON on standard input; `serve` starts it
 ";
 
 fn main() -> ExitCode {
@@ -22,8 +29,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve"] => serve(),
-        ["inspect", path] => print(worker::facts::inspect(Path::new(path))),
+        ["inspect", path] => print(inspect(Path::new(path))),
         ["bundled", dir] => print(worker::bundled::install(Path::new(dir))),
+        ["render", path] => render(Path::new(path), Some(Limits::default())),
+        ["render", path, millis, bytes] => render(Path::new(path), limits(millis, bytes)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             ExitCode::SUCCESS
@@ -42,13 +51,47 @@ fn main() -> ExitCode {
 fn serve() -> ExitCode {
     log_to_stderr();
     // The daemon is gone when the input ends, and nobody would read what a running step still gives.
-    match worker::serve(std::io::stdin(), std::io::stdout(), || std::process::exit(0)) {
+    match worker::serve(&own_path(), std::io::stdin(), std::io::stdout(), || std::process::exit(0)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the worker ends");
             ExitCode::FAILURE
         }
     }
+}
+
+fn inspect(path: &Path) -> Result<ModelFacts, protocol::Error> {
+    let facts = worker::facts::inspect(path)?;
+    if facts.capabilities.chat {
+        Renderer::new(&own_path(), path, Limits::default())
+            .rendering()
+            .start()
+            .map_err(|error| protocol::Error::new(protocol::ErrorKind::ModelNotLoaded, error.to_string()))?;
+    }
+    Ok(facts)
+}
+
+fn limits(millis: &str, bytes: &str) -> Option<Limits> {
+    Some(Limits { time: Duration::from_millis(millis.parse().ok()?), bytes: bytes.parse().ok()? })
+}
+
+fn render(path: &Path, limits: Option<Limits>) -> ExitCode {
+    let Some(limits) = limits else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match worker::render::serve(path, limits, std::io::stdin().lock(), std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where this program is, by which it starts itself to render.
+fn own_path() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("impetus-worker"))
 }
 
 /// Prints a result as JSON on standard output; an error makes the exit code 1.

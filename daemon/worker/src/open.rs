@@ -15,7 +15,9 @@ use scheduler::{BLOCK_TOKENS, Limits, Scheduler, blocks_for};
 use crate::emit::Emitter;
 use crate::facts::{load_error, resident_bytes};
 use crate::generation::CHOICES_MAX;
+use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
+use crate::render;
 use crate::runner::Places;
 
 /// The shortest time between two reports of a load's progress.
@@ -29,20 +31,24 @@ pub struct Opened {
     pub scheduler: Scheduler,
     /// Turns requests into generations.
     pub prompter: Prompter,
+    /// Renders the first conversation.
+    pub rendering: Rendering,
     /// What bounds the requests.
     pub places: Places,
     /// What the daemon is told.
     pub ready: Ready,
 }
 
-/// Loads a model and tells the daemon how far it has come.
-pub fn open(open: &Open, emitter: &Emitter) -> Result<Opened, Error> {
+/// Loads a model and tells the daemon how far it has come; `program` is this program.
+pub fn open(open: &Open, program: &Path, emitter: &Emitter) -> Result<Opened, Error> {
     let started = Instant::now();
     let dir = Path::new(&open.path);
     let facts = crate::facts::inspect(dir)?;
     let limits = limits(open, &facts)?;
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
-    let prompter = Prompter::open(dir, &open.name, &facts, window).map_err(|error| load_error(&error))?;
+    let renderer = Renderer::new(program, dir, render::Limits::default());
+    let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
+    let rendering = prompter.rendering()?;
     let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
     if open.warm_up {
         warm_up(&mut model)?;
@@ -55,6 +61,7 @@ pub fn open(open: &Open, emitter: &Emitter) -> Result<Opened, Error> {
         scheduler: Scheduler::new(limits),
         model,
         prompter,
+        rendering,
     })
 }
 

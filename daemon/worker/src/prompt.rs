@@ -1,26 +1,27 @@
 //! From a request to a generation that can run: checked, rendered, made of tokens.
 //!
-//! It works on a thread of its own behind a bounded queue, so that a prompt of a million letters never delays a running
-//! answer. Every refusal of a request for what it asks happens here, with the field's name and the figures. It never
-//! truncates a prompt. The heartbeat sends jobs and gets generations through its inbox; questions are answered from here.
+//! A few threads of its own work behind a bounded queue, so that a prompt of a million letters delays neither a running
+//! answer nor a short prompt. Every refusal of a request for what it asks happens here, with the field's name and the
+//! figures. It never truncates a prompt. The heartbeat sends jobs and gets generations through its inbox; questions are
+//! answered from here.
 
 mod ask;
 mod chat;
+mod habits;
 mod ranges;
+pub mod renderer;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Instant;
 
 use engine::LoadError;
-use engine::text::{
-    Conversation, Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer,
-};
+use engine::text::{Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer};
 use pipe::{Ask, FromWorker, Submit, WorkId};
 use protocol::generation::{Chat, GenerateRequest, Prompt};
 use protocol::model::ModelFacts;
@@ -30,6 +31,12 @@ use crate::emit::Emitter;
 use crate::generation::{Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
 use crate::output::{Output, OutputOptions, ReasoningTags, ToolFormat};
+use crate::render::ToRender;
+use habits::Habits;
+use renderer::{Renderer, Rendering};
+
+/// How many prompts are read at once; a long one, or a template that does not end, leaves room for others.
+const THREADS: usize = 4;
 
 /// What the prompt thread is to do.
 pub enum Job {
@@ -69,6 +76,8 @@ pub struct Window {
 pub struct Prompter {
     tokenizer: Tokenizer,
     template: Option<Template>,
+    renderer: Renderer,
+    habits: Habits,
     /// What the model's files say about ending and sampling.
     defaults: GenerationDefaults,
     facts: ModelFacts,
@@ -92,25 +101,63 @@ struct Rendered {
 }
 
 impl Prompter {
-    /// Reads the text side of a model folder.
-    pub fn open(dir: &Path, name: &str, facts: &ModelFacts, window: Window) -> Result<Self, LoadError> {
+    /// Reads the text side of the model folder that the renderer knows.
+    pub fn open(renderer: Renderer, name: &str, facts: &ModelFacts, window: Window) -> Result<Self, LoadError> {
+        let dir = &renderer.dir;
         let tokenizer = Tokenizer::open(dir)?;
         let template = Template::open(dir)?;
         let defaults = GenerationDefaults::open(dir, &tokenizer, template.as_ref())?;
-        Ok(Self { tokenizer, template, defaults, facts: facts.clone(), name: name.to_string(), window })
+        let habits = template.as_ref().map(Habits::of).unwrap_or_default();
+        let (facts, name) = (facts.clone(), name.to_string());
+        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window })
     }
 
-    /// Works until nobody sends jobs or nobody hears of the results.
-    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, emitter: &Emitter) {
-        while let Ok(job) = jobs.recv() {
+    /// A rendering process that is ready for the first conversation, if the model takes any.
+    pub fn rendering(&self) -> Result<Rendering, Error> {
+        let mut rendering = self.renderer.rendering();
+        if self.template.is_some() {
+            rendering.start().map_err(|error| Error::new(ErrorKind::ModelNotLoaded, error.to_string()))?;
+        }
+        Ok(rendering)
+    }
+
+    /// Works on a few threads until nobody sends jobs or nobody hears of the results.
+    pub fn start(
+        self,
+        first: Rendering,
+        jobs: Receiver<Job>,
+        inbox: &SyncSender<Message>,
+        emitter: &Emitter,
+    ) -> std::io::Result<()> {
+        let (prompter, jobs) = (Arc::new(self), Arc::new(Mutex::new(jobs)));
+        let mut first = Some(first);
+        for _ in 0..THREADS {
+            let mut rendering = first.take().unwrap_or_else(|| prompter.renderer.rendering());
+            let (prompter, jobs, inbox, emitter) = (prompter.clone(), jobs.clone(), inbox.clone(), emitter.clone());
+            Builder::new()
+                .name("prompts".to_string())
+                .spawn(move || prompter.run(&mut rendering, &jobs, &inbox, &emitter))?;
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        rendering: &mut Rendering,
+        jobs: &Mutex<Receiver<Job>>,
+        inbox: &SyncSender<Message>,
+        emitter: &Emitter,
+    ) {
+        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        while let Ok(job) = next() {
             let heard = match job {
                 Job::Prepare { ticket, submit, arrived } => {
                     let work = submit.id;
-                    let result = survive(|| self.prepare(*submit, arrived)).map(Box::new);
+                    let result = survive(|| self.prepare(*submit, arrived, rendering)).map(Box::new);
                     inbox.send(Message::Prepared(Prepared { ticket, work, result })).is_ok()
                 }
                 Job::Ask(Ask { id, question, received_unix_ms }) => {
-                    let result = survive(|| self.answer(&question, received_unix_ms));
+                    let result = survive(|| self.answer(&question, received_unix_ms, rendering));
                     emitter.send(FromWorker::Answer(id, result)).is_ok()
                 }
             };
@@ -121,10 +168,10 @@ impl Prompter {
     }
 
     /// Makes a generation of a request.
-    pub fn prepare(&self, submit: Submit, arrived: Instant) -> Result<Generation, Error> {
+    pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
         let Submit { id: work, request, seed, received_unix_ms, delivered } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
-        let source = self.source(&request.prompt, received_unix_ms)?;
+        let source = self.source(&request.prompt, received_unix_ms, rendering)?;
         let tokens_max = self.room(&request, source.tokens.len())?;
         let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
         let mut generation = Generation {
@@ -150,14 +197,14 @@ impl Prompter {
     }
 
     /// What the model is given.
-    fn source(&self, prompt: &Prompt, now_unix_ms: i64) -> Result<Source, Error> {
+    fn source(&self, prompt: &Prompt, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Source, Error> {
         let encode = |text: &str, special| {
             self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
         };
         let plain = |tokens| Source { tokens, start: Start::Middle, rendered: Rendered::default() };
         let source = match prompt {
             Prompt::Chat(chat) => {
-                let (text, rendered) = self.render(chat, now_unix_ms)?;
+                let (text, rendered) = self.render(chat, now_unix_ms, rendering)?;
                 Source { tokens: encode(&text, Special::Parse)?, start: Start::Text, rendered }
             }
             Prompt::Text(text) => plain(encode(text, Special::Begin)?),
@@ -185,7 +232,7 @@ impl Prompter {
     }
 
     /// A conversation in the template's words, and how its answer is to be read.
-    fn render(&self, chat: &Chat, now_unix_ms: i64) -> Result<(String, Rendered), Error> {
+    fn render(&self, chat: &Chat, now_unix_ms: i64, rendering: &mut Rendering) -> Result<(String, Rendered), Error> {
         let Some(template) = &self.template else {
             let message = format!("{} has no chat template, so it cannot hold a conversation", self.name);
             return Err(Error::new(ErrorKind::Unsupported, message)
@@ -193,20 +240,15 @@ impl Prompter {
                 .hint("send the prompt as text, or choose an instruction-tuned model"));
         };
         self.check_thinking(chat, template)?;
-        let messages = chat::messages(chat)?;
+        let messages = chat::messages(chat, &self.habits)?;
         let tools = chat::tools(chat, self.facts.capabilities.tools)?;
         let arguments = chat::arguments(chat)?;
-        let conversation = Conversation {
-            messages: &messages,
-            tools: tools.as_ref(),
-            add_generation_prompt: true,
-            arguments: &arguments,
-            now_unix_ms,
-        };
-        let text = template.render(&conversation).map_err(|error| Error::invalid("messages", error.to_string()))?;
+        let with_tools = tools.is_some();
+        let text =
+            rendering.render(ToRender { messages, tools, add_generation_prompt: true, arguments, now_unix_ms })?;
         let rendered = Rendered {
             reasoning: ReasoningTags::detect(template.source(), &text),
-            tools: tools.and_then(|_| ToolFormat::detect(template.tool_source())),
+            tools: with_tools.then(|| ToolFormat::detect(template.tool_source())).flatten(),
         };
         Ok((text, rendered))
     }

@@ -10,7 +10,7 @@ use protocol::ErrorKind;
 use protocol::generation::{FinishReason, Prompt, Stop};
 use protocol::transcript::Event;
 
-use kit::{Daemon, Folder, open, request, submit};
+use kit::{Daemon, Folder, chat, open, request, submit};
 
 #[test]
 fn a_batch_answers_as_each_request_alone() {
@@ -240,4 +240,39 @@ fn events_of_a_request_end_with_one_last_event() {
     assert!(matches!(events[0], Event::Started(_)));
     assert!(events[1..4].iter().all(|event| matches!(event, Event::Delta(delta) if delta.tokens == 1)));
     assert!(matches!(events[4..], [Event::ChoiceFinished(_), Event::Finished(_)]));
+}
+
+/// Doubles a text, nests a list, or computes for some seconds, as the conversation asks.
+const HOSTILE: &str = "{%- set ns = namespace(x='x' * 1000) -%}
+{%- if messages[0].content == 'double' -%}{%- for i in range(60) -%}{%- set ns.x = ns.x ~ ns.x -%}{%- endfor -%}
+{%- elif messages[0].content == 'nest' -%}{%- for i in range(99999) -%}{%- set ns.x = [ns.x] -%}{%- endfor -%}{{ ns.x }}
+{%- elif messages[0].content == 'slow' -%}{%- for i in range(3000) -%}{%- set ns.y = (ns.x * 1000).upper() -%}{%- endfor -%}
+{%- endif -%}{{ messages[0].content }}";
+
+#[test]
+fn a_hostile_template_costs_one_request_and_delays_no_other() {
+    let folder = Folder::new("hostile", |recipe| recipe.endless()).with_template(HOSTILE);
+    let mut daemon = Daemon::start(open(&folder));
+    for (id, content) in [(1, "slow"), (2, "double"), (3, "nest"), (4, "hello")] {
+        daemon.send(submit(id, &chat(content, 5), Vec::new()));
+    }
+    let answer = daemon.answer(4);
+    assert_eq!((answer.tokens[0].len(), answer.others), (5, 0), "the ordinary one waits for none of the others");
+    let error = daemon.failure(2);
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some("messages")), "{}", error.message);
+    assert!(error.message.contains("more than 512 MiB"), "{}", error.message);
+    assert!(daemon.failure(3).message.contains("crashed"));
+    assert_eq!(daemon.answer(1).tokens[0].len(), 5, "what only takes long is answered");
+    for id in 5..10 {
+        daemon.send(submit(id, &chat("hello", 3), Vec::new()));
+        assert_eq!(daemon.answer(id).tokens[0].len(), 3);
+    }
+}
+
+#[test]
+fn a_template_that_does_not_compile_fails_the_load_by_its_line() {
+    let folder = Folder::new("uncompiled", |recipe| recipe).with_template("fine\n{% if %}");
+    let error = Daemon::begin(open(&folder)).load_failure();
+    assert_eq!(error.kind, ErrorKind::ModelNotLoaded);
+    assert!(error.message.contains("chat_template.jinja is invalid: line 2"), "{}", error.message);
 }

@@ -47,7 +47,8 @@ fn the_template_renders_messages_and_tools() {
         arguments: &Map::new(),
         now_unix_ms: 0,
     };
-    let prompt = Template::open(folder.path()).unwrap().unwrap().render(&conversation).unwrap();
+    let template = Template::open(folder.path()).unwrap().unwrap().compile().unwrap();
+    let prompt = template.render(&conversation).unwrap();
     assert!(prompt.contains(r#"{"name": "look"}"#), "{prompt}");
     assert!(prompt.ends_with("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), "{prompt}");
 }

@@ -1,8 +1,9 @@
 //! Renders a conversation into the prompt that a model was trained on, as Hugging Face's `apply_chat_template` does.
 //!
-//! The template comes from the model's folder and is not trusted: instructions, output and file size are bounded, and
-//! it can reach nothing but its arguments. Time is an argument too. It never tokenizes. The worker renders each chat
-//! request with it.
+//! The template comes from the model's folder and is not trusted. It can reach nothing but its arguments, and its
+//! instructions, its output and its source are bounded here; the memory and the time of a single instruction are not,
+//! not even while it compiles, so the worker compiles and renders in a process of its own. Time is an argument. It
+//! never tokenizes.
 
 mod environment;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod strftime;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
@@ -56,48 +57,37 @@ pub enum TemplateError {
     Failed(String),
 }
 
-/// The chat templates of one model.
+/// The chat templates of one model, as they were read.
 pub struct Template {
-    environment: Environment<'static>,
+    path: PathBuf,
     sources: BTreeMap<String, String>,
     special_tokens: Map<String, Value>,
 }
 
+/// The chat templates of one model, ready to render.
+pub struct Compiled {
+    environment: Environment<'static>,
+    special_tokens: Map<String, Value>,
+    has_tool_use: bool,
+}
+
 impl Template {
-    /// Reads and compiles a folder's templates; `None` if it has none.
+    /// Reads a folder's templates; `None` if it has none.
     pub fn open(dir: &Path) -> Result<Option<Self>, TextError> {
         let Some(found) = source::find(dir)? else { return Ok(None) };
-        let mut environment = environment::new();
-        for (name, source) in &found.sources {
-            environment
-                .add_template_owned(name.clone(), source::plain(source))
-                .map_err(|error| TextError::invalid(&found.path, describe(&error)))?;
-        }
-        Ok(Some(Self { environment, sources: found.sources, special_tokens: special_tokens(dir)? }))
+        Ok(Some(Self { path: found.path, sources: found.sources, special_tokens: special_tokens(dir)? }))
     }
 
-    /// Renders the conversation.
-    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
-        let mut variables = self.special_tokens.clone();
-        variables.extend(conversation.arguments.clone());
-        let mut variables: BTreeMap<&str, minijinja::Value> =
-            variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())).collect();
-        variables.insert("messages", Serde(conversation.messages).into());
-        variables.insert("tools", Serde(conversation.tools).into());
-        variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
-        variables.entry("documents").or_insert(minijinja::Value::from(()));
-        variables.insert(environment::CLOCK, minijinja::Value::from_object(Clock(conversation.now_unix_ms)));
-
-        let mut output = Bounded { bytes: Vec::new(), overflowed: false };
-        let rendered = self
-            .environment
-            .get_template(self.name_for(conversation))
-            .and_then(|template| template.render_captured_to(variables, &mut output).map(drop));
-        if output.overflowed {
-            return Err(TemplateError::Endless);
+    /// Compiles the templates, which computes their constants.
+    pub fn compile(self) -> Result<Compiled, TextError> {
+        let mut environment = environment::new();
+        for (name, source) in &self.sources {
+            environment
+                .add_template_owned(name.clone(), source::plain(source))
+                .map_err(|error| TextError::invalid(&self.path, describe(&error)))?;
         }
-        rendered.map_err(|error| sort(&error))?;
-        String::from_utf8(output.bytes).map_err(|error| TemplateError::Failed(error.to_string()))
+        let has_tool_use = self.sources.contains_key(source::TOOL_USE);
+        Ok(Compiled { environment, special_tokens: self.special_tokens, has_tool_use })
     }
 
     /// Whether a text occurs in the template for a conversation without tools.
@@ -114,10 +104,32 @@ impl Template {
     pub fn tool_source(&self) -> &str {
         self.sources.get(source::TOOL_USE).map_or_else(|| self.source(), String::as_str)
     }
+}
 
-    fn name_for(&self, conversation: &Conversation<'_>) -> &'static str {
-        let with_tools = conversation.tools.is_some() && self.sources.contains_key(source::TOOL_USE);
-        if with_tools { source::TOOL_USE } else { source::DEFAULT }
+impl Compiled {
+    /// Renders the conversation.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, TemplateError> {
+        let mut variables = self.special_tokens.clone();
+        variables.extend(conversation.arguments.clone());
+        let mut variables: BTreeMap<&str, minijinja::Value> =
+            variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())).collect();
+        variables.insert("messages", Serde(conversation.messages).into());
+        variables.insert("tools", Serde(conversation.tools).into());
+        variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
+        variables.entry("documents").or_insert(minijinja::Value::from(()));
+        variables.insert(environment::CLOCK, minijinja::Value::from_object(Clock(conversation.now_unix_ms)));
+
+        let mut output = Bounded { bytes: Vec::new(), overflowed: false };
+        let with_tools = conversation.tools.is_some() && self.has_tool_use;
+        let rendered = self
+            .environment
+            .get_template(if with_tools { source::TOOL_USE } else { source::DEFAULT })
+            .and_then(|template| template.render_captured_to(variables, &mut output).map(drop));
+        if output.overflowed {
+            return Err(TemplateError::Endless);
+        }
+        rendered.map_err(|error| sort(&error))?;
+        String::from_utf8(output.bytes).map_err(|error| TemplateError::Failed(error.to_string()))
     }
 }
 

@@ -8,6 +8,7 @@ use protocol::generation::{Chat, FinishReason, GenerateRequest, Json, Message, P
 
 use super::{Choice, Drawn, Ticket};
 use crate::prompt::{Prompter, Window};
+use crate::render::Limits;
 use crate::tests::kit::{Folder, request};
 
 const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> tags{% endif %}\
@@ -18,9 +19,9 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
     std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
     let window = Window { context: 4096, capacity: 4096 };
     let facts = crate::facts::inspect(folder.path()).unwrap();
-    let prompter = Prompter::open(folder.path(), "tiny", &facts, window).unwrap();
+    let prompter = Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, window).unwrap();
     let submit = Submit { id: WorkId(1), request: asked, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
-    let mut generation = prompter.prepare(submit, Instant::now()).unwrap();
+    let mut generation = prompter.prepare(submit, Instant::now(), &mut prompter.rendering().unwrap()).unwrap();
     let tokens = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();
     (generation.choices.remove(0), tokens)
 }

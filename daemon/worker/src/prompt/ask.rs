@@ -1,7 +1,7 @@
 //! Questions about text: which tokens a prompt becomes, and which text tokens spell.
 //!
 //! A prompt is read exactly as for an answer, so what is counted here is what an answer would count. Replies are
-//! bounded, because they travel in one frame. Only the prompt thread calls this.
+//! bounded, because they travel in one frame. Only the prompt threads call this.
 
 use engine::text::{Detokenizer, Special, Start};
 use pipe::{Answer, Question};
@@ -9,6 +9,7 @@ use protocol::Error;
 use protocol::generation::Prompt;
 use protocol::text::{self, DetokenizeRequest, TokenizeRequest, Tokens};
 
+use super::renderer::Rendering;
 use super::{Prompter, ranges};
 
 /// The most tokens of one reply.
@@ -19,20 +20,25 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 
 impl Prompter {
     /// Answers a question.
-    pub fn answer(&self, question: &Question, now_unix_ms: i64) -> Result<Answer, Error> {
+    pub fn answer(&self, question: &Question, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Answer, Error> {
         match question {
-            Question::Tokenize(request) => self.tokenize(request, now_unix_ms).map(Answer::Tokens),
+            Question::Tokenize(request) => self.tokenize(request, now_unix_ms, rendering).map(Answer::Tokens),
             Question::Detokenize(request) => self.detokenize(request).map(Answer::Text),
         }
     }
 
-    fn tokenize(&self, request: &TokenizeRequest, now_unix_ms: i64) -> Result<Tokens, Error> {
+    fn tokenize(
+        &self,
+        request: &TokenizeRequest,
+        now_unix_ms: i64,
+        rendering: &mut Rendering,
+    ) -> Result<Tokens, Error> {
         let encode = |text: &str, special| {
             self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
         };
         let (rendered, tokens) = match &request.prompt {
             Prompt::Chat(chat) => {
-                let (text, _) = self.render(chat, now_unix_ms)?;
+                let (text, _) = self.render(chat, now_unix_ms, rendering)?;
                 let tokens = encode(&text, Special::Parse)?;
                 (Some(text), tokens)
             }

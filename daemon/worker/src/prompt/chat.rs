@@ -3,19 +3,26 @@
 //! Templates expect the JSON of the OpenAI dialect with one difference: the arguments of a tool call are an object, not
 //! text. Nothing is left out or trimmed; what is malformed is refused by name. Only `prompt` calls this.
 
+use std::collections::HashSet;
+
 use protocol::generation::{Chat, Json, Message, Role, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-/// The messages as templates read them.
-pub fn messages(chat: &Chat) -> Result<Value, Error> {
+use super::habits::Habits;
+
+/// Variables that a conversation sets itself.
+const RESERVED: [&str; 3] = ["messages", "tools", "add_generation_prompt"];
+
+/// The messages as a template of these habits reads them.
+pub fn messages(chat: &Chat, habits: &Habits) -> Result<Value, Error> {
     if chat.messages.is_empty() {
         return Err(Error::invalid("messages", "messages is empty; a conversation has at least one turn"));
     }
-    chat.messages.iter().enumerate().map(|(index, turn)| message(index, turn)).collect()
+    chat.messages.iter().enumerate().map(|(index, turn)| message(index, turn, habits)).collect()
 }
 
-fn message(index: usize, message: &Message) -> Result<Value, Error> {
+fn message(index: usize, message: &Message, habits: &Habits) -> Result<Value, Error> {
     let role = match message.role {
         Role::System => "system",
         Role::User => "user",
@@ -26,10 +33,10 @@ fn message(index: usize, message: &Message) -> Result<Value, Error> {
     turn.insert("role".to_string(), json!(role));
     turn.insert("content".to_string(), json!(message.content));
     if let Some(reasoning) = &message.reasoning {
-        turn.insert("reasoning_content".to_string(), json!(reasoning));
+        habits.add_reasoning(&mut turn, &message.content, reasoning);
     }
     if let Some(id) = &message.tool_call_id {
-        turn.insert("tool_call_id".to_string(), json!(id));
+        turn.insert("tool_call_id".to_string(), json!(habits.call_id(id)));
     }
     if let Some(name) = &message.name {
         turn.insert("name".to_string(), json!(name));
@@ -40,7 +47,7 @@ fn message(index: usize, message: &Message) -> Result<Value, Error> {
             .iter()
             .map(|call| {
                 let arguments = object(&call.arguments, || format!("messages[{index}].tool_calls"))?;
-                Ok(json!({ "id": call.id, "type": "function",
+                Ok(json!({ "id": habits.call_id(&call.id), "type": "function",
                            "function": { "name": call.name, "arguments": arguments } }))
             })
             .collect();
@@ -52,6 +59,7 @@ fn message(index: usize, message: &Message) -> Result<Value, Error> {
 /// The tools that the model is shown, as templates read them; `None` shows none. Required and named calls are refused:
 /// without a grammar nothing makes a model call.
 pub fn tools(chat: &Chat, template_shows_tools: bool) -> Result<Option<Value>, Error> {
+    check_names(&chat.tools)?;
     match &chat.tool_choice {
         ToolChoice::None => return Ok(None),
         ToolChoice::Auto => {}
@@ -69,6 +77,22 @@ pub fn tools(chat: &Chat, template_shows_tools: bool) -> Result<Option<Value>, E
         return Err(Error::new(ErrorKind::Unsupported, message).param("tools").hint("choose a model that calls tools"));
     }
     chat.tools.iter().enumerate().map(|(index, shown)| tool(index, shown)).collect::<Result<Value, Error>>().map(Some)
+}
+
+/// Refuses tools that a call could not name, or not tell apart.
+fn check_names(tools: &[Tool]) -> Result<(), Error> {
+    let mut names = HashSet::new();
+    for (index, tool) in tools.iter().enumerate() {
+        let param = format!("tools[{index}].name");
+        if tool.name.trim().is_empty() {
+            return Err(Error::invalid(&param, format!("{param} is empty; a tool is called by its name")));
+        }
+        if !names.insert(tool.name.as_str()) {
+            let message = format!("{param} is {:?}, and an earlier tool has that name", tool.name);
+            return Err(Error::invalid(&param, message));
+        }
+    }
+    Ok(())
 }
 
 fn tool(index: usize, tool: &Tool) -> Result<Value, Error> {
@@ -91,7 +115,15 @@ pub fn arguments(chat: &Chat) -> Result<Map<String, Value>, Error> {
         Some(arguments) => object(arguments, || "template_arguments".to_string())?,
         None => Map::new(),
     };
+    if let Some(name) = RESERVED.iter().find(|name| arguments.contains_key(**name)) {
+        let message = format!("template_arguments holds {name}, which the conversation itself sets");
+        return Err(Error::invalid("template_arguments", message).hint(format!("leave {name} out of it")));
+    }
     if let Some(thinking) = chat.thinking {
+        if arguments.get("enable_thinking").is_some_and(|other| *other != json!(thinking)) {
+            let message = format!("thinking is {thinking}, and template_arguments sets enable_thinking otherwise");
+            return Err(Error::invalid("template_arguments", message).hint("send one of the two"));
+        }
         arguments.insert("enable_thinking".to_string(), json!(thinking));
     }
     Ok(arguments)

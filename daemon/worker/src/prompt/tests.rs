@@ -10,18 +10,20 @@ use protocol::{Error, ErrorKind};
 
 use super::{Prompter, Window};
 use crate::generation::Generation;
+use crate::render::Limits;
 use crate::tests::kit::{Folder, request};
 
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
 fn prompter(folder: &Folder) -> Prompter {
-    Prompter::open(folder.path(), "tiny", &crate::facts::inspect(folder.path()).unwrap(), WINDOW).unwrap()
+    let facts = crate::facts::inspect(folder.path()).unwrap();
+    Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, WINDOW).unwrap()
 }
 
 fn prepare(prompter: &Prompter, request: &GenerateRequest) -> Result<Generation, Error> {
     let request = request.clone();
     let submit = Submit { id: WorkId(1), request, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
-    prompter.prepare(submit, Instant::now())
+    prompter.prepare(submit, Instant::now(), &mut prompter.rendering()?)
 }
 
 fn message(role: Role, content: &str) -> Message {
@@ -127,6 +129,18 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     check(Chat { template_arguments: broken.clone(), ..plain.clone() }, ErrorKind::Invalid, "template_arguments");
     let tools = vec![Tool { parameters: broken, ..weather() }];
     check(Chat { tools, ..plain.clone() }, ErrorKind::Invalid, "tools[0].parameters");
+    for reserved in ["messages", "tools", "add_generation_prompt"] {
+        let arguments = Some(Json(format!("{{\"{reserved}\": []}}")));
+        let taken = Chat { template_arguments: arguments, ..plain.clone() };
+        let error = check(taken, ErrorKind::Invalid, "template_arguments");
+        assert!(error.message.contains(reserved), "{}", error.message);
+    }
+    let unnamed = vec![Tool { name: " ".to_string(), ..weather() }];
+    check(Chat { tools: unnamed, ..plain.clone() }, ErrorKind::Invalid, "tools[0].name");
+    let twice = Chat { tools: vec![weather(), weather()], ..plain.clone() };
+    let error = check(twice.clone(), ErrorKind::Invalid, "tools[1].name");
+    assert!(error.message.contains("\"weather\""), "{}", error.message);
+    check(Chat { tool_choice: ToolChoice::None, ..twice }, ErrorKind::Invalid, "tools[1].name");
     let mut caller = message(Role::Assistant, "");
     let arguments = Json("{\"city\":".to_string());
     caller.tool_calls = vec![ToolCall { id: "call_1".to_string(), name: "weather".to_string(), arguments }];
@@ -156,7 +170,7 @@ fn a_tokenizer_of_another_model_refuses_the_request_and_spares_the_worker() {
 
 fn tokens(prompter: &Prompter, prompt: Prompt, special: Special, pieces: bool) -> Result<Tokens, Error> {
     let request = TokenizeRequest { model: None, prompt, special, pieces };
-    match prompter.answer(&Question::Tokenize(request), 0)? {
+    match prompter.answer(&Question::Tokenize(request), 0, &mut prompter.rendering()?)? {
         Answer::Tokens(tokens) => Ok(tokens),
         Answer::Text(text) => panic!("{text}"),
     }
@@ -174,7 +188,7 @@ fn what_is_counted_is_what_an_answer_would_read() {
     assert!(rendered.contains("Grüße, 🌦!"), "{rendered}");
     assert_eq!(String::from_utf8(counted.pieces.concat()).unwrap(), rendered);
     let spelled = Question::Detokenize(DetokenizeRequest { model: None, tokens: read });
-    assert_eq!(prompter.answer(&spelled, 0).unwrap(), Answer::Text(rendered));
+    assert_eq!(prompter.answer(&spelled, 0, &mut prompter.rendering().unwrap()).unwrap(), Answer::Text(rendered));
 }
 
 #[test]
@@ -194,7 +208,49 @@ fn questions_about_unknown_tokens_and_for_too_much_are_refused_by_name() {
     let error = tokens(&prompter, Prompt::Tokens(vec![1, 1_000_000]), Special::Plain, false).unwrap_err();
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some("prompt")));
     let many = Question::Detokenize(DetokenizeRequest { model: None, tokens: vec![1_000_000] });
-    assert_eq!(prompter.answer(&many, 0).unwrap_err().param.as_deref(), Some("tokens"));
+    assert_eq!(
+        prompter.answer(&many, 0, &mut prompter.rendering().unwrap()).unwrap_err().param.as_deref(),
+        Some("tokens")
+    );
     let error = tokens(&prompter, Prompt::Tokens(vec![1; (1 << 20) + 1]), Special::Plain, false).unwrap_err();
     assert!(error.message.contains("1048577 tokens"), "{}", error.message);
+}
+
+/// What a template makes of a call, its result and the reasoning before them.
+fn habits(source: &str) -> String {
+    let folder = Folder::new("habits", |recipe| recipe).with_template(source);
+    let prompter = prompter(&folder);
+    let mut caller = message(Role::Assistant, "I look.");
+    caller.reasoning = Some("Look it up.".to_string());
+    let arguments = Json("{}".to_string());
+    caller.tool_calls =
+        vec![ToolCall { id: "call_0123456789abcdef".to_string(), name: "weather".to_string(), arguments }];
+    let mut result = message(Role::Tool, "21");
+    result.tool_call_id = Some("call_0123456789abcdef".to_string());
+    let asked = chat(Chat { messages: vec![caller, result], ..Chat::default() });
+    let prepared = prepare(&prompter, &asked).unwrap();
+    let bytes = prepared.prompt.iter().flat_map(|token| prompter.tokenizer.token_bytes(*token).to_vec());
+    String::from_utf8(bytes.collect()).unwrap()
+}
+
+#[test]
+fn templates_find_reasoning_where_they_look_for_it() {
+    for field in ["reasoning_content", "reasoning", "thinking", "thought"] {
+        assert_eq!(habits(&format!("{{{{ messages[0].{field} }}}}!")), "Look it up.!");
+        assert_eq!(habits(&format!("{{{{ messages[0]['{field}'] }}}}{{{{ messages[0]|length }}}}")), "Look it up.4");
+    }
+    let blocks = "{% for block in messages[0].content %}{% if block.type == 'thinking' %}<{{ block['thinking'] }}>\
+                  {% else %}{{ block.text }}{% endif %}{% endfor %}";
+    assert_eq!(habits(blocks), "<Look it up.>I look.");
+    assert_eq!(habits("{{ messages[0]|length }}"), "3");
+}
+
+#[test]
+fn templates_that_want_short_call_ids_get_them() {
+    let ids = "{{ messages[0].tool_calls[0].id }} {{ messages[1].tool_call_id }}";
+    assert_eq!(habits(ids), "call_0123456789abcdef call_0123456789abcdef");
+    let short = habits(&format!("{{% if messages[1].tool_call_id|length != 9 %}}no{{% endif %}}{ids}"));
+    let (call, result) = short.split_once(' ').unwrap();
+    assert_eq!((call, call.len()), (result, 9));
+    assert!(call.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{call}");
 }

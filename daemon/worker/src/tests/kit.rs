@@ -12,10 +12,14 @@ use std::time::Duration;
 use engine::random::Recipe;
 use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, WorkId};
 use protocol::Error;
-use protocol::generation::{FinishReason, Finished, GenerateRequest, Priority, Prompt, Sampling, Stop, TokenLogprob};
+use protocol::generation::{
+    Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop, TokenLogprob,
+};
 use protocol::transcript::Event;
 
 use crate::ServeError;
+use crate::prompt::renderer::Renderer;
+use crate::render::Limits;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -33,6 +37,17 @@ impl Folder {
         &self.0
     }
 
+    /// The same folder with another chat template.
+    pub fn with_template(self, source: &str) -> Self {
+        fs::write(self.0.join("chat_template.jinja"), source).unwrap();
+        self
+    }
+
+    /// Renders its template within limits.
+    pub fn renderer(&self, limits: Limits) -> Renderer {
+        Renderer::new(&program(), &self.0, limits)
+    }
+
     /// Bytes of one KV block.
     pub fn block_bytes(&self) -> u64 {
         crate::facts::inspect(&self.0).unwrap().kv_bytes_per_token * u64::from(scheduler::BLOCK_TOKENS)
@@ -43,6 +58,26 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// `impetus-worker`, which cargo builds before it runs the tests of this package.
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().and_then(Path::parent).unwrap().join("impetus-worker")
+}
+
+/// A conversation of one turn.
+pub fn chat(text: &str, max_tokens: u32) -> GenerateRequest {
+    let message = Message {
+        role: Role::User,
+        content: text.to_string(),
+        reasoning: None,
+        tool_calls: Vec::new(),
+        tool_call_id: None,
+        name: None,
+    };
+    let prompt = Prompt::Chat(Chat { messages: vec![message], ..Chat::default() });
+    GenerateRequest { prompt, ..request("", max_tokens) }
 }
 
 pub fn open(folder: &Folder) -> Open {
@@ -113,8 +148,9 @@ impl Daemon {
         let (from_daemon, input) = std::io::pipe().unwrap();
         let (mut output, to_daemon) = std::io::pipe().unwrap();
         let (end, ended) = channel();
-        let worker =
-            std::thread::spawn(move || crate::serve(from_daemon, to_daemon, move || end.send(()).unwrap_or_default()));
+        let worker = std::thread::spawn(move || {
+            crate::serve(&program(), from_daemon, to_daemon, move || end.send(()).unwrap_or_default())
+        });
         let (sender, messages) = channel();
         std::thread::spawn(move || {
             loop {

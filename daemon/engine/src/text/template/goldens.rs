@@ -14,12 +14,12 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/temp
 /// Renders every case of a golden file; returns what differs.
 fn differences(golden: &Value, source: &str) -> Vec<String> {
     let folder = Folder::new(&[("chat_template.jinja", source), ("tokenizer_config.json", &golden.to_string())]);
-    let template = Template::open(folder.path()).unwrap().expect("the golden has a template");
+    let template = Template::open(folder.path()).unwrap().expect("the golden has a template").compile().unwrap();
     let cases = golden["cases"].as_array().expect("a golden has cases");
     cases.iter().filter_map(|case| difference(golden, &template, case)).collect()
 }
 
-fn difference(golden: &Value, template: &Template, case: &Value) -> Option<String> {
+fn difference(golden: &Value, template: &Compiled, case: &Value) -> Option<String> {
     let rendered = template.render(&Conversation {
         messages: &case["messages"],
         tools: case.get("tools"),

@@ -15,6 +15,9 @@ pub const DEFAULT: &str = "default";
 /// The name of the template for conversations with tools, where there are several.
 pub const TOOL_USE: &str = "tool_use";
 
+/// The most bytes of a template; the longest known have 30 kB.
+const BYTES_MAX: usize = 1 << 20;
+
 /// Templates by name, and the file that has them.
 pub struct Found {
     pub path: PathBuf,
@@ -23,6 +26,16 @@ pub struct Found {
 
 /// Finds the templates of a folder.
 pub fn find(dir: &Path) -> Result<Option<Found>, TextError> {
+    let found = search(dir)?;
+    let long = |found: &Found| found.sources.values().map(String::len).find(|bytes| *bytes > BYTES_MAX);
+    if let Some((found, bytes)) = found.as_ref().and_then(|found| Some((found, long(found)?))) {
+        let problem = format!("its chat template has {bytes} bytes, and the most is {BYTES_MAX}");
+        return Err(TextError::invalid(&found.path, problem));
+    }
+    Ok(found)
+}
+
+fn search(dir: &Path) -> Result<Option<Found>, TextError> {
     if let Some((path, content)) = files::read(dir, "chat_template.jinja")? {
         let source = String::from_utf8(content).map_err(|error| TextError::invalid(&path, error.to_string()))?;
         return Ok(Some(Found { path, sources: BTreeMap::from([(DEFAULT.to_string(), source)]) }));

@@ -9,8 +9,12 @@ fn open(files: &[(&str, &str)]) -> Result<Option<Template>, TextError> {
     Template::open(Folder::new(files).path())
 }
 
+fn compile(files: &[(&str, &str)]) -> Result<Compiled, TextError> {
+    open(files)?.expect("the folder has a template").compile()
+}
+
 fn render_with(source: &str, arguments: Value) -> Result<String, TemplateError> {
-    let template = open(&[("chat_template.jinja", source)]).unwrap().expect("the folder has a template");
+    let template = compile(&[("chat_template.jinja", source)]).unwrap();
     let Value::Object(arguments) = arguments else { return Ok(String::new()) };
     template.render(&Conversation {
         messages: &json!([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Yo"}]),
@@ -117,7 +121,7 @@ fn endless_templates_are_ended() {
 
 #[test]
 fn special_tokens_and_arguments_are_variables() {
-    let template = open(&[
+    let template = compile(&[
         ("chat_template.jinja", "{{ bos_token }}{{ eos_token }}{{ enable_thinking }}{{ messages|length }}"),
         ("tokenizer_config.json", r#"{"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null}"#),
     ]);
@@ -129,7 +133,7 @@ fn special_tokens_and_arguments_are_variables() {
         arguments: arguments.as_object().expect("it is an object"),
         now_unix_ms: 0,
     };
-    assert_eq!(template.unwrap().expect("there is one").render(&conversation).unwrap(), "<b></s>False0");
+    assert_eq!(template.unwrap().render(&conversation).unwrap(), "<b></s>False0");
 }
 
 #[test]
@@ -147,7 +151,9 @@ fn templates_are_found_in_every_place() {
 fn a_conversation_with_tools_takes_the_template_for_tools() {
     let config =
         r#"{"chat_template": [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]}"#;
-    let template = open(&[("tokenizer_config.json", config)]).unwrap().expect("there is one");
+    let sources = open(&[("tokenizer_config.json", config)]).unwrap().expect("there is one");
+    assert_eq!((sources.source(), sources.tool_source()), ("plain", "tools"));
+    let template = sources.compile().unwrap();
     let (messages, tools, arguments) = (json!([]), json!([{}]), Map::new());
     let conversation = |tools| Conversation {
         messages: &messages,
@@ -158,14 +164,15 @@ fn a_conversation_with_tools_takes_the_template_for_tools() {
     };
     assert_eq!(template.render(&conversation(None)).unwrap(), "plain");
     assert_eq!(template.render(&conversation(Some(&tools))).unwrap(), "tools");
-    assert_eq!((template.source(), template.tool_source()), ("plain", "tools"));
 }
 
 #[test]
 fn broken_templates_are_named() {
-    let message = |files: &[(&str, &str)]| open(files).err().expect("the template is refused").to_string();
+    let message = |files: &[(&str, &str)]| compile(files).err().expect("the template is refused").to_string();
     let error = message(&[("chat_template.jinja", "a\n{% if %}")]);
     assert!(error.contains("chat_template.jinja is invalid: line 2"), "{error}");
+    let long = "x".repeat((1 << 20) + 1);
+    assert!(message(&[("chat_template.jinja", &long)]).contains("1048577 bytes, and the most is 1048576"));
     assert!(message(&[("tokenizer_config.json", r#"{"chat_template": 5}"#)]).contains("no template named default"));
     assert!(message(&[("tokenizer_config.json", r#"{"chat_template": [{"name": "x"}]}"#)]).contains("default"));
 }

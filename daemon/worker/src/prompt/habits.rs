@@ -1,0 +1,81 @@
+//! What one family's chat template expects of a conversation beyond the form that all share.
+//!
+//! Templates have no standard for an assistant's past reasoning, and some refuse the ids of tool calls that others take.
+//! A template shows its habits in its own words, so they are looked for there. Only `chat` asks.
+
+use std::borrow::Cow;
+
+use engine::text::Template;
+use serde_json::{Map, Value, json};
+
+/// The fields of a message in which templates look for its reasoning.
+const REASONING_FIELDS: [&str; 4] = ["reasoning_content", "reasoning", "thinking", "thought"];
+/// Mistral's templates refuse every other length.
+const SHORT_ID_LETTERS: usize = 9;
+
+/// The habits of one template.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    reasoning_fields: Vec<&'static str>,
+    reasoning_blocks: bool,
+    short_ids: bool,
+}
+
+impl Habits {
+    /// The habits that a template's words show.
+    pub fn of(template: &Template) -> Self {
+        let sources = [template.source(), template.tool_source()];
+        let says = |words: &str| sources.iter().any(|source| source.contains(words));
+        let fields = REASONING_FIELDS.into_iter().filter(|field| sources.iter().any(|source| names(source, field)));
+        Self {
+            reasoning_fields: fields.collect(),
+            reasoning_blocks: says("== 'thinking'") || says("== \"thinking\""),
+            short_ids: says("length != 9"),
+        }
+    }
+
+    /// Puts an assistant's past reasoning where the template looks for it.
+    pub fn add_reasoning(&self, turn: &mut Map<String, Value>, content: &str, reasoning: &str) {
+        if self.reasoning_blocks {
+            let text = (!content.is_empty()).then(|| json!({ "type": "text", "text": content }));
+            let blocks = [json!({ "type": "thinking", "thinking": reasoning })].into_iter().chain(text);
+            turn.insert("content".to_string(), blocks.collect());
+        }
+        for field in &self.reasoning_fields {
+            turn.insert((*field).to_string(), json!(reasoning));
+        }
+    }
+
+    /// The id of a tool call, as the template takes it: the same for a call and its result.
+    pub fn call_id<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        let fits = id.len() == SHORT_ID_LETTERS && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if self.short_ids && !fits { Cow::Owned(short(id)) } else { Cow::Borrowed(id) }
+    }
+}
+
+/// Whether a template reads a field: by a dot, or by its quoted name.
+fn names(source: &str, field: &str) -> bool {
+    source.match_indices(field).any(|(at, _)| {
+        let (before, after) = (source[..at].chars().next_back(), source[at + field.len()..].chars().next());
+        match before {
+            Some(quote @ ('\'' | '"')) => after == Some(quote),
+            Some('.') => !after.is_some_and(|after| after.is_alphanumeric() || after == '_'),
+            _ => false,
+        }
+    })
+}
+
+/// Nine letters and digits that stand for an id.
+fn short(id: &str) -> String {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    // FNV-1a.
+    let mut hash = id
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    let letter = |_| {
+        let letter = LETTERS[(hash % 62) as usize];
+        hash /= 62;
+        char::from(letter)
+    };
+    (0..SHORT_ID_LETTERS).map(letter).collect()
+}

@@ -1,0 +1,196 @@
+//! Renders one model's chat template in a process of its own, where no template can hold or harm the worker.
+//!
+//! A template is a program from a stranger: one that doubles a string forty times, or counts to a billion, must cost one
+//! request and nothing else. So a guard ends this whole process when a rendering takes too long or too much memory, and
+//! the exit code says which. Frames are a little-endian u32 length and JSON: conversations in, prompts out. The worker
+//! starts and asks it through `prompt/renderer`.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::text::{Compiled, Conversation, Template, TemplateError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::facts::resident_bytes;
+
+/// The exit code of a process whose rendering took too long.
+pub const EXIT_LATE: i32 = 80;
+/// The exit code of a process whose rendering took too much memory.
+pub const EXIT_LARGE: i32 = 81;
+
+/// The longest frame; a conversation of the longest request fits even if JSON escapes each of its letters.
+const FRAME_BYTES_MAX: usize = 512 << 20;
+/// How often the guard looks.
+const WATCH_EVERY: Duration = Duration::from_millis(2);
+
+/// What one rendering may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest time.
+    pub time: Duration,
+    /// The most memory, in bytes on top of what the process held before.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    /// A conversation of 15 MB takes some 0.2 s and 150 MB.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(10), bytes: 512 << 20 }
+    }
+}
+
+/// A conversation to render.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToRender {
+    /// The messages as templates read them.
+    pub messages: Value,
+    /// The tools, if there are any.
+    #[serde(default)]
+    pub tools: Option<Value>,
+    /// Whether the prompt ends where the assistant's answer begins.
+    pub add_generation_prompt: bool,
+    /// Further variables.
+    #[serde(default)]
+    pub arguments: Map<String, Value>,
+    /// The time that the template is told.
+    pub now_unix_ms: i64,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// The template is compiled; said once, first.
+    Ready,
+    /// The prompt.
+    Prompt(String),
+    /// The template refuses the conversation, in its own words.
+    Raised(String),
+    /// The template cannot be read or fails, in words for the person who asked.
+    Failed(String),
+}
+
+/// Compiles the template of a folder and renders what the input asks, until the input ends.
+pub fn serve(dir: &Path, limits: Limits, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
+    let guard = Guard::start(limits)?;
+    guard.begin();
+    let template = match compile(dir) {
+        Ok(template) => template,
+        Err(problem) => return write(&mut output, &Told::Failed(problem)),
+    };
+    write(&mut output, &Told::Ready)?;
+    guard.end();
+    while let Some(ask) = read::<ToRender>(&mut input)? {
+        guard.begin();
+        write(&mut output, &render(&template, &ask))?;
+        drop(ask);
+        guard.end();
+    }
+    Ok(())
+}
+
+fn compile(dir: &Path) -> Result<Compiled, String> {
+    let template = Template::open(dir).map_err(|error| error.to_string())?;
+    let template = template.ok_or_else(|| format!("{} has no chat template", dir.display()))?;
+    template.compile().map_err(|error| error.to_string())
+}
+
+fn render(template: &Compiled, ask: &ToRender) -> Told {
+    let rendered = template.render(&Conversation {
+        messages: &ask.messages,
+        tools: ask.tools.as_ref(),
+        add_generation_prompt: ask.add_generation_prompt,
+        arguments: &ask.arguments,
+        now_unix_ms: ask.now_unix_ms,
+    });
+    match rendered {
+        Ok(prompt) => Told::Prompt(prompt),
+        Err(error @ TemplateError::Raised(_)) => Told::Raised(error.to_string()),
+        Err(error) => Told::Failed(error.to_string()),
+    }
+}
+
+/// Writes one frame and flushes it.
+pub fn write<T: Serialize>(output: &mut impl Write, message: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    if body.len() > FRAME_BYTES_MAX {
+        return Err(io::Error::other(format!("a frame of {} bytes is longer than {FRAME_BYTES_MAX}", body.len())));
+    }
+    output.write_all(&(body.len() as u32).to_le_bytes())?;
+    output.write_all(&body)?;
+    output.flush()
+}
+
+/// Reads one frame; `None` where the input ends between two.
+pub fn read<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match input.read_exact(&mut length) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let bytes = u32::from_le_bytes(length) as usize;
+    if bytes > FRAME_BYTES_MAX {
+        return Err(io::Error::other(format!("a frame of {bytes} bytes is longer than {FRAME_BYTES_MAX}")));
+    }
+    // Grows with what arrives, whatever length was announced.
+    let mut body = Vec::new();
+    input.take(bytes as u64).read_to_end(&mut body)?;
+    Ok(Some(serde_json::from_slice(&body)?))
+}
+
+/// Ends the process when one rendering goes past its limits.
+struct Guard {
+    watched: Arc<(Mutex<Option<Watched>>, Condvar)>,
+}
+
+/// A rendering that goes on.
+#[derive(Clone, Copy)]
+struct Watched {
+    began: Instant,
+    bytes_before: u64,
+}
+
+impl Guard {
+    fn start(limits: Limits) -> io::Result<Self> {
+        let watched = Arc::new((Mutex::new(None), Condvar::new()));
+        let guarded = watched.clone();
+        std::thread::Builder::new().name("guard".to_string()).spawn(move || watch(&guarded, limits))?;
+        Ok(Self { watched })
+    }
+
+    fn begin(&self) {
+        self.set(Some(Watched { began: Instant::now(), bytes_before: resident_bytes() }));
+    }
+
+    fn end(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, to: Option<Watched>) {
+        let (watched, changed) = &*self.watched;
+        *watched.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        changed.notify_one();
+    }
+}
+
+fn watch((watched, changed): &(Mutex<Option<Watched>>, Condvar), limits: Limits) {
+    let mut current = watched.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let Some(Watched { began, bytes_before }) = *current else {
+            current = changed.wait(current).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        if began.elapsed() > limits.time {
+            std::process::exit(EXIT_LATE);
+        }
+        if resident_bytes().saturating_sub(bytes_before) > limits.bytes {
+            std::process::exit(EXIT_LARGE);
+        }
+        current = changed.wait_timeout(current, WATCH_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
