@@ -1,9 +1,11 @@
 //! The command line: what people type works, what programs read is JSON, and exit codes mean what `--help` says.
 
+use std::net::TcpStream;
+
 use engine::random::Recipe;
 use tests::ctl::{command, run, said};
 use tests::house::House;
-use tests::model;
+use tests::{model, wait};
 
 #[test]
 fn run_prints_the_answer_and_its_speed() {
@@ -99,6 +101,8 @@ fn serve_starts_what_is_missing_and_stop_ends_it() {
     let stopped = run(&house, &["stop"]);
     assert_eq!(stopped.code, 0, "{stopped:?}");
     assert!(house.daemon_ended());
+    let bridge = url.trim_start_matches("http://");
+    wait::until("the bridge listens no more", || TcpStream::connect(bridge).is_err());
     assert_eq!(run(&house, &["status"]).code, 6);
     assert_eq!(run(&house, &["stop"]).code, 0);
     // The daemon is started by whoever needs it, with the models it knew.

@@ -9,21 +9,10 @@ use protocol::model::{AddRequest, ModelState};
 use protocol::{Error, ErrorKind};
 use tests::answer::{ask, first_text, whole};
 use tests::house::{House, question, raw};
+use tests::process::{kill, runs};
 use tests::{model, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-
-pub fn kill(pid: u32) {
-    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(killed.success());
-}
-
-/// Whether a process runs; a zombie does not.
-fn runs(pid: u32) -> bool {
-    let listed = std::process::Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
-    let state = String::from_utf8_lossy(&listed.stdout);
-    !state.trim().is_empty() && !state.trim().starts_with('Z')
-}
 
 pub async fn worker_pid(client: &Client, name: &str) -> u32 {
     wait::for_some("the worker", || async {

@@ -10,11 +10,12 @@ use serde_json::json;
 use tests::answer::ask;
 use tests::ctl::{command, run, said};
 use tests::house::{House, Plan, raw};
+use tests::process::kill;
 use tests::{model, wait};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::faults::{kill, worker_pid};
+use crate::faults::worker_pid;
 
 #[tokio::test]
 async fn work_that_is_refused_while_its_client_leaves_is_forgotten() {

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hf_hub", &["daemon/impetusd/src/hub"]),
     ("ureq", &["daemon/impetusd/src/hub"]),
     ("launchd", &["launchd/"]),
+    ("rustix", &["clients/impetusctl/src/commands/stop", "tests/src/process"]),
     ("rustyline", &["clients/impetusctl/src/commands/chat"]),
     ("indicatif", &["clients/impetusctl/src/commands/work"]),
 ];

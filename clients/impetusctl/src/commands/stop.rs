@@ -1,10 +1,10 @@
-//! `impetusctl stop`: stops the daemon and its bridges, and returns when they are gone.
+//! `impetusctl stop`: stops the daemon and its bridges, and returns when the daemon is gone.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use protocol::status::StopRequest;
 use protocol::{Error, ErrorKind, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::cli::Stop;
@@ -38,5 +38,8 @@ pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
 
 /// Asks a process to end; one that is gone already needs no asking.
 pub fn terminate(pid: u32) {
-    let _ = Command::new("kill").arg(pid.to_string()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    // Asked directly: the `kill` program is missing on a minimal Debian.
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
 }

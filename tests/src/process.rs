@@ -1,0 +1,22 @@
+//! Processes that are nobody's child here: killed as an accident would, and watched until they are gone.
+//!
+//! Only the system is asked, not the programs `kill` and `ps`, which a minimal Debian lacks. Tests of faults call this.
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Kills a process that runs.
+pub fn kill(pid: u32) {
+    kill_process(raw(pid), Signal::KILL).expect("the process runs and is ours");
+}
+
+/// Whether a process runs; a zombie does not.
+pub fn runs(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The state follows the name, which stands in parentheses and may hold any character.
+    let zombie = state.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
+    !zombie && test_kill_process(raw(pid)).is_ok()
+}
+
+fn raw(pid: u32) -> Pid {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id is above 0")
+}
