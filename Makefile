@@ -3,11 +3,12 @@
 #   make stop         stops what `make run` started
 #   make test         everything that CI runs
 #   make bench        the measures of BENCHMARKS.md
+#   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
 #   make check-macos  type-checks the macOS code, on Linux too
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench
+.PHONY: run stop build test check-macos bench bench-peers
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
@@ -48,3 +49,7 @@ bench:
 	@tools/bootstrap.sh run
 	cargo build --release --locked --workspace --bins
 	cargo run --release --locked -p benches
+
+bench-peers:
+	@tools/bootstrap.sh run
+	@benches/peers/run.sh $(WORK)

@@ -1,14 +1,17 @@
 //! `make bench`: measures the house and prints the tables of BENCHMARKS.md.
 //!
 //! Every figure is a median over runs of this very build, made by the programs that users run. Nothing here asserts.
-//! `benches NAME …` runs some of the measures; without names all run.
+//! `benches NAME …` runs some of the measures; without names all run. `benches peers …` is `make bench-peers`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attention;
 mod daemon;
 mod hops;
 mod model;
+mod peers;
 mod sample;
+mod shape;
 mod streams;
 
 use std::future::Future;
@@ -19,6 +22,7 @@ type Measure = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 const MEASURES: &[Measure] = &[
     ("daemon", || Box::pin(daemon::run())),
     ("hops", || Box::pin(hops::run())),
+    ("attention", || Box::pin(attention::run())),
     ("model", || Box::pin(model::run())),
     ("streams", || Box::pin(streams::run())),
 ];
@@ -26,6 +30,9 @@ const MEASURES: &[Measure] = &[
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let Some(("peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(peers::run(rows));
+    }
     for (name, measure) in MEASURES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             println!("\n## {name}\n\n| measure | median | p99 or worst | runs |\n|---|---|---|---|");

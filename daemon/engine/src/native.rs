@@ -5,6 +5,7 @@
 //! thread count it is computed with. It knows nothing of architectures, checkpoints or text; `models` calls it.
 
 mod attention;
+mod bandwidth;
 mod cpu;
 mod elementwise;
 mod exponential;
@@ -19,6 +20,7 @@ mod tile;
 mod tests;
 
 pub use attention::{Shape, Span, attend};
+pub use bandwidth::Bandwidth;
 pub use cpu::Isa;
 pub use elementwise::{Heads, add, rms_norm, rms_norm_heads, silu_mul};
 pub use kv::{BLOCK_TOKENS, KvCache, Layer};

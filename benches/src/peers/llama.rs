@@ -1,0 +1,131 @@
+//! llama.cpp on the same work: its own programs, with their own figures, on a model file of the same shape.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Line, ROOM, STEPS, Work, gguf};
+use crate::shape::threads;
+
+/// How long a server may take to be ready.
+const READY: Duration = Duration::from_secs(60);
+
+/// The peer: its programs, and a model file for each width asked for so far.
+pub struct Llama {
+    programs: PathBuf,
+    folder: TempDir,
+    files: RefCell<BTreeMap<u32, PathBuf>>,
+}
+
+impl Llama {
+    /// Finds the programs where `peers/run.sh` says.
+    pub fn new() -> Self {
+        let programs = std::env::var_os("IMPETUS_PEER").expect("benches/peers/run.sh names the peer's programs").into();
+        Self { programs, folder: tempfile::tempdir().unwrap(), files: RefCell::default() }
+    }
+
+    /// Measures one row.
+    pub fn measure(&self, line: &Line) -> f64 {
+        let file = self.file(line.bits);
+        match line.work {
+            Work::Prefill { tokens } => self.bench(&file, &["-p", &tokens.to_string(), "-n", "0"]),
+            Work::Decode { context } => {
+                self.bench(&file, &["-p", "0", "-n", &STEPS.to_string(), "-d", &context.to_string()])
+            }
+            Work::Streams { count } => self.streams(&file, count),
+            Work::Ready => self.serve(&file).1,
+            Work::Memory => f64::from(resident(self.serve(&file).0.0.id())) / 1e3,
+        }
+    }
+
+    fn file(&self, bits: u32) -> PathBuf {
+        let make = || {
+            let path = self.folder.path().join(format!("{bits}.gguf"));
+            gguf::write(&path, bits).unwrap();
+            path
+        };
+        self.files.borrow_mut().entry(bits).or_insert_with(make).clone()
+    }
+
+    /// One test of `llama-bench`, after its own warm-up: tokens per second.
+    fn bench(&self, file: &Path, test: &[&str]) -> f64 {
+        let output = self.run("llama-bench", file, &[&["-r", "1", "-o", "json"], test].concat());
+        let tests: Value = serde_json::from_str(&output).unwrap();
+        tests[0]["avg_ts"].as_f64().unwrap()
+    }
+
+    /// One line of `llama-batched-bench`: tokens per second of all streams.
+    fn streams(&self, file: &Path, count: u32) -> f64 {
+        let (count, steps) = (count.to_string(), STEPS.to_string());
+        let test = ["-c", "4096", "-npp", "128", "-ntg", &steps, "-npl", &count, "--output-format", "jsonl"];
+        let output = self.run("llama-batched-bench", file, &test);
+        let line = output.lines().find(|line| line.starts_with('{')).unwrap();
+        serde_json::from_str::<Value>(line).unwrap()["speed_tg"].as_f64().unwrap()
+    }
+
+    fn run(&self, program: &str, file: &Path, arguments: &[&str]) -> String {
+        let mut command = Command::new(self.programs.join(program));
+        command.arg("-m").arg(file).args(["-t", &threads().to_string()]).args(arguments).stderr(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?} failed");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts a server and returns it with the seconds it took to be ready.
+    fn serve(&self, file: &Path) -> (Server, f64) {
+        // Free a moment ago is free enough.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let start = Instant::now();
+        let mut command = Command::new(self.programs.join("llama-server"));
+        command.arg("-m").arg(file).args([
+            "-t",
+            &threads().to_string(),
+            "-c",
+            &ROOM.to_string(),
+            "--host",
+            "127.0.0.1",
+        ]);
+        command.args(["--port", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server(command.spawn().unwrap());
+        while !healthy(port) {
+            assert!(start.elapsed() < READY, "llama-server is not ready");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        (server, start.elapsed().as_secs_f64())
+    }
+}
+
+/// A server, killed when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is as good as killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn healthy(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+    };
+    ask().unwrap_or(false)
+}
+
+/// Kilobytes that a process holds.
+pub fn resident(pid: u32) -> u32 {
+    let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}

@@ -1,0 +1,88 @@
+//! This house on the same work: the engine in this process, and the daemon with its worker where a service is started.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use engine::random::TempFolder;
+use protocol::client::Client;
+use protocol::model::{AddRequest, LoadRequest, ModelState};
+use tests::house::House;
+
+use super::llama::resident;
+use super::{Line, STEPS, Work, letters};
+use crate::shape::{Shape, recipe};
+
+/// The name of the model in the daemon.
+const NAME: &str = "shape";
+
+/// Models that rows have asked for so far, by width, and a house that knows the 4-bit one.
+#[derive(Default)]
+pub struct Ours {
+    shapes: BTreeMap<u32, Shape>,
+    house: Option<(House, TempFolder)>,
+}
+
+impl Ours {
+    /// Measures one row.
+    pub async fn measure(&mut self, line: &Line) -> f64 {
+        let rate = |count: u32, seconds: Vec<f64>| f64::from(count * STEPS) / seconds.into_iter().sum::<f64>();
+        match line.work {
+            Work::Prefill { tokens } => f64::from(tokens) / self.shape(line.bits).prefill(0, tokens),
+            Work::Decode { context } => rate(1, self.shape(line.bits).decode(1, context, STEPS)),
+            Work::Streams { count } => rate(count, self.shape(line.bits).decode(count, 128, STEPS)),
+            Work::Ready => self.serve().await.0,
+            Work::Memory => self.serve().await.1,
+        }
+    }
+
+    /// Bytes that one token of a row must read at least: the weights, and the keys and values of the context.
+    pub fn bytes(&self, line: &Line) -> Option<f64> {
+        let Work::Decode { context } = line.work else { return None };
+        let weights = 596_049_920.0 * (f64::from(line.bits) + 0.5) / 8.0;
+        let cache = f64::from(context + STEPS / 2) * 28.0 * 8.0 * 128.0 * 2.0 * 2.0;
+        Some(weights + cache)
+    }
+
+    fn shape(&mut self, bits: u32) -> &mut Shape {
+        self.shapes.entry(bits).or_insert_with(|| {
+            let mut shape = Shape::open(&recipe(bits).temporary().unwrap());
+            // As the peer warms up before it measures.
+            shape.prefill(0, 512);
+            shape
+        })
+    }
+
+    /// Starts the daemon and has the model loaded: seconds, and megabytes of daemon and worker then.
+    async fn serve(&mut self) -> (f64, f64) {
+        if self.house.is_none() {
+            self.house = Some(settle().await);
+        }
+        let house = &mut self.house.as_mut().unwrap().0;
+        house.kill_daemon();
+        let start = Instant::now();
+        house.restart_daemon();
+        let client = house.client().await;
+        load(&client).await;
+        let seconds = start.elapsed().as_secs_f64();
+        let card = client.models().await.unwrap().into_iter().find(|card| card.name == NAME).unwrap();
+        let ModelState::Loaded(residence) = card.state else { panic!("the model is not loaded") };
+        let kilobytes = resident(house.daemon_pid()) + resident(residence.pid);
+        (seconds, f64::from(kilobytes) / 1e3)
+    }
+}
+
+/// A house that knows the model, whose tokenizer is as large as the peer's.
+async fn settle() -> (House, TempFolder) {
+    let folder = recipe(4).endless().temporary().unwrap();
+    letters::write_tokenizer(folder.path()).unwrap();
+    let house = House::start();
+    let client = house.client().await;
+    let path = folder.path().to_string_lossy().into_owned();
+    client.add(AddRequest { path, name: Some(NAME.to_owned()) }).await.unwrap();
+    (house, folder)
+}
+
+async fn load(client: &Client) {
+    let id = client.load(LoadRequest { model: NAME.to_owned(), pin: None, keep_alive_ms: None }).await.unwrap();
+    tests::answer::whole(client.events(id), 1).await.unwrap();
+}
