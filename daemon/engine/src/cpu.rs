@@ -52,6 +52,11 @@ impl Cpu {
         })
     }
 
+    /// The keys and values.
+    pub fn cache(&mut self) -> &mut KvCache {
+        &mut self.cache
+    }
+
     /// What computes, in words.
     pub fn describe(&self) -> String {
         self.machine.pool.describe()

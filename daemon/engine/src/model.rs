@@ -43,6 +43,8 @@ pub enum Wanted {
     None,
     /// Those after the row's last token.
     Last,
+    /// Those after each of so many of the row's last tokens, in order.
+    Tail(u32),
 }
 
 /// A loaded model.
@@ -95,7 +97,12 @@ impl Model {
         self.cpu.describe()
     }
 
-    /// Computes one step. `logits` becomes `[rows that want them, vocabulary]`, in the order of the rows.
+    /// Makes one block hold what another holds.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        self.cpu.cache().copy(from, to);
+    }
+
+    /// Computes one step. `logits` becomes `[tokens whose logits are wanted, vocabulary]`, in the order of the rows.
     pub fn forward(&mut self, rows: &[Row<'_>], logits: &mut Vec<f32>) -> Result<(), ForwardError> {
         rows.iter().enumerate().try_for_each(|(index, row)| self.check(index, row))?;
         logits.clear();
@@ -109,9 +116,12 @@ impl Model {
         for row in rows {
             self.tokens.extend_from_slice(row.tokens);
             spans.push(Span { start: row.start, len: row.tokens.len() as u32, blocks: row.blocks });
-            if row.logits == Wanted::Last {
-                self.wanted.push(self.tokens.len() - 1);
-            }
+            let wanted = match row.logits {
+                Wanted::None => 0,
+                Wanted::Last => 1,
+                Wanted::Tail(wanted) => row.tokens.len().min(wanted as usize),
+            };
+            self.wanted.extend(self.tokens.len() - wanted..self.tokens.len());
         }
         let step = Step { tokens: &self.tokens, spans: &spans, wanted: &self.wanted };
         let computed = self.decoder.forward(&step, &mut self.cpu, logits);

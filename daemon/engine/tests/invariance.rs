@@ -140,3 +140,42 @@ fn one_other_token_changes_the_logits() {
         assert_ne!(before, step(&mut model, &[(&changed, 0, &[0])]), "{name}");
     });
 }
+
+#[test]
+fn wrong_guesses_leave_nothing_behind() {
+    for_each(|name, folder, precision| {
+        // The answer, one token at a time.
+        let mut plain = open(folder, precision, 1);
+        let answer = prompt(8, 9);
+        let mut wanted = step(&mut plain, &[(&prompt(30, 1), 0, &[0, 1])]);
+        for (index, token) in answer.iter().enumerate() {
+            wanted.extend(step(&mut plain, &[(&[*token], 30 + index as u32, &[0, 1])]));
+        }
+        // The same with guesses of which only the first is right, over the end of a block, beside another row.
+        let mut guessing = open(folder, precision, 2);
+        let mut got = step(&mut guessing, &[(&prompt(30, 1), 0, &[3, 7]), (&prompt(40, 5), 0, &[4, 5])]).remove(0);
+        for at in (0..answer.len()).step_by(2) {
+            assert_same(&wanted[at], &got, &format!("{name}, before guess {at}"));
+            let tokens = [answer[at], answer[at + 1], 3, 250];
+            let row = Row { tokens: &tokens, start: 30 + at as u32, blocks: &[3, 7], logits: Wanted::Tail(4) };
+            let mut logits = Vec::new();
+            guessing.forward(&[row], &mut logits).unwrap();
+            let (first, others) = logits.split_at(VOCABULARY as usize);
+            assert_same(&wanted[at + 1], first, &format!("{name}, guess {at}"));
+            got = others[..VOCABULARY as usize].to_vec();
+        }
+        assert_same(&wanted[answer.len()], &got, &format!("{name}, at the end"));
+    });
+}
+
+#[test]
+fn a_copied_block_is_as_good_as_the_original() {
+    for_each(|name, folder, precision| {
+        let mut model = open(folder, precision, 1);
+        step(&mut model, &[(&prompt(50, 1), 0, &[2, 6])]);
+        model.copy_block(6, 11);
+        let left = step(&mut model, &[(&[7, 8], 50, &[2, 6])]);
+        let right = step(&mut model, &[(&[7, 8], 50, &[2, 11])]);
+        assert_same(&left[0], &right[0], name);
+    });
+}

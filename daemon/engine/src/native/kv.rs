@@ -9,6 +9,7 @@ use super::attention::Span;
 use super::memory::{Memory, Shared, share};
 use super::tile::{Kind, LANES, STEP};
 use super::{Pool, Precision, ShapeError, to_bf16};
+use std::ops::Range;
 
 /// Tokens per block.
 pub const BLOCK_TOKENS: usize = 32;
@@ -65,6 +66,29 @@ impl KvCache {
     /// Blocks of the cache.
     pub fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// Everything that a block holds, of all layers.
+    pub fn block(&self, block: u32) -> &[u8] {
+        &self.memory.bytes()[self.range(block)]
+    }
+
+    /// The same, to be filled with what `block` gave, by this cache or one of the same shape and precision.
+    pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
+        let range = self.range(block);
+        &mut self.memory.bytes_mut()[range]
+    }
+
+    /// Makes `to` hold what `from` holds.
+    pub fn copy(&mut self, from: u32, to: u32) {
+        let (from, to) = (self.range(from), self.range(to));
+        self.memory.bytes_mut().copy_within(from, to.start);
+    }
+
+    fn range(&self, block: u32) -> Range<usize> {
+        assert!((block as usize) < self.blocks, "block {block} of {}", self.blocks);
+        let bytes = self.layers * self.kv_heads * unit_bytes(self.kind, self.head_dim);
+        block as usize * bytes..(block as usize + 1) * bytes
     }
 
     /// One layer, for `attend`.
