@@ -298,6 +298,32 @@ pub struct Finished {
     pub usage: Usage,
     /// How long it took.
     pub timing: Timing,
+    /// What was guessed ahead, and how well.
+    pub speculation: Speculation,
+    /// Why no more of the prompt came from the prefix cache; `None` if nothing was computed.
+    pub missed: Option<Missed>,
+}
+
+/// How many tokens were guessed ahead; no guess changes an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speculation {
+    /// Tokens guessed.
+    pub drafted: u32,
+    /// How many of them were right.
+    pub accepted: u32,
+}
+
+/// Why no more of a prompt came from the prefix cache. Positions are in tokens from the start of the rendered prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Missed {
+    /// All of it came from there that can: whole blocks before the last token.
+    Nothing,
+    /// What stood at this position was in the cache, and gave way to other prompts.
+    Evicted(u32),
+    /// A cached prompt begins like this one, and differs from this position on.
+    Differs(u32),
+    /// Nothing cached goes on from this position.
+    New(u32),
 }
 
 /// Token counts over all choices.

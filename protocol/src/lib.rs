@@ -9,6 +9,7 @@
 pub mod client;
 pub mod error;
 pub mod generation;
+pub mod measures;
 pub mod model;
 pub mod server;
 pub mod service;

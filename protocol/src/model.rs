@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::measures::Measures;
 
 /// Everything a client may know of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -107,6 +108,8 @@ pub struct Residence {
     pub blocks_used: u32,
     /// KV blocks in all.
     pub blocks_total: u32,
+    /// What it has counted and timed.
+    pub measures: Measures,
 }
 
 /// Asks to register a folder of model files.

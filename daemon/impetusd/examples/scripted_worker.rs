@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use pipe::{Answer, Ask, FromWorker, Open, Pulse, Question, Ready, Submit, ToWorker, WorkEvent, WorkId};
-use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Prompt, Started, Timing, Usage};
+use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Prompt, Started, Usage};
 use protocol::model::{Capabilities, ModelFacts};
 use protocol::text::Tokens;
 use protocol::transcript::Event;
@@ -219,6 +219,6 @@ fn step(script: &Script, id: WorkId, work: &mut Running) -> bool {
     let reason = FinishReason::Length;
     tell(id, vec![], Event::ChoiceFinished(ChoiceFinished { choice: 0, reason, stop_string: None }));
     let usage = Usage { prompt_tokens: 1, completion_tokens: work.made, ..Usage::default() };
-    tell(id, vec![], Event::Finished(Finished { usage, timing: Timing::default() }));
+    tell(id, vec![], Event::Finished(Finished { usage, ..Finished::default() }));
     false
 }

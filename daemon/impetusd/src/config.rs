@@ -181,8 +181,13 @@ pub struct Worker {
     pub sequences_max: u32,
     /// Requests that wait for a place in a step.
     pub waiting_max: u32,
+    /// How long a step may take while prompts are read.
+    #[serde(deserialize_with = "duration")]
+    pub step: Duration,
     /// Prompt tokens in one step.
     pub prefill_tokens_max: u32,
+    /// Tokens guessed ahead for one sequence in one step.
+    pub draft_tokens_max: u32,
     /// When a worker with work counts as hung.
     #[serde(deserialize_with = "duration")]
     pub silence: Duration,

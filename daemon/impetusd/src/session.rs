@@ -48,6 +48,11 @@ impl Session {
         started.map(|()| id)
     }
 
+    /// Whose turns its requests share: everybody who speaks over this connection is one client.
+    pub fn client(&self) -> u64 {
+        self.id
+    }
+
     /// Forgets work that has ended.
     pub fn forget(&self, id: TranscriptId) {
         self.lock().remove(&id);

@@ -77,7 +77,7 @@ pub struct Snapshot {
 /// A question to the supervisor, or an order.
 #[derive(Debug)]
 enum Command {
-    Begin(Arc<Transcript>, Box<GenerateRequest>, oneshot::Sender<Result<()>>),
+    Begin(Arc<Transcript>, Box<GenerateRequest>, u64, oneshot::Sender<Result<()>>),
     Cancel(TranscriptId),
     Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<()>>),
     Unload(String, oneshot::Sender<Result<()>>),
@@ -103,9 +103,9 @@ impl Supervisor {
         (Self { commands }, tokio::spawn(state.run(inbox, outbox)))
     }
 
-    /// Admits a generation; its events go to `transcript`.
-    pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest) -> Result<()> {
-        self.ask(|reply| Command::Begin(transcript, Box::new(request), reply)).await?
+    /// Admits a generation of a client; its events go to `transcript`.
+    pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
+        self.ask(|reply| Command::Begin(transcript, Box::new(request), client, reply)).await?
     }
 
     /// Ends the work of a transcript, if it goes on.
@@ -236,7 +236,9 @@ impl State {
     fn obey(&mut self, command: Command) {
         // A caller that is gone needs no answer; what it began, its session cancels.
         match command {
-            Command::Begin(transcript, request, reply) => drop(reply.send(self.begin(transcript, *request))),
+            Command::Begin(transcript, request, client, reply) => {
+                drop(reply.send(self.begin(transcript, *request, client)));
+            }
             Command::Cancel(id) => self.cancel(id),
             Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
             Command::Unload(model, reply) => self.unload(&model, reply),
@@ -250,7 +252,7 @@ impl State {
         }
     }
 
-    fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest) -> Result<()> {
+    fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
         let config = &self.setting.config;
         let limits = Limits {
             choices_max: config.requests.choices_max,
@@ -269,7 +271,7 @@ impl State {
         let seed = request.sampling.seed.map_or_else(random::seed, Ok).map_err(unseeded)?;
         let now = Instant::now();
         tracing::info!(request = transcript.id().0, model = %name, choices = request.choices, "generation begins");
-        let work = Work::new(transcript, request, seed, now + time);
+        let work = Work::new(transcript, request, client, seed, now + time);
         self.enqueue(&name, work, now);
         Ok(())
     }

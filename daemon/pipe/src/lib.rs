@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 
 use protocol::Error;
 use protocol::generation::{FinishReason, GenerateRequest};
+use protocol::measures::Measures;
 use protocol::model::ModelFacts;
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::Event;
@@ -85,6 +86,10 @@ pub struct Open {
     pub waiting_max: u32,
     /// The most prompt tokens computed in one step.
     pub prefill_tokens_max: u32,
+    /// How long a step that computes prompts may take, in milliseconds; the worker learns how many tokens that is.
+    pub step_ms: u32,
+    /// The most tokens that are guessed ahead for one sequence in one step; 0 guesses nothing.
+    pub draft_tokens_max: u32,
     /// Whether a first step is run before the worker says it is ready.
     pub warm_up: bool,
 }
@@ -96,6 +101,8 @@ pub struct Submit {
     pub id: WorkId,
     /// What is asked.
     pub request: GenerateRequest,
+    /// Who asks: requests of one client share its turns.
+    pub client: u64,
     /// The seed in use.
     pub seed: u64,
     /// When the daemon received it, in milliseconds since 1970; templates that print a date use this.
@@ -172,10 +179,8 @@ pub struct Pulse {
     pub blocks_total: u32,
     /// Bytes of memory the process holds.
     pub memory_bytes: u64,
-    /// Steps taken since the start.
-    pub steps: u64,
-    /// Tokens generated since the start.
-    pub tokens: u64,
+    /// What it has counted and timed since the start.
+    pub measures: Measures,
 }
 
 /// Why a pipe ended.

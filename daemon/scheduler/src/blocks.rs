@@ -5,7 +5,7 @@
 //! `lib` hold and release. Holders release their last block first, so a prefix outlives what follows it.
 
 use crate::prefix::{Node, PrefixIndex};
-use crate::{BlockId, TokenId};
+use crate::{BLOCK_TOKENS, BlockId, Kept, Missed, TokenId};
 
 const NONE: u32 = u32::MAX;
 
@@ -25,10 +25,12 @@ pub(crate) struct BlockPool {
     newest: u32,
     cached: u32,
     index: PrefixIndex,
+    /// What was taken back since the last question, if anybody asks.
+    evicted: Option<Vec<Kept>>,
 }
 
 impl BlockPool {
-    pub(crate) fn new(blocks: u32) -> Self {
+    pub(crate) fn new(blocks: u32, report_evicted: bool) -> Self {
         Self {
             blocks: vec![Block { holders: 0, older: NONE, newer: NONE }; blocks as usize],
             free: (0..blocks).rev().map(BlockId).collect(),
@@ -36,6 +38,7 @@ impl BlockPool {
             newest: NONE,
             cached: 0,
             index: PrefixIndex::new(blocks),
+            evicted: report_evicted.then(Vec::new),
         }
     }
 
@@ -65,6 +68,9 @@ impl BlockPool {
             None => {
                 let oldest = BlockId(self.oldest);
                 self.unlink(oldest);
+                if let Some(evicted) = &mut self.evicted {
+                    evicted.push(Kept { block: oldest, tokens: self.index.path(oldest) });
+                }
                 self.index.remove(oldest);
                 oldest
             }
@@ -94,6 +100,61 @@ impl BlockPool {
     /// The block that holds `tokens` after `parent`, held by nobody on behalf of the caller.
     pub(crate) fn find(&self, parent: Node, tokens: &[TokenId]) -> Option<(BlockId, Node)> {
         self.index.find(parent, tokens)
+    }
+
+    /// Why nothing holds `tokens` after `parent`, which ends at `position`.
+    pub(crate) fn missed(&self, parent: Node, tokens: &[TokenId], position: u32) -> Missed {
+        self.index.missed(parent, tokens, position)
+    }
+
+    /// The blocks whose contents were lost since the last call, oldest first.
+    pub(crate) fn take_evicted(&mut self) -> Vec<Kept> {
+        self.evicted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The blocks that nobody holds and whose contents are known, newest first.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
+        let first = (self.newest != NONE).then_some(self.newest);
+        let older = |block: &u32| Some(self.blocks[*block as usize].older).filter(|older| *older != NONE);
+        std::iter::successors(first, older).map(|block| {
+            let block = BlockId(block);
+            Kept { block, tokens: self.index.path(block) }
+        })
+    }
+
+    /// How many full blocks of a prefix are known.
+    pub(crate) fn known(&self, tokens: &[TokenId]) -> u32 {
+        let mut node = Node::ROOT;
+        let known = tokens.chunks_exact(BLOCK_TOKENS as usize).map_while(|tokens| {
+            (_, node) = self.find(node, tokens)?;
+            Some(())
+        });
+        known.count() as u32
+    }
+
+    /// Takes cached blocks for the full blocks of a prefix that are not known, while more than `spare` can be taken.
+    /// Returns which they are, for the caller to fill.
+    pub(crate) fn restore(&mut self, tokens: &[TokenId], spare: u32) -> Vec<(u32, BlockId)> {
+        let (mut held, mut restored, mut node) = (Vec::new(), Vec::new(), Node::ROOT);
+        for (place, tokens) in tokens.chunks_exact(BLOCK_TOKENS as usize).enumerate() {
+            let block = match self.find(node, tokens) {
+                Some((block, next)) => {
+                    self.hold(block);
+                    node = next;
+                    block
+                }
+                None if self.available() > spare => {
+                    let Some(block) = self.take() else { break };
+                    node = self.index.insert(block, node, tokens);
+                    restored.push((place as u32, block));
+                    block
+                }
+                None => break,
+            };
+            held.push(block);
+        }
+        held.into_iter().rev().for_each(|block| self.release(block));
+        restored
     }
 
     /// Makes a full, computed block findable. If an equal one is known, its holder gets that one instead.

@@ -1,25 +1,30 @@
 //! Which tokens of which sequences the next step of a model computes, and in which KV blocks.
 //!
-//! Continuous batching with prefix reuse, chunked prefill and preemption by recompute, as a pure state machine:
-//! `submit` and `cancel` change what there is to do, `plan` decides one step, `commit` records what came of it.
-//! It has no clock, thread, float or I/O and never sees a tensor or a text. The worker's heartbeat owns it.
+//! Continuous batching with prefix reuse, shared prompts, drafts, chunked prefill, fair turns and preemption by recompute,
+//! as a pure state machine: `submit`, `draft` and `cancel` change what there is to do, `plan` decides one step, `commit`
+//! records what came of it. It has no clock, thread, float or I/O and never sees a tensor or a text. The worker's
+//! heartbeat owns it.
 
 mod blocks;
+mod clients;
 mod plan;
 mod policy;
 mod prefix;
 mod sequence;
+mod share;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
 use blocks::BlockPool;
+use clients::Clients;
 use sequence::Sequence;
 
+pub use clients::ClientId;
 pub use plan::{Plan, Row};
 pub use policy::{LEVEL_MS, Priority};
 
@@ -55,6 +60,10 @@ pub struct Limits {
     pub step_tokens_max: u32,
     /// The most prompt tokens in one step.
     pub prefill_tokens_max: u32,
+    /// Attending to how many positions costs as much as the rest of a token's computation.
+    pub context_tokens: u32,
+    /// Whether blocks whose contents are lost are reported by `take_evicted`.
+    pub report_evicted: bool,
 }
 
 /// A new sequence.
@@ -68,6 +77,10 @@ pub struct Arrival {
     pub tokens_max: u32,
     /// Who goes first.
     pub priority: Priority,
+    /// Who sends it.
+    pub client: ClientId,
+    /// A sequence of the same client and the same tokens that is here: it waits for that prompt, and shares it.
+    pub twin: Option<SequenceId>,
     /// The time, in milliseconds of any clock that does not go back.
     pub now_ms: u64,
 }
@@ -111,14 +124,46 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// What came of one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The row's sequence.
     pub id: SequenceId,
-    /// The token that was drawn; `Some` exactly for rows that asked for a sample.
-    pub token: Option<TokenId>,
+    /// The tokens that were drawn, none where no logits were wanted. A second and every further one may be there only
+    /// where the one before it was the draft's.
+    pub tokens: Vec<TokenId>,
     /// Whether the sequence is complete; its blocks are given back.
     pub finished: bool,
+}
+
+/// Why no more of a prompt was found computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// All of it was that can be: full blocks before the last token.
+    Nothing,
+    /// The block at this position was here, and was given to others.
+    Evicted {
+        /// Where the missing block begins.
+        position: u32,
+    },
+    /// Something known begins like it, and goes on differently from this position.
+    Differs {
+        /// The first position that differs.
+        position: u32,
+    },
+    /// Nothing known goes on from here.
+    New {
+        /// Where the missing block begins.
+        position: u32,
+    },
+}
+
+/// A block whose contents are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The block.
+    pub block: BlockId,
+    /// All tokens up to its end.
+    pub tokens: Vec<TokenId>,
 }
 
 /// How the scheduler is.
@@ -138,14 +183,28 @@ pub struct Stats {
     pub preemptions: u64,
 }
 
+/// What a drawn token costs its client, in tokens of prompt: a decode reads all weights for few rows.
+const DRAWN_TOKEN_COST: u32 = 4;
+
+/// Where a living sequence can be found.
+#[derive(Clone, Copy)]
+struct Place {
+    id: SequenceId,
+    client: ClientId,
+    priority: Priority,
+    order: u64,
+}
+
 /// Which tokens of which sequences the next step computes.
 pub struct Scheduler {
     limits: Limits,
     pool: BlockPool,
-    ranks: HashMap<SequenceId, policy::Rank>,
-    /// In rank order.
+    places: HashMap<SequenceId, Place>,
+    /// In the order of their standing.
     running: Vec<Sequence>,
-    waiting: BTreeMap<policy::Rank, Sequence>,
+    clients: Clients,
+    /// Of the plan in flight: leader and fork.
+    forks: Vec<(SequenceId, SequenceId)>,
     arrivals: u64,
     preemptions: u64,
 }
@@ -160,10 +219,11 @@ impl Scheduler {
         assert!(limits.step_tokens_max >= limits.sequences_max, "a step holds one token per sequence");
         Self {
             limits,
-            pool: BlockPool::new(limits.blocks),
-            ranks: HashMap::new(),
+            pool: BlockPool::new(limits.blocks, limits.report_evicted),
+            places: HashMap::new(),
             running: Vec::new(),
-            waiting: BTreeMap::new(),
+            clients: Clients::default(),
+            forks: Vec::new(),
             arrivals: 0,
             preemptions: 0,
         }
@@ -172,73 +232,132 @@ impl Scheduler {
     /// Takes a sequence, which then waits for the next plan.
     pub fn submit(&mut self, mut arrival: Arrival) -> Result<(), Refusal> {
         let places = self.limits.sequences_max - self.running.len() as u32;
-        let waiting = (self.waiting.len() as u32).saturating_sub(places);
         arrival.tokens_max = arrival.tokens_max.max(arrival.tokens.len() as u32);
         let needs_blocks = blocks_for(arrival.tokens_max);
         if arrival.tokens.is_empty() {
-            Err(Refusal::Empty)
-        } else if self.ranks.contains_key(&arrival.id) {
-            Err(Refusal::Duplicate)
-        } else if needs_blocks > self.limits.blocks {
-            Err(Refusal::TooLong { needs_blocks, has_blocks: self.limits.blocks })
-        } else if self.waiting.len() as u32 >= places.saturating_add(self.limits.waiting_max) {
-            Err(Refusal::Busy { waiting, max: self.limits.waiting_max })
-        } else {
-            self.arrivals += 1;
-            let rank = policy::Rank::new(arrival.priority, arrival.now_ms, self.arrivals);
-            self.ranks.insert(arrival.id, rank);
-            self.waiting.insert(rank, Sequence::new(arrival, rank));
-            Ok(())
+            return Err(Refusal::Empty);
+        }
+        if self.places.contains_key(&arrival.id) {
+            return Err(Refusal::Duplicate);
+        }
+        if needs_blocks > self.limits.blocks {
+            return Err(Refusal::TooLong { needs_blocks, has_blocks: self.limits.blocks });
+        }
+        let waiting = self.clients.waiting();
+        if waiting >= places.saturating_add(self.limits.waiting_max) {
+            let waiting = waiting.saturating_sub(places);
+            return Err(Refusal::Busy { waiting, max: self.limits.waiting_max });
+        }
+        arrival.twin = arrival.twin.filter(|twin| self.is_twin(*twin, &arrival));
+        self.arrivals += 1;
+        let sequence = Sequence::new(arrival, self.arrivals);
+        self.places.insert(sequence.id, Place::of(&sequence));
+        self.clients.wait(sequence);
+        Ok(())
+    }
+
+    /// Whether what is here can share its prompt with what arrives.
+    fn is_twin(&self, twin: SequenceId, arrival: &Arrival) -> bool {
+        let Some(place) = self.places.get(&twin) else { return false };
+        let waiting = || self.clients.waiting_at(place.client, place.priority, place.order);
+        let twin = self.running_index(twin).map(|index| &self.running[index]).or_else(waiting);
+        (place.client, place.priority) == (arrival.client, arrival.priority)
+            && twin.is_some_and(|twin| twin.in_prompt() && twin.tokens == arrival.tokens)
+    }
+
+    /// Proposes what comes next in a sequence, for the next plan only; proposals for one that is not decoding, or longer
+    /// than there is room for, are cut.
+    pub fn draft(&mut self, id: SequenceId, tokens: &[TokenId]) {
+        if let Some(index) = self.running_index(id)
+            && self.running[index].pending() == 1
+        {
+            self.running[index].draft = tokens.to_vec();
         }
     }
 
     /// Drops a sequence and gives its blocks back at once; false if it is not here. Never called between a plan's
     /// forward and its commit.
     pub fn cancel(&mut self, id: SequenceId) -> bool {
-        let Some(rank) = self.ranks.remove(&id) else { return false };
-        if self.waiting.remove(&rank).is_none() {
-            self.drop_running(rank);
+        let Some(place) = self.places.remove(&id) else { return false };
+        if !self.clients.withdraw(place.client, place.priority, place.order) {
+            self.drop_running(id);
         }
         true
     }
 
-    /// Records what came of the rows of the last plan. Outcomes of sequences that are gone are passed over.
+    /// Records what came of the rows of the last plan, and of their forks after them. Outcomes of sequences that are gone
+    /// are passed over.
     ///
     /// # Panics
-    /// If a row that asked for a sample has no token or the other way round, or a sequence outgrows `tokens_max`.
+    /// If a row that asked for samples has no token or the other way round, or a sequence outgrows `tokens_max`.
     pub fn commit(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            let Some(rank) = self.ranks.get(&outcome.id).copied() else { continue };
-            let Some(index) = self.place(rank) else { continue };
+            let Some(index) = self.running_index(outcome.id) else { continue };
             let sequence = &mut self.running[index];
-            sequence.advance(&mut self.pool);
-            assert_eq!(sequence.pending() == 0, outcome.token.is_some(), "a token is drawn where all are computed");
-            sequence.tokens.extend(outcome.token);
+            let drawn = outcome.tokens.len() as u32;
+            let service = sequence.planned + drawn * DRAWN_TOKEN_COST;
+            if self.forks.iter().any(|(_, fork)| *fork == outcome.id) {
+                sequence.tokens.extend(&outcome.tokens);
+            } else {
+                sequence.advance(&outcome.tokens, &mut self.pool);
+                let id = outcome.id;
+                self.fork(id, |fork| outcomes.iter().any(|outcome| outcome.id == fork));
+            }
+            let index = self.running_index(outcome.id).expect("forking moves nobody out");
+            let sequence = &self.running[index];
+            self.clients.charge(sequence.client, service);
             if outcome.finished {
-                self.ranks.remove(&outcome.id);
-                self.drop_running(rank);
+                self.places.remove(&outcome.id);
+                self.drop_running(outcome.id);
             } else {
                 assert!(sequence.tokens.len() as u32 <= sequence.tokens_max, "a sequence ends at its tokens_max");
             }
         }
+        self.forks.clear();
     }
 
     /// How many positions of a living sequence were taken from the prefix cache.
     pub fn cached_tokens(&self, id: SequenceId) -> u32 {
-        let Some(rank) = self.ranks.get(&id) else { return 0 };
-        self.waiting.get(rank).or_else(|| self.place(*rank).map(|index| &self.running[index])).map_or(0, |s| s.cached)
+        self.running_index(id).map_or(0, |index| self.running[index].cached)
+    }
+
+    /// Why no more of a running sequence's prompt was taken from the prefix cache.
+    pub fn missed(&self, id: SequenceId) -> Option<Missed> {
+        self.running_index(id).and_then(|index| self.running[index].missed)
+    }
+
+    /// How many full blocks of a prefix are held or cached.
+    pub fn known_blocks(&self, tokens: &[TokenId]) -> u32 {
+        self.pool.known(tokens)
+    }
+
+    /// Takes cached blocks for the full blocks of a prefix that are not known, as far as there is room: place in the
+    /// prefix and block. The caller fills them before the next plan, after saving what `take_evicted` tells.
+    pub fn restore(&mut self, tokens: &[TokenId]) -> Vec<(u32, BlockId)> {
+        self.pool.restore(tokens, self.running.len() as u32)
+    }
+
+    /// The blocks whose contents were given up since the last call, oldest first; they are intact until the plan that
+    /// gave them up is computed, or `restore`'s caller fills them. Empty unless `Limits::report_evicted`.
+    pub fn take_evicted(&mut self) -> Vec<Kept> {
+        self.pool.take_evicted()
+    }
+
+    /// The blocks that nobody holds and whose contents are known, the newest first.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
+        self.pool.kept()
     }
 
     /// Whether there is nothing to do; otherwise a plan has rows.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        self.running.is_empty() && self.clients.waiting() == 0
     }
 
     /// How the scheduler is.
     pub fn stats(&self) -> Stats {
         Stats {
             running: self.running.len() as u32,
-            waiting: self.waiting.len() as u32,
+            waiting: self.clients.waiting(),
             blocks_used: self.pool.total() - self.pool.available(),
             blocks_cached: self.pool.cached(),
             blocks_total: self.pool.total(),
@@ -246,12 +365,10 @@ impl Scheduler {
         }
     }
 
-    fn place(&self, rank: policy::Rank) -> Option<usize> {
-        self.running.binary_search_by_key(&rank, |sequence| sequence.rank).ok()
-    }
-
-    fn drop_running(&mut self, rank: policy::Rank) {
-        let index = self.place(rank).expect("a living sequence runs or waits");
-        self.running.remove(index).release(&mut self.pool);
+    fn drop_running(&mut self, id: SequenceId) {
+        let index = self.running_index(id).expect("a living sequence runs or waits");
+        let mut sequence = self.running.remove(index);
+        sequence.release(&mut self.pool);
+        self.clients.left(sequence.client);
     }
 }

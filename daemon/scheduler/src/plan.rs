@@ -1,18 +1,21 @@
-//! The next step: which sequences run, which are admitted, which give way, and which tokens each row computes.
+//! The next step: which sequences run, which are admitted and which give way.
 //!
-//! Running sequences grow first, taking blocks from the last in rank when none are left; then waiting ones are
-//! admitted in rank order; then rows are cut: every decode, then prompts within the budget. The first in rank gets
-//! a row in every plan, so all work ends. `Scheduler::plan` is called by the worker's heartbeat before each forward.
+//! Running sequences grow first, taking blocks from the last in standing when none are left; then waiting ones are
+//! admitted in the order of their turns; then `share` cuts the rows. A sequence gives way to one of a higher level, and a
+//! client that runs two or more gives one up for a client that runs none. The first in standing always runs on, so all
+//! work ends. `Scheduler::plan` is called by the worker's heartbeat before each forward.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use crate::policy::Rank;
+use crate::clients::{ClientId, Head};
 use crate::sequence::Sequence;
-use crate::{BlockId, Scheduler, SequenceId, TokenId, blocks_for};
+use crate::{BlockId, Place, Scheduler, SequenceId, TokenId};
 
 /// One step of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// Blocks to be copied before anything is computed, in this order: from, to.
+    pub copies: Vec<(BlockId, BlockId)>,
     /// What to compute; empty if nothing waits.
     pub rows: Vec<Row>,
     /// Sequences that lost their blocks and wait again; they keep their tokens.
@@ -26,126 +29,154 @@ pub struct Row {
     pub id: SequenceId,
     /// The position of the first token.
     pub start: u32,
-    /// The tokens to compute.
+    /// The tokens to compute; after the sequence's own come those of its draft.
     pub tokens: Vec<TokenId>,
     /// The blocks of positions `0..start + tokens.len()`.
     pub blocks: Vec<BlockId>,
-    /// Whether the logits of the last token are wanted, because the next token is to be drawn.
-    pub sample: bool,
-}
-
-impl Row {
-    fn cut(sequence: &mut Sequence, tokens: u32) -> Self {
-        let (start, end) = (sequence.computed, sequence.computed + tokens);
-        sequence.planned = tokens;
-        Self {
-            id: sequence.id,
-            start,
-            tokens: sequence.tokens[start as usize..end as usize].to_vec(),
-            blocks: sequence.blocks[..blocks_for(end) as usize].to_vec(),
-            sample: end as usize == sequence.tokens.len(),
-        }
-    }
+    /// Of how many of the last tokens the logits are wanted: one more than the draft has, or none.
+    pub samples: u32,
+    /// Sequences of the same prompt that draw their first token from this row's logits.
+    pub forks: Vec<SequenceId>,
 }
 
 impl Scheduler {
-    /// Decides the next step. A plan that is not committed is forgotten by the next one.
-    pub fn plan(&mut self) -> Plan {
+    /// Decides a step that computes as much of prompts as `prefill_tokens` at an empty context cost. The copies and rows
+    /// of a plan are done and committed before the next one is asked for.
+    pub fn plan(&mut self, now_ms: u64, prefill_tokens: u32) -> Plan {
         let mut plan = Plan::default();
         self.grow(&mut plan);
-        while let Some(rank) = self.waiting.first_key_value().map(|(rank, _)| *rank) {
-            if !self.fits(rank) && !self.make_room(rank, &mut plan) {
-                break;
-            }
-            self.admit(rank);
+        while let Some(head) = self.next_admission(now_ms, &mut plan) {
+            self.admit(head, now_ms, &mut plan);
         }
-        self.cut_rows(&mut plan);
+        self.cut_rows(prefill_tokens, &mut plan);
         plan
     }
 
-    /// Gives every running sequence the blocks of its tokens, at the cost of the last in rank.
+    /// Gives every running sequence what others have computed of it, and the blocks of its other tokens, at the cost of the last in standing.
     fn grow(&mut self, plan: &mut Plan) {
         let mut index = 0;
         while index < self.running.len() {
-            if self.running[index].grow(&mut self.pool) { index += 1 } else { self.preempt_last(plan) }
+            self.running[index].adopt(&mut self.pool);
+            if self.running[index].grow(&mut self.pool, &mut plan.copies) {
+                index += 1;
+            } else {
+                assert!(self.running.len() > 1, "a sequence alone always fits");
+                self.preempt(self.running.len() - 1, plan);
+            }
         }
+    }
+
+    /// Whose turn it is to be admitted, once there is room for it.
+    fn next_admission(&mut self, now_ms: u64, plan: &mut Plan) -> Option<Head> {
+        if self.clients.waiting() == 0 {
+            return None;
+        }
+        let heads = self.clients.heads(now_ms, |sequence| !self.awaits_twin(sequence));
+        let first = *heads.first()?;
+        if self.fits(&first) {
+            return Some(first);
+        }
+        // Behind the first, only clients with nothing running may take a place, and only from one with several.
+        let turns = heads.into_iter().enumerate().filter(|(index, head)| *index == 0 || head.running == 0);
+        for (_, head) in turns {
+            if let Some(level) = self.make_room(&head, plan) {
+                return Some(Head { level, ..head });
+            }
+        }
+        None
+    }
+
+    /// Whether a sequence waits to share the prompt of one that is still being read.
+    pub(crate) fn awaits_twin(&self, sequence: &Sequence) -> bool {
+        let Some(place) = sequence.twin.and_then(|twin| self.places.get(&twin)) else { return false };
+        if place.order > sequence.order {
+            return false;
+        }
+        match self.running_index(place.id) {
+            Some(index) => self.running[index].in_prompt(),
+            None => self.clients.waiting_at(place.client, place.priority, place.order).is_some_and(Sequence::in_prompt),
+        }
+    }
+
+    fn waiting(&self, head: &Head) -> &Sequence {
+        self.clients.waiting_at(head.client, head.priority, head.order).expect("a head waits")
     }
 
     /// Whether a waiting sequence may run now. A block is left to each running one, so that admission does not
     /// cause a preemption in the very next steps.
-    fn fits(&self, rank: Rank) -> bool {
-        let (taken, revived) = self.waiting[&rank].admission_cost(&self.pool);
+    fn fits(&self, head: &Head) -> bool {
+        let (taken, revived) = self.waiting(head).admission_cost(&self.pool);
         let running = self.running.len() as u32;
         running < self.limits.sequences_max && taken + revived + running <= self.pool.available()
     }
 
-    /// Preempts the fewest running sequences behind `rank` that let it run; none if that does not suffice.
-    fn make_room(&mut self, rank: Rank, plan: &mut Plan) -> bool {
-        let needed = self.waiting[&rank].blocks_needed();
+    /// Preempts the fewest running sequences that must give way to `head` and let it run; `None` if that does not
+    /// suffice. Returns the level it runs at: never below that of those it replaces, or they would be back at once.
+    fn make_room(&mut self, head: &Head, plan: &mut Plan) -> Option<u8> {
+        let needed = self.waiting(head).blocks_needed();
+        let mut counts: BTreeMap<ClientId, u32> = BTreeMap::new();
+        self.running.iter().for_each(|running| *counts.entry(running.client).or_default() += 1);
         let (mut held, mut released) = (HashMap::new(), 0);
-        for (left, victim) in self.running.iter().enumerate().rev().take_while(|(_, victim)| victim.rank > rank) {
+        let (mut victims, mut level) = (Vec::new(), head.level);
+        for (index, victim) in self.running.iter().enumerate().rev() {
+            let count = counts.entry(victim.client).or_default();
+            let turn = head.running == 0 && *count >= 2 && victim.priority <= head.priority;
+            if victim.level >= head.level && !turn {
+                continue;
+            }
+            *count -= 1;
+            victims.push(index);
+            level = level.max(victim.level);
             for block in &victim.blocks {
                 let count = held.entry(*block).or_insert(0);
                 *count += 1;
                 released += u32::from(*count == self.pool.holders(*block));
             }
-            if needed + left as u32 <= self.pool.available() + released {
-                while self.running.len() > left {
-                    self.preempt_last(plan);
-                }
-                return true;
+            let left = (self.running.len() - victims.len()) as u32;
+            if needed + left <= self.pool.available() + released {
+                victims.into_iter().for_each(|index| self.preempt(index, plan));
+                return Some(level);
             }
         }
-        false
+        None
     }
 
-    fn admit(&mut self, rank: Rank) {
-        let mut sequence = self.waiting.remove(&rank).expect("the caller saw it waiting");
+    fn admit(&mut self, head: Head, now_ms: u64, plan: &mut Plan) {
+        let sequence = self.clients.admit(head.client, head.priority, head.order, now_ms);
+        let mut sequence = sequence.expect("the caller saw it waiting");
+        sequence.level = head.level;
         sequence.adopt(&mut self.pool);
-        let grown = sequence.grow(&mut self.pool);
+        sequence.explain(&self.pool);
+        let grown = sequence.grow(&mut self.pool, &mut plan.copies);
         assert!(grown, "admission counted the blocks");
-        let place = self.running.partition_point(|running| running.rank < rank);
+        self.run(sequence);
+    }
+
+    /// Puts a sequence among those that run.
+    pub(crate) fn run(&mut self, sequence: Sequence) {
+        let place = self.running.partition_point(|running| running.standing() < sequence.standing());
         self.running.insert(place, sequence);
     }
 
-    fn preempt_last(&mut self, plan: &mut Plan) {
-        let mut victim = self.running.pop().expect("a sequence alone always fits");
+    fn preempt(&mut self, index: usize, plan: &mut Plan) {
+        let mut victim = self.running.remove(index);
         victim.preempt(&mut self.pool);
         self.preemptions += 1;
         plan.preempted.push(victim.id);
-        self.waiting.insert(victim.rank, victim);
+        let client = victim.client;
+        self.clients.wait(victim);
+        self.clients.left(client);
     }
 
-    /// Cuts one row per running sequence: decodes, then prompts while the budget lasts. Where several prompts are
-    /// about to compute the same block, only the first does, and the others take it over in the next plan.
-    fn cut_rows(&mut self, plan: &mut Plan) {
-        for sequence in &mut self.running {
-            sequence.planned = 0;
-            if sequence.pending() == 1 {
-                plan.rows.push(Row::cut(sequence, 1));
-            }
-        }
-        let room = self.limits.step_tokens_max - plan.rows.len() as u32;
-        let mut budget = room.min(self.limits.prefill_tokens_max);
-        let mut leading = HashSet::new();
-        for sequence in &mut self.running {
-            if budget == 0 {
-                break;
-            }
-            if sequence.planned > 0 {
-                continue;
-            }
-            sequence.adopt(&mut self.pool);
-            let follows = match sequence.next_block() {
-                Some((node, tokens)) => !leading.insert((node, tokens.to_vec())),
-                None => false,
-            };
-            if follows {
-                continue;
-            }
-            let tokens = sequence.pending().min(budget);
-            budget -= tokens;
-            plan.rows.push(Row::cut(sequence, tokens));
-        }
+    /// Where a sequence is among those that run.
+    pub(crate) fn running_index(&self, id: SequenceId) -> Option<usize> {
+        self.running.iter().position(|sequence| sequence.id == id)
+    }
+}
+
+impl Place {
+    /// Where a new sequence can be found from now on.
+    pub(crate) fn of(sequence: &Sequence) -> Self {
+        Self { id: sequence.id, client: sequence.client, priority: sequence.priority, order: sequence.order }
     }
 }

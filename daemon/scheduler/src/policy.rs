@@ -1,11 +1,13 @@
-//! Who goes first: one total order over sequences, and nothing else decides.
+//! Who goes first: the level of a sequence, and its standing among those that run. Nothing here is stored.
 //!
-//! A rank is the moment of arrival, later by ten seconds for each level of priority below `High`. Waiting sequences
-//! are admitted in this order, running ones are preempted from its end. Since ranks of new arrivals grow with time,
-//! every sequence is first one day: nothing starves, and equals are served first come, first served.
+//! A level is the priority, one more for every ten seconds of waiting, and never above that of `High`: `Low` counts as
+//! `Normal` after ten seconds and as `High` after twenty. The level that a sequence is admitted at stays with it, so two
+//! sequences can never take turns at preempting each other. `clients` and `plan` ask; time is an argument.
+
+use std::cmp::Reverse;
 
 /// Who goes first when the machine is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Priority {
     /// Batch work.
     Low,
@@ -16,21 +18,30 @@ pub enum Priority {
     High,
 }
 
+impl Priority {
+    /// Every priority.
+    pub(crate) const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+}
+
 /// How many milliseconds of waiting one level of priority is worth.
 pub const LEVEL_MS: u64 = 10_000;
 
-/// A place in the order of service; the smaller goes first.
+/// The level of a sequence that has waited since `since_ms`.
+pub(crate) fn level(priority: Priority, since_ms: u64, now_ms: u64) -> u8 {
+    let aged = now_ms.saturating_sub(since_ms) / LEVEL_MS;
+    aged.saturating_add(priority as u64).min(Priority::High as u64) as u8
+}
+
+/// The place of a sequence among those that run; the smaller goes first, the greatest gives way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    due_ms: u64,
-    /// Breaks ties: the number of the arrival.
+pub(crate) struct Standing {
+    level: Reverse<u8>,
     order: u64,
 }
 
-impl Rank {
-    /// The place of a sequence of `priority` that arrived at `now_ms` as number `order`.
-    pub(crate) fn new(priority: Priority, now_ms: u64, order: u64) -> Self {
-        let levels = Priority::High as u64 - priority as u64;
-        Self { due_ms: now_ms.saturating_add(levels * LEVEL_MS), order }
+impl Standing {
+    /// The standing of arrival number `order`, admitted at `level`.
+    pub(crate) fn new(level: u8, order: u64) -> Self {
+        Self { level: Reverse(level), order }
     }
 }

@@ -1,15 +1,20 @@
 //! The index of full blocks by what they hold: the same tokens after the same tokens have the same keys and values.
 //!
 //! A block is found by the node of the block before it and its own 32 tokens, both compared exactly: the chain of
-//! nodes spells the whole prefix, so no collision of hashes can ever show one user's tokens to another. The hash is
-//! keyed at random per process. Only `blocks` calls this room; it keeps no counts and decides no eviction.
+//! nodes spells the whole prefix, so no collision of hashes can ever show one user's tokens to another. The index also
+//! knows why a prefix is missing, for users who ask. Only `blocks` calls this room; it counts and evicts nothing.
 
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::BuildHasher;
 
-use crate::{BLOCK_TOKENS, BlockId, TokenId};
+use crate::{BLOCK_TOKENS, BlockId, Missed, TokenId};
 
-/// One full block in the tree of prefixes; never used twice, so a stale one finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How many evictions are remembered, to tell what was here from what never was.
+const GONE_MAX: usize = 16_384;
+
+/// One full block in the tree of prefixes; a number is never used twice, so a stale node finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Node(u64);
 
 impl Node {
@@ -17,7 +22,7 @@ impl Node {
     pub(crate) const ROOT: Self = Self(0);
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     parent: Node,
     tokens: [TokenId; BLOCK_TOKENS as usize],
@@ -30,40 +35,75 @@ impl Key {
     }
 }
 
+#[derive(Clone)]
+struct Entry {
+    node: Node,
+    key: Key,
+    /// The block before it.
+    before: Option<BlockId>,
+}
+
 /// Which block holds which prefix.
 pub(crate) struct PrefixIndex {
-    blocks: HashMap<Key, BlockId>,
-    /// By block: its own node, and the key it is found by.
-    entries: Vec<Option<(Node, Key)>>,
+    /// In the order of their tokens, so that the nearest to a missing one is beside its place.
+    blocks: BTreeMap<Key, BlockId>,
+    entries: Vec<Option<Entry>>,
+    /// Which block has which node.
+    nodes: BTreeMap<Node, BlockId>,
     last: Node,
+    /// Digests of the keys that were removed last, oldest first.
+    gone: VecDeque<u64>,
+    gone_set: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl PrefixIndex {
     pub(crate) fn new(blocks: u32) -> Self {
-        Self { blocks: HashMap::new(), entries: vec![None; blocks as usize], last: Node::ROOT }
+        Self {
+            blocks: BTreeMap::new(),
+            entries: vec![None; blocks as usize],
+            nodes: BTreeMap::new(),
+            last: Node::ROOT,
+            gone: VecDeque::new(),
+            gone_set: HashSet::new(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// The block that holds `tokens` after `parent`.
     pub(crate) fn find(&self, parent: Node, tokens: &[TokenId]) -> Option<(BlockId, Node)> {
         let block = *self.blocks.get(&Key::new(parent, tokens))?;
-        let (node, _) = self.entries[block.0 as usize].as_ref().expect("an indexed block has its entry");
-        Some((block, *node))
+        let entry = self.entries[block.0 as usize].as_ref().expect("an indexed block has its entry");
+        Some((block, entry.node))
     }
 
     /// Enters `block`, which nothing equal to is in the index, and names its node.
     pub(crate) fn insert(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) -> Node {
         let key = Key::new(parent, tokens);
-        self.last = Node(self.last.0 + 1);
+        let node = Node(self.last.0 + 1);
+        self.last = node;
         let replaced = self.blocks.insert(key.clone(), block);
         assert!(replaced.is_none(), "a prefix is indexed once");
-        self.entries[block.0 as usize] = Some((self.last, key));
-        self.last
+        self.nodes.insert(node, block);
+        let before = self.nodes.get(&parent).copied();
+        self.entries[block.0 as usize] = Some(Entry { node, key, before });
+        node
     }
 
-    /// Forgets `block`.
+    /// Forgets `block`, and remembers that it was here.
     pub(crate) fn remove(&mut self, block: BlockId) {
-        if let Some((_, key)) = self.entries[block.0 as usize].take() {
-            self.blocks.remove(&key);
+        let Some(entry) = self.entries[block.0 as usize].take() else { return };
+        self.blocks.remove(&entry.key);
+        self.nodes.remove(&entry.node);
+        let digest = self.hasher.hash_one(&entry.key);
+        if !self.gone_set.insert(digest) {
+            return;
+        }
+        self.gone.push_back(digest);
+        if self.gone.len() > GONE_MAX
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.gone_set.remove(&oldest);
         }
     }
 
@@ -71,19 +111,46 @@ impl PrefixIndex {
         self.entries[block.0 as usize].is_some()
     }
 
-    /// Panics unless both maps agree and every block's parent is indexed too.
+    /// All tokens up to the end of an indexed block.
+    pub(crate) fn path(&self, block: BlockId) -> Vec<TokenId> {
+        let (mut blocks, mut next) = (Vec::new(), Some(block));
+        while let Some(entry) = next.and_then(|block| self.entries[block.0 as usize].as_ref()) {
+            blocks.push(&entry.key.tokens);
+            next = entry.before;
+        }
+        blocks.into_iter().rev().flatten().copied().collect()
+    }
+
+    /// Why no block holds the next `tokens` after `parent`, which ends at `position`.
+    pub(crate) fn missed(&self, parent: Node, tokens: &[TokenId], position: u32) -> Missed {
+        let key = Key::new(parent, tokens);
+        if self.gone_set.contains(&self.hasher.hash_one(&key)) {
+            return Missed::Evicted { position };
+        }
+        let shared = |neighbour: &Key| {
+            let same = neighbour.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count() as u32;
+            (neighbour.parent == parent).then_some(same)
+        };
+        let before = self.blocks.range(..&key).next_back().and_then(|(neighbour, _)| shared(neighbour));
+        let after = self.blocks.range(&key..).next().and_then(|(neighbour, _)| shared(neighbour));
+        match before.max(after) {
+            None => Missed::New { position },
+            Some(0) if parent == Node::ROOT => Missed::New { position },
+            Some(same) => Missed::Differs { position: position + same },
+        }
+    }
+
+    /// Panics unless all maps agree and every block's parent is indexed too.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let mut nodes: Vec<u64> = self.entries.iter().flatten().map(|(node, _)| node.0).collect();
-        nodes.sort_unstable();
-        assert_eq!(nodes.len(), self.blocks.len(), "entries and keys agree");
+        let entries = self.entries.iter().flatten().count();
+        assert_eq!((entries, entries), (self.blocks.len(), self.nodes.len()), "entries, keys and nodes agree");
         for (key, block) in &self.blocks {
-            let (_, own) = self.entries[block.0 as usize].as_ref().expect("a key leads to an entry");
-            assert!(own == key, "an entry is found by its key");
-            assert!(
-                key.parent == Node::ROOT || nodes.binary_search(&key.parent.0).is_ok(),
-                "a parent outlives its children"
-            );
+            let entry = self.entries[block.0 as usize].as_ref().expect("a key leads to an entry");
+            assert!(entry.key == *key, "an entry is found by its key");
+            assert_eq!(self.nodes.get(&entry.node), Some(block), "an entry is found by its node");
+            assert_eq!(entry.before, self.nodes.get(&key.parent).copied(), "a parent outlives its children");
+            assert!(key.parent == Node::ROOT || entry.before.is_some(), "only a first block has none before it");
         }
     }
 }

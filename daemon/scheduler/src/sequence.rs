@@ -1,51 +1,87 @@
 //! One sequence on its way: its tokens, how many of them are computed, and the blocks that hold the result.
 //!
 //! Prefill and decode are one idea: a row computes the tokens that are not computed yet. The keys and values of
-//! positions `0..computed` lie in `blocks`, whose full ones are in the prefix index. Only the scheduler calls this.
+//! positions `0..computed` lie in `blocks`, whose full ones are in the prefix index. A block that others hold too is
+//! never written: the writer takes a copy first. Only the scheduler calls this.
 
 use crate::blocks::BlockPool;
-use crate::policy::Rank;
+use crate::clients::ClientId;
+use crate::policy::{Priority, Standing};
 use crate::prefix::Node;
-use crate::{Arrival, BLOCK_TOKENS, BlockId, SequenceId, TokenId, blocks_for};
+use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, SequenceId, TokenId, blocks_for};
 
 /// One sequence on its way.
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
-    pub(crate) rank: Rank,
+    pub(crate) client: ClientId,
+    pub(crate) priority: Priority,
+    /// The level it was admitted at, 0 before.
+    pub(crate) level: u8,
+    /// The number of its arrival.
+    pub(crate) order: u64,
+    pub(crate) arrived_ms: u64,
+    /// Another of the same tokens, whose prompt it waits to share.
+    pub(crate) twin: Option<SequenceId>,
     /// Prompt and generated tokens; preemption keeps them.
     pub(crate) tokens: Vec<TokenId>,
+    /// How many tokens it came with.
+    pub(crate) prompt: u32,
     pub(crate) tokens_max: u32,
+    /// What may come next, for the next row only.
+    pub(crate) draft: Vec<TokenId>,
     pub(crate) blocks: Vec<BlockId>,
     /// How many positions are computed and committed.
     pub(crate) computed: u32,
-    /// How many positions the row in flight computes.
+    /// How many positions the row in flight computes, and how many logits it gives.
     pub(crate) planned: u32,
+    pub(crate) samples: u32,
     /// How many positions were found computed by others.
     pub(crate) cached: u32,
+    /// Why not more, once it has been admitted.
+    pub(crate) missed: Option<Missed>,
     /// The node of the last full computed block.
     node: Node,
     preempted: bool,
 }
 
 impl Sequence {
-    pub(crate) fn new(arrival: Arrival, rank: Rank) -> Self {
+    pub(crate) fn new(arrival: Arrival, order: u64) -> Self {
         Self {
             id: arrival.id,
-            rank,
+            client: arrival.client,
+            priority: arrival.priority,
+            level: 0,
+            order,
+            arrived_ms: arrival.now_ms,
+            twin: arrival.twin,
+            prompt: arrival.tokens.len() as u32,
             tokens: arrival.tokens,
             tokens_max: arrival.tokens_max,
+            draft: Vec::new(),
             blocks: Vec::new(),
             computed: 0,
             planned: 0,
+            samples: 0,
             cached: 0,
+            missed: None,
             node: Node::ROOT,
             preempted: false,
         }
     }
 
+    /// Its place among those that run.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::new(self.level, self.order)
+    }
+
     /// How many tokens wait to be computed; one while decoding.
     pub(crate) fn pending(&self) -> u32 {
         self.tokens.len() as u32 - self.computed
+    }
+
+    /// Whether nothing was drawn for it here yet.
+    pub(crate) fn in_prompt(&self) -> bool {
+        self.tokens.len() as u32 == self.prompt
     }
 
     /// How many blocks all its tokens take.
@@ -90,13 +126,29 @@ impl Sequence {
             self.computed = (place as u32 + 1) * BLOCK_TOKENS;
             self.node = node;
         }
+        // After a preemption it finds what it has computed itself.
         if !self.preempted {
             self.cached += self.computed - before;
         }
     }
 
-    /// Takes blocks until its tokens are covered; false if the pool ran out, with what it took kept.
-    pub(crate) fn grow(&mut self, pool: &mut BlockPool) -> bool {
+    /// Notes, at its first admission, why no more of it was found computed.
+    pub(crate) fn explain(&mut self, pool: &BlockPool) {
+        if self.missed.is_none() {
+            let next = self.next_block();
+            self.missed = Some(next.map_or(Missed::Nothing, |(node, tokens)| pool.missed(node, tokens, self.computed)));
+        }
+    }
+
+    /// Takes blocks until its tokens are covered and the next position is its own to write; false if the pool ran
+    /// out, with what it took kept.
+    pub(crate) fn grow(&mut self, pool: &mut BlockPool, copies: &mut Vec<(BlockId, BlockId)>) -> bool {
+        let place = (self.computed / BLOCK_TOKENS) as usize;
+        if let Some(shared) = self.blocks.get_mut(place).filter(|block| pool.holders(**block) > 1) {
+            let Some(own) = pool.take() else { return false };
+            copies.push((*shared, own));
+            pool.release(std::mem::replace(shared, own));
+        }
         while (self.blocks.len() as u32) < self.blocks_needed() {
             match pool.take() {
                 Some(block) => self.blocks.push(block),
@@ -106,16 +158,33 @@ impl Sequence {
         true
     }
 
-    /// Marks the row in flight as computed and makes the blocks it filled findable.
-    pub(crate) fn advance(&mut self, pool: &mut BlockPool) {
+    /// Marks the row in flight as computed as far as the drawn tokens bear it out, adds those, and makes the blocks
+    /// that became full findable.
+    pub(crate) fn advance(&mut self, drawn: &[TokenId], pool: &mut BlockPool) {
         let full = self.computed / BLOCK_TOKENS;
-        self.computed += std::mem::take(&mut self.planned);
-        for place in full..self.computed / BLOCK_TOKENS {
+        let (planned, samples) = (std::mem::take(&mut self.planned), std::mem::take(&mut self.samples));
+        assert_eq!(samples == 0, drawn.is_empty(), "a token is drawn where all are computed");
+        assert!(drawn.len() as u32 <= samples, "a token is drawn from its own logits");
+        self.computed += planned - samples + drawn.len() as u32;
+        self.tokens.extend(drawn);
+        self.publish(full, pool);
+    }
+
+    fn publish(&mut self, first: u32, pool: &mut BlockPool) {
+        for place in first..self.computed / BLOCK_TOKENS {
             let start = (place * BLOCK_TOKENS) as usize;
             let tokens = &self.tokens[start..start + BLOCK_TOKENS as usize];
             let own = &mut self.blocks[place as usize];
             (*own, self.node) = pool.publish(*own, self.node, tokens);
         }
+    }
+
+    /// Takes over everything that its twin has computed, the block that is not full included.
+    pub(crate) fn share(&mut self, twin: &Self, pool: &mut BlockPool) {
+        let blocks = &twin.blocks[..blocks_for(twin.computed) as usize];
+        blocks.iter().for_each(|block| pool.hold(*block));
+        (self.blocks, self.computed, self.node) = (blocks.to_vec(), twin.computed, twin.node);
+        self.level = twin.level;
     }
 
     /// Gives every block back, the last one first, so that prefixes stay cached longest.
@@ -128,6 +197,8 @@ impl Sequence {
     /// Gives every block back and starts over from its tokens.
     pub(crate) fn preempt(&mut self, pool: &mut BlockPool) {
         self.release(pool);
-        (self.computed, self.planned, self.node, self.preempted) = (0, 0, Node::ROOT, true);
+        (self.computed, self.planned, self.samples, self.node) = (0, 0, 0, Node::ROOT);
+        self.preempted = true;
+        self.draft.clear();
     }
 }

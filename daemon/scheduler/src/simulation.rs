@@ -1,17 +1,21 @@
 //! Seeded random traffic against the scheduler, with every invariant checked after every step.
 //!
 //! A fake model writes into each block the history of tokens that a real one would attend to, so a wrongly shared,
-//! stale or half-filled block is seen at once. A failure prints its seed; `run(seed)` repeats it.
+//! stale or half-filled block is seen at once, whether it was computed, copied, drafted or brought back from a fake disk.
+//! A failure prints its seed; `run(seed)` repeats it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use crate::clients::Head;
 use crate::{
-    Arrival, BLOCK_TOKENS, BlockId, Limits, Outcome, Plan, Priority, Refusal, Scheduler, SequenceId, TokenId,
-    blocks_for,
+    Arrival, BLOCK_TOKENS, BlockId, ClientId, Limits, Outcome, Plan, Priority, Refusal, Row, Scheduler, SequenceId,
+    TokenId, blocks_for,
 };
 
-const SEEDS: u64 = 3_000;
-const ARRIVALS_MAX: u64 = 24;
+const SEEDS: u64 = 5_600;
+const ARRIVALS_MAX: u64 = 32;
+/// The most plans without a row that a sequence may see: far more than any saw.
+const PLANS_WAITED_MAX: u32 = 2_000;
 
 /// SplitMix64.
 struct Random(u64);
@@ -42,31 +46,60 @@ fn digest(before: u64, token: TokenId) -> u64 {
     mix(before.rotate_left(7) ^ u64::from(token).wrapping_add(1))
 }
 
-/// The token a deterministic model draws after a history.
-fn draw(history: u64) -> TokenId {
-    (history % 5) as TokenId
+/// The token that a choice of a deterministic model draws after a history.
+fn draw(history: u64, choice: u64) -> TokenId {
+    (mix(history ^ choice) % 5) as TokenId
 }
 
 /// A sequence as its owner sees it.
-struct Client {
+struct Asked {
     tokens: Vec<TokenId>,
     /// By position: the digest of the tokens up to it.
     histories: Vec<u64>,
     prompt: usize,
     tokens_max: usize,
-    steps_waited: u32,
+    choice: u64,
+    plans_waited: u32,
+}
+
+impl Asked {
+    fn push(&mut self, token: TokenId) {
+        self.histories.push(digest(self.histories.last().copied().unwrap_or(0), token));
+        self.tokens.push(token);
+    }
+
+    /// Whether the answer ends with the token drawn after `history`.
+    fn ends(&self, history: u64) -> bool {
+        self.tokens.len() > self.tokens_max || history.is_multiple_of(61)
+    }
+}
+
+/// What the traffic came to.
+#[derive(Debug, Default)]
+struct Tally {
+    steps: u64,
+    preemptions: u64,
+    reused: u64,
+    finished: u64,
+    forked: u64,
+    copied: u64,
+    accepted: u64,
+    rejected: u64,
+    restored: u64,
+    waited_most: u32,
 }
 
 struct Simulation {
     random: Random,
     limits: Limits,
     scheduler: Scheduler,
-    clients: HashMap<SequenceId, Client>,
+    asked: BTreeMap<SequenceId, Asked>,
     cache: Vec<[u64; BLOCK_TOKENS as usize]>,
+    /// What was evicted, by all tokens up to its end.
+    disk: BTreeMap<Vec<TokenId>, [u64; BLOCK_TOKENS as usize]>,
     arrived: u64,
     now_ms: u64,
-    reused: u64,
-    finished: u64,
+    tally: Tally,
 }
 
 impl Simulation {
@@ -79,21 +112,23 @@ impl Simulation {
             waiting_max: random.below(16) as u32,
             step_tokens_max: sequences_max + random.below(64) as u32,
             prefill_tokens_max: 1 + random.below(96) as u32,
+            context_tokens: 1 + random.below(400) as u32,
+            report_evicted: random.chance(80),
         };
         Self {
             random,
             limits,
             scheduler: Scheduler::new(limits),
-            clients: HashMap::new(),
+            asked: BTreeMap::new(),
             cache: vec![[0; BLOCK_TOKENS as usize]; limits.blocks as usize],
+            disk: BTreeMap::new(),
             arrived: 0,
             now_ms: 0,
-            reused: 0,
-            finished: 0,
+            tally: Tally::default(),
         }
     }
 
-    /// Prompts come from few families, so that prefixes are shared, diverge and return.
+    /// Prompts come from few families, so that prefixes are shared, diverge and return; some have several choices.
     fn arrive(&mut self) {
         let family = self.random.below(3) as TokenId;
         let length = 1 + self.random.below(150) as usize;
@@ -102,17 +137,39 @@ impl Simulation {
         for token in &mut tokens[shared..] {
             *token = self.random.below(3) as TokenId;
         }
-        let tokens_max = length + self.random.below(120) as usize;
-        let id = SequenceId(self.arrived);
-        self.arrived += 1;
-        let priority = [Priority::Low, Priority::Normal, Priority::High][self.random.below(3) as usize];
-        let (blocks, living) = (blocks_for(tokens_max as u32), self.clients.len() as u32);
-        let arrival =
-            Arrival { id, tokens: tokens.clone(), tokens_max: tokens_max as u32, priority, now_ms: self.now_ms };
+        if self.random.chance(40) && !self.disk.is_empty() {
+            let pick = self.random.below(self.disk.len() as u64) as usize;
+            let stored = self.disk.keys().nth(pick).cloned().unwrap_or_default();
+            tokens.splice(..stored.len().min(tokens.len()), stored);
+            self.restore(&tokens);
+        }
+        let length = tokens.len();
+        let arrival = Arrival {
+            id: SequenceId(0),
+            tokens_max: (length + self.random.below(120) as usize) as u32,
+            tokens,
+            priority: Priority::ALL[self.random.below(3) as usize],
+            client: ClientId(self.random.below(4)),
+            twin: None,
+            now_ms: self.now_ms,
+        };
+        let choices = if self.random.chance(25) { 2 + self.random.below(4) } else { 1 };
+        let first = SequenceId(self.arrived);
+        for choice in 0..choices {
+            let id = SequenceId(self.arrived);
+            self.arrived += 1;
+            self.submit(Arrival { id, twin: (choice > 0).then_some(first), ..arrival.clone() }, choice);
+        }
+    }
+
+    fn submit(&mut self, arrival: Arrival, choice: u64) {
+        let (id, tokens, tokens_max) = (arrival.id, arrival.tokens.clone(), arrival.tokens_max);
+        let (blocks, living) = (blocks_for(tokens_max), self.asked.len() as u32);
         match self.scheduler.submit(arrival) {
             Ok(()) => {
-                let histories = histories(&tokens);
-                self.clients.insert(id, Client { tokens, histories, prompt: length, tokens_max, steps_waited: 0 });
+                let (histories, prompt) = (histories(&tokens), tokens.len());
+                let tokens_max = tokens_max as usize;
+                self.asked.insert(id, Asked { tokens, histories, prompt, tokens_max, choice, plans_waited: 0 });
             }
             Err(Refusal::TooLong { needs_blocks, .. }) => {
                 assert!(needs_blocks == blocks && blocks > self.limits.blocks, "only what never fits is too long");
@@ -125,105 +182,211 @@ impl Simulation {
     }
 
     fn cancel(&mut self) {
-        let Some(id) = self.clients.keys().min().copied() else { return };
-        self.clients.remove(&id);
+        let pick = self.random.below(self.asked.len().max(1) as u64) as usize;
+        let Some(id) = self.asked.keys().nth(pick).copied() else { return };
+        self.asked.remove(&id);
         assert!(self.scheduler.cancel(id), "a living sequence can be cancelled");
         assert!(!self.scheduler.cancel(id), "a cancelled sequence is gone");
     }
 
+    /// Brings back as much of a prefix as the disk has.
+    fn restore(&mut self, tokens: &[TokenId]) {
+        let full = tokens.len() as u32 / BLOCK_TOKENS;
+        let known = self.scheduler.known_blocks(tokens);
+        let prefix = |blocks: u32| &tokens[..(blocks * BLOCK_TOKENS) as usize];
+        let stored = (known + 1..=full).take_while(|blocks| self.disk.contains_key(prefix(*blocks))).count() as u32;
+        let restored = self.scheduler.restore(prefix(known + stored));
+        self.save_evicted();
+        for (place, block) in restored {
+            self.cache[block.0 as usize] = self.disk[prefix(place + 1)];
+            self.tally.restored += 1;
+        }
+    }
+
+    /// Stores what was evicted, which must still be intact.
+    fn save_evicted(&mut self) {
+        for kept in self.scheduler.take_evicted() {
+            let contents = self.cache[kept.block.0 as usize];
+            let own = histories(&kept.tokens);
+            assert_eq!(contents[..], own[own.len() - BLOCK_TOKENS as usize..], "an evicted block is what it says");
+            self.disk.insert(kept.tokens, contents);
+        }
+    }
+
+    /// Drafts are sometimes right, sometimes wrong and sometimes too long.
+    fn draft(&mut self) {
+        for (id, asked) in &self.asked {
+            if !self.random.chance(40) {
+                continue;
+            }
+            let (mut history, mut draft) = (asked.histories.last().copied().unwrap_or(0), Vec::new());
+            for _ in 0..1 + self.random.below(6) {
+                let token = if self.random.chance(80) { draw(history, asked.choice) } else { 6 };
+                history = digest(history, token);
+                draft.push(token);
+            }
+            self.scheduler.draft(*id, &draft);
+        }
+    }
+
     fn step(&mut self) {
-        let first = self.first();
-        let plan = self.scheduler.plan();
+        self.draft();
+        let budget = self.random.below(u64::from(self.limits.prefill_tokens_max) + 8) as u32;
+        let plan = self.scheduler.plan(self.now_ms, budget);
+        self.save_evicted();
+        for (from, to) in &plan.copies {
+            self.cache[to.0 as usize] = self.cache[from.0 as usize];
+        }
+        self.tally.copied += plan.copies.len() as u64;
         self.check_plan(&plan);
         self.check_state();
-        if let Some(first) = first {
-            assert!(plan.rows.iter().any(|row| row.id == first), "the first in rank gets a row in every plan");
-        }
-        let outcomes: Vec<Outcome> = (0..plan.rows.len()).map(|index| self.forward(&plan, index)).collect();
+        self.check_turns();
+        let outcomes: Vec<Outcome> = plan.rows.iter().flat_map(|row| self.forward(row)).collect();
         for id in outcomes.iter().filter(|outcome| outcome.finished).map(|outcome| outcome.id) {
-            self.reused += u64::from(self.scheduler.cached_tokens(id));
+            self.tally.reused += u64::from(self.scheduler.cached_tokens(id));
         }
         self.scheduler.commit(&outcomes);
         self.check_state();
+        self.tally.steps += 1;
     }
 
-    /// The living sequence of the lowest rank.
-    fn first(&self) -> Option<SequenceId> {
-        self.scheduler.ranks.iter().min_by_key(|(_, rank)| **rank).map(|(id, _)| *id)
-    }
-
-    /// Computes one row: reads what lies before it through the blocks, writes its own positions, draws.
-    fn forward(&mut self, plan: &Plan, index: usize) -> Outcome {
-        let row = &plan.rows[index];
-        let client = self.clients.get_mut(&row.id).expect("rows are of living sequences");
+    /// Computes one row: reads what lies before it through the blocks, writes its own positions, draws for its
+    /// sequence and its forks.
+    fn forward(&mut self, row: &Row) -> Vec<Outcome> {
+        let asked = &self.asked[&row.id];
         let (start, end) = (row.start as usize, row.start as usize + row.tokens.len());
+        let mut computed = asked.histories[..start].to_vec();
+        for token in &row.tokens {
+            computed.push(digest(computed.last().copied().unwrap_or(0), *token));
+        }
         for (place, block) in row.blocks.iter().enumerate() {
             let first = place * BLOCK_TOKENS as usize;
-            let computed = start.clamp(first, first + BLOCK_TOKENS as usize);
+            let before = start.clamp(first, first + BLOCK_TOKENS as usize);
             let last = end.min(first + BLOCK_TOKENS as usize);
             let cache = &mut self.cache[block.0 as usize];
-            let own = &client.histories[first..computed];
-            assert_eq!(cache[..computed - first], *own, "block {place} of {:?} holds its own history", row.id);
-            if computed < last {
-                cache[computed - first..last - first].copy_from_slice(&client.histories[computed..last]);
+            let own = &computed[first..before];
+            assert_eq!(cache[..before - first], *own, "block {place} of {:?} holds its own history", row.id);
+            if before < last {
+                cache[before - first..last - first].copy_from_slice(&computed[before..last]);
             }
         }
-        let history = client.histories[end - 1];
-        let token = row.sample.then(|| draw(history));
-        if let Some(token) = token {
-            client.tokens.push(token);
-            client.histories.push(digest(history, token));
+        if row.samples == 0 {
+            return vec![Outcome { id: row.id, tokens: Vec::new(), finished: false }];
         }
-        let finished = token.is_some() && (client.tokens.len() > client.tokens_max || history.is_multiple_of(61));
+        let first = row.tokens.len() - row.samples as usize;
+        let logits: Vec<(u64, Option<TokenId>)> =
+            (first..row.tokens.len()).map(|at| (computed[start + at], row.tokens.get(at + 1).copied())).collect();
+        let mut outcomes = vec![self.answer(row.id, &logits)];
+        self.tally.forked += row.forks.len() as u64;
+        outcomes.extend(row.forks.iter().map(|fork| self.answer(*fork, &logits)));
+        outcomes
+    }
+
+    /// Draws as long as the draft is right.
+    fn answer(&mut self, id: SequenceId, logits: &[(u64, Option<TokenId>)]) -> Outcome {
+        let asked = self.asked.get_mut(&id).expect("rows are of living sequences");
+        let (mut tokens, mut finished) = (Vec::new(), false);
+        for (history, drafted) in logits {
+            let token = draw(*history, asked.choice);
+            asked.push(token);
+            tokens.push(token);
+            finished = asked.ends(*history);
+            if finished || Some(token) != *drafted {
+                break;
+            }
+        }
+        self.tally.accepted += tokens.len() as u64 - 1;
+        self.tally.rejected += (logits.len() - tokens.len()) as u64;
         if finished {
-            let client = self.clients.remove(&row.id).expect("it was just here");
-            assert_eq!(client.tokens, undisturbed(&client), "the answer does not depend on the traffic");
-            self.finished += 1;
+            let asked = self.asked.remove(&id).expect("it was just here");
+            assert_eq!(asked.tokens, undisturbed(&asked), "the answer does not depend on the traffic");
+            self.tally.finished += 1;
         }
-        Outcome { id: row.id, token, finished }
+        Outcome { id, tokens, finished }
     }
 
     fn check_plan(&mut self, plan: &Plan) {
         let (mut prompt_tokens, mut tokens) = (0, 0);
         let mut writers: HashMap<BlockId, SequenceId> = HashMap::new();
         for row in &plan.rows {
-            let client = self.clients.get_mut(&row.id).expect("rows are of living sequences");
+            let asked = self.asked.get_mut(&row.id).expect("rows are of living sequences");
             let end = row.start as usize + row.tokens.len();
-            assert_eq!(row.tokens, client.tokens[row.start as usize..end], "a row computes its own tokens");
+            let own = end.min(asked.tokens.len());
+            assert_eq!(row.tokens[..own - row.start as usize], asked.tokens[row.start as usize..own], "its own tokens");
             assert_eq!(row.blocks.len() as u32, blocks_for(end as u32), "blocks cover the positions");
-            assert_eq!(row.sample, end == client.tokens.len(), "a sample is wanted at the end");
-            assert!(!row.tokens.is_empty(), "a row computes something");
-            assert!(end <= client.tokens_max, "no position beyond the most");
+            let samples = if own == asked.tokens.len() { 1 + (end - own) as u32 } else { 0 };
+            assert_eq!(row.samples, samples, "samples are wanted at the end, and of the whole draft");
+            assert!(own > row.start as usize, "a row computes something of its own");
+            assert!(end <= asked.tokens_max, "no position beyond the most");
             for place in row.start / BLOCK_TOKENS..blocks_for(end as u32) {
-                let other = writers.insert(row.blocks[place as usize], row.id);
-                assert_eq!(other, None, "one row writes a block");
+                let block = row.blocks[place as usize];
+                assert_eq!(writers.insert(block, row.id), None, "one row writes a block");
+                assert_eq!(self.scheduler.pool.holders(block), 1, "a shared block is not written");
             }
             tokens += row.tokens.len() as u32;
-            prompt_tokens += if row.tokens.len() > 1 { row.tokens.len() as u32 } else { 0 };
-            client.steps_waited = 0;
+            let decodes = own - row.start as usize == 1;
+            prompt_tokens += if decodes { 0 } else { row.tokens.len() as u32 };
+            asked.plans_waited = 0;
+            for fork in &row.forks {
+                self.asked.get_mut(fork).expect("forks are living sequences").plans_waited = 0;
+            }
         }
         assert!(tokens <= self.limits.step_tokens_max && prompt_tokens <= self.limits.prefill_tokens_max);
         assert!(plan.rows.len() as u32 <= self.limits.sequences_max);
         assert_eq!(plan.rows.is_empty(), self.scheduler.is_idle(), "there are rows while there is work");
-        let bound = 300 * ARRIVALS_MAX as u32;
-        for (id, client) in &mut self.clients {
-            client.steps_waited += 1;
-            assert!(client.steps_waited < bound, "{id:?} starves");
+        for (id, asked) in &mut self.asked {
+            asked.plans_waited += 1;
+            self.tally.waited_most = self.tally.waited_most.max(asked.plans_waited);
+            assert!(asked.plans_waited < PLANS_WAITED_MAX, "{id:?} starves");
         }
     }
 
     fn check_state(&self) {
         let mut holders = vec![0; self.limits.blocks as usize];
+        let mut running: BTreeMap<ClientId, u32> = BTreeMap::new();
         for sequence in &self.scheduler.running {
-            assert!(sequence.computed.div_ceil(BLOCK_TOKENS) <= sequence.blocks.len() as u32, "computed is held");
+            assert!(blocks_for(sequence.computed) <= sequence.blocks.len() as u32, "what is computed is held");
+            *running.entry(sequence.client).or_default() += 1;
             for block in &sequence.blocks {
                 holders[block.0 as usize] += 1;
             }
         }
-        assert!(self.scheduler.waiting.values().all(|sequence| sequence.blocks.is_empty()), "waiting hold nothing");
-        assert!(self.scheduler.running.is_sorted_by_key(|sequence| sequence.rank));
-        assert_eq!(self.scheduler.ranks.len(), self.clients.len(), "finished sequences are gone");
+        assert!(
+            self.scheduler.clients.all_waiting().all(|sequence| sequence.blocks.is_empty()),
+            "waiting hold nothing"
+        );
+        assert!(self.scheduler.running.is_sorted_by_key(|sequence| sequence.standing()));
+        assert_eq!(self.scheduler.places.len(), self.asked.len(), "finished sequences are gone");
+        self.scheduler.clients.check(&running);
         self.scheduler.pool.check(&holders);
+    }
+
+    /// Nobody is kept waiting by a single sequence that should give way.
+    fn check_turns(&self) {
+        let scheduler = &self.scheduler;
+        let heads = scheduler.clients.heads(self.now_ms, |sequence| !scheduler.awaits_twin(sequence));
+        let running = |client| scheduler.running.iter().filter(|sequence| sequence.client == client).count();
+        for (place, head) in heads.iter().enumerate() {
+            for (index, victim) in scheduler.running.iter().enumerate() {
+                let above = place == 0 && head.level > victim.level;
+                let youngest = scheduler.running[index + 1..].iter().all(|other| other.client != victim.client);
+                let several = running(victim.client) > 1 && youngest;
+                let turn = head.running == 0 && several && victim.priority <= head.priority;
+                assert!(
+                    !(above || turn) || !self.would_fit(head, &victim.blocks),
+                    "{head:?} waits for {:?}",
+                    victim.id
+                );
+            }
+        }
+    }
+
+    fn would_fit(&self, head: &Head, given: &[BlockId]) -> bool {
+        let scheduler = &self.scheduler;
+        let waiting = scheduler.clients.waiting_at(head.client, head.priority, head.order).expect("a head waits");
+        let released = given.iter().filter(|block| scheduler.pool.holders(**block) == 1).count() as u32;
+        let left = scheduler.running.len() as u32 - 1;
+        waiting.blocks_needed() + left <= scheduler.pool.available() + released
     }
 }
 
@@ -235,12 +398,12 @@ fn histories(tokens: &[TokenId]) -> Vec<u64> {
     tokens.iter().scan(0, next).collect()
 }
 
-/// The answer a client would have got alone.
-fn undisturbed(client: &Client) -> Vec<TokenId> {
-    let mut tokens = client.tokens[..client.prompt].to_vec();
+/// The answer a sequence would have got alone.
+fn undisturbed(asked: &Asked) -> Vec<TokenId> {
+    let mut tokens = asked.tokens[..asked.prompt].to_vec();
     let mut history = tokens.iter().fold(0, |history, token| digest(history, *token));
-    while tokens.len() < client.tokens.len() {
-        tokens.push(draw(history));
+    while tokens.len() < asked.tokens.len() {
+        tokens.push(draw(history, asked.choice));
         history = digest(history, tokens[tokens.len() - 1]);
     }
     tokens
@@ -257,14 +420,13 @@ impl Drop for Seed {
     }
 }
 
-/// Returns preemptions, positions reused and sequences finished.
-fn run(seed: u64) -> (u64, u64, u64) {
+fn run(seed: u64) -> Tally {
     let _seed = Seed(seed);
     let mut simulation = Simulation::new(seed);
-    while simulation.arrived < ARRIVALS_MAX || !simulation.clients.is_empty() {
+    while simulation.arrived < ARRIVALS_MAX || !simulation.asked.is_empty() {
         simulation.now_ms += simulation.random.below(3_000);
         let burst = if simulation.random.chance(20) { simulation.random.below(5) } else { 0 };
-        for _ in 0..burst.min(ARRIVALS_MAX - simulation.arrived) {
+        for _ in 0..burst.min(ARRIVALS_MAX.saturating_sub(simulation.arrived)) {
             simulation.arrive();
         }
         if simulation.random.chance(2) {
@@ -273,17 +435,30 @@ fn run(seed: u64) -> (u64, u64, u64) {
         simulation.step();
     }
     assert_eq!(simulation.scheduler.stats().blocks_used, 0, "nothing is held when all is done");
-    assert!(simulation.scheduler.plan().rows.is_empty());
-    (simulation.scheduler.stats().preemptions, simulation.reused, simulation.finished)
+    assert!(simulation.scheduler.plan(simulation.now_ms, 1).rows.is_empty());
+    Tally { preemptions: simulation.scheduler.stats().preemptions, ..simulation.tally }
 }
 
 #[test]
 fn random_traffic_keeps_every_invariant() {
-    let (mut preemptions, mut reused, mut finished) = (0, 0, 0);
+    let mut sum = Tally::default();
     for seed in 0..SEEDS {
-        let (p, r, f) = run(seed);
-        (preemptions, reused, finished) = (preemptions + p, reused + r, finished + f);
+        let tally = run(seed);
+        sum.steps += tally.steps;
+        sum.preemptions += tally.preemptions;
+        sum.reused += tally.reused;
+        sum.finished += tally.finished;
+        sum.forked += tally.forked;
+        sum.copied += tally.copied;
+        sum.accepted += tally.accepted;
+        sum.rejected += tally.rejected;
+        sum.restored += tally.restored;
+        sum.waited_most = sum.waited_most.max(tally.waited_most);
     }
+    println!("{sum:?}");
     // The traffic must reach the states that it is meant to try.
-    assert!(preemptions > SEEDS && reused > SEEDS * 32 && finished > SEEDS * 8, "{preemptions} {reused} {finished}");
+    assert!(sum.steps > 1_000_000, "{sum:?}");
+    assert!(sum.preemptions > SEEDS && sum.reused > SEEDS * 32 && sum.finished > SEEDS * 8, "{sum:?}");
+    assert!(sum.forked > SEEDS / 2 && sum.copied > SEEDS / 2 && sum.restored > SEEDS / 4, "{sum:?}");
+    assert!(sum.accepted > SEEDS * 64 && sum.rejected > SEEDS * 64, "{sum:?}");
 }

@@ -2,32 +2,60 @@
 
 use crate::*;
 
-const LIMITS: Limits =
-    Limits { blocks: 16, sequences_max: 4, waiting_max: 2, step_tokens_max: 128, prefill_tokens_max: 64 };
+const LIMITS: Limits = Limits {
+    blocks: 16,
+    sequences_max: 4,
+    waiting_max: 2,
+    step_tokens_max: 128,
+    prefill_tokens_max: 64,
+    context_tokens: 1 << 20,
+    report_evicted: false,
+};
 
 fn arrival(id: u64, tokens: u32, tokens_max: u32) -> Arrival {
     let tokens = (0..tokens).map(|position| position + 1).collect();
-    Arrival { id: SequenceId(id), tokens, tokens_max, priority: Priority::Normal, now_ms: 0 }
+    let (id, priority) = (SequenceId(id), Priority::Normal);
+    Arrival { id, tokens, tokens_max, priority, client: ClientId(0), twin: None, now_ms: 0 }
 }
 
-/// Plans and commits one step in which every sample draws token 9, and returns the rows.
+/// A prompt that shares nothing with others.
+fn unlike(id: u64, tokens: u32, tokens_max: u32) -> Arrival {
+    let mut arrival = arrival(id, tokens, tokens_max);
+    arrival.tokens[0] = 1_000 + id as TokenId;
+    arrival
+}
+
+fn plan(scheduler: &mut Scheduler) -> Plan {
+    scheduler.plan(0, 64)
+}
+
+/// Every sample draws token 9.
+fn outcomes(rows: &[Row], finish: bool) -> Vec<Outcome> {
+    let outcome = |id, row: &Row| {
+        let tokens = vec![9; row.samples.min(1) as usize];
+        Outcome { id, finished: finish && !tokens.is_empty(), tokens }
+    };
+    let of_row = |row: &Row| {
+        let forks: Vec<Outcome> = row.forks.iter().map(|fork| outcome(*fork, row)).collect();
+        std::iter::once(outcome(row.id, row)).chain(forks).collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(of_row).collect()
+}
+
+/// Plans and commits one step, and returns the rows.
 fn step(scheduler: &mut Scheduler) -> Vec<Row> {
-    let plan = scheduler.plan();
-    let outcomes: Vec<Outcome> =
-        plan.rows.iter().map(|row| Outcome { id: row.id, token: row.sample.then_some(9), finished: false }).collect();
-    scheduler.commit(&outcomes);
+    let plan = plan(scheduler);
+    scheduler.commit(&outcomes(&plan.rows, false));
     plan.rows
 }
 
 fn finish(scheduler: &mut Scheduler) {
-    let rows = scheduler.plan().rows;
-    let outcomes: Vec<Outcome> =
-        rows.iter().map(|row| Outcome { id: row.id, token: row.sample.then_some(9), finished: row.sample }).collect();
-    scheduler.commit(&outcomes);
+    let rows = plan(scheduler).rows;
+    scheduler.commit(&outcomes(&rows, true));
 }
 
 fn shape(rows: &[Row]) -> Vec<(u64, u32, usize, bool)> {
-    rows.iter().map(|row| (row.id.0, row.start, row.tokens.len(), row.sample)).collect()
+    rows.iter().map(|row| (row.id.0, row.start, row.tokens.len(), row.samples > 0)).collect()
 }
 
 #[test]
@@ -35,9 +63,7 @@ fn a_long_prompt_is_computed_in_chunks_beside_decodes() {
     let mut scheduler = Scheduler::new(LIMITS);
     scheduler.submit(arrival(1, 10, 40)).unwrap();
     assert_eq!(shape(&step(&mut scheduler)), [(1, 0, 10, true)]);
-    let mut long = arrival(2, 100, 120);
-    long.tokens[0] = 77;
-    scheduler.submit(long).unwrap();
+    scheduler.submit(unlike(2, 100, 120)).unwrap();
     assert_eq!(shape(&step(&mut scheduler)), [(1, 10, 1, true), (2, 0, 64, false)]);
     assert_eq!(shape(&step(&mut scheduler)), [(1, 11, 1, true), (2, 64, 36, true)]);
     assert_eq!(shape(&step(&mut scheduler)), [(1, 12, 1, true), (2, 100, 1, true)]);
@@ -50,7 +76,7 @@ fn a_second_request_reuses_the_prefix_but_computes_its_last_token() {
     finish(&mut scheduler);
     assert_eq!(scheduler.stats().blocks_cached, 2);
     scheduler.submit(arrival(2, 64, 70)).unwrap();
-    assert_eq!(shape(&scheduler.plan().rows), [(2, 32, 32, true)]);
+    assert_eq!(shape(&plan(&mut scheduler).rows), [(2, 32, 32, true)]);
     assert_eq!(scheduler.cached_tokens(SequenceId(2)), 32);
 }
 
@@ -72,10 +98,10 @@ fn a_conversation_reuses_the_answer_too() {
 fn a_block_is_shared_only_after_its_commit() {
     let mut scheduler = Scheduler::new(LIMITS);
     scheduler.submit(arrival(1, 60, 70)).unwrap();
-    scheduler.plan();
+    plan(&mut scheduler);
     scheduler.cancel(SequenceId(1));
     scheduler.submit(arrival(2, 60, 70)).unwrap();
-    assert_eq!(shape(&scheduler.plan().rows), [(2, 0, 60, true)]);
+    assert_eq!(shape(&plan(&mut scheduler).rows), [(2, 0, 60, true)]);
 }
 
 #[test]
@@ -113,40 +139,182 @@ fn refusals_carry_their_figures() {
 }
 
 #[test]
-fn the_youngest_gives_way_and_comes_back_with_its_tokens() {
+fn the_lowest_gives_way_and_comes_back_with_its_tokens() {
     let mut scheduler = Scheduler::new(Limits { blocks: 5, ..LIMITS });
     scheduler.submit(arrival(1, 64, 100)).unwrap();
-    let mut second = arrival(2, 31, 40);
-    second.tokens[0] = 77;
-    second.now_ms = 1;
-    scheduler.submit(second).unwrap();
+    scheduler.submit(Arrival { priority: Priority::Low, ..unlike(2, 31, 40) }).unwrap();
     step(&mut scheduler);
     step(&mut scheduler);
     assert_eq!(scheduler.stats().running, 2);
-    let mut third = arrival(3, 20, 40);
-    third.priority = Priority::High;
-    scheduler.submit(third).unwrap();
-    let plan = scheduler.plan();
-    assert_eq!(plan.preempted, [SequenceId(2)]);
-    assert_eq!(shape(&plan.rows), [(1, 65, 1, true), (3, 0, 20, true)]);
+    scheduler.submit(Arrival { priority: Priority::Normal, ..unlike(3, 20, 40) }).unwrap();
+    let third = plan(&mut scheduler);
+    assert_eq!(third.preempted, [SequenceId(2)]);
+    assert_eq!(shape(&third.rows), [(1, 65, 1, true), (3, 0, 20, true)]);
     assert!(scheduler.cancel(SequenceId(1)) && scheduler.cancel(SequenceId(3)));
-    let row = scheduler.plan().rows.remove(0);
+    let row = plan(&mut scheduler).rows.remove(0);
     assert_eq!((row.id, row.start, &row.tokens[29..]), (SequenceId(2), 0, &[30, 31, 9][..]));
 }
 
 #[test]
-fn waiting_long_enough_outweighs_priority() {
-    let mut scheduler = Scheduler::new(Limits { sequences_max: 1, ..LIMITS });
-    let mut submit = |id, priority, now_ms| {
-        scheduler.submit(Arrival { priority, now_ms, ..arrival(id, 5, 6) }).unwrap();
+fn low_counts_as_normal_after_ten_seconds_and_as_high_after_twenty() {
+    let first = |now_ms, rival| {
+        let mut scheduler = Scheduler::new(Limits { sequences_max: 1, ..LIMITS });
+        scheduler.submit(Arrival { priority: Priority::Low, ..arrival(1, 5, 6) }).unwrap();
+        scheduler.submit(Arrival { priority: rival, now_ms, client: ClientId(2), ..unlike(2, 5, 6) }).unwrap();
+        scheduler.plan(now_ms, 64).rows[0].id.0
     };
-    submit(1, Priority::Low, 0);
-    submit(2, Priority::High, 2 * LEVEL_MS + 1);
-    submit(3, Priority::Normal, LEVEL_MS - 1);
-    let mut order = Vec::new();
-    for _ in 0..3 {
-        order.push(scheduler.plan().rows[0].id.0);
-        finish(&mut scheduler);
+    assert_eq!((first(LEVEL_MS - 1, Priority::Normal), first(LEVEL_MS, Priority::Normal)), (2, 1));
+    assert_eq!((first(2 * LEVEL_MS - 1, Priority::High), first(2 * LEVEL_MS, Priority::High)), (2, 1));
+    assert_eq!(first(2 * LEVEL_MS - 1, Priority::Normal), 1, "equals are served in the order of their arrival");
+}
+
+#[test]
+fn a_chat_does_not_wait_behind_an_agents_backlog() {
+    let mut scheduler = Scheduler::new(Limits { waiting_max: 100, ..LIMITS });
+    for id in 0..50 {
+        scheduler.submit(Arrival { client: ClientId(1), ..unlike(id, 20, 60) }).unwrap();
     }
-    assert_eq!(order, [3, 1, 2]);
+    step(&mut scheduler);
+    assert_eq!(scheduler.stats().running, 4, "alone, the agent has the whole machine");
+    scheduler.submit(Arrival { client: ClientId(2), ..unlike(99, 20, 60) }).unwrap();
+    let next = plan(&mut scheduler);
+    assert_eq!(next.preempted, [SequenceId(3)], "the agent's youngest gives its place to a client that has none");
+    assert!(next.rows.iter().any(|row| row.id == SequenceId(99)));
+    scheduler.commit(&outcomes(&next.rows, false));
+    scheduler.submit(Arrival { client: ClientId(2), ..unlike(98, 20, 60) }).unwrap();
+    assert_eq!(plan(&mut scheduler).preempted, [], "but only one");
+}
+
+#[test]
+fn two_busy_clients_get_the_same_service() {
+    // One asks for long answers to short prompts, the other the other way round.
+    let mut scheduler = Scheduler::new(Limits { blocks: 64, waiting_max: 800, ..LIMITS });
+    for id in 0..800 {
+        let (client, prompt, answer) = if id % 2 == 0 { (1, 10, 40) } else { (2, 100, 15) };
+        let ours = Arrival { client: ClientId(client), ..unlike(id, prompt, prompt + answer) };
+        scheduler.submit(ours).unwrap();
+    }
+    let mut served = [0_u32; 2];
+    for _ in 0..1_000 {
+        let rows = plan(&mut scheduler).rows;
+        let mut ended = Vec::new();
+        for row in &rows {
+            served[row.id.0 as usize % 2] += row.tokens.len() as u32 + row.samples * DRAWN_TOKEN_COST;
+            let most = if row.id.0 % 2 == 0 { 49 } else { 114 };
+            ended.push(row.start + row.tokens.len() as u32 > most);
+        }
+        let mut outcomes = outcomes(&rows, false);
+        outcomes.iter_mut().zip(ended).for_each(|(outcome, ended)| outcome.finished = ended);
+        scheduler.commit(&outcomes);
+    }
+    assert!(scheduler.stats().waiting > 400, "both were busy all the time");
+    let ratio = f64::from(served[0]) / f64::from(served[1]);
+    assert!((0.75..1.33).contains(&ratio), "{served:?}");
+}
+
+#[test]
+fn a_short_prompt_passes_a_long_one_which_goes_on_beside_it() {
+    let mut scheduler = Scheduler::new(Limits { blocks: 64, ..LIMITS });
+    scheduler.submit(unlike(1, 1_000, 1_010)).unwrap();
+    assert_eq!(shape(&step(&mut scheduler)), [(1, 0, 64, false)]);
+    scheduler.submit(unlike(2, 40, 60)).unwrap();
+    let rows = step(&mut scheduler);
+    assert_eq!(shape(&rows), [(2, 0, 40, true), (1, 64, 15, false)], "the step is no longer than the short one needs");
+    assert_eq!(shape(&step(&mut scheduler)), [(2, 40, 1, true), (1, 79, 63, false)]);
+}
+
+#[test]
+fn tokens_far_from_the_start_cost_more() {
+    let mut scheduler = Scheduler::new(Limits { context_tokens: 64, blocks: 64, ..LIMITS });
+    scheduler.submit(unlike(1, 1_000, 1_010)).unwrap();
+    let shapes: Vec<_> = (0..3).map(|_| shape(&step(&mut scheduler))[0]).collect();
+    assert_eq!(shapes, [(1, 0, 64, false), (1, 64, 32, false), (1, 96, 25, false)]);
+}
+
+#[test]
+fn choices_share_their_whole_prompt_and_copy_its_last_block_when_they_write() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for id in 0..3 {
+        scheduler.submit(Arrival { twin: (id > 0).then_some(SequenceId(0)), ..arrival(id, 50, 60) }).unwrap();
+    }
+    let rows = step(&mut scheduler);
+    assert_eq!((shape(&rows), rows[0].forks.len()), (vec![(0, 0, 50, true)], 2), "the prompt is computed once");
+    assert_eq!(scheduler.stats().blocks_used, 2);
+    let next = plan(&mut scheduler);
+    assert_eq!(shape(&next.rows), [(0, 50, 1, true), (1, 50, 1, true), (2, 50, 1, true)]);
+    let shared = rows[0].blocks[1];
+    assert_eq!(next.copies.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [shared, shared]);
+    assert!(next.rows.iter().all(|row| row.blocks[0] == rows[0].blocks[0]));
+    assert_eq!(scheduler.stats().blocks_used, 4, "the last holder writes in place");
+}
+
+#[test]
+fn a_choice_whose_twin_is_cancelled_reads_the_prompt_itself() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for id in 0..2 {
+        scheduler.submit(Arrival { twin: (id > 0).then_some(SequenceId(0)), ..arrival(id, 100, 110) }).unwrap();
+    }
+    assert_eq!(shape(&step(&mut scheduler)), [(0, 0, 64, false)]);
+    scheduler.cancel(SequenceId(0));
+    assert_eq!(shape(&step(&mut scheduler)), [(1, 64, 36, true)]);
+}
+
+#[test]
+fn a_draft_is_kept_as_far_as_it_was_right() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    scheduler.submit(arrival(1, 10, 40)).unwrap();
+    step(&mut scheduler);
+    scheduler.draft(SequenceId(1), &[4, 5, 6]);
+    let rows = plan(&mut scheduler).rows;
+    assert_eq!((&rows[0].tokens, rows[0].samples), (&vec![9, 4, 5, 6], 4));
+    scheduler.commit(&[Outcome { id: SequenceId(1), tokens: vec![4, 5, 8], finished: false }]);
+    let rows = plan(&mut scheduler).rows;
+    assert_eq!((rows[0].start, &rows[0].tokens), (13, &vec![8]), "what was wrong is computed again");
+    scheduler.commit(&outcomes(&rows, false));
+    scheduler.draft(SequenceId(1), &[1; 100]);
+    assert_eq!(plan(&mut scheduler).rows[0].tokens.len(), 40 - 14, "no position beyond the most");
+}
+
+#[test]
+fn a_missing_prefix_is_explained() {
+    let missed = |scheduler: &mut Scheduler, arrival: Arrival| {
+        let id = arrival.id;
+        scheduler.submit(arrival).unwrap();
+        plan(scheduler);
+        let missed = scheduler.missed(id).unwrap();
+        scheduler.cancel(id);
+        missed
+    };
+    let mut scheduler = Scheduler::new(Limits { blocks: 5, ..LIMITS });
+    scheduler.submit(arrival(1, 64, 70)).unwrap();
+    finish(&mut scheduler);
+    assert_eq!(missed(&mut scheduler, arrival(2, 65, 70)), Missed::Nothing);
+    assert_eq!(missed(&mut scheduler, arrival(3, 97, 99)), Missed::New { position: 64 });
+    let mut changed = arrival(4, 65, 70);
+    changed.tokens[40] = 0;
+    assert_eq!(missed(&mut scheduler, changed), Missed::Differs { position: 40 });
+    assert_eq!(missed(&mut scheduler, unlike(5, 65, 70)), Missed::New { position: 0 });
+    scheduler.submit(unlike(6, 150, 160)).unwrap();
+    (0..3).for_each(|_| drop(step(&mut scheduler)));
+    scheduler.cancel(SequenceId(6));
+    assert_eq!(missed(&mut scheduler, arrival(7, 65, 70)), Missed::Evicted { position: 0 });
+}
+
+#[test]
+fn evicted_blocks_are_reported_once_and_can_be_restored() {
+    let mut scheduler = Scheduler::new(Limits { blocks: 3, report_evicted: true, ..LIMITS });
+    scheduler.submit(arrival(1, 64, 70)).unwrap();
+    finish(&mut scheduler);
+    assert_eq!(scheduler.kept().map(|kept| kept.tokens.len()).collect::<Vec<_>>(), [32, 64], "the newest first");
+    scheduler.submit(unlike(2, 90, 95)).unwrap();
+    plan(&mut scheduler);
+    let lengths: Vec<usize> = scheduler.take_evicted().iter().map(|kept| kept.tokens.len()).collect();
+    assert_eq!(lengths, [64, 32], "what follows a prefix goes before it");
+    assert!(scheduler.take_evicted().is_empty());
+    scheduler.cancel(SequenceId(2));
+    let prefix: Vec<TokenId> = (1..=64).collect();
+    assert_eq!(scheduler.known_blocks(&prefix), 0);
+    let places: Vec<u32> = scheduler.restore(&prefix).iter().map(|(place, _)| *place).collect();
+    assert_eq!((places, scheduler.known_blocks(&prefix)), (vec![0, 1], 2));
+    assert!(scheduler.restore(&prefix).is_empty());
 }

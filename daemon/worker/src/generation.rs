@@ -9,13 +9,16 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::text::{Detokenizer, Sampled, Sampler, SamplingError, Tokenizer};
 use pipe::{Delivered, WorkId};
-use protocol::generation::{ChoiceFinished, Delta, FinishReason, Finished, Priority, Timing, TokenLogprob, Usage};
+use protocol::generation::{
+    ChoiceFinished, Delta, FinishReason, Finished, Missed, Priority, Speculation, Timing, TokenLogprob, Usage,
+};
 use scheduler::SequenceId;
 
+use crate::lookup::Lookup;
 use crate::output::{Output, Piece};
 
 /// The most choices of one request.
@@ -45,6 +48,8 @@ pub struct Generation {
     pub prompt: Vec<u32>,
     /// The seed in use.
     pub seed: u64,
+    /// Who asks.
+    pub client: u64,
     /// Who goes first.
     pub priority: Priority,
     /// Whether an earlier worker had begun it.
@@ -55,6 +60,12 @@ pub struct Generation {
     pub ends_untold: Vec<ChoiceFinished>,
     /// How many prompt tokens came from the prefix cache.
     pub cached_tokens: u32,
+    /// Why no more of them did.
+    pub missed: Option<Missed>,
+    /// By choice, what guesses its next tokens; empty if nothing does.
+    pub lookups: Vec<Lookup>,
+    /// How well it guessed.
+    pub speculation: Speculation,
     /// When its work began and how far it has come.
     pub clock: Clock,
 }
@@ -107,6 +118,8 @@ impl Generation {
                 reasoning_tokens: self.choices.iter().map(|choice| choice.reasoning_tokens).sum(),
             },
             timing: self.clock.timing(),
+            speculation: self.speculation,
+            missed: self.missed,
         })
     }
 }
@@ -130,6 +143,8 @@ pub struct Choice {
     /// Reports log-probabilities with the bytes of this tokenizer's tokens.
     logprobs: Option<Tokenizer>,
     tokens: u32,
+    /// When its last token was drawn.
+    drawn: Option<Instant>,
     reasoning_tokens: u32,
     finished: Option<FinishReason>,
     /// Delivered tokens that the scheduler has not been given yet.
@@ -174,6 +189,7 @@ impl Choice {
             output,
             logprobs,
             tokens: 0,
+            drawn: None,
             reasoning_tokens: 0,
             finished: None,
             replayed: Vec::new(),
@@ -188,6 +204,16 @@ impl Choice {
     /// Whether it is complete.
     pub fn is_finished(&self) -> bool {
         self.finished.is_some()
+    }
+
+    /// Whether it has drawn a token here and is not complete.
+    pub fn decodes(&self) -> bool {
+        self.drawn.is_some() && self.finished.is_none()
+    }
+
+    /// Notes that tokens were drawn; returns how long after the last ones, if there were any.
+    pub fn note_drawn(&mut self, now: Instant) -> Option<Duration> {
+        self.drawn.replace(now).map(|last| now.saturating_duration_since(last))
     }
 
     /// The most tokens it may have.
@@ -215,7 +241,7 @@ impl Choice {
         None
     }
 
-    /// The tokens that `replay` went through, for the scheduler.
+    /// The tokens that `replay` went through, for the scheduler and whoever guesses.
     pub fn take_replayed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.replayed)
     }

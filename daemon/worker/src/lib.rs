@@ -9,6 +9,7 @@ pub mod emit;
 pub mod facts;
 pub mod generation;
 pub mod inbox;
+pub mod lookup;
 pub mod open;
 pub mod output;
 pub mod prompt;

@@ -18,7 +18,7 @@ use crate::generation::CHOICES_MAX;
 use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
 use crate::render;
-use crate::runner::Places;
+use crate::runner::{Places, STEP_DRAFTS_MAX};
 
 /// The shortest time between two reports of a load's progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -57,7 +57,14 @@ pub fn open(open: &Open, program: &Path, emitter: &Emitter) -> Result<Opened, Er
     let load_ms = started.elapsed().as_millis() as u64;
     Ok(Opened {
         ready: Ready { facts, device: model.device(), load_ms, pulse },
-        places: Places { name: open.name.clone(), sequences_max: limits.sequences_max, waiting_max: open.waiting_max },
+        places: Places {
+            name: open.name.clone(),
+            sequences_max: limits.sequences_max,
+            waiting_max: open.waiting_max,
+            step_ms: open.step_ms,
+            draft_tokens_max: open.draft_tokens_max,
+            context_tokens: limits.context_tokens,
+        },
         scheduler: Scheduler::new(limits),
         model,
         prompter,
@@ -86,9 +93,18 @@ fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
         sequences_max,
         // Requests are counted before their sequences are made; this only bounds the memory.
         waiting_max: requests_max.saturating_mul(u32::from(CHOICES_MAX)),
-        step_tokens_max: prefill_tokens_max.saturating_add(sequences_max),
+        step_tokens_max: prefill_tokens_max.saturating_add(sequences_max).saturating_add(STEP_DRAFTS_MAX),
         prefill_tokens_max,
+        context_tokens: context_tokens(facts),
+        report_evicted: false,
     })
+}
+
+/// Attending to how many positions costs as much as the rest of a token. Multiplications say parameters over the queries'
+/// width; two queries share a key, as a rule, and attention computes half as fast. The pace makes up for what is wrong.
+fn context_tokens(facts: &ModelFacts) -> u32 {
+    let tokens = facts.parameters / (2 * facts.kv_bytes_per_token).max(1);
+    u32::try_from(tokens).unwrap_or(u32::MAX).max(256)
 }
 
 fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<Model, LoadError> {

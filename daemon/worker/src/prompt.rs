@@ -23,7 +23,7 @@ use std::time::Instant;
 use engine::LoadError;
 use engine::text::{Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer};
 use pipe::{Ask, FromWorker, Submit, WorkId};
-use protocol::generation::{Chat, GenerateRequest, Prompt};
+use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
 
@@ -169,7 +169,7 @@ impl Prompter {
 
     /// Makes a generation of a request.
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
-        let Submit { id: work, request, seed, received_unix_ms, delivered } = submit;
+        let Submit { id: work, request, client, seed, received_unix_ms, delivered } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request.prompt, received_unix_ms, rendering)?;
         let tokens_max = self.room(&request, source.tokens.len())?;
@@ -178,11 +178,15 @@ impl Prompter {
             work,
             prompt: Vec::new(),
             seed,
+            client,
             priority: request.priority,
             resumed: !delivered.is_empty(),
             choices: Vec::new(),
             ends_untold: Vec::new(),
             cached_tokens: 0,
+            missed: None,
+            lookups: Vec::new(),
+            speculation: Speculation::default(),
             clock: Clock::new(arrived),
         };
         let mut delivered = delivered.into_iter();

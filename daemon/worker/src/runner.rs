@@ -4,6 +4,7 @@
 //! when there is nothing to do. Prompts become tokens elsewhere and arrive ready. A panic or an error of a step ends the
 //! worker: the daemon starts another and goes on from the tokens that were delivered.
 
+mod pace;
 mod pulse;
 mod requests;
 
@@ -17,10 +18,11 @@ use scheduler::{Outcome, Plan, Scheduler};
 use crate::emit::{Deaf, Emitter};
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::prompt::Job;
+use pace::{Load, Pace};
 use pulse::Heart;
 use requests::Requests;
 
-pub use requests::Places;
+pub use requests::{Places, STEP_DRAFTS_MAX};
 
 /// Why a runner ended before its work did.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,9 @@ pub struct Runner {
     emitter: Emitter,
     requests: Requests,
     heart: Heart,
+    pace: Pace,
+    /// Time zero of the scheduler's milliseconds.
+    epoch: Instant,
     /// Of the last step, a row per sample.
     logits: Vec<f32>,
 }
@@ -68,20 +73,25 @@ impl Runner {
     pub fn new(parts: Parts) -> Self {
         let Parts { model, scheduler, places, inbox, prompts, emitter, pulse } = parts;
         let now = Instant::now();
+        let pace = Pace::new(places.step_ms);
         let requests = Requests::new(places, prompts, now);
         let heart = Heart::new(emitter.clone(), pulse, now);
-        Self { model, scheduler, inbox, emitter, requests, heart, logits: Vec::new() }
+        Self { model, scheduler, inbox, emitter, requests, heart, pace, epoch: now, logits: Vec::new() }
     }
 
     /// Works until nobody can send a message, or until a drain has let everything finish.
     pub fn run(mut self) -> Result<(), RunError> {
         while self.listen()? {
-            let plan = self.scheduler.plan();
+            self.requests.guess(&mut self.scheduler, &self.pace);
+            let begun = Instant::now();
+            let now_ms = begun.saturating_duration_since(self.epoch).as_millis() as u64;
+            let plan = self.scheduler.plan(now_ms, self.pace.budget());
             if plan.rows.is_empty() {
                 continue;
             }
             self.forward(&plan)?;
             let outcomes = self.draw(&plan);
+            self.pace.learn(self.load(&plan), begun.elapsed());
             self.scheduler.commit(&outcomes);
             self.requests.drop_failed(&mut self.scheduler);
             self.emit()?;
@@ -107,34 +117,51 @@ impl Runner {
         Ok(true)
     }
 
+    /// What a plan computes, as the pace counts it.
+    fn load(&self, plan: &Plan) -> Load {
+        let context = f64::from(self.requests.places().context_tokens);
+        let mut load = Load::default();
+        for row in &plan.rows {
+            let tokens = row.tokens.len() as u32;
+            match tokens > row.samples {
+                true => load.prompt += f64::from(tokens) * (1.0 + f64::from(row.start) / context),
+                false => load.decode += tokens,
+            }
+        }
+        load
+    }
+
     fn forward(&mut self, plan: &Plan) -> Result<(), ForwardError> {
+        plan.copies.iter().for_each(|(from, to)| self.model.copy_block(from.0, to.0));
         let numbers = |row: &scheduler::Row| row.blocks.iter().map(|block| block.0).collect();
         let blocks: Vec<Vec<u32>> = plan.rows.iter().map(numbers).collect();
         let rows = plan.rows.iter().zip(&blocks).map(|(row, blocks)| engine::Row {
             tokens: &row.tokens,
             start: row.start,
             blocks,
-            logits: if row.sample { Wanted::Last } else { Wanted::None },
+            logits: if row.samples > 0 { Wanted::Tail(row.samples) } else { Wanted::None },
         });
         let rows: Vec<engine::Row<'_>> = rows.collect();
         self.requests.computing(&plan.rows, Instant::now());
         self.model.forward(&rows, &mut self.logits)
     }
 
-    /// Draws a token for every row that asked for one.
+    /// Draws for every row that asked for it, and for its forks.
     fn draw(&mut self, plan: &Plan) -> Vec<Outcome> {
         let now = Instant::now();
-        let mut logits = self.logits.chunks_exact_mut(self.model.vocabulary() as usize);
-        let (requests, scheduler) = (&mut self.requests, &self.scheduler);
-        let outcome = |row: &scheduler::Row| {
-            if !row.sample {
-                return Some(Outcome { id: row.id, token: None, finished: false });
+        let vocabulary = self.model.vocabulary() as usize;
+        let mut logits = self.logits.as_mut_slice();
+        let mut outcomes = Vec::with_capacity(plan.rows.len());
+        for row in &plan.rows {
+            if row.samples == 0 {
+                outcomes.push(Outcome { id: row.id, tokens: Vec::new(), finished: false });
+                continue;
             }
-            let logits = logits.next().expect("the engine gives logits for every row that wants them");
-            requests.draw(row, logits, scheduler.cached_tokens(row.id), now)
-        };
-        let outcomes: Vec<Outcome> = plan.rows.iter().filter_map(outcome).collect();
-        self.heart.count(outcomes.iter().filter(|outcome| outcome.token.is_some()).count() as u64);
+            let (own, others) = logits.split_at_mut(row.samples as usize * vocabulary);
+            logits = others;
+            self.requests.draw(row, own, &self.scheduler, now, &mut outcomes);
+        }
+        self.requests.count_step(plan.rows.len());
         outcomes
     }
 
@@ -143,7 +170,7 @@ impl Runner {
     }
 
     fn beat(&mut self) -> Result<(), Deaf> {
-        let (running, waiting) = (self.requests.running(), self.requests.waiting());
-        self.heart.beat(self.scheduler.stats(), running, waiting, Instant::now())
+        let counts = (self.requests.running(), self.requests.waiting());
+        self.heart.beat(self.scheduler.stats(), counts, self.requests.measures(), Instant::now())
     }
 }

@@ -7,10 +7,10 @@ pub mod kit;
 
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;
-use protocol::generation::{FinishReason, Prompt, Stop};
+use protocol::generation::{FinishReason, Missed, Prompt, Stop};
 use protocol::transcript::Event;
 
-use kit::{Daemon, Folder, chat, open, request, submit};
+use kit::{Daemon, Folder, chat, open, request, submit, submit_as};
 
 #[test]
 fn a_batch_answers_as_each_request_alone() {
@@ -275,4 +275,92 @@ fn a_template_that_does_not_compile_fails_the_load_by_its_line() {
     let error = Daemon::begin(open(&folder)).load_failure();
     assert_eq!(error.kind, ErrorKind::ModelNotLoaded);
     assert!(error.message.contains("chat_template.jinja is invalid: line 2"), "{}", error.message);
+
+#[test]
+fn guessing_ahead_changes_no_answer() {
+    let folder = Folder::new("guess", |recipe| recipe.endless());
+    let repeating = "one two three four five six seven one two three four five six seven one two three ";
+    let answers = |draft_tokens_max| {
+        let mut daemon = Daemon::start(pipe::Open { draft_tokens_max, ..open(&folder) });
+        let mut asked: Vec<_> = [0.0, 0.0, 0.4, 1.0]
+            .map(|temperature| {
+                let mut asked = request(repeating, 160);
+                asked.sampling.temperature = Some(temperature);
+                asked
+            })
+            .into();
+        asked[1].sampling.repetition_penalty = Some(1.3);
+        asked[2].choices = 3;
+        asked[3].logprobs = Some(2);
+        // A strong wish for a few tokens makes even a random model repeat itself.
+        asked[3].sampling.logit_bias = (40..44).map(|token| (token, 30.0)).collect();
+        for (id, asked) in asked.iter().enumerate() {
+            daemon.send(submit(id as u64, asked, Vec::new()));
+        }
+        (0..asked.len()).map(|id| daemon.answer(id as u64)).collect::<Vec<_>>()
+    };
+    let (plain, guessed) = (answers(0), answers(6));
+    for (id, (plain, guessed)) in plain.iter().zip(&guessed).enumerate() {
+        assert_eq!((&plain.tokens, &plain.text), (&guessed.tokens, &guessed.text), "request {id}");
+        assert_eq!((&plain.reasons, &plain.logprobs), (&guessed.reasons, &guessed.logprobs), "request {id}");
+        assert_eq!(plain.finished.speculation.drafted, 0);
+    }
+    let accepted: u32 = guessed.iter().map(|answer| answer.finished.speculation.accepted).sum();
+    assert!(accepted > 40, "some guesses were right: {accepted}");
+    assert!(guessed.iter().any(|answer| {
+        let speculation = answer.finished.speculation;
+        speculation.drafted > speculation.accepted
+    }));
+}
+
+#[test]
+fn choices_share_one_reading_of_their_prompt() {
+    let folder = Folder::new("choices", |recipe| recipe.endless());
+    let mut asked = request(&"the same words for everybody ".repeat(6), 20);
+    let alone = |choice: u16| {
+        let mut daemon = Daemon::start(pipe::Open { sequences_max: 1, ..open(&folder) });
+        let mut asked = asked.clone();
+        asked.choices = choice + 1;
+        daemon.send(submit(1, &asked, Vec::new()));
+        daemon.answer(1).tokens.remove(usize::from(choice))
+    };
+    let one_by_one: Vec<_> = (0..4).map(alone).collect();
+    asked.choices = 4;
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &asked, Vec::new()));
+    let together = daemon.answer(1);
+    assert_eq!(together.tokens, one_by_one);
+    assert!(together.tokens[0] != together.tokens[1], "choices differ");
+    let measures = daemon.idle_pulse().measures;
+    assert_eq!(measures.prompt_tokens, u64::from(together.finished.usage.prompt_tokens));
+}
+
+#[test]
+fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
+    let folder = Folder::new("overtake", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit_as(1, 1, &request(&"a very long story about nothing ".repeat(80), 4), Vec::new()));
+    daemon.send(submit_as(1, 2, &request("hello", 4), Vec::new()));
+    daemon.answer(2);
+    assert!(!daemon.seen_delta(1), "the long one is still being read");
+    daemon.answer(1);
+    let measures = daemon.idle_pulse().measures;
+    assert_eq!((measures.requests, measures.first_token.count(), measures.tokens), (2, 2, 8));
+    assert_eq!(measures.queue.count(), 2);
+    assert!(measures.rows > measures.steps, "both were in some steps");
+}
+
+#[test]
+fn an_answer_says_why_its_prefix_missed() {
+    let folder = Folder::new("missed", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    let mut ask = |id, tokens: Vec<u32>| {
+        let mut asked = request("", 2);
+        asked.prompt = Prompt::Tokens(tokens);
+        daemon.send(submit(id, &asked, Vec::new()));
+        daemon.answer(id).finished.missed
+    };
+    assert_eq!(ask(1, (0..100).collect()), Some(Missed::New(0)));
+    assert_eq!(ask(2, (0..97).collect()), Some(Missed::Nothing));
+    assert_eq!(ask(3, (0..40).chain(90..170).collect()), Some(Missed::Differs(40)));
 }

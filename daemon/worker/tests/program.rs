@@ -101,12 +101,21 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         .unwrap();
     let (mut input, mut output) = (worker.stdin.take().unwrap(), worker.stdout.take().unwrap());
     let (name, kv_bytes) = ("impetus-nano".to_string(), 32 << 20);
-    let (sequences_max, waiting_max, prefill_tokens_max) = (4, 4, 64);
-    let open =
-        Open { path, name, threads: 1, kv_bytes, sequences_max, waiting_max, prefill_tokens_max, warm_up: false };
+    let open = Open {
+        path,
+        name,
+        threads: 1,
+        kv_bytes,
+        sequences_max: 4,
+        waiting_max: 4,
+        prefill_tokens_max: 64,
+        step_ms: 80,
+        draft_tokens_max: 4,
+        warm_up: false,
+    };
     pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
     let request = question("What is Impetus?");
-    let submit = Submit { id: WorkId(1), request, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    let submit = Submit { id: WorkId(1), request, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
     pipe::write(&mut input, &ToWorker::Submit(Box::new(submit))).unwrap();
     let (mut text, mut reason) = (String::new(), None);
     loop {

@@ -1,9 +1,10 @@
 //! One value of every type on the wire, each optional field present somewhere and absent somewhere else.
 
 use crate::generation::{
-    Chat, ChoiceFinished, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Priority, Prompt, Role,
-    Sampling, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta, ToolChoice, Usage,
+    Chat, ChoiceFinished, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority, Prompt,
+    Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta, ToolChoice, Usage,
 };
+use crate::measures::Measures;
 use crate::model::{
     AddRequest, Capabilities, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest, RemoveRequest, Residence,
     Source,
@@ -261,10 +262,20 @@ pub(super) fn card() -> ModelCard {
             waiting: 0,
             blocks_used: 3,
             blocks_total: 512,
+            measures: measures(),
         }),
         pinned: true,
         created_unix_s: 1_790_000_000,
     }
+}
+
+fn measures() -> Measures {
+    let mut measures =
+        Measures { requests: 3, prompt_tokens: 40, cached_tokens: 32, tokens: 9, steps: 4, ..Default::default() };
+    measures.queue.record(900);
+    measures.first_token.record(1_001);
+    measures.gap.record(90_000_000);
+    Measures { refused: 1, rows: 6, drafted: 5, accepted: 2, preemptions: 1, ..measures }
 }
 
 /// Returns a card of every source and state.
@@ -293,6 +304,8 @@ fn page() -> Page {
     let finished = Finished {
         usage: Usage { prompt_tokens: 12, cached_tokens: 8, completion_tokens: 3, reasoning_tokens: 1 },
         timing: Timing { queue_us: 10, prefill_us: 2_000, decode_us: 30_000 },
+        speculation: Speculation { drafted: 4, accepted: 1 },
+        missed: Some(Missed::Differs(8)),
     };
     let ended = |reason, stop_string| ChoiceFinished { choice: 1, reason, stop_string };
     let events = vec![

@@ -128,7 +128,7 @@ pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -
     let mut answer = gather(events, 1).await?;
     let choice = answer.choices.pop().unwrap_or_default();
     writer.reason = choice.reason.unwrap_or(FinishReason::Stop);
-    let end = writer.end(&Finished { usage: answer.usage, timing: answer.timing });
+    let end = writer.end(&Finished { usage: answer.usage, timing: answer.timing, ..Finished::default() });
     Ok(Json(writer.line(choice.text, choice.reasoning, choice.tool_calls, Some(end))).into_response())
 }
 
@@ -187,7 +187,7 @@ impl Lines {
     }
 
     fn end(&self, finished: &Finished) -> End {
-        let Finished { usage, timing } = finished;
+        let Finished { usage, timing, .. } = finished;
         let done_reason = match self.reason {
             FinishReason::Stop | FinishReason::ToolCalls => "stop",
             FinishReason::Length => "length",

@@ -127,7 +127,7 @@ impl Answer {
                 self.tool_calls.extend(delta.tool_calls);
             }
             Event::ChoiceFinished(finished) => self.finish_reason = Some(finished.reason),
-            Event::Finished(Finished { usage, timing }) => {
+            Event::Finished(Finished { usage, timing, .. }) => {
                 (self.usage, self.timing) = (usage, timing);
                 return Ok(true);
             }

@@ -13,7 +13,7 @@ const WAIT_MS_MAX: u32 = 30_000;
 
 pub async fn begin(session: &Session, request: GenerateRequest) -> Result<TranscriptId> {
     session.daemon.prepared().await;
-    session.begin(|transcript| session.daemon.supervisor.begin(transcript, request)).await
+    session.begin(|transcript| session.daemon.supervisor.begin(transcript, request, session.client())).await
 }
 
 pub async fn read(session: &Session, request: ReadRequest) -> Result<Page> {

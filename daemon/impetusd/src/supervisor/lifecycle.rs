@@ -97,6 +97,8 @@ impl State {
             sequences_max: config.worker.sequences_max,
             waiting_max: config.worker.waiting_max,
             prefill_tokens_max: config.worker.prefill_tokens_max,
+            step_ms: u32::try_from(config.worker.step.as_millis()).unwrap_or(u32::MAX),
+            draft_tokens_max: config.worker.draft_tokens_max,
             warm_up: config.models.warm_up,
         };
         let bytes = facts.weights_bytes + kv + config.memory.overhead;

@@ -201,6 +201,7 @@ impl Model {
             waiting: pulse.waiting,
             blocks_used: pulse.blocks_used,
             blocks_total: pulse.blocks_total,
+            measures: pulse.measures,
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Work {
     pub transcript: Arc<Transcript>,
     /// What is asked.
     pub request: GenerateRequest,
+    /// Who asks.
+    pub client: u64,
     /// The seed in use.
     pub seed: u64,
     /// When it arrived, by the wall clock.
@@ -34,13 +36,20 @@ pub struct Work {
 
 impl Work {
     /// Makes the work of a request that was admitted.
-    pub fn new(transcript: Arc<Transcript>, request: GenerateRequest, seed: u64, deadline: Instant) -> Self {
+    pub fn new(
+        transcript: Arc<Transcript>,
+        request: GenerateRequest,
+        client: u64,
+        seed: u64,
+        deadline: Instant,
+    ) -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self {
             id: WorkId(transcript.id().0),
             delivered: vec![Delivered::default(); usize::from(request.choices)],
             transcript,
             request,
+            client,
             seed,
             received_unix_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
             deadline,
@@ -55,6 +64,7 @@ impl Work {
         Submit {
             id: self.id,
             request: self.request.clone(),
+            client: self.client,
             seed: self.seed,
             received_unix_ms: self.received_unix_ms,
             delivered: if fresh { Vec::new() } else { self.delivered.clone() },

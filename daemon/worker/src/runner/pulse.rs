@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use pipe::{FromWorker, Pulse};
+use protocol::measures::Measures;
 use scheduler::Stats;
 
 use crate::emit::{Deaf, Emitter};
@@ -22,24 +23,22 @@ pub struct Heart {
     last: Pulse,
     told: Instant,
     weighed: Instant,
-    steps: u64,
-    tokens: u64,
 }
 
 impl Heart {
     /// Begins with the pulse that the daemon has already seen.
     pub fn new(emitter: Emitter, last: Pulse, now: Instant) -> Self {
-        Self { emitter, last, told: now, weighed: now, steps: 0, tokens: 0 }
-    }
-
-    /// Counts a step and the tokens it drew.
-    pub fn count(&mut self, tokens: u64) {
-        self.steps += 1;
-        self.tokens += tokens;
+        Self { emitter, last, told: now, weighed: now }
     }
 
     /// Tells how the worker is if that has changed, or if it works and has long been silent.
-    pub fn beat(&mut self, stats: Stats, running: u32, waiting: u32, now: Instant) -> Result<(), Deaf> {
+    pub fn beat(
+        &mut self,
+        stats: Stats,
+        (running, waiting): (u32, u32),
+        measures: &Measures,
+        now: Instant,
+    ) -> Result<(), Deaf> {
         let working = running + waiting > 0;
         let changed = (running, waiting) != (self.last.running, self.last.waiting);
         let overdue = working && now.saturating_duration_since(self.told) >= SILENCE_MAX;
@@ -56,8 +55,7 @@ impl Heart {
             blocks_used: stats.blocks_used,
             blocks_total: stats.blocks_total,
             memory_bytes: self.last.memory_bytes,
-            steps: self.steps,
-            tokens: self.tokens,
+            measures: Measures { preemptions: stats.preemptions, ..*measures },
         };
         self.emitter.send(FromWorker::Pulse(self.last))
     }

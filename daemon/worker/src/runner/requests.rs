@@ -3,20 +3,30 @@
 //! It is the only place that knows which `WorkId` is which sequence. A request is here from its submit to its last event
 //! or its cancel; an answer of the prompt thread for one that is gone is dropped. The runner calls everything.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Instant;
 
 use engine::text::SamplingError;
 use pipe::{Ask, FromWorker, Submit, ToWorker, WorkEvent, WorkId};
-use protocol::generation::Started;
+use protocol::generation::{self, Started};
+use protocol::measures::Measures;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
-use scheduler::{Arrival, Outcome, Refusal, Row, Scheduler};
+use scheduler::{Arrival, ClientId, Missed, Outcome, Refusal, Row, Scheduler, SequenceId};
 
 use crate::generation::{Generation, Ticket};
 use crate::inbox::{Message, busy};
+use crate::lookup::Lookup;
 use crate::prompt::{Job, Prepared};
+use crate::runner::pace::Pace;
+
+/// The most guesses of all sequences together in one step: beyond this, computing them takes longer than they gain.
+pub const STEP_DRAFTS_MAX: u32 = 32;
+
+/// What a retry is told to wait while nothing is known, and the least and most it is told, in milliseconds.
+const RETRY_MS: f64 = 1_000.0;
+const RETRY_MS_RANGE: (f64, f64) = (250.0, 60_000.0);
 
 /// What bounds the requests of a worker.
 pub struct Places {
@@ -26,6 +36,12 @@ pub struct Places {
     pub sequences_max: u32,
     /// The most requests waiting.
     pub waiting_max: u32,
+    /// What a step may take while prompts are read.
+    pub step_ms: u32,
+    /// The most tokens guessed ahead for one sequence in one step.
+    pub draft_tokens_max: u32,
+    /// Attending to how many positions costs as much as the rest of a token.
+    pub context_tokens: u32,
 }
 
 /// The live requests of one worker.
@@ -34,7 +50,7 @@ pub struct Requests {
     prompts: SyncSender<Job>,
     tickets: HashMap<WorkId, Ticket>,
     /// Those whose prompts are tokens.
-    generations: HashMap<Ticket, Generation>,
+    generations: BTreeMap<Ticket, Generation>,
     /// How many of them have computed something.
     started: u32,
     last_ticket: u64,
@@ -43,6 +59,9 @@ pub struct Requests {
     failed: HashMap<WorkId, SamplingError>,
     /// What the daemon is told next.
     told: Vec<FromWorker>,
+    measures: Measures,
+    /// How long requests waited of late, in milliseconds.
+    waits_ms: f64,
     epoch: Instant,
 }
 
@@ -59,14 +78,32 @@ impl Requests {
             places,
             prompts,
             tickets: HashMap::new(),
-            generations: HashMap::new(),
+            generations: BTreeMap::new(),
             started: 0,
             last_ticket: 0,
             draining: false,
             failed: HashMap::new(),
             told: Vec::new(),
+            measures: Measures::default(),
+            waits_ms: RETRY_MS,
             epoch,
         }
+    }
+
+    /// What bounds the requests.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// What was counted and timed.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// Counts a step of so many sequences.
+    pub fn count_step(&mut self, rows: usize) {
+        self.measures.steps += 1;
+        self.measures.rows += rows as u64;
     }
 
     /// How many requests are being answered.
@@ -113,17 +150,24 @@ impl Requests {
         }
         let free = self.places.sequences_max.saturating_sub(scheduler.stats().running);
         let (waiting, waiting_max) = (self.waiting(), self.places.waiting_max);
-        let full = || busy(format!("{waiting} requests wait for this model already; the most is {waiting_max}"));
+        let retry_ms = self.waits_ms.clamp(RETRY_MS_RANGE.0, RETRY_MS_RANGE.1) as u64;
+        let message = format!("{waiting} requests wait for this model already; the most is {waiting_max}");
+        let full = || busy(message).retry_after_ms(retry_ms);
         if waiting >= waiting_max.saturating_add(free) {
+            self.measures.refused += 1;
             return self.fail(work, full());
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         match self.prompts.try_send(Job::Prepare { ticket, submit: Box::new(submit), arrived: now }) {
             Ok(()) => {
+                self.measures.requests += 1;
                 self.tickets.insert(work, ticket);
             }
-            Err(TrySendError::Full(_)) => self.fail(work, full()),
+            Err(TrySendError::Full(_)) => {
+                self.measures.refused += 1;
+                self.fail(work, full());
+            }
             Err(TrySendError::Disconnected(_)) => {
                 self.fail(work, Error::internal("the thread that reads prompts has ended"))
             }
@@ -170,7 +214,7 @@ impl Requests {
             }
         };
         let now_ms = now.saturating_duration_since(self.epoch).as_millis() as u64;
-        if let Err(refusal) = submit_choices(ticket, &mut generation, scheduler, now_ms) {
+        if let Err(refusal) = self.submit_choices(ticket, &mut generation, scheduler, now_ms) {
             self.generations.insert(ticket, *generation);
             self.cancel(work, scheduler);
             return self.fail(work, refused(refusal));
@@ -187,41 +231,161 @@ impl Requests {
         self.finish(work, ticket);
     }
 
+    /// Hands the choices of a request to the scheduler; those that begin with its prompt wait to share it.
+    fn submit_choices(
+        &self,
+        ticket: Ticket,
+        generation: &mut Generation,
+        scheduler: &mut Scheduler,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let priority = match generation.priority {
+            generation::Priority::Low => scheduler::Priority::Low,
+            generation::Priority::Normal => scheduler::Priority::Normal,
+            generation::Priority::High => scheduler::Priority::High,
+        };
+        let lookup = (self.places.draft_tokens_max > 0).then(|| Lookup::new(&generation.prompt));
+        let mut twin = None;
+        for choice in &mut generation.choices {
+            let replayed = choice.take_replayed();
+            let lookup = lookup.clone().map(|mut lookup| {
+                replayed.iter().for_each(|token| lookup.push(*token));
+                lookup
+            });
+            generation.lookups.extend(lookup);
+            if choice.is_finished() {
+                continue;
+            }
+            let mut tokens = generation.prompt.clone();
+            let fresh = replayed.is_empty();
+            tokens.extend(replayed);
+            // The last token of an answer is drawn and never computed.
+            let tokens_max = generation.prompt.len() as u32 + choice.tokens_max() - 1;
+            let (id, client) = (ticket.sequence(choice.index()), ClientId(generation.client));
+            scheduler.submit(Arrival { id, tokens, tokens_max, priority, client, twin, now_ms })?;
+            twin = twin.or(fresh.then_some(id));
+        }
+        Ok(())
+    }
+
     /// Notes which requests the coming step computes.
     pub fn computing(&mut self, rows: &[Row], now: Instant) {
         for row in rows {
             let generation = self.generations.get_mut(&Ticket::of(row.id).0).expect("rows are of live requests");
             if generation.clock.started.is_none() {
                 generation.clock.started = Some(now);
+                let waited = now.saturating_duration_since(generation.clock.arrived);
+                self.waits_ms += (waited.as_secs_f64() * 1e3 - self.waits_ms) / 8.0;
+                self.measures.queue.record(waited.as_micros() as u64);
                 self.started += 1;
             }
         }
     }
 
-    /// Draws the next token of a row's sequence; `cached` is how many of its tokens the prefix cache gave. `None` if the
-    /// request fails here: `drop_failed` ends it once the step is committed.
-    pub fn draw(&mut self, row: &Row, logits: &mut [f32], cached: u32, now: Instant) -> Option<Outcome> {
-        let (ticket, choice) = Ticket::of(row.id);
+    /// Lets every sequence that decodes guess its next tokens, as far as that pays.
+    pub fn guess(&mut self, scheduler: &mut Scheduler, pace: &Pace) {
+        if self.places.draft_tokens_max == 0 {
+            return;
+        }
+        let decoding = |generation: &Generation| generation.choices.iter().filter(|choice| choice.decodes()).count();
+        let mut width: u32 = self.generations.values().map(|generation| decoding(generation) as u32).sum();
+        let mut room = STEP_DRAFTS_MAX;
+        for (ticket, generation) in &mut self.generations {
+            for (choice, lookup) in generation.choices.iter().zip(&mut generation.lookups) {
+                if !choice.decodes() {
+                    continue;
+                }
+                let most = self.places.draft_tokens_max.min(room) as usize;
+                let guess = lookup.guess(most, |more| pace.cost(width, more));
+                if !guess.is_empty() {
+                    scheduler.draft(ticket.sequence(choice.index()), guess);
+                    (width, room) = (width + guess.len() as u32, room - guess.len() as u32);
+                }
+            }
+        }
+    }
+
+    /// Draws the next tokens of a row's sequence and of its forks, from the logits of the row. A request that fails here
+    /// gets no outcome: `drop_failed` ends it once the step is committed.
+    pub fn draw(
+        &mut self,
+        row: &Row,
+        logits: &mut [f32],
+        scheduler: &Scheduler,
+        now: Instant,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        self.note_prompt(row, scheduler, now);
+        // Drawing changes the logits.
+        let untouched = if row.forks.is_empty() { Vec::new() } else { logits.to_vec() };
+        outcomes.extend(self.draw_one(row.id, row, logits, now));
+        for fork in &row.forks {
+            logits.copy_from_slice(&untouched);
+            outcomes.extend(self.draw_one(*fork, row, logits, now));
+        }
+    }
+
+    /// Notes, at a request's first token, what its prompt came to.
+    fn note_prompt(&mut self, row: &Row, scheduler: &Scheduler, now: Instant) {
+        let ticket = Ticket::of(row.id).0;
         let generation = self.generations.get_mut(&ticket).expect("rows are of live requests");
         if generation.clock.first_token.is_none() {
-            generation.cached_tokens = cached;
+            generation.cached_tokens = scheduler.cached_tokens(row.id).min(generation.prompt.len() as u32);
+            generation.missed = scheduler.missed(row.id).map(missed);
+            let waited = now.saturating_duration_since(generation.clock.arrived);
+            self.measures.first_token.record(waited.as_micros() as u64);
+            self.measures.prompt_tokens += generation.prompt.len() as u64;
+            self.measures.cached_tokens += u64::from(generation.cached_tokens);
         }
         generation.clock.token(now);
+    }
+
+    /// Draws for one choice as long as its guesses are right.
+    fn draw_one(&mut self, id: SequenceId, row: &Row, logits: &mut [f32], now: Instant) -> Option<Outcome> {
+        let (ticket, index) = Ticket::of(id);
+        let generation = self.generations.get_mut(&ticket).expect("rows are of live requests");
         let work = generation.work;
-        let drawn = match generation.choices[usize::from(choice)].draw(logits, row.start + row.tokens.len() as u32) {
-            Ok(drawn) => drawn,
-            Err(error) => {
-                self.failed.insert(work, error);
-                return None;
+        let choice = &mut generation.choices[usize::from(index)];
+        let guesses = &row.tokens[row.tokens.len() + 1 - row.samples as usize..];
+        let first = row.start + (row.tokens.len() - guesses.len()) as u32;
+        let (mut all, mut tokens) = (Vec::new(), Vec::new());
+        for (nth, logits) in logits.chunks_exact_mut(logits.len() / row.samples as usize).enumerate() {
+            let drawn = match choice.draw(logits, first + nth as u32) {
+                Ok(drawn) => drawn,
+                Err(error) => {
+                    self.failed.insert(work, error);
+                    return None;
+                }
+            };
+            let goes_on = drawn.finished.is_none() && guesses.get(nth) == Some(&drawn.token);
+            tokens.push(drawn.token);
+            all.push(drawn);
+            if !goes_on {
+                break;
             }
-        };
-        self.tell(work, vec![drawn.token], Event::Delta(drawn.delta));
-        let finished = drawn.finished.is_some();
-        if let Some(end) = drawn.finished {
-            self.tell(work, Vec::new(), Event::ChoiceFinished(end));
-            self.finish(work, ticket);
         }
-        Some(Outcome { id: row.id, token: Some(drawn.token), finished })
+        if let Some(gap) = choice.note_drawn(now) {
+            self.measures.gap.record(gap.as_micros() as u64);
+        }
+        let right = tokens.len() - 1;
+        if let Some(lookup) = generation.lookups.get_mut(usize::from(index)) {
+            tokens.iter().for_each(|token| lookup.push(*token));
+            lookup.learn(guesses.len(), right);
+        }
+        generation.speculation.drafted += guesses.len() as u32;
+        generation.speculation.accepted += right as u32;
+        self.measures.drafted += guesses.len() as u64;
+        self.measures.accepted += right as u64;
+        self.measures.tokens += tokens.len() as u64;
+        let finished = all.last().is_some_and(|drawn| drawn.finished.is_some());
+        for drawn in all {
+            self.tell(work, vec![drawn.token], Event::Delta(drawn.delta));
+            if let Some(end) = drawn.finished {
+                self.tell(work, Vec::new(), Event::ChoiceFinished(end));
+                self.finish(work, ticket);
+            }
+        }
+        Some(Outcome { id, tokens, finished })
     }
 
     /// Ends a request whose choices are all complete.
@@ -253,33 +417,20 @@ impl Requests {
     }
 }
 
-fn submit_choices(
-    ticket: Ticket,
-    generation: &mut Generation,
-    scheduler: &mut Scheduler,
-    now_ms: u64,
-) -> Result<(), Refusal> {
-    let priority = match generation.priority {
-        protocol::generation::Priority::Low => scheduler::Priority::Low,
-        protocol::generation::Priority::Normal => scheduler::Priority::Normal,
-        protocol::generation::Priority::High => scheduler::Priority::High,
-    };
-    for choice in generation.choices.iter_mut().filter(|choice| !choice.is_finished()) {
-        let mut tokens = generation.prompt.clone();
-        tokens.append(&mut choice.take_replayed());
-        // The last token of an answer is drawn and never computed.
-        let tokens_max = generation.prompt.len() as u32 + choice.tokens_max() - 1;
-        let id = ticket.sequence(choice.index());
-        scheduler.submit(Arrival { id, tokens, tokens_max, priority, now_ms })?;
-    }
-    Ok(())
-}
-
 /// The prompt thread and `take_in` count before the scheduler does, so a refusal here is rare.
 fn refused(refusal: Refusal) -> Error {
     match refusal {
         Refusal::Busy { .. } => busy(refusal.to_string()),
         Refusal::TooLong { .. } => Error::new(ErrorKind::NoMemory, refusal.to_string()),
         Refusal::Duplicate | Refusal::Empty => Error::internal(refusal.to_string()),
+    }
+}
+
+fn missed(missed: Missed) -> generation::Missed {
+    match missed {
+        Missed::Nothing => generation::Missed::Nothing,
+        Missed::Evicted { position } => generation::Missed::Evicted(position),
+        Missed::Differs { position } => generation::Missed::Differs(position),
+        Missed::New { position } => generation::Missed::New(position),
     }
 }

@@ -89,6 +89,8 @@ pub fn open(folder: &Folder) -> Open {
         sequences_max: 16,
         waiting_max: 16,
         prefill_tokens_max: 48,
+        step_ms: 80,
+        draft_tokens_max: 6,
         warm_up: true,
     }
 }
@@ -107,8 +109,12 @@ pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
 }
 
 pub fn submit(id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> ToWorker {
+    submit_as(0, id, request, delivered)
+}
+
+pub fn submit_as(client: u64, id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> ToWorker {
     let request = request.clone();
-    ToWorker::Submit(Box::new(Submit { id: WorkId(id), request, seed: 42, received_unix_ms: 0, delivered }))
+    ToWorker::Submit(Box::new(Submit { id: WorkId(id), request, client, seed: 42, received_unix_ms: 0, delivered }))
 }
 
 /// What a request came to, by choice.
@@ -191,11 +197,16 @@ impl Daemon {
 
     /// Waits until a request has a first delta.
     pub fn see_delta(&mut self, id: u64) {
-        let is_delta = |message: &FromWorker| matches!(message, FromWorker::Event(event) if event.id.0 == id && matches!(event.event, Event::Delta(_)));
-        while !self.passed.iter().any(is_delta) {
+        while !self.seen_delta(id) {
             let message = self.next();
             self.passed.push(message);
         }
+    }
+
+    /// Whether a request has been seen to have a delta.
+    pub fn seen_delta(&self, id: u64) -> bool {
+        let is_delta = |message: &FromWorker| matches!(message, FromWorker::Event(event) if event.id.0 == id && matches!(event.event, Event::Delta(_)));
+        self.passed.iter().any(is_delta)
     }
 
     /// Every event of a request up to its last, without tokens.

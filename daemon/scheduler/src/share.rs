@@ -1,0 +1,154 @@
+//! How a step is shared: every decode, then prompts within the budget, the shortest first, nobody left out.
+//!
+//! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by level,
+//! then to the client that has had less service, then to the prompt with least left. When a prompt is completed,
+//! only others that are completed too share what is left: the step stays short for those who wait for their first
+//! token. A token costs more the further from the start it stands, because it attends to all before it.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use crate::sequence::Sequence;
+use crate::{Plan, Row, Scheduler, SequenceId, blocks_for};
+
+impl Scheduler {
+    /// Cuts one row per decoding sequence, and rows of prompts while the budget lasts.
+    pub(crate) fn cut_rows(&mut self, prefill_tokens: u32, plan: &mut Plan) {
+        self.forks.clear();
+        for sequence in &mut self.running {
+            (sequence.planned, sequence.samples) = (0, 0);
+        }
+        let decodes = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
+        let room = self.limits.step_tokens_max - decodes as u32;
+        let budget = prefill_tokens.clamp(1, self.limits.prefill_tokens_max).min(room);
+        // Prompts go before drafts.
+        let mut spare = if decodes < self.running.len() { room - budget } else { room };
+        for index in 0..self.running.len() {
+            if self.running[index].pending() == 1 {
+                let draft = self.cover_draft(index, spare);
+                spare -= draft;
+                self.cut(index, 1, draft, plan);
+            }
+        }
+        for (index, tokens) in self.share(budget) {
+            self.cut(index, tokens, 0, plan);
+        }
+    }
+
+    /// Shortens a draft to what may be computed and takes the blocks for it; a draft never costs anybody a block.
+    fn cover_draft(&mut self, index: usize, room: u32) -> u32 {
+        let running = self.running.len() as u32;
+        let sequence = &mut self.running[index];
+        let end = sequence.tokens.len() as u32;
+        let most = if sequence.in_prompt() { 0 } else { room.min(sequence.tokens_max - end) };
+        sequence.draft.truncate(most as usize);
+        let wanted = blocks_for(end + sequence.draft.len() as u32);
+        while (sequence.blocks.len() as u32) < wanted && self.pool.available() > running {
+            sequence.blocks.extend(self.pool.take());
+        }
+        let covered = sequence.blocks.len() as u32 * crate::BLOCK_TOKENS;
+        sequence.draft.truncate(covered.saturating_sub(end) as usize);
+        sequence.draft.len() as u32
+    }
+
+    /// How many tokens of which prompts fit into the budget. Where several are about to compute the same block, only
+    /// the first in standing does, and the others take it over in the next plan.
+    fn share(&mut self, budget: u32) -> Vec<(usize, u32)> {
+        if budget == 0 {
+            return Vec::new();
+        }
+        let mut leading = HashSet::new();
+        let mut prompts = Vec::new();
+        for (index, sequence) in self.running.iter().enumerate().filter(|(_, sequence)| sequence.pending() > 1) {
+            let leads = sequence.next_block().is_none_or(|(node, tokens)| leading.insert((node, tokens.to_vec())));
+            if leads {
+                prompts.push(index);
+            }
+        }
+        let Some(first) = prompts.first().copied() else { return Vec::new() };
+        prompts.sort_by_key(|index| {
+            let sequence = &self.running[*index];
+            let service = self.clients.service(sequence.client);
+            (Reverse(sequence.level), service, sequence.pending(), sequence.order)
+        });
+        let kept = if prompts[0] == first { 0 } else { (budget / 4).max(1) };
+        let mut left = budget - kept;
+        let mut shares: Vec<(usize, u32)> = Vec::new();
+        let mut completes = false;
+        for index in prompts {
+            let (tokens, cost) = self.affordable(index, left);
+            let whole = tokens == self.running[index].pending();
+            if left == 0 || (completes && !whole) {
+                continue;
+            }
+            left -= cost;
+            completes |= whole;
+            shares.push((index, tokens));
+        }
+        if kept > 0 && !shares.iter().any(|(index, _)| *index == first) {
+            shares.push((first, self.affordable(first, kept).0));
+        }
+        shares
+    }
+
+    /// How many of a prompt's next tokens the budget bears, one at least, and what they cost.
+    fn affordable(&self, index: usize, budget: u32) -> (u32, u32) {
+        let sequence = &self.running[index];
+        let context = u64::from(self.limits.context_tokens.max(1));
+        let price = context + u64::from(sequence.computed);
+        let tokens = (u64::from(budget) * context / price).clamp(1, u64::from(sequence.pending()));
+        let cost = (tokens * price).div_ceil(context).min(u64::from(budget));
+        (tokens as u32, cost as u32)
+    }
+
+    /// Cuts a row of a sequence's next tokens and its draft, and finds those that share its logits.
+    fn cut(&mut self, index: usize, tokens: u32, draft: u32, plan: &mut Plan) {
+        let forks = self.find_forks(index, tokens, plan);
+        let sequence = &mut self.running[index];
+        let (start, end) = (sequence.computed, sequence.computed + tokens);
+        let complete = end as usize == sequence.tokens.len();
+        sequence.planned = tokens + draft;
+        sequence.samples = if complete { 1 + draft } else { 0 };
+        let mut tokens = sequence.tokens[start as usize..end as usize].to_vec();
+        tokens.append(&mut sequence.draft);
+        plan.rows.push(Row {
+            id: sequence.id,
+            start,
+            tokens,
+            blocks: sequence.blocks[..blocks_for(end + draft) as usize].to_vec(),
+            samples: sequence.samples,
+            forks,
+        });
+    }
+
+    /// The sequences that wait for a prompt which the coming row completes, as far as there is room for them: each
+    /// needs a place, and soon a block to copy the last one into.
+    fn find_forks(&mut self, index: usize, tokens: u32, plan: &Plan) -> Vec<SequenceId> {
+        let leader = &self.running[index];
+        if !leader.in_prompt() || tokens < leader.pending() {
+            return Vec::new();
+        }
+        let planned: u32 = plan.rows.iter().map(|row| row.forks.len() as u32).sum();
+        let running = self.running.len() as u32 + planned;
+        let places = self.limits.sequences_max - running;
+        let spare = self.pool.available().saturating_sub(running) / 2;
+        let forks: Vec<SequenceId> =
+            self.clients.twins_of(leader).take(places.min(spare) as usize).map(|sequence| sequence.id).collect();
+        self.forks.extend(forks.iter().map(|fork| (leader.id, *fork)));
+        forks
+    }
+
+    /// Lets the forks of a leader take over what it has computed; they draw from the same logits.
+    pub(crate) fn fork(&mut self, leader: SequenceId, drawn: impl Fn(SequenceId) -> bool) {
+        let forks: Vec<SequenceId> =
+            self.forks.iter().filter(|(twin, fork)| *twin == leader && drawn(*fork)).map(|(_, fork)| *fork).collect();
+        for fork in forks {
+            let place = self.places[&fork];
+            let sequence = self.clients.admit(place.client, place.priority, place.order, 0);
+            let mut sequence: Sequence = sequence.expect("a fork waits until its leader has its first token");
+            let index = self.running_index(leader).expect("a leader runs");
+            sequence.share(&self.running[index], &mut self.pool);
+            self.run(sequence);
+        }
+    }
+}
