@@ -11,6 +11,7 @@ mod hops;
 mod model;
 mod peers;
 mod sample;
+mod serving;
 mod shape;
 mod streams;
 
@@ -24,6 +25,7 @@ const MEASURES: &[Measure] = &[
     ("hops", || Box::pin(hops::run())),
     ("attention", || Box::pin(attention::run())),
     ("model", || Box::pin(model::run())),
+    ("serving", || Box::pin(serving::run())),
     ("streams", || Box::pin(streams::run())),
 ];
 

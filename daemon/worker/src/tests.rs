@@ -275,6 +275,7 @@ fn a_template_that_does_not_compile_fails_the_load_by_its_line() {
     let error = Daemon::begin(open(&folder)).load_failure();
     assert_eq!(error.kind, ErrorKind::ModelNotLoaded);
     assert!(error.message.contains("chat_template.jinja is invalid: line 2"), "{}", error.message);
+}
 
 #[test]
 fn guessing_ahead_changes_no_answer() {

@@ -1,0 +1,165 @@
+//! What one user feels of the others, and what is remembered between requests: through the socket, on the shape of
+//! Qwen3-0.6B, 4-bit, random weights.
+//!
+//! Prompts are made-up tokens, different in every run, unless a measure is about repeating. The machine must be quiet.
+
+use std::time::Instant;
+
+use engine::random::Recipe;
+use futures::StreamExt;
+use futures::future::join_all;
+use protocol::client::{Client, EventStream};
+use protocol::generation::{GenerateRequest, Prompt};
+use protocol::transcript::Event;
+use tests::answer::ask;
+use tests::house::{House, Plan, raw};
+use tests::model::add;
+
+use crate::sample::{ms, row};
+
+const MODEL: &str = "shape";
+const RUNS: u32 = 3;
+
+/// Tokens of the long prompt that others wait beside, and of the prompts that are remembered.
+const LONG: u32 = 16_000;
+const REMEMBERED: u32 = 2_000;
+
+/// Runs the measures.
+pub async fn run() {
+    let house = start("").await;
+    let client = house.client().await;
+    prefix(&client).await;
+    stall(&client).await;
+    beside(&house, &client).await;
+    guesses(&client).await;
+}
+
+async fn start(config: &str) -> House {
+    let house = House::with(Plan { config: config.to_string(), ..Plan::default() });
+    let client = house.client().await;
+    add(&house, &client, MODEL, &Recipe::qwen3_600m(1).quantized(4, 64)).await;
+    for seed in 0..4 {
+        ask(&client, request(prompt(seed, 300), 8)).await.unwrap();
+    }
+    house
+}
+
+/// A made-up prompt.
+fn prompt(seed: u32, length: u32) -> Vec<u32> {
+    let token = |at: u32| at.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(40_503)) >> 16;
+    (0..length).map(|at| 1_000 + token(at + seed * 77) % 60_000).collect()
+}
+
+fn request(tokens: Vec<u32>, max_tokens: u32) -> GenerateRequest {
+    GenerateRequest { prompt: Prompt::Tokens(tokens), ..raw(Some(MODEL), "", max_tokens) }
+}
+
+/// Waits for the next token; `None` at the end.
+async fn token(events: &mut EventStream) -> Option<()> {
+    while let Some(event) = events.next().await {
+        if let Event::Delta(_) = event.unwrap() {
+            return Some(());
+        }
+    }
+    None
+}
+
+/// Milliseconds to the first token.
+async fn first(client: &Client, request: GenerateRequest) -> f64 {
+    let start = Instant::now();
+    let mut events = client.generate(request).await.unwrap();
+    token(&mut events).await.unwrap();
+    let first = ms(start.elapsed());
+    while token(&mut events).await.is_some() {}
+    first
+}
+
+async fn prefix(client: &Client) {
+    let (mut cold, mut warm, mut more, mut shared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let tokens = prompt(100 + run, REMEMBERED);
+        cold.push(first(client, request(tokens.clone(), 4)).await);
+        warm.push(first(client, request(tokens.clone(), 4)).await);
+        let with = |seed, count| tokens.iter().copied().chain(prompt(seed, count)).collect::<Vec<u32>>();
+        more.push(first(client, request(with(900 + run, 50), 4)).await);
+        let four = (0..4).map(|index| first(client, request(with(950 + 10 * run + index, 20), 4)));
+        shared.push(join_all(four).await.into_iter().fold(0.0, f64::max));
+    }
+    row("first token, 2,000 tokens cold", "ms", cold);
+    row("first token, the same 2,000 tokens again", "ms", warm);
+    row("first token, those and 50 new ones", "ms", more);
+    row("worst first token of 4 at once that share those 2,000", "ms", shared);
+}
+
+async fn stall(client: &Client) {
+    let (mut before, mut during) = (Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let mut stream = client.generate(request(prompt(200 + run, 60), 100)).await.unwrap();
+        before.push(longest_gap(&mut stream, 40).await);
+        let mut other = client.generate(request(prompt(300 + run, REMEMBERED), 2)).await.unwrap();
+        during.push(longest_gap(&mut stream, 60).await);
+        while token(&mut other).await.is_some() {}
+    }
+    row("longest gap of a stream that is alone", "ms", before);
+    row("longest gap of a stream while a prompt of 2,000 tokens arrives", "ms", during);
+}
+
+async fn longest_gap(stream: &mut EventStream, tokens: u32) -> f64 {
+    let (mut longest, mut last) = (0.0_f64, Instant::now());
+    for _ in 0..tokens {
+        if token(stream).await.is_none() {
+            break;
+        }
+        longest = longest.max(ms(last.elapsed()));
+        last = Instant::now();
+    }
+    longest
+}
+
+/// A short prompt beside a long one, and beside an agent's fifty.
+async fn beside(house: &House, client: &Client) {
+    let chat = house.client().await;
+    let mut seed = 1_000;
+    let mut short = async |times: u32| {
+        let mut samples = Vec::new();
+        for _ in 0..times {
+            seed += 1;
+            samples.push(first(&chat, request(prompt(seed, 100), 2)).await);
+        }
+        samples
+    };
+    row("first token, 100 tokens, nobody else", "ms", short(9).await);
+    let mut long = client.generate(request(prompt(400, LONG), 2)).await.unwrap();
+    row("first token, 100 tokens, beside a prompt of 16,000", "ms", short(15).await);
+    while token(&mut long).await.is_some() {}
+    let agent = (0..50).map(|index| ask(client, request(prompt(500 + index, 200), 48)));
+    let (samples, _) = tokio::join!(short(7), join_all(agent));
+    row("first token, 100 tokens, beside an agent's 50 requests", "ms", samples);
+}
+
+/// Decoding with guesses and without, where text repeats and where it does not.
+async fn guesses(client: &Client) {
+    let plain = start("[worker]\ndraft_tokens_max = 0\n").await;
+    let plain = plain.client().await;
+    let mut repeating = request(prompt(600, 40), 160);
+    // A strong wish for a few tokens makes even a random model go in circles.
+    repeating.sampling.logit_bias = (2_000..2_006).map(|token| (token, 60.0)).collect();
+    let mut fresh = request(prompt(601, 40), 160);
+    fresh.sampling.temperature = Some(1.0);
+    for (name, request) in [("that repeats itself", repeating), ("that never does", fresh)] {
+        let (mut with, mut without, mut share) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            for (client, rates) in [(client, &mut with), (&plain, &mut without)] {
+                let finished = ask(client, request.clone()).await.unwrap().finished;
+                rates.push(f64::from(finished.usage.completion_tokens) * 1e6 / finished.timing.decode_us as f64);
+                let guessed = finished.speculation;
+                share.extend((guessed.drafted > 0).then(|| f64::from(guessed.accepted) / f64::from(guessed.drafted)));
+            }
+        }
+        row(&format!("decode of text {name}, without guesses"), "tok/s", without);
+        row(&format!("decode of text {name}, with guesses"), "tok/s", with);
+        if !share.is_empty() {
+            row(&format!("share of right guesses in text {name}"), "", share);
+        }
+    }
+}
