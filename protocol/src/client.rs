@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::ImpetusClient;
 use crate::status::{Bridge, Principal, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
@@ -162,6 +163,27 @@ impl Client {
     pub async fn detokenize(&self, request: DetokenizeRequest) -> Result<String> {
         fits("tokens", &request)?;
         call("detokenize", SLOW, |context| self.rpc.detokenize(context, request)).await
+    }
+
+    /// Keeps a document for a later request.
+    pub async fn keep(&self, request: KeepRequest) -> Result<RecordCard> {
+        fits("body", &request)?;
+        call("keep", SLOW, |context| self.rpc.keep(context, request)).await
+    }
+
+    /// Returns a document that was kept.
+    pub async fn recall(&self, id: RecordId) -> Result<Record> {
+        call("recall", QUICK, |context| self.rpc.recall(context, id)).await
+    }
+
+    /// Forgets a document.
+    pub async fn forget(&self, id: RecordId) -> Result<()> {
+        call("forget", SLOW, |context| self.rpc.forget(context, id)).await
+    }
+
+    /// Lists documents without their bodies.
+    pub async fn list(&self, request: ListRequest) -> Result<RecordList> {
+        call("list", QUICK, |context| self.rpc.list(context, request)).await
     }
 }
 

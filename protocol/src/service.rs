@@ -6,6 +6,7 @@
 use crate::Result;
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
@@ -51,4 +52,13 @@ pub trait Impetus {
     async fn tokenize(request: TokenizeRequest) -> Result<Tokens>;
     /// Returns the text that tokens spell; brings the model into memory.
     async fn detokenize(request: DetokenizeRequest) -> Result<String>;
+
+    /// Keeps a document for a later request.
+    async fn keep(request: KeepRequest) -> Result<RecordCard>;
+    /// Returns a document that was kept.
+    async fn recall(id: RecordId) -> Result<Record>;
+    /// Forgets a document.
+    async fn forget(id: RecordId) -> Result<()>;
+    /// Lists documents without their bodies.
+    async fn list(request: ListRequest) -> Result<RecordList>;
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use protocol::model::{ModelCard, ModelState, Source};
 use protocol::status::{KeyRole, Principal};
 use protocol::{Error, ErrorKind, Result};
-use store::{Change, Key, KeyState, Model, Role, Secret, Store, StoreError};
+use store::{
+    About, Bounds, Change, Draft, Kept, Key, KeyState, Model, Reader, Record, Role, Secret, Store, StoreError,
+};
 
 use crate::daemon::blocking;
 
@@ -75,6 +77,37 @@ impl Catalogue {
         Ok(key.filter(|key| key.state(now_s()) == KeyState::Active).map(principal))
     }
 
+    /// Writes a document that a client asked to be kept; `draft` is told the time.
+    pub async fn keep(&self, draft: impl FnOnce(i64) -> Draft, bounds: Bounds) -> Result<Kept> {
+        let (store, now) = (self.store.clone(), now_ms());
+        let draft = draft(now);
+        blocking(move || store.records().keep(draft, bounds, now).map_err(broken)).await
+    }
+
+    /// Returns such a document.
+    pub async fn recall(&self, collection: &'static str, id: String, reader: Reader) -> Result<Option<Record>> {
+        let store = self.store.clone();
+        blocking(move || store.records().find(collection, &id, reader, now_ms()).map_err(broken)).await
+    }
+
+    /// Forgets such a document; says whether there was one.
+    pub async fn forget(&self, collection: &'static str, id: String, reader: Reader) -> Result<bool> {
+        let store = self.store.clone();
+        blocking(move || store.records().forget(collection, &id, reader, now_ms()).map_err(broken)).await
+    }
+
+    /// Lists such documents, those written last first.
+    pub async fn list(
+        &self,
+        collection: &'static str,
+        reader: Reader,
+        after: Option<String>,
+        count: u32,
+    ) -> Result<Vec<About>> {
+        let store = self.store.clone();
+        blocking(move || store.records().list(collection, reader, after, count, now_ms()).map_err(broken)).await
+    }
+
     /// Changes something, and writes down that it was changed.
     async fn change(
         &self,
@@ -84,8 +117,7 @@ impl Catalogue {
     ) -> Result<()> {
         let store = self.store.clone();
         let actor = format!("uid {}", protocol::socket::own_uid());
-        let time_unix_ms = i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX);
-        let entry = Change { time_unix_ms, actor, action: action.to_owned(), subject };
+        let entry = Change { time_unix_ms: now_ms(), actor, action: action.to_owned(), subject };
         blocking(move || change(&store).and_then(|()| store.audit().record(entry)).map_err(broken)).await
     }
 }
@@ -123,6 +155,10 @@ fn broken(error: StoreError) -> Error {
 
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn now_s() -> i64 {

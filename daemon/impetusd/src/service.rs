@@ -5,6 +5,7 @@ mod generation;
 mod keys;
 mod models;
 mod pull;
+mod records;
 mod status;
 mod text;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use protocol::Result;
 use protocol::generation::GenerateRequest;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use protocol::service::Impetus;
 use protocol::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
@@ -88,5 +90,18 @@ impl Impetus for Service {
     }
     async fn detokenize(self, _: Context, request: DetokenizeRequest) -> Result<String> {
         text::detokenize(&self.0, request).await
+    }
+
+    async fn keep(self, _: Context, request: KeepRequest) -> Result<RecordCard> {
+        records::keep(&self.0, request).await
+    }
+    async fn recall(self, _: Context, id: RecordId) -> Result<Record> {
+        records::recall(&self.0, id).await
+    }
+    async fn forget(self, _: Context, id: RecordId) -> Result<()> {
+        records::forget(&self.0, id).await
+    }
+    async fn list(self, _: Context, request: ListRequest) -> Result<RecordList> {
+        records::list(&self.0, request).await
     }
 }

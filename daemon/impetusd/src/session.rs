@@ -53,6 +53,11 @@ impl Session {
         self.id
     }
 
+    /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.
+    pub fn owner(&self) -> Option<String> {
+        None
+    }
+
     /// Forgets work that has ended.
     pub fn forget(&self, id: TranscriptId) {
         self.lock().remove(&id);

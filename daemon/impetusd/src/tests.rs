@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use protocol::client::{Client, Patience};
-use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::generation::{GenerateRequest, Json, Priority, Prompt, Sampling, Stop};
 use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
+use protocol::record::{Collection, KeepRequest, ListRequest, RecordId};
 use protocol::status::{Bridge, StopRequest};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
 use protocol::transcript::{Cursor, Event, ReadRequest, TranscriptId};
@@ -275,5 +276,37 @@ async fn a_question_outlives_one_worker_and_is_given_up_when_all_die() {
     assert_eq!(client.tokenize(letters("mortal")).await.unwrap().tokens, [104, 105]);
     add_scripted(&house, &client, "doomed", r#"{"die_at": 0}"#).await;
     assert_eq!(client.tokenize(letters("doomed")).await.unwrap_err().kind, ErrorKind::Busy);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_document_outlives_the_daemon_and_bad_ones_are_refused_by_name() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let keep = |id: &str, body: &str, replaces| KeepRequest {
+        collection: Collection::Answers,
+        id: id.to_owned(),
+        label: String::new(),
+        body: Json(body.to_owned()),
+        replaces,
+        ttl_ms: Some(3_600_000),
+    };
+    assert_eq!(client.keep(keep("a", "[1]", Some(0))).await.unwrap().version, 1);
+    let refused = client.keep(keep("a", "[2]", Some(0))).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Conflict);
+    for (id, body, param) in [("../a", "[]", "id"), ("", "[]", "id"), ("a", "[", "body")] {
+        assert_eq!(client.keep(keep(id, body, None)).await.unwrap_err().param.as_deref(), Some(param), "{id} {body}");
+    }
+    let house = House::start_in(house.stop().await, |_| {}).await;
+    let client = house.client().await;
+    let id = |collection, id: &str| RecordId { collection, id: id.to_owned() };
+    assert_eq!(client.recall(id(Collection::Answers, "a")).await.unwrap().body.0, "[1]");
+    assert_eq!(client.recall(id(Collection::Sessions, "a")).await.unwrap_err().kind, ErrorKind::NotFound);
+    client.keep(keep("b", "[]", None)).await.unwrap();
+    let page = ListRequest { collection: Collection::Answers, after: None, limit: 1 };
+    let list = client.list(page).await.unwrap();
+    assert_eq!((list.cards.len(), list.cards[0].id.as_str(), list.more), (1, "b", true));
+    client.forget(id(Collection::Answers, "a")).await.unwrap();
+    assert_eq!(client.forget(id(Collection::Answers, "a")).await.unwrap_err().kind, ErrorKind::NotFound);
     house.stop().await;
 }

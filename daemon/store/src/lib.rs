@@ -1,8 +1,10 @@
-//! The truth on disk: one SQLite database that holds models, keys, settings, and the logs of requests and changes.
+//! The truth on disk: one SQLite database that holds models, keys, settings, what clients ask to be
+//! kept, and the logs of requests and changes.
 //!
 //! `Store` is a handle; one thread behind it owns the only connection, so writes need no lock and order themselves.
 //! Calls wait for their answer: from async code, call them where blocking is allowed. It depends on no other crate of
-//! the house, reads no clock (time is an argument), and keeps neither prompts, answers nor keys in clear.
+//! the house, reads no clock (time is an argument), and keeps no key in clear, and no
+//! prompt or answer that its client did not ask it to keep.
 //! The only crate that names rusqlite.
 
 mod audit;
@@ -10,6 +12,7 @@ mod error;
 mod keys;
 mod migrate;
 mod models;
+mod records;
 mod requests;
 mod store;
 
@@ -17,6 +20,7 @@ pub use audit::{Audit, Change};
 pub use error::StoreError;
 pub use keys::{Key, KeyState, Keys, Role, Secret};
 pub use models::{Model, Models, Source};
+pub use records::{About, Bounds, Draft, Kept, Reader, Record, Records};
 pub use requests::{Request, Requests, Spent};
 pub use store::Store;
 

@@ -11,7 +11,8 @@ use crate::error::explain;
 use crate::{Result, StoreError};
 
 /// Every migration, oldest first.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_records.sql")];
 
 /// What a database of ours says it is: `IMPT`.
 const APPLICATION_ID: i64 = 0x494D_5054;

@@ -1,6 +1,6 @@
 //! The handle and the thread behind it: jobs go in through a bounded queue, each is run on the one connection.
 //!
-//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `requests` and `audit`.
+//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `records`, `requests` and `audit`.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::explain;
-use crate::{Audit, Keys, Models, Requests, Result, StoreError, migrate};
+use crate::{Audit, Keys, Models, Records, Requests, Result, StoreError, migrate};
 
 /// How long to wait for another process that holds the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -59,6 +59,11 @@ impl Store {
     /// The log of requests.
     pub fn requests(&self) -> Requests<'_> {
         Requests(self)
+    }
+
+    /// What clients asked to be kept.
+    pub fn records(&self) -> Records<'_> {
+        Records(self)
     }
 
     /// The log of changes.

@@ -14,6 +14,7 @@ use super::samples;
 use crate::client::Client;
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::server::{Limits, ServeError, accept};
 use crate::service::Impetus;
 use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
@@ -176,5 +177,21 @@ impl Impetus for Daemon {
 
     async fn detokenize(self, _: Context, _: DetokenizeRequest) -> Result<String> {
         Ok("Hi".into())
+    }
+
+    async fn keep(self, _: Context, _: KeepRequest) -> Result<RecordCard> {
+        Ok(samples::record().card)
+    }
+
+    async fn recall(self, _: Context, _: RecordId) -> Result<Record> {
+        Ok(samples::record())
+    }
+
+    async fn forget(self, _: Context, _: RecordId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn list(self, _: Context, _: ListRequest) -> Result<RecordList> {
+        Ok(RecordList { cards: vec![samples::record().card], more: false })
     }
 }

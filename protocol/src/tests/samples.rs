@@ -9,6 +9,7 @@ use crate::model::{
     AddRequest, Capabilities, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest, RemoveRequest, Residence,
     Source,
 };
+use crate::record::{Collection, KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
 use crate::status::{Bridge, Hello, KeyRole, Machine, Memory, Principal, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
@@ -42,6 +43,10 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("stop", Request::Stop { request: StopRequest { drain_ms: 5_000 } }),
         ("tokenize", Request::Tokenize { request: tokenize() }),
         ("detokenize", Request::Detokenize { request: DetokenizeRequest { model: None, tokens: vec![5, 6] } }),
+        ("keep", Request::Keep { request: keep() }),
+        ("recall", Request::Recall { id: record_id() }),
+        ("forget", Request::Forget { id: record_id() }),
+        ("list", Request::List { request: list() }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -73,6 +78,10 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("stop", Ok(Response::Stop(Ok(())))),
         ("tokenize", Ok(Response::Tokenize(Ok(tokens_of())))),
         ("detokenize", Ok(Response::Detokenize(Ok("Hi".into())))),
+        ("keep", Ok(Response::Keep(Ok(record().card)))),
+        ("recall", Ok(Response::Recall(Ok(record())))),
+        ("forget", Ok(Response::Forget(Ok(())))),
+        ("list", Ok(Response::List(Ok(RecordList { cards: vec![record().card], more: true })))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
@@ -190,6 +199,33 @@ fn tokenize() -> TokenizeRequest {
 pub(super) fn tokens_of() -> Tokens {
     let pieces = vec![b"Hi".to_vec(), vec![0xF0, 0x9F]];
     Tokens { model: "impetus-nano".into(), rendered: Some("Hi".into()), tokens: vec![5, 6], pieces }
+}
+
+fn record_id() -> RecordId {
+    RecordId { collection: Collection::Answers, id: "resp_1".into() }
+}
+
+fn keep() -> KeepRequest {
+    let (label, body) = ("weather".into(), Json(r#"{"a":1}"#.into()));
+    let collection = Collection::Sessions;
+    KeepRequest { collection, id: "s-1".into(), label, body, replaces: Some(0), ttl_ms: Some(60_000) }
+}
+
+fn list() -> ListRequest {
+    ListRequest { collection: Collection::Sessions, after: Some("s-1".into()), limit: 20 }
+}
+
+pub(super) fn record() -> Record {
+    let card = RecordCard {
+        id: "s-1".into(),
+        label: "weather".into(),
+        version: 1,
+        created_unix_ms: 1_790_000_000_000,
+        updated_unix_ms: 1_790_000_000_001,
+        expires_unix_ms: Some(1_790_000_060_000),
+        bytes: 7,
+    };
+    Record { card, body: Json(r#"{"a":1}"#.into()) }
 }
 
 fn pull() -> PullRequest {

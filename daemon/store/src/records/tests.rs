@@ -1,0 +1,108 @@
+//! Documents come back as they were written, to those who may see them, for as long as they are to be kept.
+
+use super::*;
+use crate::store::tests::store;
+use crate::{Role, Secret};
+
+const ROOMY: Bounds = Bounds { count: 100, bytes: 1 << 20 };
+
+fn draft(id: &str, body: &str) -> Draft {
+    Draft {
+        collection: "answers",
+        id: id.into(),
+        owner: None,
+        label: format!("about {id}"),
+        body: body.into(),
+        replaces: None,
+        expires_unix_ms: None,
+    }
+}
+
+fn names(store: &Store, reader: Reader, after: Option<&str>, count: u32, now: i64) -> Vec<String> {
+    let listed = store.records().list("answers", reader, after.map(str::to_owned), count, now).unwrap();
+    listed.into_iter().map(|about| about.id).collect()
+}
+
+fn find(store: &Store, id: &str, reader: Reader, now: i64) -> Option<Record> {
+    store.records().find("answers", id, reader, now).unwrap()
+}
+
+#[test]
+fn a_document_is_found_changed_and_forgotten() {
+    let (_directory, store) = store();
+    let Kept::Written(first) = store.records().keep(draft("a", "[1]"), ROOMY, 5).unwrap() else { panic!() };
+    assert_eq!((first.version, first.created_unix_ms, first.updated_unix_ms, first.bytes), (1, 5, 5, 3));
+    let Kept::Written(second) = store.records().keep(draft("a", "[1, 2]"), ROOMY, 9).unwrap() else { panic!() };
+    assert_eq!((second.version, second.created_unix_ms, second.updated_unix_ms), (2, 5, 9));
+    assert_eq!(find(&store, "a", Reader::Anyone, 9), Some(Record { about: second, body: "[1, 2]".into() }));
+    assert_eq!(store.records().find("other", "a", Reader::Anyone, 9).unwrap(), None);
+    assert!(store.records().forget("answers", "a", Reader::Anyone, 9).unwrap());
+    assert!(!store.records().forget("answers", "a", Reader::Anyone, 9).unwrap());
+}
+
+#[test]
+fn a_change_made_meanwhile_is_not_overwritten() {
+    let (_directory, store) = store();
+    let keep = |replaces| store.records().keep(Draft { replaces, ..draft("a", "[]") }, ROOMY, 1).unwrap();
+    assert_eq!(keep(Some(1)), Kept::Differs(None));
+    assert!(matches!(keep(Some(0)), Kept::Written(_)));
+    assert!(matches!(keep(Some(0)), Kept::Differs(Some(found)) if found.version == 1));
+    assert!(matches!(keep(Some(1)), Kept::Written(written) if written.version == 2));
+}
+
+#[test]
+fn a_key_sees_and_changes_its_own_documents_only() {
+    let (_directory, store) = store();
+    let key = || store.keys().insert(&Secret::new().unwrap(), "k", Role::User, None, 0).unwrap().id;
+    let (mine, other) = (key(), key());
+    let owned = |body| Draft { owner: Some(mine.clone()), ..draft("a", body) };
+    store.records().keep(owned("[1]"), ROOMY, 1).unwrap();
+    let (me, them) = (Reader::Key(mine.clone()), Reader::Key(other.clone()));
+    assert!(find(&store, "a", me.clone(), 1).is_some());
+    assert!(find(&store, "a", Reader::Anyone, 1).is_some());
+    assert_eq!(find(&store, "a", them.clone(), 1), None);
+    assert_eq!(names(&store, them.clone(), None, 9, 1), [""; 0]);
+    assert!(!store.records().forget("answers", "a", them, 1).unwrap());
+    let stolen = store.records().keep(Draft { owner: Some(other), ..draft("a", "[2]") }, ROOMY, 1).unwrap();
+    assert!(matches!(stolen, Kept::Differs(Some(_))));
+    assert_eq!(find(&store, "a", me, 1).unwrap().body, "[1]");
+}
+
+#[test]
+fn what_has_expired_is_gone_and_is_dropped_with_the_next_write() {
+    let (_directory, store) = store();
+    store.records().keep(Draft { expires_unix_ms: Some(10), ..draft("a", "[]") }, ROOMY, 1).unwrap();
+    assert!(find(&store, "a", Reader::Anyone, 9).is_some());
+    assert_eq!(find(&store, "a", Reader::Anyone, 10), None);
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 10), [""; 0]);
+    store.records().keep(draft("b", "[]"), ROOMY, 10).unwrap();
+    // Seen from before its end, it would still be there.
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 1), ["b"]);
+}
+
+#[test]
+fn lists_go_from_the_newest_on_in_pages() {
+    let (_directory, store) = store();
+    for (at, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        store.records().keep(draft(id, "[]"), ROOMY, at as i64 / 2).unwrap();
+    }
+    assert_eq!(names(&store, Reader::Anyone, None, 2, 9), ["d", "c"]);
+    assert_eq!(names(&store, Reader::Anyone, Some("c"), 9, 9), ["b", "a"]);
+    assert_eq!(names(&store, Reader::Anyone, Some("nobody"), 9, 9), [""; 0]);
+}
+
+#[test]
+fn the_oldest_go_when_a_collection_is_full() {
+    let (_directory, store) = store();
+    let three = Bounds { count: 3, bytes: 1 << 20 };
+    for (at, id) in ["a", "b", "c", "a", "d"].into_iter().enumerate() {
+        store.records().keep(draft(id, "[]"), three, at as i64).unwrap();
+    }
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 9), ["d", "a", "c"]);
+    let small = Bounds { count: 100, bytes: 8 };
+    store.records().keep(draft("e", "[1,2]"), small, 20).unwrap();
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 21), ["e", "d"]);
+    // Another collection has bounds of its own.
+    store.records().keep(Draft { collection: "other", ..draft("z", "[]") }, three, 30).unwrap();
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 31), ["e", "d"]);
+}
