@@ -8,6 +8,7 @@ mod faults;
 mod generate;
 mod http;
 mod ollama;
+mod responses;
 mod stranger;
 mod tidy;
 mod tokens;

@@ -104,3 +104,23 @@ test('an aborted stream ends its work', async () => {
   stream.controller.abort();
   await idle();
 });
+
+test('a response streams, is found again, and another goes on from it', async () => {
+  const asked = { model, input: 'What is Impetus?', temperature: 0, max_output_tokens: 48 };
+  const whole = await client.responses.create(asked);
+  assert.ok(whole.output_text);
+  const stream = client.responses.stream(asked);
+  let text = '';
+  stream.on('response.output_text.delta', (event) => (text += event.delta));
+  const final = await stream.finalResponse();
+  assert.equal(text, whole.output_text);
+  assert.equal(final.output_text, whole.output_text);
+  assert.equal((await client.responses.retrieve(final.id)).output_text, whole.output_text);
+  const second = await client.responses.create({ ...asked, input: 'Why?', previous_response_id: final.id });
+  assert.ok(second.usage.input_tokens > final.usage.total_tokens);
+  const items = [];
+  for await (const item of client.responses.inputItems.list(second.id)) items.push(item);
+  assert.equal(items.length, 1);
+  await client.responses.delete(final.id);
+  await assert.rejects(client.responses.retrieve(final.id), { status: 404 });
+});

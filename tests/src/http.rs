@@ -45,6 +45,13 @@ impl Http {
         self.raw(&format!("{head}Connection: close\r\n\r\n")).await
     }
 
+    /// Deletes what is at a path, with the key.
+    pub async fn delete(&self, path: &str) -> Answer {
+        let head =
+            format!("DELETE {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n", self.authority, self.key);
+        self.raw(&format!("{head}Connection: close\r\n\r\n")).await
+    }
+
     /// Posts JSON to a path with the key.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, &body.to_string()).await

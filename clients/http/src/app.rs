@@ -13,6 +13,7 @@ use protocol::{Error, ErrorKind};
 use crate::access::{Hosts, check_host, check_key};
 use crate::daemon::Daemon;
 use crate::dialect::Dialect;
+use crate::openai::responses::background::Background;
 use crate::{Config, anthropic, body, health, ollama, openai, request_id};
 
 /// What every handler may reach.
@@ -23,6 +24,8 @@ pub struct Bridge {
     pub hosts: Hosts,
     /// This bridge's base URL.
     pub url: String,
+    /// Responses that are made after their request was answered.
+    pub background: Background,
 }
 
 impl Bridge {
@@ -32,6 +35,7 @@ impl Bridge {
             daemon: Daemon::new(config.socket.clone()),
             hosts: Hosts::new(address, &config.allow_hosts),
             url: format!("http://{address}"),
+            background: Background::default(),
         })
     }
 }
@@ -43,6 +47,7 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .route("/completions", post(openai::completions::complete))
         .route("/models", get(openai::models::list))
         .route("/models/{*id}", get(openai::models::show))
+        .merge(openai::responses::routes())
         .merge(openai::tokens::routes());
     let keyed = Router::new()
         .nest("/v1", openai.clone())

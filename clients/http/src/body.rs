@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -125,6 +126,14 @@ pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result
             inner => format!("{at}.{inner}"),
         };
         Error::invalid(path.clone(), format!("Invalid value for '{path}': {}.", error.into_inner()))
+    })
+}
+
+/// Returns what stands after a path's question mark.
+pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
+    query.map(|Query(query)| query).map_err(|error| {
+        let message = format!("The query cannot be read: {}.", error.body_text());
+        Error::new(ErrorKind::Invalid, message).hint("Write it as name=value, joined by '&'.")
     })
 }
 

@@ -21,6 +21,7 @@ mod openai;
 mod request_id;
 mod serve;
 mod sse;
+mod turns;
 
 use std::future::Future;
 use std::io;

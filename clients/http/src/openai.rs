@@ -1,6 +1,7 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
-//! `request` and `response` hold the words; `chat`, `completions`, `models` and `tokens` are the endpoints;
+//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `models` and `tokens` are the
+//! endpoints;
 //! `chunks` streams an answer and `prompts` joins several. Nothing outside this folder knows these shapes.
 //!
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
@@ -13,4 +14,5 @@ pub mod models;
 pub mod prompts;
 pub mod request;
 pub mod response;
+pub mod responses;
 pub mod tokens;

@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
+use protocol::transcript::Progress;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,6 +31,16 @@ pub fn event<T: Serialize>(name: &str, value: &T) -> Bytes {
 /// Returns a comment, which clients skip.
 pub fn comment(text: &str) -> Bytes {
     Bytes::from(format!(": {}\n\n", text.replace(['\r', '\n'], " ")))
+}
+
+/// Says how far slow work has come, for a comment.
+pub fn describe(progress: &Progress) -> String {
+    match progress.total {
+        Some(total) => {
+            format!("{:?} {}: {} of {total} {:?}", progress.stage, progress.subject, progress.done, progress.unit)
+        }
+        None => format!("{:?} {}: {} {:?}", progress.stage, progress.subject, progress.done, progress.unit),
+    }
 }
 
 /// Returns a response that sends `frames` as they come, with comments where nothing else does.

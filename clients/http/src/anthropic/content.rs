@@ -10,9 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::body::part;
-
-/// What stands between two text blocks of one turn.
-const BETWEEN: &str = "\n\n";
+use crate::turns::{append, instruct};
 
 /// Content as text, or as blocks.
 #[derive(Debug, Deserialize)]
@@ -85,21 +83,6 @@ pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result
         }
     }
     Ok(turns)
-}
-
-/// Adds instructions; many templates take a single system turn, at the start, so those that stand there are joined.
-fn instruct(turns: &mut Vec<Message>, text: String) {
-    match turns.as_mut_slice() {
-        [first] if first.role == Role::System => append(&mut first.content, &text),
-        _ => turns.push(Message::new(Role::System, text)),
-    }
-}
-
-fn append(text: &mut String, more: &str) {
-    if !text.is_empty() && !more.is_empty() {
-        text.push_str(BETWEEN);
-    }
-    text.push_str(more);
 }
 
 /// Returns the type of a block.

@@ -22,7 +22,7 @@ use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 
 /// The most alternatives beside a token.
-const TOP_LOGPROBS_MAX: u8 = 20;
+pub const TOP_LOGPROBS_MAX: u8 = 20;
 
 const OWN: &[&str] = &[
     "messages",

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use futures::Stream;
 use protocol::generation::{ChoiceFinished, Delta, Finished, Usage};
-use protocol::transcript::{Event, Progress};
+use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 
@@ -86,7 +86,7 @@ impl<S: Shape> Writer for Chunks<S> {
                 let choice = self.shape.complete(finished);
                 self.chunk(vec![choice], None)
             }
-            Event::Progress(progress) => sse::comment(&describe(&progress)),
+            Event::Progress(progress) => sse::comment(&sse::describe(&progress)),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
         }
     }
@@ -103,12 +103,3 @@ impl<S: Shape> Writer for Chunks<S> {
 }
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
-
-fn describe(progress: &Progress) -> String {
-    match progress.total {
-        Some(total) => {
-            format!("{:?} {}: {} of {total} {:?}", progress.stage, progress.subject, progress.done, progress.unit)
-        }
-        None => format!("{:?} {}: {} {:?}", progress.stage, progress.subject, progress.done, progress.unit),
-    }
-}

@@ -99,14 +99,14 @@ pub struct ChatLogprobs {
 }
 
 /// One chat token and its alternatives.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ChatLogprob {
     #[serde(flatten)]
     token: TokenBody,
     top_logprobs: Vec<TokenBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct TokenBody {
     token: String,
     logprob: f32,

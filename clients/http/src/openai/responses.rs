@@ -1,0 +1,204 @@
+//! `/v1/responses`: answers with a memory. A response goes on from an earlier one by its id, may be made in the
+//! background, and can be read, cancelled and deleted later.
+//!
+//! `request` and `input` read what clients send, `object` is what they receive, `writer` makes it from events, whole or
+//! streamed; `kept` is what the daemon keeps of it, `background` the work that goes on after its request was answered.
+//!
+//! What clients may rely on: a response is kept for 30 days unless `store` is false, one that streams when it is
+//! complete. Tools that this bridge would have to run are ignored, because coding agents send them to every server; only
+//! functions are offered to the model, and only those are named in the response. `instructions` hold for one response.
+
+pub mod background;
+pub mod input;
+pub mod kept;
+pub mod object;
+pub mod request;
+pub mod writer;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::StreamExt;
+use protocol::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::kept::Stored;
+use self::request::Asked;
+use self::writer::Builder;
+use super::request::in_our_words;
+use crate::app::Bridge;
+use crate::begin::{Begun, begin};
+use crate::body;
+use crate::error::HttpError;
+use crate::frames::frames;
+use crate::sse;
+
+/// The most items of one page.
+const PAGE_MAX: usize = 100;
+
+/// Items of a page whose size is not said.
+const PAGE: usize = 20;
+
+/// Returns the routes of this module, relative to `/v1`.
+pub fn routes() -> Router<Arc<Bridge>> {
+    Router::new()
+        .route("/responses", post(create))
+        .route("/responses/{id}", get(show).delete(delete))
+        .route("/responses/{id}/cancel", post(cancel))
+        .route("/responses/{id}/input_items", get(input_items))
+}
+
+/// A response's id in a path.
+type PathId = std::result::Result<Path<String>, PathRejection>;
+
+fn path_id(id: PathId) -> Result<String> {
+    id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The response's id in the path is not UTF-8."))
+}
+
+/// Makes a response: whole, streamed, or in the background.
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<HttpResponse, HttpError> {
+    answer(&bridge, &body).await.map_err(|error| named(error).into())
+}
+
+/// Returns the daemon's refusal with the field at fault under this endpoint's name.
+fn named(error: Error) -> Error {
+    let mut error = in_our_words(error);
+    error.param = error.param.map(|param| match param.as_str() {
+        "max_tokens" => "max_output_tokens".to_owned(),
+        "enable_thinking" => "reasoning.effort".to_owned(),
+        "messages" => "input".to_owned(),
+        _ => param,
+    });
+    error
+}
+
+async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
+    let client = bridge.daemon.client().await?;
+    let asked = Asked::read(body, &client).await?;
+    if asked.background {
+        let streams = asked.streams;
+        let (id, log) = bridge.background.start(client.clone(), asked).await?;
+        return match streams {
+            true => Ok(sse::response(log.frames(0))),
+            false => Ok(Json(Stored::find(&client, &id).await?.response).into_response()),
+        };
+    }
+    let Asked { request, response, stored, streams, .. } = asked;
+    let Begun { started, mut events, .. } = begin(&client, request).await?;
+    let mut builder = Builder::new(response, started.model, streams);
+    if !streams {
+        let response = builder.read_all(&mut events).await?;
+        if let Some(stored) = stored {
+            stored.keep(&client, response).await?;
+        }
+        return Ok(Json(response).into_response());
+    }
+    let opening = builder.opening();
+    let outcome = builder.outcome();
+    // What is kept is kept before the client hears that it is complete: it may ask for it at once.
+    let frames = frames(opening, events, builder).then(move |frame| {
+        let (client, stored) = (client.clone(), stored.clone());
+        let done = outcome.take();
+        async move {
+            if let (Some(response), Some(stored)) = (done, stored)
+                && let Err(error) = stored.keep(&client, &response).await
+            {
+                tracing::error!(%error, "a response could not be kept");
+            }
+            frame
+        }
+    });
+    Ok(sse::response(frames))
+}
+
+#[derive(Debug, Deserialize)]
+struct ShowQuery {
+    stream: Option<bool>,
+    starting_after: Option<u64>,
+}
+
+async fn show(
+    State(bridge): State<Arc<Bridge>>,
+    id: PathId,
+    query: std::result::Result<Query<ShowQuery>, QueryRejection>,
+) -> std::result::Result<HttpResponse, HttpError> {
+    let (id, query) = (path_id(id)?, body::query(query)?);
+    let client = bridge.daemon.client().await?;
+    let stored = bridge.background.look(&client, &id).await?;
+    if !query.stream.unwrap_or(false) {
+        return Ok(Json(stored.response).into_response());
+    }
+    let Some(log) = bridge.background.log(&id) else {
+        let message =
+            "Only a response made with 'background' can be streamed again, while it is made and for a while after.";
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'stream' out.").param("stream").into());
+    };
+    Ok(sse::response(log.frames(query.starting_after.map_or(0, |last| last.saturating_add(1)))))
+}
+
+async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Value>, HttpError> {
+    let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
+    Stored::find(&client, &id).await?;
+    bridge.background.end(&id).await;
+    kept::forget(&client, &id).await?;
+    Ok(Json(json!({ "id": id, "object": "response", "deleted": true })))
+}
+
+async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Value>, HttpError> {
+    let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
+    let stored = Stored::find(&client, &id).await?;
+    if stored.response["background"] != true {
+        let message = "Only a response made with 'background' can be cancelled.";
+        return Err(Error::new(ErrorKind::Unsupported, message)
+            .hint("Close the connection instead.")
+            .param("id")
+            .into());
+    }
+    bridge.background.end(&id).await;
+    Ok(Json(bridge.background.look(&client, &id).await?.response))
+}
+
+#[derive(Debug, Deserialize)]
+struct PageQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+    order: Option<String>,
+}
+
+async fn input_items(
+    State(bridge): State<Arc<Bridge>>,
+    id: PathId,
+    query: std::result::Result<Query<PageQuery>, QueryRejection>,
+) -> std::result::Result<Json<Value>, HttpError> {
+    let (id, query) = (path_id(id)?, body::query(query)?);
+    let stored = Stored::find(&bridge.daemon.client().await?, &id).await?;
+    Ok(Json(page(stored.input, query)?))
+}
+
+fn page(mut items: Vec<Value>, query: PageQuery) -> Result<Value> {
+    match query.order.as_deref() {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(other) => return Err(Error::invalid("order", format!("'order' is '{other}'; it is asc or desc."))),
+    }
+    let limit = query.limit.unwrap_or(PAGE);
+    if limit == 0 || limit > PAGE_MAX {
+        return Err(Error::invalid("limit", format!("'limit' is {limit}; it is from 1 to {PAGE_MAX}.")));
+    }
+    if let Some(after) = query.after {
+        let at = items.iter().position(|item| item["id"] == *after);
+        let Some(at) = at else { return Err(Error::invalid("after", format!("No item has the id '{after}'."))) };
+        items.drain(..=at);
+    }
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let end = |item: Option<&Value>| item.map_or(Value::Null, |item| item["id"].clone());
+    let (first_id, last_id) = (end(items.first()), end(items.last()));
+    Ok(json!({ "object": "list", "data": items, "first_id": first_id, "last_id": last_id, "has_more": has_more }))
+}

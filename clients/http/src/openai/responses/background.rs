@@ -1,0 +1,239 @@
+//! Responses that are made after their request was answered: at most so many at once, each with its events so far, so
+//! that a stream that broke off can be taken up where it was.
+//!
+//! The daemon keeps the response itself, again and again while it is made. Work that ends with its bridge is seen by its
+//! not being kept any more, and is then said to have failed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Bytes;
+use futures::{Stream, StreamExt, stream};
+use protocol::client::Client;
+use protocol::generation::GenerateRequest;
+use protocol::transcript::Event;
+use protocol::{Error, ErrorKind, Result};
+use serde_json::json;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::kept::{Keeping, Stored};
+use super::request::Asked;
+use super::writer::Builder;
+use crate::begin::{Begun, begin};
+use crate::frames::Writer;
+
+/// The most responses made at once in the background.
+const RUNNING_MAX: usize = 32;
+
+/// For how long the events of one that has ended can be read again.
+const READ_AGAIN: Duration = Duration::from_secs(300);
+
+/// How often a response is kept while it is made.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// After how long without being kept a response is given up: its bridge has ended.
+const LOST_AFTER_MS: i64 = 60_000;
+
+/// The events of a response so far; its clones are one.
+#[derive(Clone)]
+pub struct Log(Arc<watch::Sender<Events>>);
+
+#[derive(Default)]
+struct Events {
+    frames: Vec<Bytes>,
+    ended: Option<Instant>,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self(Arc::new(watch::channel(Events::default()).0))
+    }
+
+    fn push(&self, frames: &[u8]) {
+        let events = split(frames);
+        self.0.send_modify(|log| log.frames.extend(events));
+    }
+
+    fn end(&self) {
+        self.0.send_modify(|log| log.ended = Some(Instant::now()));
+    }
+
+    fn ended(&self) -> Option<Instant> {
+        self.0.borrow().ended
+    }
+
+    async fn wait(&self) {
+        // The sender lives in self.
+        let _ = self.0.subscribe().wait_for(|log| log.ended.is_some()).await;
+    }
+
+    /// Returns the events from the one numbered `from` on, those that are there and those that come.
+    pub fn frames(&self, from: u64) -> impl Stream<Item = Bytes> + Send + 'static + use<> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        stream::unfold((self.0.subscribe(), from), |(mut events, from)| async move {
+            let page = {
+                let log = events.wait_for(|log| log.frames.len() > from || log.ended.is_some()).await.ok()?;
+                log.frames.get(from..).unwrap_or_default().to_vec()
+            };
+            let next = from.saturating_add(page.len());
+            (!page.is_empty()).then(|| (Bytes::from(page.concat()), (events, next)))
+        })
+    }
+}
+
+/// Splits what a writer gives into events; comments are no part of what can be read again.
+fn split(frames: &[u8]) -> Vec<Bytes> {
+    let text = String::from_utf8_lossy(frames);
+    let events = text.split_inclusive("\n\n").filter(|frame| frame.starts_with("event: "));
+    events.map(|frame| Bytes::copy_from_slice(frame.as_bytes())).collect()
+}
+
+struct Running {
+    log: Log,
+    /// Dropped or used to end the work.
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// The responses that this bridge makes in the background.
+#[derive(Default)]
+pub struct Background(Mutex<HashMap<String, Running>>);
+
+impl Background {
+    /// Starts to make a response; returns its id and its events.
+    pub async fn start(&self, client: Client, asked: Asked) -> Result<(String, Log)> {
+        let Asked { request, response, stored, .. } = asked;
+        let stored = stored.ok_or_else(|| Error::internal("a response in the background is always kept"))?;
+        let (id, log) = (response.id.clone(), Log::new());
+        let (end, ended) = oneshot::channel();
+        self.enter(&id, Running { log: log.clone(), end: Some(end) })?;
+        if let Err(error) = stored.keep(&client, &response).await {
+            self.lock().remove(&id);
+            return Err(error);
+        }
+        let work = Work { client, stored, log: log.clone() };
+        let model = response.model.clone();
+        tokio::spawn(work.run(request, Builder::new(response, model, true), ended));
+        Ok((id, log))
+    }
+
+    fn enter(&self, id: &str, new: Running) -> Result<()> {
+        let mut running = self.lock();
+        running.retain(|_, one| one.log.ended().is_none_or(|ended| ended.elapsed() < READ_AGAIN));
+        let open = running.values().filter(|one| one.log.ended().is_none()).count();
+        if open >= RUNNING_MAX {
+            let message = format!("{open} responses are being made in the background already.");
+            return Err(Error::new(ErrorKind::Busy, message).hint("Wait for one of them.").retry_after_ms(5_000));
+        }
+        if running.len() >= 2 * RUNNING_MAX {
+            let oldest = running.iter().filter_map(|(id, one)| Some((one.log.ended()?, id.clone()))).min();
+            oldest.and_then(|(_, id)| running.remove(&id));
+        }
+        running.insert(id.to_owned(), new);
+        Ok(())
+    }
+
+    /// Returns the events of a response that is being made, or was a while ago.
+    pub fn log(&self, id: &str) -> Option<Log> {
+        self.lock().get(id).map(|running| running.log.clone())
+    }
+
+    /// Ends the work on a response, if it goes on, and waits until that has been kept.
+    pub async fn end(&self, id: &str) {
+        let Some((log, end)) = self.lock().get_mut(id).map(|running| (running.log.clone(), running.end.take())) else {
+            return;
+        };
+        if let Some(end) = end {
+            // Work that has ended by itself does not listen any more.
+            let _ = end.send(());
+        }
+        log.wait().await;
+    }
+
+    /// Returns a response as it is; one whose bridge has ended has failed.
+    pub async fn look(&self, client: &Client, id: &str) -> Result<Stored> {
+        let mut stored = Stored::find(client, id).await?;
+        let open = ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status);
+        let ours = self.log(id).is_some_and(|log| log.ended().is_none());
+        if open && !ours && now_ms().saturating_sub(stored.updated_unix_ms) > LOST_AFTER_MS {
+            stored.response["status"] = json!("failed");
+            let message = "The bridge that made this response has ended.";
+            stored.response["error"] = json!({ "code": "server_error", "message": message });
+            stored.keep(client, id).await?;
+        }
+        Ok(stored)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Work {
+    client: Client,
+    stored: Keeping,
+    log: Log,
+}
+
+impl Work {
+    async fn run(self, request: GenerateRequest, builder: Builder, end: oneshot::Receiver<()>) {
+        let mut builder = builder;
+        self.log.push(&builder.opening());
+        tokio::select! {
+            result = self.make(request, &mut builder) => if let Err(error) = result {
+                let frames = builder.failed(&error);
+                self.close(&builder, &frames).await;
+            },
+            _ = end => {
+                let frames = builder.cancelled();
+                self.close(&builder, &frames).await;
+            }
+        }
+    }
+
+    async fn make(&self, request: GenerateRequest, builder: &mut Builder) -> Result<()> {
+        self.keep(builder).await;
+        let Begun { started, mut events, .. } = begin(&self.client, request).await?;
+        builder.made_by(started.model);
+        let mut pulse = interval(KEEP_EVERY);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                _ = pulse.tick() => {
+                    self.keep(builder).await;
+                    continue;
+                }
+            };
+            match event.transpose()? {
+                Some(Event::Finished(finished)) => {
+                    let frames = builder.finished(finished);
+                    self.close(builder, &frames).await;
+                    return Ok(());
+                }
+                Some(Event::Failed(error)) => return Err(error),
+                Some(event) => self.log.push(&builder.event(event)),
+                None => return Err(Error::internal("The daemon's events ended without saying how.")),
+            }
+        }
+    }
+
+    async fn keep(&self, builder: &Builder) {
+        if let Err(error) = self.stored.keep(&self.client, builder.response()).await {
+            tracing::error!(%error, "a response could not be kept");
+        }
+    }
+
+    /// Keeps the response as it ended; its readers hear of its end after that.
+    async fn close(&self, builder: &Builder, frames: &[u8]) {
+        self.keep(builder).await;
+        self.log.push(frames);
+        self.log.end();
+    }
+}
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,115 @@
+//! What the daemon keeps of a response: the object as it was last, and the items it answered.
+//!
+//! A response goes on from an earlier one by its id, so a conversation is read from its end back to its beginning. The
+//! bridge remembers none of it.
+
+use protocol::client::Client;
+use protocol::generation::Json;
+use protocol::record::{Collection, KeepRequest, RecordId};
+use protocol::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::object::Response;
+
+/// For how long a response is kept.
+const TTL_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// The most responses that one goes on from.
+const CHAIN_MAX: usize = 512;
+
+/// A response to be kept, with the items it answers.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The items.
+    pub input: Vec<Value>,
+}
+
+impl Keeping {
+    /// Keeps the response as it is now.
+    pub async fn keep(&self, client: &Client, response: &Response) -> Result<()> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            response: &'a Response,
+            input: &'a [Value],
+        }
+        let body = serde_json::to_string(&Body { response, input: &self.input });
+        put(client, &response.id, body.map_err(|error| Error::internal(error.to_string()))?).await
+    }
+}
+
+/// A response that was kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// The object as it was last.
+    pub response: Value,
+    /// The items it answers.
+    pub input: Vec<Value>,
+    /// When it was kept, in milliseconds since 1970.
+    #[serde(skip)]
+    pub updated_unix_ms: i64,
+}
+
+impl Stored {
+    /// Finds a response by its id.
+    pub async fn find(client: &Client, id: &str) -> Result<Self> {
+        let record = client.recall(record_id(id)).await.map_err(|error| match error.kind {
+            ErrorKind::NotFound | ErrorKind::Invalid => {
+                Error::new(ErrorKind::NotFound, format!("There is no response '{id}'."))
+                    .hint("It was not stored, was deleted, or has expired.")
+                    .param("id")
+            }
+            _ => error,
+        })?;
+        let found: Self = serde_json::from_str(&record.body.0)
+            .map_err(|error| Error::internal(format!("what was kept of '{id}' cannot be read: {error}")))?;
+        Ok(Self { updated_unix_ms: record.card.updated_unix_ms, ..found })
+    }
+
+    /// Keeps it again, changed.
+    pub async fn keep(&self, client: &Client, id: &str) -> Result<()> {
+        let body = serde_json::to_string(self).map_err(|error| Error::internal(error.to_string()))?;
+        put(client, id, body).await
+    }
+}
+
+async fn put(client: &Client, id: &str, body: String) -> Result<()> {
+    let RecordId { collection, id } = record_id(id);
+    let ttl_ms = Some(TTL_MS);
+    client.keep(KeepRequest { collection, id, label: String::new(), body: Json(body), replaces: None, ttl_ms }).await?;
+    Ok(())
+}
+
+/// Forgets a response.
+pub async fn forget(client: &Client, id: &str) -> Result<()> {
+    client.forget(record_id(id)).await
+}
+
+fn record_id(id: &str) -> RecordId {
+    RecordId { collection: Collection::Answers, id: id.to_owned() }
+}
+
+/// Returns the items of a conversation up to a response, oldest first.
+pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>> {
+    let at_fault = |error: Error| error.param("previous_response_id");
+    let mut responses = Vec::new();
+    let mut next = last;
+    while let Some(id) = next {
+        if responses.len() == CHAIN_MAX {
+            let message = format!("The conversation has more than {CHAIN_MAX} responses.");
+            return Err(at_fault(Error::new(ErrorKind::Unsupported, message).hint("Begin a new one.")));
+        }
+        let stored = Stored::find(client, &id).await.map_err(at_fault)?;
+        if ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status) {
+            return Err(at_fault(Error::new(ErrorKind::Conflict, format!("'{id}' is still being made."))));
+        }
+        next = stored.response["previous_response_id"].as_str().map(str::to_owned);
+        responses.push(stored);
+    }
+    let mut items = Vec::new();
+    for Stored { mut response, input, .. } in responses.into_iter().rev() {
+        items.extend(input);
+        items.extend(response["output"].as_array_mut().map(std::mem::take).unwrap_or_default());
+    }
+    Ok(items)
+}

@@ -1,0 +1,346 @@
+//! What clients send for a response, and how it becomes a `GenerateRequest` and the response that will answer it.
+
+use protocol::client::Client;
+use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Sampling, Stop};
+use protocol::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::input::{Turns, complete};
+use super::kept::{Keeping, history};
+use super::object::{Response, Status};
+use crate::body::{Members, part};
+use crate::daemon::{answer_id, unix_seconds};
+use crate::openai::chat::TOP_LOGPROBS_MAX;
+use crate::openai::request::accept_only;
+
+/// The members of a request; each has an effect or is a label that is defined to have none.
+const KNOWN: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "max_output_tokens",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "include",
+    "store",
+    "stream",
+    "stream_options",
+    "background",
+    "truncation",
+    "metadata",
+    "client_metadata",
+    "user",
+    "safety_identifier",
+    "service_tier",
+    // Hints; prompts that begin alike share their cache in any case.
+    "prompt_cache_key",
+    "prompt_cache_retention",
+];
+
+/// Members that a response repeats as they were sent, and what it says where they were not.
+const ECHOED: &[(&str, &str)] = &[
+    ("instructions", "null"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("metadata", "{}"),
+    ("parallel_tool_calls", "true"),
+    ("previous_response_id", "null"),
+    ("prompt_cache_key", "null"),
+    ("safety_identifier", "null"),
+    ("store", "true"),
+    ("temperature", "null"),
+    ("text", r#"{"format": {"type": "text"}}"#),
+    ("tool_choice", "\"auto\""),
+    ("top_logprobs", "0"),
+    ("top_p", "null"),
+    ("user", "null"),
+];
+
+#[derive(Debug, Deserialize)]
+struct Body {
+    model: Option<String>,
+    input: Value,
+    instructions: Option<String>,
+    previous_response_id: Option<String>,
+    tools: Option<Vec<Map<String, Value>>>,
+    tool_choice: Option<ToolChoiceBody>,
+    parallel_tool_calls: Option<bool>,
+    reasoning: Option<ReasoningBody>,
+    text: Option<TextBody>,
+    max_output_tokens: Option<u32>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_logprobs: Option<u8>,
+    include: Option<Vec<String>>,
+    store: Option<bool>,
+    stream: Option<bool>,
+    stream_options: Option<Value>,
+    background: Option<bool>,
+    truncation: Option<Value>,
+    metadata: Option<Map<String, Value>>,
+    service_tier: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionBody {
+    name: String,
+    description: Option<String>,
+    parameters: Option<Value>,
+    strict: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ToolChoiceBody {
+    Mode(String),
+    Kind(Map<String, Value>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReasoningBody {
+    effort: Option<Effort>,
+    #[serde(alias = "generate_summary")]
+    summary: Option<Summary>,
+}
+
+/// How long a summary is to be; thoughts are given whole.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Summary {
+    Auto,
+    Concise,
+    Detailed,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TextBody {
+    format: Option<Value>,
+    verbosity: Option<Value>,
+}
+
+/// A response that is asked for.
+pub struct Asked {
+    /// What the model is asked.
+    pub request: GenerateRequest,
+    /// The response, before anything came of it.
+    pub response: Response,
+    /// What is to be kept with it, if it is to be kept.
+    pub stored: Option<Keeping>,
+    /// Whether its events are streamed.
+    pub streams: bool,
+    /// Whether it is made after its request was answered.
+    pub background: bool,
+}
+
+impl Asked {
+    /// Reads a request, and what it goes on from.
+    pub async fn read(body: &axum::body::Bytes, client: &Client) -> Result<Self> {
+        let members = Members::read(body, &[KNOWN])?;
+        let echo: Map<String, Value> = members.part()?;
+        let body: Body = members.part()?;
+        body.check()?;
+        let mut turns = Turns::new(body.instructions.as_deref());
+        for item in history(client, body.previous_response_id.clone()).await? {
+            turns.read("previous_response_id", item)?;
+        }
+        let input = complete(body.input.clone())?;
+        for (at, item) in input.iter().enumerate() {
+            turns.read(&format!("input[{at}]"), item.clone())?;
+        }
+        let (streams, background) = (body.stream.unwrap_or(false), body.background.unwrap_or(false));
+        let stored = body.store.unwrap_or(true).then_some(Keeping { input });
+        if background && stored.is_none() {
+            return Err(Error::invalid("store", "A response made in the background must be stored to be found again."));
+        }
+        let tools = functions(body.tools.as_deref().unwrap_or_default())?;
+        let response = body.response(&echo, &tools);
+        Ok(Self { request: body.request(turns.end(), tools)?, response, stored, streams, background })
+    }
+}
+
+impl Body {
+    /// Refuses what would have no effect.
+    fn check(&self) -> Result<()> {
+        accept_only("truncation", self.truncation.as_ref(), &[json!("disabled")])?;
+        accept_only("service_tier", self.service_tier.as_ref(), &[json!("auto"), json!("default")])?;
+        accept_only(
+            "stream_options",
+            self.stream_options.as_ref(),
+            &[json!({}), json!({"include_obfuscation": false})],
+        )?;
+        if let Some(text) = &self.text {
+            accept_only("text.format", text.format.as_ref(), &[json!({"type": "text"})])?;
+            accept_only("text.verbosity", text.verbosity.as_ref(), &[json!("medium")])?;
+        }
+        if let Some(count) = self.top_logprobs.filter(|count| *count > TOP_LOGPROBS_MAX) {
+            let message = format!("'top_logprobs' is {count}; it is at most {TOP_LOGPROBS_MAX}.");
+            return Err(Error::invalid("top_logprobs", message));
+        }
+        if let Some((name, _)) = self.metadata.iter().flatten().find(|(_, value)| !value.is_string()) {
+            return Err(Error::invalid(format!("metadata.{name}"), format!("'metadata.{name}' must be text.")));
+        }
+        // Thoughts are given in clear, so there is nothing to encrypt.
+        let honoured = ["message.output_text.logprobs", "reasoning.encrypted_content"];
+        match self.include.iter().flatten().find(|wish| !honoured.contains(&wish.as_str())) {
+            Some(wish) => {
+                let message = format!("'include' cannot hold '{wish}' here.");
+                Err(Error::new(ErrorKind::Unsupported, message).hint("Leave it out.").param("include"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn request(self, messages: Vec<g::Message>, mut tools: Vec<g::Tool>) -> Result<GenerateRequest> {
+        let (tool_choice, allowed) = self.tool_choice.map_or(Ok((g::ToolChoice::Auto, None)), ToolChoiceBody::read)?;
+        if let Some(allowed) = allowed {
+            tools.retain(|tool| allowed.contains(&tool.name));
+        }
+        if tools.is_empty() && tool_choice == g::ToolChoice::Required {
+            return Err(Error::invalid("tool_choice", "'tool_choice' needs a function among the 'tools'."));
+        }
+        if self.parallel_tool_calls == Some(false) && !tools.is_empty() {
+            accept_only("parallel_tool_calls", Some(&json!(false)), &[json!(true)])?;
+        }
+        let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
+        let (thinking, template_arguments) = self.reasoning.map_or((None, None), ReasoningBody::wish);
+        let chat = Chat { messages, tools, tool_choice, thinking, template_arguments };
+        Ok(GenerateRequest {
+            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, ..Sampling::default() },
+            stop: Stop { max_tokens: self.max_output_tokens, ..Stop::default() },
+            logprobs: self.top_logprobs.filter(|count| *count > 0).or(wants_logprobs.then_some(0)),
+            ..GenerateRequest::new(self.model, Prompt::Chat(chat))
+        })
+    }
+
+    /// Returns the response before anything came of it.
+    fn response(&self, sent: &Map<String, Value>, tools: &[g::Tool]) -> Response {
+        let mut asked = Map::new();
+        for (name, absent) in ECHOED {
+            let absent = || serde_json::from_str(absent).unwrap_or_default();
+            asked.insert((*name).to_owned(), sent.get(*name).cloned().unwrap_or_else(absent));
+        }
+        let (effort, summary) = self.reasoning.as_ref().map_or((None, None), |asked| (asked.effort, asked.summary));
+        asked.insert("reasoning".to_owned(), json!({ "effort": effort, "summary": summary }));
+        asked.insert("service_tier".to_owned(), json!("default"));
+        asked.insert("truncation".to_owned(), json!("disabled"));
+        asked.insert("tools".to_owned(), tools.iter().map(shown).collect());
+        Response {
+            id: answer_id("resp_"),
+            object: "response",
+            created_at: unix_seconds(),
+            completed_at: None,
+            status: Status::Queued,
+            background: self.background.unwrap_or(false),
+            error: None,
+            incomplete_details: None,
+            model: self.model.clone().unwrap_or_default(),
+            output: Vec::new(),
+            usage: None,
+            asked,
+        }
+    }
+}
+
+/// Returns the functions among the tools; what else there is would have to be run by this bridge, and is not offered.
+fn functions(bodies: &[Map<String, Value>]) -> Result<Vec<g::Tool>> {
+    let mut tools = Vec::new();
+    for (at, body) in bodies.iter().enumerate().filter(|(_, body)| body.get("type") == Some(&json!("function"))) {
+        let at = format!("tools[{at}]");
+        let FunctionBody { name, description, parameters, strict } = part(&at, body.clone())?;
+        if strict == Some(true) {
+            let message = format!("The tool '{name}' asks for strict arguments, which are not enforced yet.");
+            return Err(Error::new(ErrorKind::Unsupported, message).hint("Set 'strict' to false.").param(at));
+        }
+        tools.push(g::Tool { name, description, parameters: parameters.map(|schema| g::Json(schema.to_string())) });
+    }
+    Ok(tools)
+}
+
+/// Returns a tool as the response repeats it.
+fn shown(tool: &g::Tool) -> Value {
+    let parameters = tool.parameters.as_ref().and_then(|schema| serde_json::from_str(&schema.0).ok());
+    json!({
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters.unwrap_or(Value::Null),
+        "strict": false,
+    })
+}
+
+impl ToolChoiceBody {
+    /// Returns the choice, and the names it is limited to, if it is.
+    fn read(self) -> Result<(g::ToolChoice, Option<Vec<String>>)> {
+        let body = match self {
+            Self::Mode(mode) => return Ok((mode_of("tool_choice", &mode)?, None)),
+            Self::Kind(body) => body,
+        };
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
+        match (text("type"), text("name")) {
+            (Some("function"), Some(name)) => Ok((g::ToolChoice::Named(name.to_owned()), None)),
+            (Some("function"), None) => {
+                Err(Error::invalid("tool_choice.name", "A choice of a function needs its name."))
+            }
+            (Some("allowed_tools"), _) => {
+                let allowed = body.get("tools").and_then(Value::as_array).into_iter().flatten();
+                let names = allowed.filter_map(|tool| tool["name"].as_str()).map(str::to_owned).collect();
+                Ok((mode_of("tool_choice.mode", text("mode").unwrap_or("auto"))?, Some(names)))
+            }
+            (kind, _) => {
+                let message = format!("'tool_choice' cannot be of type {kind:?} here; only functions can be chosen.");
+                Err(Error::new(ErrorKind::Unsupported, message).param("tool_choice"))
+            }
+        }
+    }
+}
+
+fn mode_of(param: &str, mode: &str) -> Result<g::ToolChoice> {
+    match mode {
+        "auto" => Ok(g::ToolChoice::Auto),
+        "none" => Ok(g::ToolChoice::None),
+        "required" => Ok(g::ToolChoice::Required),
+        other => {
+            let message = format!("'{param}' cannot be '{other}'; it is auto, none, required or a function.");
+            Err(Error::invalid(param, message))
+        }
+    }
+}
+
+impl ReasoningBody {
+    /// Returns whether the model thinks, and how hard, under the name that templates know it by.
+    fn wish(self) -> (Option<bool>, Option<g::Json>) {
+        let word = match self.effort {
+            None => return (None, None),
+            Some(Effort::None) => return (Some(false), None),
+            Some(Effort::Minimal | Effort::Low) => "low",
+            Some(Effort::Medium) => "medium",
+            Some(Effort::High | Effort::Xhigh | Effort::Max) => "high",
+        };
+        (None, Some(g::Json(json!({ "reasoning_effort": word }).to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Which wishes reach the model, which are ignored, and which are refused.
+
+use super::*;
+
+fn body(more: Value) -> Result<(GenerateRequest, Response)> {
+    let mut sent = json!({"model": "m", "input": "Hi"});
+    sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let members = Members::read(&sent.to_string().into_bytes().into(), &[KNOWN])?;
+    let (echo, body): (Map<String, Value>, Body) = (members.part()?, members.part()?);
+    body.check()?;
+    let tools = functions(body.tools.as_deref().unwrap_or_default())?;
+    let response = body.response(&echo, &tools);
+    Ok((body.request(Vec::new(), tools)?, response))
+}
+
+fn chat(more: Value) -> Chat {
+    match body(more).unwrap().0.prompt {
+        Prompt::Chat(chat) => chat,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn param(more: Value) -> String {
+    body(more).err().unwrap().param.unwrap_or_default()
+}
+
+fn function(name: &str) -> Value {
+    json!({"type": "function", "name": name, "description": null, "parameters": {"type": "object"}, "strict": false})
+}
+
+#[test]
+fn tools_of_other_kinds_are_not_offered() {
+    let tools = json!([{"type": "web_search"}, {"type": "namespace", "name": "n", "tools": []}, function("f")]);
+    let (_, response) = body(json!({"tools": tools})).unwrap();
+    assert_eq!(response.asked["tools"], json!([function("f")]));
+    let names = |choice: Value| -> Vec<String> {
+        let asked = json!({"tools": [function("f"), function("g")], "tool_choice": choice});
+        chat(asked).tools.into_iter().map(|tool| tool.name).collect()
+    };
+    assert_eq!(names(json!("auto")), ["f", "g"]);
+    let allowed = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]});
+    assert_eq!(names(allowed), ["g"]);
+}
+
+#[test]
+fn a_response_repeats_what_was_asked_and_says_what_was_not() {
+    let (_, response) =
+        body(json!({"temperature": 0.7, "metadata": {"a": "b"}, "reasoning": {"effort": "low"}})).unwrap();
+    let shown = serde_json::to_value(&response).unwrap();
+    assert_eq!((&shown["temperature"], &shown["metadata"]), (&json!(0.7), &json!({"a": "b"})));
+    assert_eq!(shown["reasoning"], json!({"effort": "low", "summary": null}));
+    assert_eq!((&shown["tool_choice"], &shown["parallel_tool_calls"]), (&json!("auto"), &json!(true)));
+    assert_eq!((&shown["usage"], &shown["error"], &shown["status"]), (&Value::Null, &Value::Null, &json!("queued")));
+}
+
+#[test]
+fn effort_and_limits_reach_the_model() {
+    assert_eq!(chat(json!({"reasoning": {"effort": "none"}})).thinking, Some(false));
+    let effort = chat(json!({"reasoning": {"effort": "xhigh", "summary": "auto"}})).template_arguments.unwrap().0;
+    assert_eq!(effort, r#"{"reasoning_effort":"high"}"#);
+    let (request, _) = body(json!({"max_output_tokens": 7, "include": ["message.output_text.logprobs"]})).unwrap();
+    assert_eq!((request.stop.max_tokens, request.logprobs), (Some(7), Some(0)));
+    assert_eq!(body(json!({"top_logprobs": 3})).unwrap().0.logprobs, Some(3));
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused_by_name() {
+    assert_eq!(param(json!({"truncation": "auto"})), "truncation");
+    assert_eq!(param(json!({"conversation": "c"})), "conversation");
+    assert_eq!(param(json!({"max_tool_calls": 1})), "max_tool_calls");
+    assert_eq!(param(json!({"include": ["file_search_call.results"]})), "include");
+    assert_eq!(param(json!({"text": {"verbosity": "high"}})), "text.verbosity");
+    assert_eq!(param(json!({"top_logprobs": 21})), "top_logprobs");
+    assert_eq!(param(json!({"metadata": {"a": 1}})), "metadata.a");
+    assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
+    assert_eq!(param(json!({"tool_choice": {"type": "function"}})), "tool_choice.name");
+    assert_eq!(param(json!({"tools": [{"type": "function"}]})), "tools[0]");
+}

@@ -1,0 +1,160 @@
+//! Responses through real sockets: whole, streamed, remembered, in the background.
+
+use serde_json::{Value, json};
+use tests::house::House;
+use tests::http::{Answer, Http};
+use tests::wait;
+
+const PATH: &str = "/v1/responses";
+
+fn ask(more: Value) -> Value {
+    let mut body =
+        json!({"model": "impetus-nano", "input": "What is Impetus?", "temperature": 0, "max_output_tokens": 60});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn make(http: &Http, more: Value) -> Value {
+    let answer = http.post(PATH, &ask(more)).await;
+    let status = answer.status;
+    let body = answer.json().await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+async fn events(answer: Answer) -> Vec<Value> {
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    let text = answer.text().await;
+    let data = |frame: &str| serde_json::from_str(frame.split_once("\ndata: ")?.1).ok();
+    text.split("\n\n").filter_map(data).collect()
+}
+
+fn text(response: &Value) -> &str {
+    response["output"][0]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{response}"))
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_what_a_whole_response_says_and_what_is_kept() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let whole = make(&http, json!({})).await;
+    assert_eq!((&whole["status"], &whole["object"]), (&json!("completed"), &json!("response")));
+    assert!(text(&whole).contains("Impetus"), "{whole}");
+    let events = events(http.post(PATH, &ask(json!({"stream": true}))).await).await;
+    assert!(events.iter().enumerate().all(|(at, event)| event["sequence_number"] == at));
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], text(&last["response"])), (&json!("response.completed"), text(&whole)));
+    let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
+    let streamed: String = deltas.filter_map(|event| event["delta"].as_str()).collect();
+    assert_eq!(streamed, text(&whole));
+    let kept = http.get(&format!("{PATH}/{}", last["response"]["id"].as_str().unwrap())).await.json().await;
+    assert_eq!(kept, last["response"]);
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_by_id_and_outlives_the_daemon() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let first = make(&http, json!({"instructions": "Be brief.", "metadata": {"a": "b"}})).await;
+    house.restart_daemon();
+    let second = make(&http, json!({"previous_response_id": first["id"], "input": "And what else?"})).await;
+    let by_hand = json!([
+        {"role": "user", "content": "What is Impetus?"},
+        {"role": "assistant", "content": text(&first)},
+        {"role": "user", "content": "And what else?"},
+    ]);
+    let told = make(&http, json!({"input": by_hand, "store": false})).await;
+    assert_eq!((text(&second), &second["usage"]), (text(&told), &second["usage"]));
+    assert_eq!(second["usage"]["input_tokens"], told["usage"]["input_tokens"]);
+
+    let url = |id: &Value, rest: &str| format!("{PATH}/{}{rest}", id.as_str().unwrap());
+    let items = http.get(&url(&second["id"], "/input_items?order=asc&limit=1")).await.json().await;
+    assert_eq!(items["data"][0]["content"][0]["text"], "And what else?");
+    assert_eq!((items["data"].as_array().unwrap().len(), &items["has_more"]), (1, &json!(false)));
+    assert_eq!(http.get(&url(&first["id"], "")).await.json().await, first);
+    // What was not stored is not there, and what was deleted is gone from conversations too.
+    assert_eq!(http.get(&url(&told["id"], "")).await.status, 404);
+    let gone = http.delete(&url(&first["id"], "")).await.json().await;
+    assert_eq!(gone, json!({"id": first["id"], "object": "response", "deleted": true}));
+    let lost = http.post(PATH, &ask(json!({"previous_response_id": first["id"]}))).await;
+    assert_eq!((lost.status, lost.json().await["error"]["param"].clone()), (404, json!("previous_response_id")));
+}
+
+#[tokio::test]
+async fn a_response_in_the_background_is_read_again_and_cancelled() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let started = make(&http, json!({"background": true})).await;
+    assert!(["queued", "in_progress"].contains(&started["status"].as_str().unwrap()), "{started}");
+    let url = format!("{PATH}/{}", started["id"].as_str().unwrap());
+    let all = events(http.get(&format!("{url}?stream=true")).await).await;
+    assert_eq!((&all[0]["type"], &all[1]["type"]), (&json!("response.created"), &json!("response.in_progress")));
+    assert_eq!(all.last().unwrap()["type"], "response.completed");
+    let rest = events(http.get(&format!("{url}?stream=true&starting_after=2")).await).await;
+    assert_eq!(rest, all[3..]);
+    let done = http.get(&url).await.json().await;
+    assert_eq!((&done["status"], &done["background"]), (&json!("completed"), &json!(true)));
+
+    let endless = json!({"background": true, "input": "Tell me everything. ".repeat(2000), "max_output_tokens": 9000});
+    let long = make(&http, endless).await;
+    let url = format!("{PATH}/{}", long["id"].as_str().unwrap());
+    let cancelled = http.post(&format!("{url}/cancel"), &json!({})).await.json().await;
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(http.get(&url).await.json().await["status"], "cancelled");
+    let client = house.client().await;
+    wait::for_some("the end of the work", || async { (client.status().await.unwrap().active == 0).then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn tools_are_called_and_their_results_read() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let tools = json!([{"type": "web_search"}, {
+        "type": "function",
+        "name": "get_weather",
+        "description": "Get the weather of a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }]);
+    let asked = json!({"input": "What is the weather in Paris?", "tools": tools, "max_output_tokens": 100});
+    let first = make(&http, asked).await;
+    let call = &first["output"][0];
+    assert_eq!((&call["type"], &call["name"]), (&json!("function_call"), &json!("get_weather")), "{first}");
+    assert_eq!(first["tools"].as_array().unwrap().len(), 1);
+    let result = json!([{"type": "function_call_output", "call_id": call["call_id"], "output": "sun"}]);
+    let second = make(&http, json!({"previous_response_id": first["id"], "input": result, "tools": tools})).await;
+    assert!(["completed", "incomplete"].contains(&second["status"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn refusals_are_in_the_one_shape() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let kept = make(&http, json!({})).await;
+    let url = format!("{PATH}/{}", kept["id"].as_str().unwrap());
+    let nothing = format!("{PATH}/resp_nothing");
+    for (path, status, param) in [
+        (nothing.as_str(), 404, json!("id")),
+        (&format!("{url}?stream=true"), 400, json!("stream")),
+        (&format!("{url}?starting_after=x"), 400, Value::Null),
+        (&format!("{url}/input_items?limit=0"), 400, json!("limit")),
+        (&format!("{url}/input_items?order=up"), 400, json!("order")),
+        (&format!("{url}/input_items?after=x"), 400, json!("after")),
+    ] {
+        let answer = http.get(path).await;
+        assert_eq!((answer.status, answer.json().await["error"]["param"].clone()), (status, param), "{path}");
+    }
+    let refused = http.post(&format!("{url}/cancel"), &json!({})).await;
+    assert_eq!(refused.status, 400);
+    let long = "word ".repeat(60_000);
+    for (more, status, param) in [
+        (json!({"model": "nobody"}), 404, "model"),
+        (json!({"temperature": 3}), 400, "temperature"),
+        (json!({"background": true, "store": false}), 400, "store"),
+        (json!({"max_output_tokens": 0}), 400, "max_output_tokens"),
+        (json!({"input": long}), 400, "input"),
+    ] {
+        let answer = http.post(PATH, &ask(more.clone())).await;
+        assert_eq!((answer.status, &answer.json().await["error"]["param"]), (status, &json!(param)), "{param}");
+    }
+}
