@@ -89,6 +89,13 @@ async fn prefix(client: &Client) {
     row("first token, the same 2,000 tokens again", "ms", warm);
     row("first token, those and 50 new ones", "ms", more);
     row("worst first token of 4 at once that share those 2,000", "ms", shared);
+    let mut restarted = Vec::new();
+    for run in 0..RUNS {
+        client.unload(MODEL).await.unwrap();
+        ask(client, request(prompt(800 + run, 40), 2)).await.unwrap();
+        restarted.push(first(client, request(prompt(100 + run, REMEMBERED), 4)).await);
+    }
+    row("first token, the same 2,000 tokens after a restart of the worker, from disk", "ms", restarted);
 }
 
 async fn stall(client: &Client) {

@@ -55,6 +55,10 @@ pub struct Measures {
     pub prompt_tokens: u64,
     /// How many of those came from the prefix cache.
     pub cached_tokens: u64,
+    /// How many of those were brought back from disk for it.
+    pub restored_tokens: u64,
+    /// Tokens of prefixes that were put away on disk.
+    pub stored_tokens: u64,
     /// Tokens generated.
     pub tokens: u64,
     /// Steps of the model.

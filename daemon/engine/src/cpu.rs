@@ -53,7 +53,12 @@ impl Cpu {
     }
 
     /// The keys and values.
-    pub fn cache(&mut self) -> &mut KvCache {
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// The keys and values, to be changed.
+    pub fn cache_mut(&mut self) -> &mut KvCache {
         &mut self.cache
     }
 

@@ -97,9 +97,19 @@ impl Model {
         self.cpu.describe()
     }
 
+    /// What a block holds, to be put away.
+    pub fn block(&self, block: u32) -> &[u8] {
+        self.cpu.cache().block(block)
+    }
+
+    /// A block, to be filled with what `block` gave for this model.
+    pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
+        self.cpu.cache_mut().block_mut(block)
+    }
+
     /// Makes one block hold what another holds.
     pub fn copy_block(&mut self, from: u32, to: u32) {
-        self.cpu.cache().copy(from, to);
+        self.cpu.cache_mut().copy(from, to);
     }
 
     /// Computes one step. `logits` becomes `[tokens whose logits are wanted, vocabulary]`, in the order of the rows.

@@ -47,6 +47,8 @@ pub struct Config {
     pub models: Models,
     /// What models may take.
     pub memory: Memory,
+    /// Prefixes of prompts.
+    pub cache: Cache,
     /// Worker processes.
     pub worker: Worker,
     /// Where models are pulled from.
@@ -167,6 +169,18 @@ pub struct Memory {
     /// When a busy model gives way to a waiting one.
     #[serde(deserialize_with = "duration")]
     pub patience: Duration,
+}
+
+/// Prefixes of prompts that memory has no room for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Bytes of disk for all models together; 0 is off.
+    #[serde(deserialize_with = "bytes")]
+    pub disk: u64,
+    /// Bytes written in a day.
+    #[serde(deserialize_with = "bytes")]
+    pub disk_per_day: u64,
 }
 
 /// Worker processes.

@@ -119,6 +119,7 @@ fn assemble(
         kv_max: config.memory.kv_max.of(total),
         machine: machine::for_placement(),
         program: inspector.program().to_owned(),
+        prefixes: paths.prefixes(),
         config: config.clone(),
     };
     let (supervisor, supervision) = Supervisor::start(setting, models);

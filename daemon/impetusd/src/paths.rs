@@ -80,6 +80,11 @@ impl Paths {
         self.home.join("models")
     }
 
+    /// The folder of prefixes that workers put away.
+    pub fn prefixes(&self) -> PathBuf {
+        self.home.join("cache").join("prefixes")
+    }
+
     /// The folder of bundled models.
     pub fn bundled(&self) -> PathBuf {
         self.models().join("bundled")

@@ -61,6 +61,8 @@ pub struct Setting {
     pub machine: placement::Machine,
     /// The worker program.
     pub program: PathBuf,
+    /// The folder of prefixes that workers put away.
+    pub prefixes: PathBuf,
 }
 
 /// How the models are, at one moment.

@@ -90,8 +90,21 @@ pub struct Open {
     pub step_ms: u32,
     /// The most tokens that are guessed ahead for one sequence in one step; 0 guesses nothing.
     pub draft_tokens_max: u32,
+    /// Where prefixes that memory has no room for are put away; `None` keeps them in memory only.
+    pub shelf: Option<Shelf>,
     /// Whether a first step is run before the worker says it is ready.
     pub warm_up: bool,
+}
+
+/// Where a worker puts prefixes away, and how much of them. All workers may share one folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shelf {
+    /// The folder.
+    pub dir: String,
+    /// The most bytes in it.
+    pub bytes_max: u64,
+    /// The most bytes written to it in a day.
+    pub day_bytes_max: u64,
 }
 
 /// A request and, after a worker's death, what of its answer was already delivered.

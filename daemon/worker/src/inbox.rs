@@ -11,6 +11,7 @@ use protocol::{Error, ErrorKind};
 
 use crate::emit::Emitter;
 use crate::prompt::Prepared;
+use crate::shelf::Loaded;
 
 /// The most messages that wait for the heartbeat.
 pub const INBOX_MESSAGES_MAX: usize = 4096;
@@ -21,6 +22,8 @@ pub enum Message {
     Daemon(ToWorker),
     /// A request's prompt became tokens, or was refused.
     Prepared(Prepared),
+    /// Blocks came from the disk.
+    Loaded(Loaded),
 }
 
 /// Reads frames until the input ends or fails, or nobody listens any more.

@@ -15,6 +15,7 @@ pub mod output;
 pub mod prompt;
 pub mod render;
 pub mod runner;
+pub mod shelf;
 #[cfg(test)]
 mod tests;
 
@@ -98,10 +99,10 @@ fn open_and_run(
     };
     let (prompts, jobs) = sync_channel(opened.places.requests_max());
     opened.prompter.start(opened.rendering, jobs, &sender, &emitter)?;
-    drop(sender);
+    let shelf = opened.shelf.and_then(|plan| plan.open(sender));
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;
     let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
-    Runner::new(runner::Parts { model, scheduler, places, inbox, prompts, emitter, pulse }).run()?;
+    Runner::new(runner::Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf }).run()?;
     Ok(())
 }

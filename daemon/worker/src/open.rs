@@ -4,6 +4,7 @@
 //! arithmetic. `serve` calls it once; nothing is ever loaded again in this process.
 
 use std::path::Path;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use engine::{LoadError, Model, Options, Precision, Wanted};
@@ -15,10 +16,12 @@ use scheduler::{BLOCK_TOKENS, Limits, Scheduler, blocks_for};
 use crate::emit::Emitter;
 use crate::facts::{load_error, resident_bytes};
 use crate::generation::CHOICES_MAX;
+use crate::inbox::Message;
 use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
 use crate::render;
 use crate::runner::{Places, STEP_DRAFTS_MAX};
+use crate::shelf::{self, Digest, Shelf};
 
 /// The shortest time between two reports of a load's progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -35,8 +38,27 @@ pub struct Opened {
     pub rendering: Rendering,
     /// What bounds the requests.
     pub places: Places,
+    /// How the shelf is opened, if there is one.
+    pub shelf: Option<ShelfPlan>,
     /// What the daemon is told.
     pub ready: Ready,
+}
+
+/// What a shelf is opened with, once there is an inbox for what it brings.
+pub struct ShelfPlan {
+    options: pipe::Shelf,
+    model: Digest,
+    block_bytes: usize,
+}
+
+impl ShelfPlan {
+    /// Opens the shelf; a worker without one works too.
+    pub fn open(self, inbox: SyncSender<Message>) -> Option<Shelf> {
+        let opened = Shelf::open(&self.options, self.model, self.block_bytes, inbox);
+        opened
+            .inspect_err(|error| tracing::warn!(%error, dir = %self.options.dir, "prefixes are not kept on disk"))
+            .ok()
+    }
 }
 
 /// Loads a model and tells the daemon how far it has come; `program` is this program.
@@ -45,6 +67,7 @@ pub fn open(open: &Open, program: &Path, emitter: &Emitter) -> Result<Opened, Er
     let dir = Path::new(&open.path);
     let facts = crate::facts::inspect(dir)?;
     let limits = limits(open, &facts)?;
+    let digest = |block_bytes| shelf::model_digest(dir, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
     let renderer = Renderer::new(program, dir, render::Limits::default());
     let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
@@ -66,6 +89,10 @@ pub fn open(open: &Open, program: &Path, emitter: &Emitter) -> Result<Opened, Er
             context_tokens: limits.context_tokens,
         },
         scheduler: Scheduler::new(limits),
+        shelf: open.shelf.clone().filter(|options| options.bytes_max > 0).and_then(|options| {
+            let block_bytes = model.block(0).len();
+            Some(ShelfPlan { options, model: digest(block_bytes)?, block_bytes })
+        }),
         model,
         prompter,
         rendering,
@@ -96,7 +123,7 @@ fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
         step_tokens_max: prefill_tokens_max.saturating_add(sequences_max).saturating_add(STEP_DRAFTS_MAX),
         prefill_tokens_max,
         context_tokens: context_tokens(facts),
-        report_evicted: false,
+        report_evicted: open.shelf.is_some(),
     })
 }
 

@@ -7,7 +7,9 @@
 mod pace;
 mod pulse;
 mod requests;
+mod storage;
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
@@ -16,8 +18,10 @@ use pipe::Pulse;
 use scheduler::{Outcome, Plan, Scheduler};
 
 use crate::emit::{Deaf, Emitter};
+use crate::generation::Ticket;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
-use crate::prompt::Job;
+use crate::prompt::{Job, Prepared};
+use crate::shelf::Shelf;
 use pace::{Load, Pace};
 use pulse::Heart;
 use requests::Requests;
@@ -51,6 +55,8 @@ pub struct Parts {
     pub emitter: Emitter,
     /// The pulse that the daemon saw last.
     pub pulse: Pulse,
+    /// What memory has no room for.
+    pub shelf: Option<Shelf>,
 }
 
 /// One model at work.
@@ -62,6 +68,9 @@ pub struct Runner {
     requests: Requests,
     heart: Heart,
     pace: Pace,
+    shelf: Option<Shelf>,
+    /// Requests whose prefixes are being brought from the disk.
+    fetching: BTreeMap<Ticket, Prepared>,
     /// Time zero of the scheduler's milliseconds.
     epoch: Instant,
     /// Of the last step, a row per sample.
@@ -71,12 +80,24 @@ pub struct Runner {
 impl Runner {
     /// Makes a runner without work.
     pub fn new(parts: Parts) -> Self {
-        let Parts { model, scheduler, places, inbox, prompts, emitter, pulse } = parts;
+        let Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf } = parts;
         let now = Instant::now();
         let pace = Pace::new(places.step_ms);
         let requests = Requests::new(places, prompts, now);
         let heart = Heart::new(emitter.clone(), pulse, now);
-        Self { model, scheduler, inbox, emitter, requests, heart, pace, epoch: now, logits: Vec::new() }
+        Self {
+            model,
+            scheduler,
+            inbox,
+            emitter,
+            requests,
+            heart,
+            pace,
+            shelf,
+            fetching: BTreeMap::new(),
+            epoch: now,
+            logits: Vec::new(),
+        }
     }
 
     /// Works until nobody can send a message, or until a drain has let everything finish.
@@ -89,6 +110,7 @@ impl Runner {
             if plan.rows.is_empty() {
                 continue;
             }
+            self.store_evicted();
             self.forward(&plan)?;
             let outcomes = self.draw(&plan);
             self.pace.learn(self.load(&plan), begun.elapsed());
@@ -97,6 +119,7 @@ impl Runner {
             self.emit()?;
             self.beat()?;
         }
+        self.close_shelf();
         Ok(())
     }
 
@@ -108,13 +131,25 @@ impl Runner {
                 return Ok(false);
             }
             let Ok(message) = self.inbox.recv() else { return Ok(false) };
-            self.requests.hear(message, &mut self.scheduler, Instant::now());
+            self.hear(message);
         }
-        for message in self.inbox.try_iter().take(INBOX_MESSAGES_MAX) {
-            self.requests.hear(message, &mut self.scheduler, Instant::now());
+        for _ in 0..INBOX_MESSAGES_MAX {
+            let Ok(message) = self.inbox.try_recv() else { break };
+            self.hear(message);
         }
         self.emit()?;
         Ok(true)
+    }
+
+    fn hear(&mut self, message: Message) {
+        let message = match message {
+            Message::Prepared(prepared) => self.fetch(prepared).map(Message::Prepared),
+            Message::Loaded(loaded) => self.restore(loaded).map(Message::Prepared),
+            other => Some(other),
+        };
+        if let Some(message) = message {
+            self.requests.hear(message, &mut self.scheduler, Instant::now());
+        }
     }
 
     /// What a plan computes, as the pace counts it.

@@ -365,3 +365,69 @@ fn an_answer_says_why_its_prefix_missed() {
     assert_eq!(ask(2, (0..97).collect()), Some(Missed::Nothing));
     assert_eq!(ask(3, (0..40).chain(90..170).collect()), Some(Missed::Differs(40)));
 }
+
+/// A shelf in a folder of its own, and a worker whose cache holds `blocks`.
+fn shelved(folder: &Folder, blocks: u64) -> pipe::Open {
+    let dir = folder.path().join("prefixes").to_string_lossy().into_owned();
+    let shelf = Some(pipe::Shelf { dir, bytes_max: 1 << 30, day_bytes_max: 1 << 30 });
+    pipe::Open { kv_bytes: blocks * folder.block_bytes(), shelf, ..open(folder) }
+}
+
+#[test]
+fn a_prefix_survives_the_worker_on_disk() {
+    let folder = Folder::new("survives", |recipe| recipe.endless());
+    let asked = request(&"a story that is told again and again ".repeat(6), 12);
+    let mut daemon = Daemon::start(shelved(&folder, 40));
+    daemon.send(submit(1, &asked, Vec::new()));
+    let first = daemon.answer(1);
+    daemon.send(ToWorker::Drain);
+    daemon.served().unwrap();
+
+    let mut daemon = Daemon::start(shelved(&folder, 40));
+    daemon.send(submit(1, &asked, Vec::new()));
+    let second = daemon.answer(1);
+    assert_eq!((&first.tokens, &first.text), (&second.tokens, &second.text));
+    let usage = second.finished.usage;
+    assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32, "every full block came from the disk");
+    let measures = daemon.idle_pulse().measures;
+    assert_eq!(measures.restored_tokens, u64::from(usage.cached_tokens));
+}
+
+#[test]
+fn an_evicted_prefix_is_brought_back_from_disk() {
+    let folder = Folder::new("evicted", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(shelved(&folder, 10));
+    let requests: Vec<_> = ["one", "two", "six"].map(|word| request(&format!("{word} ").repeat(60), 8)).into();
+    let mut ask = |id: u64| {
+        daemon.send(submit(id, &requests[id as usize % 3], Vec::new()));
+        daemon.answer(id)
+    };
+    let first: Vec<_> = (0..3).map(&mut ask).collect();
+    let again: Vec<_> = (3..9).map(&mut ask).collect();
+    for (index, answer) in again.iter().enumerate() {
+        assert_eq!(answer.tokens, first[index % 3].tokens);
+        assert!(answer.finished.usage.cached_tokens >= 96, "{index}: {:?}", answer.finished);
+    }
+    let measures = daemon.idle_pulse().measures;
+    assert!(measures.stored_tokens >= 96 && measures.restored_tokens >= 96, "{measures:?}");
+}
+
+#[test]
+fn a_request_that_is_cancelled_while_its_prefix_is_brought_leaves_nothing() {
+    let folder = Folder::new("fetching", |recipe| recipe.endless());
+    let asked = request(&"a story that is told again and again ".repeat(6), 400);
+    let mut daemon = Daemon::start(shelved(&folder, 40));
+    daemon.send(submit(1, &asked, Vec::new()));
+    daemon.see_delta(1);
+    daemon.send(ToWorker::Cancel(WorkId(1)));
+    daemon.send(ToWorker::Drain);
+    daemon.served().unwrap();
+    let mut daemon = Daemon::start(shelved(&folder, 40));
+    for id in 1..20 {
+        daemon.send(submit(id, &asked, Vec::new()));
+        daemon.send(ToWorker::Cancel(WorkId(id)));
+    }
+    daemon.send(submit(99, &request("hello", 3), Vec::new()));
+    assert_eq!(daemon.answer(99).others, 0);
+    assert_eq!(daemon.idle_pulse().blocks_used, 0);
+}

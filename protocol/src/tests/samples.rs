@@ -311,7 +311,16 @@ fn measures() -> Measures {
     measures.queue.record(900);
     measures.first_token.record(1_001);
     measures.gap.record(90_000_000);
-    Measures { refused: 1, rows: 6, drafted: 5, accepted: 2, preemptions: 1, ..measures }
+    Measures {
+        refused: 1,
+        rows: 6,
+        restored_tokens: 32,
+        stored_tokens: 64,
+        drafted: 5,
+        accepted: 2,
+        preemptions: 1,
+        ..measures
+    }
 }
 
 /// Returns a card of every source and state.

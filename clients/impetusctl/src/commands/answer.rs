@@ -5,7 +5,8 @@
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::{
-    Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop, Timing, Usage,
+    Chat, FinishReason, Finished, GenerateRequest, Message, Missed, Priority, Prompt, Role, Sampling, Speculation,
+    Stop, Timing, Usage,
 };
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -33,6 +34,10 @@ pub struct Answer {
     pub usage: Usage,
     /// Durations in microseconds.
     pub timing: Timing,
+    /// How many tokens were guessed ahead, and how many of them were right.
+    pub speculation: Speculation,
+    /// Why no more of the prompt came from the prefix cache.
+    pub missed: Option<Missed>,
     /// Whether it is whole.
     pub ended: Ended,
 }
@@ -103,6 +108,8 @@ impl Answer {
             seed: 0,
             usage: Usage::default(),
             timing: Timing::default(),
+            speculation: Speculation::default(),
+            missed: None,
             ended: Ended::Whole,
         }
     }
@@ -127,8 +134,9 @@ impl Answer {
                 self.tool_calls.extend(delta.tool_calls);
             }
             Event::ChoiceFinished(finished) => self.finish_reason = Some(finished.reason),
-            Event::Finished(Finished { usage, timing, .. }) => {
+            Event::Finished(Finished { usage, timing, speculation, missed }) => {
                 (self.usage, self.timing) = (usage, timing);
+                (self.speculation, self.missed) = (speculation, missed);
                 return Ok(true);
             }
             Event::Failed(error) => return Err(error),
@@ -146,6 +154,21 @@ impl Answer {
         format!(
             "{}: {} prompt tokens ({} cached), {} tokens at {rate:.1} tok/s, first token after {first_ms:.1} ms",
             self.model, self.usage.prompt_tokens, self.usage.cached_tokens, self.usage.completion_tokens,
-        )
+        ) + &self.guesses()
+            + &self.why_missed()
+    }
+
+    fn guesses(&self) -> String {
+        let Speculation { drafted, accepted } = self.speculation;
+        if drafted == 0 { String::new() } else { format!(", {accepted} of {drafted} guesses right") }
+    }
+
+    fn why_missed(&self) -> String {
+        match self.missed {
+            None | Some(Missed::Nothing) => String::new(),
+            Some(Missed::New(position)) => format!(", new from token {position} on"),
+            Some(Missed::Differs(position)) => format!(", unlike cached prompts from token {position} on"),
+            Some(Missed::Evicted(position)) => format!(", evicted from the cache from token {position} on"),
+        }
     }
 }

@@ -99,6 +99,11 @@ impl State {
             prefill_tokens_max: config.worker.prefill_tokens_max,
             step_ms: u32::try_from(config.worker.step.as_millis()).unwrap_or(u32::MAX),
             draft_tokens_max: config.worker.draft_tokens_max,
+            shelf: (config.cache.disk > 0).then(|| pipe::Shelf {
+                dir: self.setting.prefixes.to_string_lossy().into_owned(),
+                bytes_max: config.cache.disk,
+                day_bytes_max: config.cache.disk_per_day,
+            }),
             warm_up: config.models.warm_up,
         };
         let bytes = facts.weights_bytes + kv + config.memory.overhead;

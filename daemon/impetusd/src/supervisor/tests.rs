@@ -59,6 +59,7 @@ impl World {
             kv_max: 1_000_000,
             machine: placement::Machine { cores: 2, performance_cores: None },
             program: self.program.clone(),
+            prefixes: PathBuf::new(),
         };
         Supervisor::start(setting, models)
     }

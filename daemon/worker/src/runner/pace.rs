@@ -53,7 +53,8 @@ impl Pace {
     /// How many tokens of prompts the next step may compute.
     pub fn budget(&self) -> u32 {
         let Some(token_ms) = self.token_ms else { return TOKENS_FIRST };
-        let left = self.step_ms - self.decode_ms.unwrap_or(0.0);
+        // However long decoding takes, prompts get half a step, or nobody new would ever begin.
+        let left = (self.step_ms - self.decode_ms.unwrap_or(0.0)).max(self.step_ms / 2.0);
         (left / token_ms).clamp(TOKENS_MIN, f64::from(u32::MAX)) as u32
     }
 

@@ -106,6 +106,21 @@ impl Requests {
         self.measures.rows += rows as u64;
     }
 
+    /// Whether a request whose prompt became tokens is still wanted.
+    pub fn awaits(&self, prepared: &Prepared) -> bool {
+        self.tickets.get(&prepared.work) == Some(&prepared.ticket)
+    }
+
+    /// Counts tokens of prefixes that were put away.
+    pub fn count_stored(&mut self, tokens: u32) {
+        self.measures.stored_tokens += u64::from(tokens);
+    }
+
+    /// Counts tokens of prefixes that were brought back.
+    pub fn count_restored(&mut self, tokens: u32) {
+        self.measures.restored_tokens += u64::from(tokens);
+    }
+
     /// How many requests are being answered.
     pub fn running(&self) -> u32 {
         self.started
@@ -135,6 +150,7 @@ impl Requests {
             Message::Daemon(ToWorker::Ask(ask)) => self.pass_on(ask),
             Message::Daemon(ToWorker::Open(_)) => tracing::error!("a second open was ignored: a worker has one model"),
             Message::Prepared(prepared) => self.admit(prepared, scheduler, now),
+            Message::Loaded(_) => tracing::error!("blocks were brought for nobody"),
         }
     }
 
@@ -202,10 +218,10 @@ impl Requests {
 
     /// Hands a request whose prompt became tokens to the scheduler.
     fn admit(&mut self, prepared: Prepared, scheduler: &mut Scheduler, now: Instant) {
-        let Prepared { ticket, work, result } = prepared;
-        if self.tickets.get(&work) != Some(&ticket) {
+        if !self.awaits(&prepared) {
             return;
         }
+        let Prepared { ticket, work, result } = prepared;
         let mut generation = match result {
             Ok(generation) => generation,
             Err(error) => {

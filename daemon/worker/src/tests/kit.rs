@@ -91,6 +91,7 @@ pub fn open(folder: &Folder) -> Open {
         prefill_tokens_max: 48,
         step_ms: 80,
         draft_tokens_max: 6,
+        shelf: None,
         warm_up: true,
     }
 }

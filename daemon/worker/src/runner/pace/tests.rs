@@ -24,7 +24,7 @@ fn the_budget_is_what_the_step_has_time_for() {
     (0..40).for_each(|_| pace.learn(Load { prompt: 30.0, decode: 1 }, ms(80.0)));
     assert!((29..=31).contains(&pace.budget()), "a machine that got slower gets less");
     (0..40).for_each(|_| pace.learn(decode(64), ms(500.0)));
-    assert_eq!(pace.budget(), 16, "prompts go on under the heaviest load");
+    assert!((19..=21).contains(&pace.budget()), "prompts go on under the heaviest load");
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! One block in one file: magic, name, checksum, contents. A file is whole under its name, or not there.
+//!
+//! It is written under another name first and then renamed, so that whoever dies meanwhile leaves a file that the next
+//! keeper removes. What does not read as it was written is removed too. Only the keeper calls this.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Digest;
+
+/// What a file of this form begins with; another form gets another one.
+const MAGIC: &[u8; 8] = b"IMPTKV01";
+/// Bytes before the contents.
+const HEADER_BYTES: usize = 8 + 32 + 32;
+/// The ending of whole files, and of those being written.
+const WHOLE: &str = "kv";
+const UNFINISHED: &str = "part";
+/// How much of each file of a model is looked at to tell it from others.
+const SAMPLE_BYTES: u64 = 1 << 16;
+
+/// Tells a model's contents from those of others: its configuration, and of its weights the sizes, times and beginnings.
+pub fn model_digest(dir: &Path, block_bytes: usize) -> io::Result<Digest> {
+    let mut hash = Sha256::new_with_prefix(MAGIC);
+    hash.update((block_bytes as u64).to_le_bytes());
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "safetensors" || ending == "json"));
+    paths.sort();
+    for path in paths {
+        // Links of a shared store are followed: the contents count.
+        let facts = fs::metadata(&path)?;
+        hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        for number in [facts.size() as i64, facts.mtime(), facts.mtime_nsec()] {
+            hash.update(number.to_le_bytes());
+        }
+        let mut sample = Vec::new();
+        File::open(&path)?.take(SAMPLE_BYTES).read_to_end(&mut sample)?;
+        hash.update(sample);
+    }
+    Ok(hash.finalize().into())
+}
+
+/// Where a block lies.
+pub fn path(dir: &Path, digest: &Digest) -> PathBuf {
+    dir.join(hex(digest)).with_extension(WHOLE)
+}
+
+/// The name of a whole file's block; `None` for any other file.
+pub fn digest_of(path: &Path) -> Option<Digest> {
+    let name = path.file_stem()?.to_str()?.as_bytes();
+    if path.extension()? != WHOLE || name.len() != 64 {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, digits) in digest.iter_mut().zip(name.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// Whether a writer died over this file.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == UNFINISHED)
+}
+
+/// Names in folders and files.
+pub fn hex(digest: &Digest) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes a block; returns the bytes written.
+pub fn write(dir: &Path, digest: &Digest, contents: &[u8]) -> io::Result<u64> {
+    let whole = path(dir, digest);
+    let unfinished = whole.with_extension(UNFINISHED);
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let checksum: Digest = Sha256::digest(contents).into();
+    let parts: [&[u8]; 4] = [MAGIC, digest, &checksum, contents];
+    let written =
+        parts.into_iter().try_for_each(|part| file.write_all(part)).and_then(|()| fs::rename(&unfinished, &whole));
+    if written.is_err() {
+        // The disk may be full: half a file must not stay.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written.map(|()| (HEADER_BYTES + contents.len()) as u64)
+}
+
+/// Reads a block of `bytes` bytes; an error if it is not exactly what was written.
+pub fn read(dir: &Path, digest: &Digest, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path(dir, digest))?;
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact(&mut header)?;
+    let (magic, names) = header.split_at(MAGIC.len());
+    let (name, checksum) = names.split_at(digest.len());
+    let mut contents = Vec::with_capacity(bytes);
+    file.take(bytes as u64 + 1).read_to_end(&mut contents)?;
+    let sound = magic == MAGIC && name == digest && contents.len() == bytes;
+    if !sound || Sha256::digest(&contents)[..] != *checksum {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not what was written"));
+    }
+    Ok(contents)
+}

@@ -1,0 +1,192 @@
+//! The thread that reads and writes the shelf's files, within a budget of space and one of wear.
+//!
+//! All models share one folder and one budget, each with a folder of its own inside. When the space is used up, the files
+//! that were not asked for longest go first. Writing stops for the day when a day's share is written. It decides nothing
+//! about what is worth keeping: `shelf` asks, this does.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Digest, Loaded, file};
+use crate::generation::Ticket;
+use crate::inbox::Message;
+
+/// The file that says how much was written today, by all workers.
+const WEAR: &str = "written-today";
+/// Room is made for a part of the budget at a time, because it takes a look at every file.
+const ROOM_PARTS: u64 = 16;
+
+/// What the keeper is to do.
+pub enum Job {
+    /// Puts a block away.
+    Store {
+        /// Its name.
+        digest: Digest,
+        /// What it holds.
+        contents: Vec<u8>,
+    },
+    /// Brings blocks.
+    Load {
+        /// Who waits for them.
+        ticket: Ticket,
+        /// The place of the first in the prefix.
+        first: u32,
+        /// Their names.
+        wanted: Vec<Digest>,
+    },
+}
+
+/// The files of one model.
+pub struct Keeper {
+    /// Of all models.
+    root: PathBuf,
+    dir: PathBuf,
+    block_bytes: usize,
+    bytes_max: u64,
+    day_bytes_max: u64,
+    /// Of all models, as far as is known.
+    used: u64,
+}
+
+struct Stored {
+    path: PathBuf,
+    bytes: u64,
+    asked_for: SystemTime,
+}
+
+impl Keeper {
+    /// Opens a model's folder and returns what it holds.
+    pub fn open(
+        root: &Path,
+        model: &Digest,
+        options: &pipe::Shelf,
+        block_bytes: usize,
+    ) -> io::Result<(Self, HashSet<Digest>)> {
+        let dir = root.join(file::hex(model));
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let (bytes_max, day_bytes_max) = (options.bytes_max, options.day_bytes_max);
+        let mut keeper = Self { root: root.to_path_buf(), dir, block_bytes, bytes_max, day_bytes_max, used: 0 };
+        for entry in fs::read_dir(&keeper.dir)? {
+            let path = entry?.path();
+            if file::is_unfinished(&path) {
+                fs::remove_file(path)?;
+            }
+        }
+        keeper.make_room();
+        let names = fs::read_dir(&keeper.dir)?.filter_map(|entry| file::digest_of(&entry.ok()?.path()));
+        let known = names.collect();
+        Ok((keeper, known))
+    }
+
+    /// Works until nobody has jobs. `unwritten` counts the bytes that wait to be written.
+    pub fn run(mut self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, unwritten: &AtomicUsize) {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Store { digest, contents } => {
+                    self.store(&digest, &contents);
+                    unwritten.fetch_sub(self.block_bytes, Ordering::Relaxed);
+                }
+                Job::Load { ticket, first, wanted } => {
+                    let contents = wanted.iter().map_while(|digest| self.load(digest)).collect();
+                    if inbox.send(Message::Loaded(Loaded { ticket, first, wanted, contents })).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, digest: &Digest, contents: &[u8]) {
+        let bytes = contents.len() as u64;
+        if self.written_today().saturating_add(bytes) > self.day_bytes_max {
+            return;
+        }
+        if self.used.saturating_add(bytes) > self.bytes_max {
+            self.make_room();
+        }
+        if self.used.saturating_add(bytes) > self.bytes_max {
+            return;
+        }
+        match file::write(&self.dir, digest, contents) {
+            Ok(written) => {
+                self.used += written;
+                self.note_written(written);
+            }
+            Err(error) => tracing::warn!(%error, dir = %self.dir.display(), "a KV block cannot be stored"),
+        }
+    }
+
+    fn load(&mut self, digest: &Digest) -> Option<Vec<u8>> {
+        match file::read(&self.dir, digest, self.block_bytes) {
+            Ok(contents) => {
+                // Files are removed in the order of these times; a failure costs an early removal at most.
+                let _ = File::open(file::path(&self.dir, digest)).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(contents)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%error, "a stored KV block is removed");
+                let _ = fs::remove_file(file::path(&self.dir, digest));
+                None
+            }
+        }
+    }
+
+    /// Looks at the files of all models, and removes the oldest if they take more than a part less than the budget.
+    fn make_room(&mut self) {
+        let mut stored = self.all_stored();
+        self.used = stored.iter().map(|file| file.bytes).sum();
+        if self.used <= self.bytes_max - self.bytes_max / ROOM_PARTS {
+            return;
+        }
+        stored.sort_by_key(|file| file.asked_for);
+        for file in stored {
+            if self.used <= self.bytes_max - self.bytes_max / ROOM_PARTS {
+                return;
+            }
+            if fs::remove_file(&file.path).is_ok() {
+                self.used -= file.bytes;
+            }
+        }
+    }
+
+    /// Files of all models; what cannot be looked at is not counted.
+    fn all_stored(&self) -> Vec<Stored> {
+        let folders = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let stored = |entry: fs::DirEntry| {
+            let (path, facts) = (entry.path(), entry.metadata().ok()?);
+            file::digest_of(&path)?;
+            Some(Stored { path, bytes: facts.len(), asked_for: facts.modified().unwrap_or(UNIX_EPOCH) })
+        };
+        files.filter_map(stored).collect()
+    }
+
+    /// Bytes written today; whoever reads a torn file counts from nothing.
+    fn written_today(&self) -> u64 {
+        let text = fs::read_to_string(self.root.join(WEAR)).unwrap_or_default();
+        let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(day), Some(bytes)) if day == today() => bytes,
+            _ => 0,
+        }
+    }
+
+    fn note_written(&self, bytes: u64) {
+        let text = format!("{} {}\n", today(), self.written_today() + bytes);
+        if let Err(error) = fs::write(self.root.join(WEAR), text) {
+            tracing::warn!(%error, "what was written today cannot be noted");
+        }
+    }
+}
+
+/// Days since 1970.
+fn today() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
+}

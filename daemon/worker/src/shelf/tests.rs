@@ -1,0 +1,161 @@
+//! What the shelf gives back, what it does not, and what it costs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use super::*;
+
+const BLOCK_BYTES: usize = 1_000;
+const FILE_BYTES: u64 = 72 + BLOCK_BYTES as u64;
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("impetus-shelf-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn options(&self) -> pipe::Shelf {
+        pipe::Shelf { dir: self.0.to_string_lossy().into_owned(), bytes_max: 1 << 30, day_bytes_max: 1 << 30 }
+    }
+
+    /// The files with this ending, of all models.
+    fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let inside = |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let folders = inside(&self.0).into_iter().filter(|path| path.is_dir());
+        folders.flat_map(|dir| inside(&dir)).filter(|path| path.extension().is_some_and(|it| it == ending)).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Opened {
+    shelf: Shelf,
+    inbox: Receiver<Message>,
+}
+
+fn open(options: &pipe::Shelf, model: u8) -> Opened {
+    let (sender, inbox): (SyncSender<Message>, _) = sync_channel(16);
+    Opened { shelf: Shelf::open(options, [model; 32], BLOCK_BYTES, sender).unwrap(), inbox }
+}
+
+impl Opened {
+    /// Puts every full block of a prompt away and waits until all is written.
+    fn store(mut self, prompt: &[u32]) {
+        let blocks: Vec<_> = (1..=prompt.len() / 32).map(|blocks| prompt[..blocks * 32].to_vec()).collect();
+        for prefix in blocks {
+            let contents = contents(&prefix);
+            self.shelf.store(&prefix, || contents);
+        }
+        self.shelf.close(std::iter::empty(), |_| Vec::new());
+    }
+
+    /// What comes back of a prompt's blocks after the first `cached`.
+    fn fetch(&mut self, prompt: &[u32], cached: u32) -> Option<Vec<Vec<u8>>> {
+        if !self.shelf.fetch(Ticket(1), prompt, cached) {
+            return None;
+        }
+        let Message::Loaded(loaded) = self.inbox.recv_timeout(Duration::from_secs(20)).unwrap() else {
+            panic!("the keeper sends blocks")
+        };
+        self.shelf.forget_missing(&loaded);
+        Some(loaded.contents)
+    }
+}
+
+fn contents(prefix: &[u32]) -> Vec<u8> {
+    (0..BLOCK_BYTES).map(|at| (prefix[at % prefix.len()] as usize * 31 + prefix.len() + at) as u8).collect()
+}
+
+fn prompt(seed: u32, tokens: u32) -> Vec<u32> {
+    (0..tokens).map(|at| at * 7 + seed * 100_003).collect()
+}
+
+#[test]
+fn a_later_worker_finds_what_an_earlier_one_put_away() {
+    let folder = Folder::new("later");
+    let tokens = prompt(1, 128);
+    open(&folder.options(), 1).store(&tokens);
+    let mut later = open(&folder.options(), 1);
+    let all: Vec<Vec<u8>> = (1..=3).map(|blocks| contents(&tokens[..blocks * 32])).collect();
+    assert_eq!(later.fetch(&tokens, 0), Some(all.clone()), "the block of the last token is not wanted");
+    assert_eq!(later.fetch(&prompt(1, 129), 2).unwrap().len(), 2, "but one that something follows is");
+    assert_eq!(later.fetch(&tokens[..90], 1), Some(all[1..2].to_vec()));
+    let mut other = tokens.clone();
+    other[3] += 1;
+    assert_eq!(later.fetch(&other, 0), None, "other tokens find nothing");
+    assert_eq!(open(&folder.options(), 2).fetch(&tokens, 0), None, "another model finds nothing");
+}
+
+#[test]
+fn a_damaged_file_is_removed_and_never_shown() {
+    let folder = Folder::new("damaged");
+    let tokens = prompt(1, 40);
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [Damage; 4] =
+        [|file| file[500] ^= 1, |file| file[20] ^= 1, |file| file.truncate(700), |file| file.extend([0])];
+    for damage in damages {
+        open(&folder.options(), 1).store(&tokens);
+        let path = folder.files("kv").pop().unwrap();
+        let mut file = fs::read(&path).unwrap();
+        damage(&mut file);
+        fs::write(&path, file).unwrap();
+        let mut later = open(&folder.options(), 1);
+        assert_eq!(later.fetch(&tokens, 0), Some(Vec::new()));
+        assert!(!path.exists());
+        assert_eq!(later.fetch(&tokens, 0), None, "it is not asked for again");
+    }
+}
+
+#[test]
+fn what_a_dead_writer_left_is_removed() {
+    let folder = Folder::new("dead");
+    open(&folder.options(), 1).store(&prompt(1, 32));
+    let whole = folder.files("kv").pop().unwrap();
+    fs::copy(&whole, whole.with_extension("part")).unwrap();
+    drop(open(&folder.options(), 1));
+    assert_eq!((folder.files("part").len(), folder.files("kv").len()), (0, 1));
+}
+
+#[test]
+fn what_was_not_asked_for_longest_goes_first() {
+    let folder = Folder::new("budget");
+    let options = pipe::Shelf { bytes_max: 8 * FILE_BYTES, ..folder.options() };
+    for seed in 0..3 {
+        open(&options, 1).store(&prompt(seed, 64));
+    }
+    assert!(open(&options, 1).fetch(&prompt(0, 65), 0).is_some(), "asked for again");
+    open(&options, 2).store(&prompt(9, 128));
+    assert!(folder.files("kv").len() <= 8);
+    assert_eq!(open(&options, 1).fetch(&prompt(0, 65), 0).unwrap().len(), 2);
+    assert!(open(&options, 1).fetch(&prompt(1, 65), 0).is_none_or(|blocks| blocks.len() < 2));
+    assert_eq!(open(&options, 2).fetch(&prompt(9, 129), 0).unwrap().len(), 4, "all models share the room");
+}
+
+#[test]
+fn writing_stops_when_the_days_share_is_written() {
+    let folder = Folder::new("wear");
+    let options = pipe::Shelf { day_bytes_max: 3 * FILE_BYTES, ..folder.options() };
+    open(&options, 1).store(&prompt(1, 64));
+    open(&options, 2).store(&prompt(2, 128));
+    assert_eq!(folder.files("kv").len(), 3, "a restart does not begin a new day");
+}
+
+#[test]
+fn files_of_a_shelf_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("mode");
+    open(&folder.options(), 1).store(&prompt(1, 32));
+    let file = folder.files("kv").pop().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+}
