@@ -153,6 +153,7 @@ impl Ops for Cpu {
             stride,
             scale: (head_dim as f32).powf(-0.5),
             window: window.map(|positions| positions as u32),
+            ahead: 0,
             softcap: None,
         };
         let layer = cache.layer(attention.layer);

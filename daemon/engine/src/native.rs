@@ -4,6 +4,7 @@
 //! The law of this room: a row's numbers depend on that row alone, bit for bit, whatever batch, prompt chunk or
 //! thread count it is computed with. It knows nothing of architectures, checkpoints or text; `models` calls it.
 
+mod activation;
 mod attention;
 mod bandwidth;
 mod cpu;
@@ -19,10 +20,11 @@ mod tile;
 #[cfg(test)]
 mod tests;
 
+pub use activation::{Activation, activate, gate};
 pub use attention::{Shape, Span, attend};
 pub use bandwidth::Bandwidth;
 pub use cpu::Isa;
-pub use elementwise::{Heads, add, rms_norm, rms_norm_heads, silu_mul};
+pub use elementwise::{Heads, add, add_to_rows, layer_norm, rms_norm, rms_norm_heads, silu_mul};
 pub use kv::{BLOCK_TOKENS, KvCache, Layer};
 pub use linear::{Affine, Dense, Linear};
 pub use memory::Scratch;

@@ -1,8 +1,8 @@
-//! Causal attention over the block-wise cache: grouped queries, online softmax, optional window and softcap.
+//! Attention over the block-wise cache, causal or both ways: grouped queries, online softmax, optional window and softcap.
 //!
 //! Work is cut into items: one key-value head times a few *columns*, which are (token, query head) pairs that read
 //! the same keys. Each column walks the blocks in ascending order and closes a partial sum every `CHUNK` blocks,
-//! counted from position 0. What a column sees depends on its position alone, and a fully masked block changes
+//! counted from position 0. What a column sees depends on its place in its sequence alone, and a fully masked block changes
 //! nothing, so a token's result is the same in every batch, prompt chunk and thread count.
 
 mod item;
@@ -46,8 +46,10 @@ pub struct Shape {
     pub stride: usize,
     /// Factor of the scores, usually 1 / sqrt(head_dim).
     pub scale: f32,
-    /// A token sees itself and the `window - 1` tokens before it.
+    /// A token sees itself and the `window - 1` tokens before it ...
     pub window: Option<u32>,
+    /// ... and so many after it, as far as its span goes: 0 is causal, `u32::MAX` is all.
+    pub ahead: u32,
     /// Scores become softcap * tanh(score / softcap).
     pub softcap: Option<f32>,
 }

@@ -41,6 +41,18 @@ pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], epsilon: f32, out: &mut 
     });
 }
 
+/// out = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias, for each row of `weight.len()`; no bias is zero.
+pub fn layer_norm(pool: &Pool, x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "x and out must have one shape");
+    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "one bias per weight");
+    let width = weight.len();
+    by_rows(pool, out, width, &|first, out| {
+        let x = &x[first * width..first * width + out.len()];
+        out.copy_from_slice(x);
+        centre_rows(pool.isa(), out, weight, bias, epsilon);
+    });
+}
+
 /// Normalises every head of every row in place, each by itself, with one weight for all.
 pub fn rms_norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, weight: &[f32], epsilon: f32) {
     assert_eq!(weight.len(), heads.dim, "one weight per dimension of a head");
@@ -57,6 +69,17 @@ pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
     by_rows(pool, x, 1, &|first, x| {
         for (x, y) in x.iter_mut().zip(&y[first..]) {
             *x += y;
+        }
+    });
+}
+
+/// Adds `row` to every row of `x`.
+pub fn add_to_rows(pool: &Pool, x: &mut [f32], row: &[f32]) {
+    by_rows(pool, x, row.len(), &|_, rows| {
+        for x in rows.chunks_exact_mut(row.len()) {
+            for (x, y) in x.iter_mut().zip(row) {
+                *x += y;
+            }
         }
     });
 }
@@ -84,7 +107,43 @@ fn norm_rows_body(rows: &mut [f32], weight: &[f32], epsilon: f32) {
     }
 }
 
+versions! { fn centre_rows(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) = centre_rows_body }
+
+#[inline(always)]
+fn centre_rows_body(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) {
+    for row in rows.chunks_exact_mut(weight.len()) {
+        let mean = sum(row) / row.len() as f32;
+        for x in row.iter_mut() {
+            *x -= mean;
+        }
+        let factor = 1.0 / (sum_of_squares(row) / row.len() as f32 + epsilon).sqrt();
+        for (x, weight) in row.iter_mut().zip(weight) {
+            *x = *x * factor * weight;
+        }
+        for (x, bias) in row.iter_mut().zip(bias.unwrap_or_default()) {
+            *x += bias;
+        }
+    }
+}
+
 /// 32 interleaved sums, added from first to last.
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    const LANES: usize = 32;
+    let mut lanes = [0.0f32; LANES];
+    let (whole, rest) = row.as_chunks::<LANES>();
+    for chunk in whole {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x;
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    lanes.into_iter().sum()
+}
+
+/// The same of squares.
 #[inline(always)]
 fn sum_of_squares(row: &[f32]) -> f32 {
     const LANES: usize = 32;

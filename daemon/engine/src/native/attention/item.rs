@@ -95,6 +95,11 @@ impl<'a> Item<'a> {
         (self.token + column / group) * stride + (self.head * group + column % group) * self.job.layer.head_dim()
     }
 
+    /// The last position that a token sees.
+    fn reach(&self, position: usize) -> usize {
+        position.saturating_add(self.job.shape.ahead as usize).min(self.span.end() - 1)
+    }
+
     /// First and last block that any column sees.
     fn blocks(&self) -> (usize, usize) {
         let first = (self.positions[0] + 1).saturating_sub(self.window()) / BLOCK_TOKENS;
@@ -122,7 +127,7 @@ impl<'a> Item<'a> {
 
     /// The last position that any column sees.
     fn last(&self) -> usize {
-        self.positions[self.columns.len() - 1]
+        self.reach(self.positions[self.columns.len() - 1])
     }
 
     fn window(&self) -> usize {
@@ -136,7 +141,7 @@ impl<'a> Item<'a> {
             if tokens >= BLOCK_TOKENS { u32::MAX } else { (1 << tokens) - 1 }
         };
         let window = self.window();
-        self.positions.map(|position| below(position + 1) & !below((position + 1).saturating_sub(window)))
+        self.positions.map(|position| below(self.reach(position) + 1) & !below((position + 1).saturating_sub(window)))
     }
 
     /// What follows `block` in this thread's reading.

@@ -39,7 +39,7 @@ impl Sequence {
 
     fn shape(&self) -> Shape {
         let scale = 1.0 / (self.dim as f32).sqrt();
-        Shape { heads: self.heads, stride: self.heads * self.dim, scale, window: None, softcap: None }
+        Shape { heads: self.heads, stride: self.heads * self.dim, scale, window: None, ahead: 0, softcap: None }
     }
 
     fn span(&self, start: usize, len: usize) -> Span<'_> {
@@ -85,7 +85,8 @@ impl Sequence {
         let first = shape.window.map_or(0, |window| (token + 1).saturating_sub(window as usize));
         let mut out = vec![0.0; self.dim];
         let mut sum = 0.0;
-        for other in first..=token {
+        let last = token.saturating_add(shape.ahead as usize).min(self.tokens - 1);
+        for other in first..=last {
             let k = row(&self.k, other, self.kv_heads, kv_head);
             let mut score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() * f64::from(shape.scale);
             if let Some(cap) = shape.softcap {
@@ -106,8 +107,17 @@ const HEADS: [(usize, usize, usize); 5] = [(2, 2, 64), (4, 2, 128), (16, 2, 32),
 fn attention_matches_f64_on_every_instruction_set_and_exact_bits_agree() {
     for (seed, heads) in HEADS.into_iter().enumerate() {
         let sequence = Sequence::new(seed as u64 + 1, heads, 150, 1);
-        for (window, softcap) in [(None, None), (Some(40), None), (Some(1), None), (None, Some(2.0))] {
-            let shape = Shape { window, softcap, ..sequence.shape() };
+        let forms = [
+            (None, 0, None),
+            (Some(40), 0, None),
+            (Some(1), 0, None),
+            (None, 0, Some(2.0)),
+            (None, u32::MAX, None),
+            (Some(9), 8, None),
+            (Some(65), 64, None),
+        ];
+        for (window, ahead, softcap) in forms {
+            let shape = Shape { window, ahead, softcap, ..sequence.shape() };
             let want = sequence.reference(&shape);
             let mut exact: Option<Vec<f32>> = None;
             for isa in Isa::available() {
@@ -161,6 +171,27 @@ fn chunks_of_a_prompt_and_threads_do_not_change_a_bit() {
 }
 
 #[test]
+fn whole_spans_that_look_both_ways_are_the_same_in_a_batch_and_on_any_threads() {
+    let sequences: Vec<_> =
+        [(70, 0), (1, 3), (600, 4)].iter().map(|&(t, b)| Sequence::new(t as u64, (4, 2, 32), t, b)).collect();
+    for (window, ahead) in [(None, u32::MAX), (Some(41), 40)] {
+        let shape = Shape { window, ahead, ..sequences[0].shape() };
+        for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [1, 2, 8].map(|threads| (isa, threads))) {
+            let mut cache = sequences[0].cache(24, Precision::Fast);
+            let one = Pool::with_isa(1, isa);
+            let alone = sequences.iter().flat_map(|s| s.run(&one, &mut cache, &shape, &[s.tokens]));
+            let want: Vec<f32> = alone.collect();
+            let q: Vec<f32> = sequences.iter().flat_map(|s| s.q.clone()).collect();
+            let spans: Vec<_> = sequences.iter().map(|s| s.span(0, s.tokens)).collect();
+            let mut out = vec![f32::NAN; want.len()];
+            let pool = Pool::with_isa(threads, isa);
+            attend(&pool, &mut Scratch::new(), cache.layer(1), &q, &spans, &shape, &mut out);
+            assert_eq!(bits(&out), bits(&want), "{isa:?} {threads} {window:?}");
+        }
+    }
+}
+
+#[test]
 fn a_batch_of_spans_equals_each_alone() {
     let sequences: Vec<_> =
         [(70, 0), (1, 3), (600, 4)].iter().map(|&(t, b)| Sequence::new(t as u64, (4, 2, 32), t, b)).collect();
@@ -189,13 +220,16 @@ fn what_a_block_held_before_does_not_reach_its_next_sequence() {
         Isa::available().into_iter().flat_map(|isa| [Precision::Fast, Precision::Exact].map(|p| (isa, p)))
     {
         let pool = Pool::with_isa(2, isa);
-        let clean = sequence.run(&pool, &mut sequence.cache(2, precision), &sequence.shape(), &[20, 25]);
-        let mut cache = sequence.cache(2, precision);
-        for token in 0..64 {
-            cache.write(1, token / 32, token as usize % 32, &[f32::NAN; 32], &[f32::NAN; 32]);
+        for (ahead, pieces) in [(0, &[20, 25][..]), (u32::MAX, &[45])] {
+            let shape = Shape { ahead, ..sequence.shape() };
+            let clean = sequence.run(&pool, &mut sequence.cache(2, precision), &shape, pieces);
+            let mut cache = sequence.cache(2, precision);
+            for token in 0..64 {
+                cache.write(1, token / 32, token as usize % 32, &[f32::NAN; 32], &[f32::NAN; 32]);
+            }
+            let reused = sequence.run(&pool, &mut cache, &shape, pieces);
+            assert_eq!(bits(&reused), bits(&clean), "{isa:?} {precision:?} {ahead}");
         }
-        let reused = sequence.run(&pool, &mut cache, &sequence.shape(), &[20, 25]);
-        assert_eq!(bits(&reused), bits(&clean), "{isa:?} {precision:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Norms and activations against f64, and row by row against whole.
 
-use super::{Heads, add, rms_norm, rms_norm_heads, silu_mul};
+use super::{Heads, add, add_to_rows, layer_norm, rms_norm, rms_norm_heads, silu_mul};
 use crate::native::exponential::exp;
 use crate::native::tests::{Random, bits, relative_error};
 use crate::native::{Isa, Pool};
@@ -45,6 +45,44 @@ fn norms_match_f64_and_do_not_depend_on_the_batch_or_the_processor() {
             assert_eq!(bits(&alone), bits(&first[(rows - 1) * width..]));
         }
     }
+}
+
+#[test]
+fn layer_norms_match_f64_and_do_not_depend_on_the_batch_or_the_processor() {
+    let mut random = Random::new(4);
+    for (rows, width, biased) in [(1, 5, true), (3, 64, false), (40, 1000, true)] {
+        let x: Vec<f32> = random.floats(rows * width).iter().map(|x| 3.0 * x + 2.0).collect();
+        let (weight, bias) = (random.floats(width), random.floats(width));
+        let bias = biased.then_some(bias.as_slice());
+        let row = |x: &[f32]| {
+            let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
+            let variance = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / width as f64;
+            let factor = 1.0 / (variance + 1e-5).sqrt();
+            let one = |i: usize| (f64::from(x[i]) - mean) * factor * f64::from(weight[i]);
+            (0..width).map(|i| one(i) + bias.map_or(0.0, |bias| f64::from(bias[i]))).collect::<Vec<_>>()
+        };
+        let want: Vec<f64> = x.chunks_exact(width).flat_map(row).collect();
+        let mut first = vec![0.0; x.len()];
+        layer_norm(&Pool::with_isa(1, Isa::Scalar), &x, &weight, bias, 1e-5, &mut first);
+        assert!(relative_error(&first, &want) < 1e-6);
+        for isa in Isa::available() {
+            let mut whole = vec![0.0; x.len()];
+            layer_norm(&Pool::with_isa(3, isa), &x, &weight, bias, 1e-5, &mut whole);
+            assert_eq!(bits(&whole), bits(&first), "{isa:?}");
+        }
+        let mut alone = vec![0.0; width];
+        layer_norm(&Pool::new(1), &x[(rows - 1) * width..], &weight, bias, 1e-5, &mut alone);
+        assert_eq!(bits(&alone), bits(&first[(rows - 1) * width..]));
+    }
+}
+
+#[test]
+fn one_row_is_added_to_every_row() {
+    let mut random = Random::new(5);
+    let (before, row) = (random.floats(40 * 500), random.floats(500));
+    let mut after = before.clone();
+    add_to_rows(&Pool::new(3), &mut after, &row);
+    assert!(after.iter().enumerate().all(|(i, x)| *x == before[i] + row[i % 500]));
 }
 
 #[test]
