@@ -1,6 +1,6 @@
-//! Writes a random model folder: `random_model DIR SEED`, with `config.json` on standard input.
+//! Writes a random model folder: `random_model DIR SEED [POOLING]`, with `config.json` on standard input.
 //!
-//! The maker of golden logits calls it, so that Python and Rust see the same weights; by hand it makes any shape to try.
+//! With `mean`, `cls` or `lasttoken` it is an embedder. The maker of golden logits calls it, so that Python and Rust see the same weights; by hand it makes any shape to try.
 
 use std::error::Error;
 use std::io;
@@ -11,10 +11,15 @@ use engine::random::Recipe;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(dir), Some(seed)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: random_model DIR SEED < config.json".into());
+        return Err("usage: random_model DIR SEED [mean | cls | lasttoken] < config.json".into());
     };
     let seed = seed.to_str().and_then(|text| text.parse().ok()).ok_or("SEED is a whole number")?;
     let config = serde_json::from_reader(io::stdin().lock())?;
-    Recipe::from_config(config, seed).write(&PathBuf::from(dir))?;
+    let mut recipe = Recipe::from_config(config, seed);
+    if let Some(pooling) = arguments.next() {
+        let known = ["mean", "cls", "lasttoken"].into_iter().find(|mode| pooling == *mode);
+        recipe = recipe.pooled(known.ok_or("POOLING is mean, cls or lasttoken")?);
+    }
+    recipe.write(&PathBuf::from(dir))?;
     Ok(())
 }

@@ -143,4 +143,20 @@ pub enum ForwardError {
         /// The model's context.
         context: u32,
     },
+    /// A row's segments are not one a token.
+    #[error("row {row} has {segments} segments for {tokens} tokens")]
+    Segments {
+        /// The row's index in the step.
+        row: usize,
+        /// How many segments were given.
+        segments: usize,
+        /// How many tokens it has.
+        tokens: usize,
+    },
+    /// The system has no memory for so many tokens at once.
+    #[error("the system has no memory for {tokens} tokens at once")]
+    TooManyTokens {
+        /// The tokens of the step.
+        tokens: usize,
+    },
 }

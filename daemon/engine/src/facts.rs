@@ -10,8 +10,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::LoadError;
-use crate::folder::Folder;
+use crate::encoder;
+use crate::folder::{Described, Folder};
 use crate::models::Attention;
+use crate::models::encoders::{Encoder, Task};
 use crate::native::{BLOCK_TOKENS, KvCache, Precision};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
 
@@ -30,13 +32,15 @@ pub struct Facts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
-    /// Bytes of KV cache per token of context, at the precision that serves.
+    /// Bytes of KV cache per token of context, at the precision that serves; an encoder's activations and keys.
     pub kv_bytes_per_token: u64,
+    /// How long the vectors of an embedder are; `None` for other models.
+    pub dimensions: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
 }
 
-/// What a model can do, as its chat template shows it.
+/// What a model can do: an encoder embeds or reranks; a decoder generates, as its chat template shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// It has a chat template.
@@ -45,10 +49,18 @@ pub struct Capabilities {
     pub tools: bool,
     /// Its template speaks of thinking before the answer.
     pub reasoning: bool,
+    /// It turns a text into a vector.
+    pub embed: bool,
+    /// It scores how well a document answers a query.
+    pub rerank: bool,
 }
 
 /// Tells what a folder holds, or why it cannot be loaded.
 pub fn inspect(dir: &Path) -> Result<Facts, LoadError> {
+    if let Some(folder) = Folder::open_encoder(dir)? {
+        Tokenizer::open(dir)?;
+        return Facts::of_encoder(&folder);
+    }
     let facts = Facts::of(&Folder::open(dir)?)?;
     let tokenizer = Tokenizer::open(dir)?;
     GenerationDefaults::open(dir, &tokenizer, None)?;
@@ -69,13 +81,31 @@ impl Facts {
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
             kv_bytes_per_token: (block_bytes / BLOCK_TOKENS) as u64,
+            dimensions: None,
             capabilities: capabilities(Template::open(&folder.path)?.as_ref()),
+        })
+    }
+
+    /// The facts of an opened encoder's folder.
+    pub(crate) fn of_encoder(folder: &Folder<Encoder>) -> Result<Self, LoadError> {
+        let description = &folder.description;
+        let embed = matches!(description.task, Task::Embed(_));
+        Ok(Self {
+            architecture: folder.architecture.clone(),
+            parameters: description.parameters(),
+            context_length: description.context as u32,
+            vocabulary: description.vocabulary as u32,
+            weights: weights(folder)?,
+            weights_bytes: folder.checkpoint.bytes(),
+            kv_bytes_per_token: encoder::token_bytes(description) as u64,
+            dimensions: embed.then_some(description.hidden as u32),
+            capabilities: Capabilities { embed, rerank: !embed, ..Capabilities::default() },
         })
     }
 }
 
 /// How the weights are stored: the format of most bytes, and whether there are others.
-fn weights(folder: &Folder) -> Result<String, LoadError> {
+fn weights<D: Described>(folder: &Folder<D>) -> Result<String, LoadError> {
     let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
     for stack in folder.description.stacks() {
         for matrix in folder.matrices(stack)? {
@@ -94,5 +124,6 @@ fn capabilities(template: Option<&Template>) -> Capabilities {
         chat: true,
         tools: template.tool_source().contains("tools"),
         reasoning: thoughts.iter().any(|word| template.mentions(word)),
+        ..Capabilities::default()
     }
 }

@@ -9,16 +9,35 @@ use crate::LoadError;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Quantization};
 use crate::matrix::{self, Matrix};
-use crate::models::{Description, Stack, Vector};
+use crate::models::encoders::{Encoder, Settings};
+use crate::models::{Description, Part, Stack, Vector};
 
-/// An opened folder.
-pub(crate) struct Folder {
+/// What a description must tell for its folder to be checked.
+pub(crate) trait Described {
+    /// Every stack of matrices.
+    fn stacks(&self) -> impl Iterator<Item = &Stack>;
+    /// Every vector that is no matrix's bias.
+    fn vectors(&self) -> impl Iterator<Item = &Vector>;
+    /// Whether a tensor of the folder serves another task and may be left out.
+    fn may_leave_out(&self, tensor: &str) -> bool;
+
+    /// How many parameters there are.
+    fn parameters(&self) -> u64 {
+        let vectors: usize = self.vectors().map(|vector| vector.length).sum();
+        let of_part = |stack: &Stack, part: &Part| part.outputs * (stack.inputs + usize::from(part.bias));
+        let matrices = self.stacks().flat_map(|stack| stack.parts.iter().map(move |part| of_part(stack, part)));
+        vectors as u64 + matrices.map(|count| count as u64).sum::<u64>()
+    }
+}
+
+/// An opened folder of a decoder, or of a model that another type describes.
+pub(crate) struct Folder<D = Description> {
     /// Where it is.
     pub path: PathBuf,
     /// `model_type`.
     pub architecture: String,
-    /// What the decoder is.
-    pub description: Description,
+    /// What the model is.
+    pub description: D,
     /// Its weights.
     pub checkpoint: Checkpoint,
     quantization: Quantization,
@@ -38,7 +57,29 @@ impl Folder {
         folder.check()?;
         Ok(folder)
     }
+}
 
+impl Folder<Encoder> {
+    /// Opens the folder of an encoder, as `open` does that of a decoder; `None` if it holds no encoder.
+    pub fn open_encoder(path: &Path) -> Result<Option<Self>, LoadError> {
+        let config = Config::open(path)?;
+        let settings = Settings::open(path)?;
+        if !Encoder::is_meant(&config, &settings)? {
+            return Ok(None);
+        }
+        // Before the weights are looked at, so that what is unsupported is named even where they are missing.
+        let architecture = Encoder::read(&config, &settings, &|_| false)?.architecture;
+        let quantization = config.quantization()?;
+        require_tokenizer(path)?;
+        let checkpoint = Checkpoint::open(path)?;
+        let description = Encoder::read(&config, &settings, &|name| checkpoint.has(name))?;
+        let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
+        folder.check()?;
+        Ok(Some(folder))
+    }
+}
+
+impl<D: Described> Folder<D> {
     /// The matrices of a stack.
     pub fn matrices(&self, stack: &Stack) -> Result<Vec<Matrix<'_>>, LoadError> {
         let find = |part| Matrix::find(&self.checkpoint, &self.quantization, part, stack.inputs);
@@ -76,21 +117,21 @@ impl Folder {
             self.matrices(stack)?;
             self.bias(stack)?;
         }
-        for norm in self.description.norms() {
-            self.vector(&norm.weight)?;
+        for vector in self.description.vectors() {
+            self.vector(vector)?;
         }
         self.refuse_extra_tensors()
     }
 
     /// Refuses tensors that the description has no place for: leaving them out would change the model. Precomputed rope
-    /// tables and the unused output matrix of a shared embedding change nothing.
+    /// tables and what only serves another task change nothing.
     fn refuse_extra_tensors(&self) -> Result<(), LoadError> {
         let parts = self.description.stacks().flat_map(|stack| &stack.parts);
         let modules: HashMap<&str, bool> = parts.map(|part| (part.name.as_str(), part.bias)).collect();
-        let norms: HashSet<&str> = self.description.norms().map(|norm| norm.weight.name.as_str()).collect();
+        let vectors: HashSet<&str> = self.description.vectors().map(|vector| vector.name.as_str()).collect();
         let known = |name: &str| match name.rsplit_once('.') {
-            _ if norms.contains(name) => true,
-            Some((module, "weight" | "scales" | "biases")) => modules.contains_key(module) || module == "lm_head",
+            _ if vectors.contains(name) || self.description.may_leave_out(name) => true,
+            Some((module, "weight" | "scales" | "biases")) => modules.contains_key(module),
             Some((module, "bias")) => modules.get(module) == Some(&true),
             Some((module, "inv_freq")) => module.ends_with("rotary_emb"),
             _ => false,
@@ -102,6 +143,35 @@ impl Folder {
                 format!("a {} model by this config.json has no place for it", self.architecture),
             )),
         }
+    }
+}
+
+impl Described for Description {
+    fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        Description::stacks(self)
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = &Vector> {
+        self.norms().map(|norm| &norm.weight)
+    }
+
+    /// The unused output matrix of a shared embedding.
+    fn may_leave_out(&self, tensor: &str) -> bool {
+        tensor.starts_with("lm_head.") && !tensor.ends_with(".bias")
+    }
+}
+
+impl Described for Encoder {
+    fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        Encoder::stacks(self)
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = &Vector> {
+        Encoder::vectors(self)
+    }
+
+    fn may_leave_out(&self, tensor: &str) -> bool {
+        self.unused.iter().any(|beginning| tensor.starts_with(beginning.as_str()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! by name.
 
 mod dense;
+pub(crate) mod encoders;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -164,14 +165,6 @@ impl Description {
     /// The attention that every layer has, but for its window.
     pub fn attention(&self) -> Attention {
         self.layers[0].attention
-    }
-
-    /// How many parameters there are.
-    pub fn parameters(&self) -> u64 {
-        let norms: usize = self.norms().map(|norm| norm.weight.length).sum();
-        let of_part = |stack: &Stack, part: &Part| part.outputs * (stack.inputs + usize::from(part.bias));
-        let matrices = self.stacks().flat_map(|stack| stack.parts.iter().map(move |part| of_part(stack, part)));
-        norms as u64 + matrices.map(|count| count as u64).sum::<u64>()
     }
 }
 

@@ -4,10 +4,10 @@
 //! each is its own product, and their outputs are laid side by side: the numbers are the same.
 
 use crate::LoadError;
-use crate::folder::Folder;
+use crate::folder::{Described, Folder};
 use crate::matrix::Matrix;
 use crate::models::Stack;
-use crate::native::{Affine, Dense, Linear, Pool, Precision, Scratch};
+use crate::native::{Affine, Dense, Linear, Pool, Precision, Scratch, add_to_rows};
 
 /// What every product needs: threads, and memory that is kept between calls.
 pub(crate) struct Machine {
@@ -36,7 +36,12 @@ impl Machine {
 
 impl Projection {
     /// Packs a stack's matrices.
-    pub fn load(folder: &Folder, stack: &Stack, precision: Precision, pool: &Pool) -> Result<Self, LoadError> {
+    pub fn load<D: Described>(
+        folder: &Folder<D>,
+        stack: &Stack,
+        precision: Precision,
+        pool: &Pool,
+    ) -> Result<Self, LoadError> {
         let matrices = folder.matrices(stack)?;
         let runs = matrices.chunk_by(|left, right| left.format() == right.format() && left.dtype() == right.dtype());
         let linears = runs.map(|run| pack(run, precision, pool)).collect::<Result<_, _>>()?;
@@ -71,7 +76,7 @@ impl Projection {
             }
         }
         if let Some(bias) = &self.bias {
-            y.chunks_exact_mut(self.outputs).flat_map(|row| row.iter_mut().zip(bias)).for_each(|(y, bias)| *y += bias);
+            add_to_rows(pool, y, bias);
         }
     }
 
@@ -93,7 +98,7 @@ fn pack(run: &[Matrix<'_>], precision: Precision, pool: &Pool) -> Result<Linear,
 }
 
 /// The first `length` numbers of a buffer that grows to its largest need and stays.
-fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub(crate) fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
     }

@@ -6,6 +6,7 @@
 
 mod fill;
 mod letters;
+mod sentence;
 mod temp;
 
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use self::fill::{Blank, blanks};
 pub use self::temp::TempFolder;
 use crate::config::Config;
 use crate::models::Description;
+use crate::models::encoders::{Encoder, Settings};
 
 /// Token ids that the tokenizer of a random model knows.
 pub const TOKENS: u32 = letters::COUNT;
@@ -29,6 +31,7 @@ pub struct Recipe {
     seed: u64,
     shards: usize,
     endless: bool,
+    pooling: Option<&'static str>,
 }
 
 impl Recipe {
@@ -55,9 +58,30 @@ impl Recipe {
         Self::from_config(config.as_object().cloned().unwrap_or_default(), seed)
     }
 
+    /// An encoder as small as `tiny`: `bert`, `xlm-roberta`, `nomic_bert` or `modernbert`. With `architectures` ending in
+    /// `ForSequenceClassification` it reranks.
+    pub fn tiny_encoder(architecture: &str, seed: u64) -> Self {
+        let config = json!({
+            "model_type": architecture, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "vocab_size": TOKENS, "max_position_embeddings": 512, "type_vocab_size": 2,
+            "local_attention": 16, "torch_dtype": "bfloat16",
+        });
+        Self::from_config(config.as_object().cloned().unwrap_or_default(), seed)
+    }
+
+    /// An encoder of nomic-embed-text-v1.5's shape, in bf16.
+    pub fn nomic_137m(seed: u64) -> Self {
+        let config = json!({
+            "model_type": "nomic_bert", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "vocab_size": 30528, "max_position_embeddings": 8192, "type_vocab_size": 2,
+            "layer_norm_eps": 1e-12, "rope_theta": 1000.0, "torch_dtype": "bfloat16",
+        });
+        Self::from_config(config.as_object().cloned().unwrap_or_default(), seed).pooled("mean")
+    }
+
     /// A model of any `config.json`.
     pub fn from_config(config: Map<String, Value>, seed: u64) -> Self {
-        Self { config, seed, shards: 1, endless: false }
+        Self { config, seed, shards: 1, endless: false, pooling: None }
     }
 
     /// Sets a key of `config.json`.
@@ -74,6 +98,12 @@ impl Recipe {
     /// Spreads the weights over so many files with an index.
     pub fn sharded(mut self, shards: usize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Pools as `mean`, `cls` or `lasttoken`, and says so in sentence-transformers' files.
+    pub fn pooled(mut self, mode: &'static str) -> Self {
+        self.pooling = Some(mode);
         self
     }
 
@@ -94,18 +124,28 @@ impl Recipe {
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         write_json(&dir.join("config.json"), &Value::Object(self.full_config()))?;
-        letters::write(dir, self.endless)?;
+        if let Some(mode) = self.pooling {
+            sentence::write(dir, mode, self.config.get("hidden_size").unwrap_or(&Value::Null))?;
+        }
         let config = Config::open(dir).map_err(io::Error::other)?;
-        let description = Description::read(&config, false).map_err(io::Error::other)?;
+        let settings = Settings::open(dir).map_err(io::Error::other)?;
         let quantization = config.quantization().map_err(io::Error::other)?;
-        let dtype = config.word_if_any("torch_dtype").map_err(io::Error::other)?;
-        let blanks = blanks(&description, &quantization, dtype.unwrap_or("bfloat16"))?;
+        let dtype = config.word_if_any("torch_dtype").map_err(io::Error::other)?.unwrap_or("bfloat16");
+        let blanks = if Encoder::is_meant(&config, &settings).map_err(io::Error::other)? {
+            letters::write_for_encoder(dir)?;
+            let encoder = Encoder::read(&config, &settings, &|_| false).map_err(io::Error::other)?;
+            blanks(&encoder, encoder.vocabulary, &quantization, dtype)?
+        } else {
+            letters::write(dir, self.endless)?;
+            let decoder = Description::read(&config, false).map_err(io::Error::other)?;
+            blanks(&decoder, decoder.vocabulary, &quantization, dtype)?
+        };
         self.write_weights(dir, &blanks)
     }
 
     fn full_config(&self) -> Map<String, Value> {
         let mut config = self.config.clone();
-        if !self.endless {
+        if !self.endless && self.pooling.is_none() {
             config.entry("eos_token_id").or_insert(json!(letters::TURN_END));
         }
         config

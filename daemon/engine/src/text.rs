@@ -17,4 +17,4 @@ pub use error::TextError;
 pub use generation::GenerationDefaults;
 pub use sampler::{Sampled, Sampler, Sampling, SamplingError};
 pub use template::{Compiled, Conversation, Template, TemplateError};
-pub use tokenizer::{Special, Tokenizer};
+pub use tokenizer::{Special, Tokenizer, Whole};

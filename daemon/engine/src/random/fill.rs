@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use half::{bf16, f16};
 
 use crate::config::Quantization;
-use crate::models::Description;
+use crate::folder::Described;
 use crate::native::Dtype;
 
 /// A tensor to be written.
@@ -28,7 +28,12 @@ enum Fill {
 }
 
 /// Every tensor of a description, in the order of the computation.
-pub(super) fn blanks(description: &Description, quantization: &Quantization, dtype: &str) -> io::Result<Vec<Blank>> {
+pub(super) fn blanks(
+    description: &impl Described,
+    vocabulary: usize,
+    quantization: &Quantization,
+    dtype: &str,
+) -> io::Result<Vec<Blank>> {
     let float = match dtype {
         "bfloat16" => Dtype::Bf16,
         "float16" => Dtype::F16,
@@ -42,7 +47,7 @@ pub(super) fn blanks(description: &Description, quantization: &Quantization, dty
         for part in &stack.parts {
             let (name, outputs, inputs) = (&part.name, part.outputs, stack.inputs);
             // The embedding and the output matrix spread the logits; the others keep what they are given in size.
-            let gain = if outputs == description.vocabulary { 2.0 } else { 1.0 };
+            let gain = if outputs == vocabulary { 2.0 } else { 1.0 };
             let spread = gain / (inputs as f32).sqrt();
             match quantization.of(name, true) {
                 None => add(format!("{name}.weight"), &[outputs, inputs], even(0.0, spread * 3.0f32.sqrt())),
@@ -61,8 +66,9 @@ pub(super) fn blanks(description: &Description, quantization: &Quantization, dty
             }
         }
     }
-    for norm in description.norms() {
-        add(norm.weight.name.clone(), &[norm.weight.length], even(1.0, 0.2));
+    for vector in description.vectors() {
+        let (centre, reach) = if vector.name.ends_with(".bias") { (0.0, 0.3) } else { (1.0, 0.2) };
+        add(vector.name.clone(), &[vector.length], even(centre, reach));
     }
     Ok(blanks)
 }

@@ -79,6 +79,25 @@ pub(super) fn write(dir: &Path, endless: bool) -> io::Result<()> {
     fs::write(dir.join("chat_template.jinja"), template)
 }
 
+/// Writes the files of a model that reads whole texts: it has no turns and no template, and puts its own tokens around a
+/// text and between the texts of a pair.
+pub(super) fn write_for_encoder(dir: &Path) -> io::Result<()> {
+    let [first, _, between] = SPECIALS;
+    let mut tokenizer = tokenizer();
+    let special = |id: &str, segment: u32| json!({ "SpecialToken": { "id": id, "type_id": segment } });
+    let text = |id: &str, segment: u32| json!({ "Sequence": { "id": id, "type_id": segment } });
+    let entry = |id: &str, token: u32| json!({ "id": id, "ids": [token], "tokens": [id] });
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [special(first, 0), text("A", 0), special(between, 0)],
+        "pair": [special(first, 0), text("A", 0), special(between, 0), text("B", 1), special(between, 1)],
+        "special_tokens": { first: entry(first, TEXT_END), between: entry(between, TURN_END) },
+    });
+    write_json(&dir.join("tokenizer.json"), &tokenizer)?;
+    let config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "cls_token": first, "sep_token": between });
+    write_json(&dir.join("tokenizer_config.json"), &config)
+}
+
 fn tokenizer() -> Value {
     let bytes = (0..=255).map(|byte| letter(byte).to_string());
     let merged = MERGES.iter().map(|(left, right)| format!("{left}{right}"));

@@ -9,6 +9,7 @@ mod pieces;
 pub mod samples;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 use self::pieces::Pieces;
+pub use self::whole::Whole;
 use super::TextError;
 use super::files;
 

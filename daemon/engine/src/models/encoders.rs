@@ -1,0 +1,299 @@
+//! What an encoder is, as data: which matrices and norms each layer has, how tokens see each other, and what becomes of
+//! the last layer: the vector of a text, or the score of a pair.
+//!
+//! A page per architecture turns `config.json` into an [`Encoder`]; [`Settings`] is what sentence-transformers' files add.
+//! Decoders that were trained to embed are adopted from their own page. Nothing here touches a weight. A feature that no
+//! page handles is refused by name.
+
+mod bert;
+mod decoder;
+mod modernbert;
+mod nomic_bert;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use settings::{Pooling, Settings};
+
+use super::{Attention, Rope, Stack, Vector};
+use crate::LoadError;
+use crate::config::Config;
+use crate::native::Activation;
+
+/// The architectures that load as encoders, by `model_type`.
+const SUPPORTED: [&str; 6] = ["bert", "roberta", "xlm-roberta", "camembert", "nomic_bert", "modernbert"];
+
+/// A whole encoder.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoder {
+    /// `model_type`.
+    pub architecture: String,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Token ids that it knows.
+    pub vocabulary: usize,
+    /// Positions that it was configured for.
+    pub context: usize,
+    /// One row per token id.
+    pub words: Stack,
+    /// One row per position, where positions are learned.
+    pub positions: Option<Positions>,
+    /// One row per segment: the first text of a pair, and the second.
+    pub segments: Option<Stack>,
+    /// The norm of the embeddings' sum.
+    pub embedding_norm: Option<Norm>,
+    /// Where each layer's norms stand.
+    pub order: Order,
+    /// The heads of every layer.
+    pub attention: Attention,
+    /// The layers in order.
+    pub layers: Vec<Layer>,
+    /// The norm after the last layer.
+    pub norm: Option<Norm>,
+    /// What it is for.
+    pub task: Task,
+    /// Beginnings of the names of tensors that another task of the same model would use.
+    pub unused: Vec<String>,
+}
+
+/// Learned positions.
+#[derive(Clone, Debug)]
+pub(crate) struct Positions {
+    /// One row per position.
+    pub table: Stack,
+    /// The row of a text's first token.
+    pub first: usize,
+}
+
+/// Where the norms of a layer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// `x += branch(norm(x))`.
+    Before,
+    /// `x = norm(x + branch(x))`.
+    After,
+}
+
+/// One layer: attention and an MLP, each with its norm.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    /// The norm of attention; some first layers have none.
+    pub attention_norm: Option<Norm>,
+    /// Queries, keys and values, stacked in this order.
+    pub qkv: Stack,
+    /// Norms over each head of the queries and of the keys.
+    pub qk_norm: Option<(Norm, Norm)>,
+    /// How positions turn queries and keys, where they do.
+    pub rope: Option<Rope>,
+    /// Whom a token sees.
+    pub sight: Sight,
+    /// The projection back to the residual stream.
+    pub output: Stack,
+    /// The norm of the MLP.
+    pub mlp_norm: Norm,
+    /// Into the MLP. Twice as wide as what `down` reads, it is a gate and then what the gate multiplies.
+    pub inner: Stack,
+    /// The MLP's activation, or its gate's.
+    pub activation: Activation,
+    /// The projection back to the residual stream.
+    pub down: Stack,
+}
+
+/// Whom a token sees besides itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// Itself and so many minus one before it; `None` is all.
+    pub window: Option<u32>,
+    /// So many after it.
+    pub ahead: u32,
+}
+
+impl Sight {
+    /// Everybody sees everybody.
+    pub const ALL: Sight = Sight { window: None, ahead: u32::MAX };
+}
+
+/// A norm.
+#[derive(Clone, Debug)]
+pub(crate) struct Norm {
+    /// The factors.
+    pub weight: Vector,
+    /// What is added.
+    pub bias: Option<Vector>,
+    /// What is added to the variance or mean square.
+    pub epsilon: f32,
+    /// Whether the mean is taken off first.
+    pub centred: bool,
+}
+
+/// What becomes of the last layer.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    /// One vector for a text.
+    Embed(Pooling),
+    /// One score for a pair of texts.
+    Rerank(Head),
+}
+
+/// What turns a pair's tokens into a score.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Which tokens count.
+    pub pooling: Pooling,
+    /// A matrix before the last one.
+    pub dense: Stack,
+    /// The activation after it.
+    pub activation: Activation,
+    /// The norm after that.
+    pub norm: Option<Norm>,
+    /// The matrix that scores.
+    pub score: Stack,
+}
+
+/// What a page reads: the files of a folder, and which tensors it has.
+pub(super) struct Source<'a> {
+    pub config: &'a Config,
+    pub settings: &'a Settings,
+    /// Whether the weights hold a tensor.
+    pub has: &'a dyn Fn(&str) -> bool,
+}
+
+impl Encoder {
+    /// Whether a folder's model is an encoder: by its architecture, or because it was trained to embed or to score.
+    pub fn is_meant(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
+        let architecture = config.word("model_type")?;
+        Ok(SUPPORTED.contains(&architecture) || settings.pooling.is_some() || classifies(config)?)
+    }
+
+    /// Describes the encoder of a folder. `has` says which tensors there are, because names come with and without a prefix.
+    pub fn read(config: &Config, settings: &Settings, has: &dyn Fn(&str) -> bool) -> Result<Self, LoadError> {
+        let source = Source { config, settings, has };
+        match config.word("model_type")? {
+            "bert" => bert::describe(&source),
+            "roberta" | "xlm-roberta" | "camembert" => bert::describe_roberta(&source),
+            "nomic_bert" => nomic_bert::describe(&source),
+            "modernbert" => modernbert::describe(&source),
+            "qwen3" => decoder::describe(&source),
+            other => {
+                let supported = format!("{} and qwen3 are", SUPPORTED.join(", "));
+                Err(LoadError::unsupported(format!("an encoder of model_type {other}"), supported))
+            }
+        }
+    }
+
+    /// Every stack of matrices, in the order of the computation.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        let positions = self.positions.as_ref().map(|positions| &positions.table);
+        let layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.output, &layer.inner, &layer.down]);
+        let head = if let Task::Rerank(head) = &self.task { Some([&head.dense, &head.score]) } else { None };
+        std::iter::once(&self.words)
+            .chain(positions)
+            .chain(&self.segments)
+            .chain(layers)
+            .chain(head.into_iter().flatten())
+    }
+
+    /// Every vector of weights that is no matrix's bias.
+    pub fn vectors(&self) -> impl Iterator<Item = &Vector> {
+        let layers = self.layers.iter().flat_map(|layer| {
+            let heads = layer.qk_norm.iter().flat_map(|(q, k)| [q, k]);
+            layer.attention_norm.iter().chain(heads).chain(std::iter::once(&layer.mlp_norm))
+        });
+        let head = if let Task::Rerank(head) = &self.task { head.norm.as_ref() } else { None };
+        let norms = self.embedding_norm.iter().chain(layers).chain(&self.norm).chain(head);
+        norms.flat_map(|norm| std::iter::once(&norm.weight).chain(&norm.bias))
+    }
+}
+
+impl Norm {
+    /// A layer norm of module `name`, with a bias if there is one.
+    fn layer(name: &str, length: usize, epsilon: f32, biased: bool) -> Self {
+        let vector = |part: &str| Vector { name: format!("{name}.{part}"), length };
+        Self { weight: vector("weight"), bias: biased.then(|| vector("bias")), epsilon, centred: true }
+    }
+
+    /// An RMS norm with these factors.
+    fn rms(weight: Vector, epsilon: f32) -> Self {
+        Self { weight, bias: None, epsilon, centred: false }
+    }
+}
+
+impl Source<'_> {
+    /// What stands before the names of the model's own tensors: nothing, or `prefix` where they are part of a larger model.
+    fn prefix(&self, prefix: &str, probe: &str) -> Result<String, LoadError> {
+        let named = |prefix: &str| (self.has)(&format!("{prefix}{probe}"));
+        let larger = named(prefix) || (!named("") && classifies(self.config)?);
+        Ok(if larger { prefix.to_string() } else { String::new() })
+    }
+
+    /// How a text's tokens become its vector; `usual` where the folder does not say.
+    fn pooling(&self, usual: Pooling) -> Pooling {
+        self.settings.pooling.unwrap_or(usual)
+    }
+
+    /// The heads, all of one width.
+    fn attention(&self, heads: usize, hidden: usize) -> Result<Attention, LoadError> {
+        if !hidden.is_multiple_of(heads) {
+            return Err(self.config.problem(format!("a width of {hidden} does not divide into {heads} heads")));
+        }
+        Ok(Attention { heads, kv_heads: heads, head_dim: hidden / heads, window: None })
+    }
+
+    /// The number of layers, within reason.
+    fn layers(&self, key: &str) -> Result<usize, LoadError> {
+        let layers = self.config.count(key)?;
+        if layers > LAYERS_MAX {
+            return Err(self.config.problem(format!("{key} is {layers}, more than {LAYERS_MAX}")));
+        }
+        Ok(layers)
+    }
+}
+
+/// The most layers; the largest encoders have fewer than 100.
+const LAYERS_MAX: usize = 1024;
+
+/// Whether the model ends in a classifier.
+fn classifies(config: &Config) -> Result<bool, LoadError> {
+    let words = config.words_if_any("architectures")?.unwrap_or_default();
+    Ok(words.iter().any(|name| name.ends_with("ForSequenceClassification")))
+}
+
+/// Refuses a classifier with more than one label: a reranker gives one score.
+fn refuse_labels(config: &Config) -> Result<(), LoadError> {
+    let labels = match config.value("id2label").and_then(|labels| labels.as_object()) {
+        Some(labels) => labels.len(),
+        None => config.count_if_any("num_labels")?.unwrap_or(1),
+    };
+    match labels {
+        1 => Ok(()),
+        _ => Err(LoadError::unsupported(format!("a classifier of {labels} labels"), "a reranker with one score is")),
+    }
+}
+
+/// The activation that a key names.
+fn activation(config: &Config, key: &str, usual: Activation) -> Result<Activation, LoadError> {
+    Ok(match config.word_if_any(key)? {
+        None => usual,
+        Some("gelu") => Activation::Gelu,
+        Some("gelu_new" | "gelu_fast" | "gelu_pytorch_tanh") => Activation::GeluTanh,
+        Some("silu" | "swish") => Activation::Silu,
+        Some("relu") => Activation::Relu,
+        Some("tanh") => Activation::Tanh,
+        Some(other) => {
+            let supported = "gelu, gelu_new, gelu_pytorch_tanh, silu, relu and tanh are";
+            return Err(LoadError::unsupported(format!("activation {other}"), supported));
+        }
+    })
+}
+
+/// Refuses a key whose value asks for what no page here does.
+fn only(config: &Config, key: &str, usual: &[serde_json::Value]) -> Result<(), LoadError> {
+    match config.value(key) {
+        Some(value) if !usual.contains(value) => {
+            let list: Vec<String> = usual.iter().map(ToString::to_string).collect();
+            let usual = if list.is_empty() { "a model without it".to_string() } else { list.join(" or ") };
+            Err(LoadError::unsupported(format!("{key} {value}"), format!("{usual} is")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! Folders become the right descriptions, and what no page handles is refused by name.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::inspect;
+use crate::random::{Recipe, TempFolder};
+
+fn read(config: Value) -> Result<Encoder, LoadError> {
+    let config = Config::from_json(config);
+    Encoder::read(&config, &Settings::default(), &|_| false)
+}
+
+fn bert(changes: Value) -> Value {
+    merged(
+        json!({
+            "model_type": "bert", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 40,
+        }),
+        changes,
+    )
+}
+
+fn merged(mut config: Value, changes: Value) -> Value {
+    config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    config
+}
+
+#[track_caller]
+fn expect(config: Value, words: &[&str]) {
+    let refusal = read(config).unwrap_err().to_string();
+    assert!(words.iter().all(|word| refusal.contains(word)), "{refusal:?} does not say {words:?}");
+}
+
+#[test]
+fn what_no_page_handles_is_refused_by_name() {
+    expect(bert(json!({ "position_embedding_type": "relative_key" })), &["position_embedding_type", "relative_key"]);
+    expect(bert(json!({ "hidden_act": "mish" })), &["activation mish"]);
+    expect(bert(json!({ "is_decoder": true })), &["is_decoder"]);
+    expect(bert(json!({ "num_attention_heads": 5 })), &["64", "5 heads"]);
+    expect(bert(json!({ "model_type": "mpnet" })), &["model_type mpnet", "nomic_bert"]);
+    let classifier = json!({ "architectures": ["BertForSequenceClassification"], "id2label": { "0": "a", "1": "b" } });
+    expect(bert(classifier), &["2 labels"]);
+    let nomic = |changes| merged(bert(json!({ "model_type": "nomic_bert" })), changes);
+    expect(nomic(json!({ "rotary_scaling_factor": 2 })), &["rotary_scaling_factor"]);
+    expect(nomic(json!({ "num_experts": 8 })), &["num_experts"]);
+    expect(nomic(json!({ "rotary_emb_fraction": 0.5 })), &["rotary_emb_fraction"]);
+    let modern = |changes| merged(bert(json!({ "model_type": "modernbert" })), changes);
+    expect(modern(json!({ "layer_types": ["full_attention", "chunked"] })), &["chunked"]);
+}
+
+#[test]
+fn positions_of_roberta_begin_after_the_padding_row() {
+    let encoder = read(bert(json!({ "model_type": "xlm-roberta", "pad_token_id": 1 }))).unwrap();
+    assert_eq!((encoder.context, encoder.positions.unwrap().first), (38, 2));
+    expect(bert(json!({ "model_type": "roberta", "pad_token_id": 50 })), &["max_position_embeddings"]);
+}
+
+#[test]
+fn nomic_speaks_gpt_2s_words_too() {
+    let old = json!({
+        "model_type": "nomic_bert", "n_embd": 64, "n_inner": 128, "n_layer": 2, "n_head": 4, "n_positions": 8192,
+        "vocab_size": 100, "rotary_emb_base": 1000, "layer_norm_epsilon": 1e-12, "activation_function": "swiglu",
+        "qkv_proj_bias": false, "type_vocab_size": 2, "rotary_emb_fraction": 1.0, "max_position_embeddings": null,
+    });
+    let new = bert(json!({ "model_type": "nomic_bert", "max_position_embeddings": 8192, "rope_theta": 1000.0 }));
+    let (old, new) = (read(old).unwrap(), read(new).unwrap());
+    assert_eq!(format!("{old:?}"), format!("{new:?}"));
+    assert_eq!(old.context, 8192);
+}
+
+#[test]
+fn every_third_layer_of_modernbert_sees_all() {
+    let config = bert(json!({ "model_type": "modernbert", "num_hidden_layers": 5, "local_attention": 16 }));
+    let encoder = read(config).unwrap();
+    let sights: Vec<Sight> = encoder.layers.iter().map(|layer| layer.sight).collect();
+    let near = Sight { window: Some(9), ahead: 8 };
+    assert_eq!(sights, [Sight::ALL, near, near, Sight::ALL, near]);
+    let bases: Vec<f64> = encoder.layers.iter().filter_map(|layer| Some(layer.rope.as_ref()?.base)).collect();
+    assert_eq!(bases, [160_000.0, 10_000.0, 10_000.0, 160_000.0, 10_000.0]);
+    assert!(encoder.layers[0].attention_norm.is_none() && encoder.layers[1].attention_norm.is_some());
+}
+
+fn embedder() -> TempFolder {
+    Recipe::tiny_encoder("bert", 1).pooled("cls").temporary().unwrap()
+}
+
+fn pools(folder: &TempFolder) -> Option<Pooling> {
+    Settings::open(folder.path()).unwrap().pooling
+}
+
+#[test]
+fn pooling_is_read_in_both_of_its_forms() {
+    let folder = embedder();
+    assert_eq!(pools(&folder), Some(Pooling::First));
+    let file = folder.path().join("1_Pooling/config.json");
+    for (mode, expected) in [("mean", Pooling::Mean), ("cls", Pooling::First), ("lasttoken", Pooling::Last)] {
+        fs::write(&file, json!({ "pooling_mode": mode }).to_string()).unwrap();
+        assert_eq!(pools(&folder), Some(expected));
+    }
+    let bare = Recipe::tiny_encoder("bert", 1).temporary().unwrap();
+    assert_eq!(pools(&bare), None);
+}
+
+#[test]
+fn modules_that_would_change_the_vector_are_refused() {
+    let folder = embedder();
+    let refusal = |file: &str, content: Value| {
+        fs::write(folder.path().join(file), content.to_string()).unwrap();
+        inspect(folder.path()).unwrap_err().to_string()
+    };
+    let two = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true });
+    assert!(refusal("1_Pooling/config.json", two).contains("cls_token with mean_tokens"));
+    assert!(refusal("1_Pooling/config.json", json!({ "pooling_mode": "max" })).contains("pooling max"));
+    let dense = json!([{ "type": "sentence_transformers.models.Dense", "path": "2_Dense" }]);
+    assert!(refusal("modules.json", dense).contains("Dense"));
+    let outside = json!([{ "type": "sentence_transformers.models.Pooling", "path": "../other" }]);
+    assert!(refusal("modules.json", outside).contains("modules.json"));
+    assert!(refusal("modules.json", json!({})).contains("modules.json"));
+}
