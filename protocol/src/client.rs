@@ -5,6 +5,7 @@
 //! share the connection and may call at once. It starts no daemon and keeps no state of its own.
 
 mod connect;
+mod encode;
 mod events;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use tarpc::client::RpcError;
 use tarpc::context::Context;
 use tokio::sync::watch;
 
+use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
@@ -31,6 +33,7 @@ use crate::wire::{FRAME_BYTES_MAX, encode};
 use crate::{Error, ErrorKind, Result};
 
 pub use connect::Patience;
+pub use encode::{Embeddings, Scores};
 pub use events::EventStream;
 
 /// How long the daemon may take over a verb that only looks something up.
@@ -184,6 +187,18 @@ impl Client {
     /// Lists documents without their bodies.
     pub async fn list(&self, request: ListRequest) -> Result<RecordList> {
         call("list", QUICK, |context| self.rpc.list(context, request)).await
+    }
+
+    /// Starts to turn texts into vectors; read its events with `events`.
+    pub async fn embed(&self, request: EmbedRequest) -> Result<TranscriptId> {
+        fits("inputs", &request)?;
+        call("embed", QUICK, |context| self.rpc.embed(context, request)).await
+    }
+
+    /// Starts to score documents for a query; read its events with `events`.
+    pub async fn rerank(&self, request: RerankRequest) -> Result<TranscriptId> {
+        fits("documents", &request)?;
+        call("rerank", QUICK, |context| self.rpc.rerank(context, request)).await
     }
 }
 

@@ -55,8 +55,11 @@ pub struct ModelFacts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
-    /// Bytes of KV cache per token of context.
+    /// Bytes of memory per token of context: KV cache, or what an encoder computes with.
     pub kv_bytes_per_token: u64,
+    /// How long the vectors of an embedder are; `None` for other models.
+    #[serde(default)]
+    pub dimensions: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
 }
@@ -70,6 +73,19 @@ pub struct Capabilities {
     pub tools: bool,
     /// It reasons before it answers.
     pub reasoning: bool,
+    /// It turns texts into vectors; it generates nothing.
+    #[serde(default)]
+    pub embed: bool,
+    /// It scores documents for a query; it generates nothing.
+    #[serde(default)]
+    pub rerank: bool,
+}
+
+impl Capabilities {
+    /// Whether it generates text.
+    pub fn generates(&self) -> bool {
+        !self.embed && !self.rerank
+    }
 }
 
 /// Where a model is in its life.

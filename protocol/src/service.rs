@@ -4,6 +4,7 @@
 //! `TranscriptId` to be read with a cursor; everything else answers at once.
 
 use crate::Result;
+use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
@@ -61,4 +62,9 @@ pub trait Impetus {
     async fn forget(id: RecordId) -> Result<()>;
     /// Lists documents without their bodies.
     async fn list(request: ListRequest) -> Result<RecordList>;
+
+    /// Starts to turn texts into vectors.
+    async fn embed(request: EmbedRequest) -> Result<TranscriptId>;
+    /// Starts to score documents for a query.
+    async fn rerank(request: RerankRequest) -> Result<TranscriptId>;
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::encode::{Embedded, Scored};
 use crate::generation::{ChoiceFinished, Delta, Finished, Started};
 
 /// Names one piece of long work; unique for the daemon's lifetime.
@@ -55,6 +56,10 @@ pub enum Event {
     Finished(Finished),
     /// The work failed; nothing follows.
     Failed(Error),
+    /// The vector of one text.
+    Embedded(Embedded),
+    /// The score of one document.
+    Scored(Scored),
 }
 
 /// How far slow work has come.

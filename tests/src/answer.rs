@@ -62,7 +62,7 @@ pub async fn whole(mut events: EventStream, choices: usize) -> Result<Answer> {
                 return Ok(answer);
             }
             Event::Failed(error) => return Err(error),
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
         }
     }
     Err(Error::internal("the stream ended without an end"))

@@ -59,7 +59,8 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
                 return Ok(answer);
             }
             Event::Failed(error) => return Err(error),
-            Event::Started(_) | Event::Progress(_) => {}
+            // No generation says the last two.
+            Event::Started(_) | Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
         }
     }
     Err(Error::internal("The daemon's events ended without saying how."))

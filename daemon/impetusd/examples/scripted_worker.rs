@@ -74,7 +74,8 @@ fn facts(script: &Script) -> ModelFacts {
         weights: "none".to_owned(),
         weights_bytes: script.megabytes * 1_000_000,
         kv_bytes_per_token: 10,
-        capabilities: Capabilities { chat: true, tools: true, reasoning: false },
+        dimensions: None,
+        capabilities: Capabilities { chat: true, tools: true, ..Capabilities::default() },
     }
 }
 
@@ -157,7 +158,7 @@ fn step_for_ever(open: &Open, script: &Script, inbox: &Receiver<ToWorker>) {
             Ok(ToWorker::Cancel(id)) => drop(works.remove(&id)),
             Ok(ToWorker::Drain) => draining = true,
             Ok(ToWorker::Ask(ask)) => answer(open, script, ask),
-            Ok(ToWorker::Open(_)) => std::process::exit(65),
+            Ok(ToWorker::Open(_) | ToWorker::Encode(_)) => std::process::exit(65),
             Err(RecvTimeoutError::Disconnected) => std::process::exit(0),
             Err(RecvTimeoutError::Timeout) => works.retain(|id, work| step(script, *id, work)),
         }

@@ -4,6 +4,7 @@
 mod ranges;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind, Result};
 
 use crate::nearest::nearest;
+
+pub use whole::{Whole, check_whole, resolve_whole, suits_whole};
 
 /// What one request may ask for.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,12 @@ pub fn check(request: &GenerateRequest, limits: &Limits) -> Result<Duration> {
     ranges::within("logprobs", request.logprobs.unwrap_or(0), 0, 20)?;
     ranges::within("choices", request.choices, 1, limits.choices_max)?;
     prompt(&request.prompt)?;
-    match request.deadline_ms {
+    time(request.deadline_ms, limits)
+}
+
+/// How long a request may take.
+fn time(deadline_ms: Option<u64>, limits: &Limits) -> Result<Duration> {
+    match deadline_ms {
         None => Ok(limits.deadline),
         Some(0) => Err(Error::invalid("deadline_ms", "deadline_ms is 0; no work fits into that")),
         Some(deadline) => Ok(Duration::from_millis(deadline).min(limits.deadline)),
@@ -62,6 +70,15 @@ pub fn check(request: &GenerateRequest, limits: &Limits) -> Result<Duration> {
 
 /// Refuses what this model cannot do.
 pub fn suits(request: &GenerateRequest, name: &str, facts: &ModelFacts) -> Result<()> {
+    if !facts.capabilities.generates() {
+        let (what, verb) = match facts.capabilities.embed {
+            true => ("turns texts into vectors", "embeddings"),
+            false => ("scores documents for a query", "rerank"),
+        };
+        let message = format!("{name} {what}; it generates no text");
+        let hint = format!("ask it for {verb}, or use another model; `impetusctl models` lists them");
+        return Err(Error::new(ErrorKind::Unsupported, message).param("model").hint(hint));
+    }
     match &request.prompt {
         Prompt::Chat(_) if !facts.capabilities.chat => {
             let message = format!("{name} has no chat template");

@@ -129,6 +129,9 @@ pub struct Transcripts {
     pub keep: Duration,
     /// How many ended ones are kept.
     pub ended_max: usize,
+    /// Bytes of all ended ones that are kept.
+    #[serde(deserialize_with = "bytes")]
+    pub ended_bytes_max: u64,
     /// Events in one page.
     pub page_events_max: usize,
     /// Bytes of text in one page and in one merged delta.
@@ -142,6 +145,8 @@ pub struct Transcripts {
 pub struct Models {
     /// What requests without a name get.
     pub default: String,
+    /// What requests for vectors without a name get.
+    pub default_embedder: String,
     /// Models loaded at the start and never evicted.
     pub preload: Vec<String>,
     /// How long one stays without work; `None` is for ever.

@@ -37,7 +37,10 @@ impl Size {
     pub fn predict(facts: &ModelFacts, limits: &CacheLimits) -> Self {
         let bytes = |tokens: u32| u64::from(tokens).saturating_mul(facts.kv_bytes_per_token);
         let least = bytes(limits.tokens_min.min(facts.context_length));
-        let kv = bytes(limits.tokens.max(facts.context_length)).min(limits.bytes_max).max(least);
+        // An encoder keeps nothing between steps, and a step holds one full text at most.
+        let tokens =
+            if facts.capabilities.generates() { limits.tokens.max(facts.context_length) } else { facts.context_length };
+        let kv = bytes(tokens).min(limits.bytes_max).max(least);
         Self { weights: facts.weights_bytes, kv, kv_least: least, overhead: limits.overhead }
     }
 

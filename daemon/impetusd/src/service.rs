@@ -1,6 +1,7 @@
 //! The daemon's side of the protocol: one line per verb. Each decodes, calls and encodes in `service/`; what is
 //! decided is decided in `supervisor`, `admission` and `residency`. Called by `protocol::server` for each request.
 
+mod encode;
 mod generation;
 mod keys;
 mod models;
@@ -12,6 +13,7 @@ mod text;
 use std::sync::Arc;
 
 use protocol::Result;
+use protocol::encode::{EmbedRequest, RerankRequest};
 use protocol::generation::GenerateRequest;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
@@ -21,6 +23,7 @@ use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use tarpc::context::Context;
 
+use crate::admission::Whole;
 use crate::session::Session;
 pub(crate) use models::register;
 
@@ -103,5 +106,11 @@ impl Impetus for Service {
     }
     async fn list(self, _: Context, request: ListRequest) -> Result<RecordList> {
         records::list(&self.0, request).await
+    }
+    async fn embed(self, _: Context, request: EmbedRequest) -> Result<TranscriptId> {
+        encode::begin(&self.0, Whole::Embed(request)).await
+    }
+    async fn rerank(self, _: Context, request: RerankRequest) -> Result<TranscriptId> {
+        encode::begin(&self.0, Whole::Rerank(request)).await
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod clock;
+mod encode;
 mod lifecycle;
 mod model;
 mod process;
@@ -24,7 +25,7 @@ use protocol::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::admission::{self, Limits, Occupancy};
+use crate::admission::{self, Limits, Occupancy, Whole};
 use crate::config::Config;
 use crate::placement;
 use crate::random;
@@ -32,7 +33,7 @@ use crate::residency::{Decision, Resident};
 use crate::transcript::Transcript;
 use model::{Model, Phase};
 use process::Report;
-use work::Work;
+use work::{Generation, Task, Work};
 
 pub use ask::Asked;
 
@@ -80,6 +81,7 @@ pub struct Snapshot {
 #[derive(Debug)]
 enum Command {
     Begin(Arc<Transcript>, Box<GenerateRequest>, u64, oneshot::Sender<Result<()>>),
+    Encode(Arc<Transcript>, Box<Whole>, oneshot::Sender<Result<()>>),
     Cancel(TranscriptId),
     Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<()>>),
     Unload(String, oneshot::Sender<Result<()>>),
@@ -108,6 +110,11 @@ impl Supervisor {
     /// Admits a generation of a client; its events go to `transcript`.
     pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
         self.ask(|reply| Command::Begin(transcript, Box::new(request), client, reply)).await?
+    }
+
+    /// Admits texts to be read whole; their results go to `transcript`.
+    pub async fn encode(&self, transcript: Arc<Transcript>, request: Whole) -> Result<()> {
+        self.ask(|reply| Command::Encode(transcript, Box::new(request), reply)).await?
     }
 
     /// Ends the work of a transcript, if it goes on.
@@ -241,6 +248,7 @@ impl State {
             Command::Begin(transcript, request, client, reply) => {
                 drop(reply.send(self.begin(transcript, *request, client)));
             }
+            Command::Encode(transcript, request, reply) => drop(reply.send(self.encode(transcript, *request))),
             Command::Cancel(id) => self.cancel(id),
             Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
             Command::Unload(model, reply) => self.unload(&model, reply),
@@ -255,17 +263,10 @@ impl State {
     }
 
     fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
-        let config = &self.setting.config;
-        let limits = Limits {
-            choices_max: config.requests.choices_max,
-            deadline: config.requests.deadline,
-            active_max: config.requests.active_max,
-        };
-        let active = self.models.values().map(Model::active).sum();
-        admission::room(&Occupancy { active, draining: self.draining.is_some() }, &limits)?;
+        let limits = self.limits();
+        admission::room(&self.occupancy(), &limits)?;
         let time = admission::check(&request, &limits)?;
-        let names = self.models.keys().map(String::as_str);
-        let name = admission::resolve(request.model.as_deref(), &config.models.default, names)?.to_owned();
+        let name = self.resolve(request.model.as_deref())?.to_owned();
         let model = self.known(&name)?;
         admission::suits(&request, &name, &model.record().facts)?;
         self.refuse_hopeless(&name)?;
@@ -273,9 +274,27 @@ impl State {
         let seed = request.sampling.seed.map_or_else(random::seed, Ok).map_err(unseeded)?;
         let now = Instant::now();
         tracing::info!(request = transcript.id().0, model = %name, choices = request.choices, "generation begins");
-        let work = Work::new(transcript, request, client, seed, now + time);
-        self.enqueue(&name, work, now);
+        let task = Task::Generate(Box::new(Generation::new(request, client, seed)));
+        self.enqueue(&name, Work::new(transcript, task, now + time), now);
         Ok(())
+    }
+
+    /// What one request may ask for.
+    fn limits(&self) -> Limits {
+        let requests = &self.setting.config.requests;
+        Limits { choices_max: requests.choices_max, deadline: requests.deadline, active_max: requests.active_max }
+    }
+
+    /// How full the daemon is.
+    fn occupancy(&self) -> Occupancy {
+        Occupancy { active: self.models.values().map(Model::active).sum(), draining: self.draining.is_some() }
+    }
+
+    /// Finds the model that a request for text means; without a name, only models that generate are meant.
+    fn resolve(&self, asked: Option<&str>) -> Result<&str> {
+        let generates = |(_, model): &(&String, &Model)| model.record().facts.capabilities.generates();
+        let meant = self.models.iter().filter(|entry| asked.is_some() || generates(entry));
+        admission::resolve(asked, &self.setting.config.models.default, meant.map(|(name, _)| name.as_str()))
     }
 
     /// Refuses at once what waiting would not mend.
@@ -367,8 +386,7 @@ impl State {
 
     fn look(&self) -> Snapshot {
         let now = Instant::now();
-        let names = self.models.keys().map(String::as_str);
-        let default = admission::resolve(None, &self.setting.config.models.default, names).ok().map(str::to_owned);
+        let default = self.resolve(None).ok().map(str::to_owned);
         let models = self.models.values().map(|model| model.card(now)).collect();
         Snapshot { models, default, bytes: self.residents(None).iter().map(|resident| resident.bytes).sum() }
     }

@@ -93,6 +93,11 @@ impl Transcript {
         self.lock().ended
     }
 
+    /// Roughly how many bytes its events take.
+    fn bytes(&self) -> u64 {
+        self.lock().events.iter().map(|event| merge::bytes(event) as u64).sum()
+    }
+
     /// Returns the events after `cursor`; waits up to `wait` for the first.
     pub async fn read(&self, cursor: Cursor, wait: Duration) -> Result<Page> {
         let mut grown = self.grown.subscribe();

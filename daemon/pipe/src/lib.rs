@@ -7,7 +7,8 @@
 use std::io::{Read, Write};
 
 use protocol::Error;
-use protocol::generation::{FinishReason, GenerateRequest};
+use protocol::encode::{Input, Overlong};
+use protocol::generation::{FinishReason, GenerateRequest, Priority};
 use protocol::measures::Measures;
 use protocol::model::ModelFacts;
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
@@ -34,6 +35,8 @@ pub enum ToWorker {
     Drain,
     /// Asks what the model's text side makes of something; answered once, whatever else goes on.
     Ask(Ask),
+    /// Reads texts whole, for vectors or scores; only a model that embeds or reranks is asked.
+    Encode(Box<Encode>),
 }
 
 /// Names one question on this pipe.
@@ -122,6 +125,38 @@ pub struct Submit {
     pub received_unix_ms: i64,
     /// What was delivered before, one entry per choice; empty for a new request.
     pub delivered: Vec<Delivered>,
+}
+
+/// Texts to be read whole; after a worker's death only those without a result are sent again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Encode {
+    /// Its name on this pipe.
+    pub id: WorkId,
+    /// What is asked.
+    pub task: EncodeTask,
+    /// What becomes of a text that is too long.
+    pub overlong: Overlong,
+    /// Who goes first.
+    pub priority: Priority,
+}
+
+/// What is asked of texts that are read whole; each has the index of its result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum EncodeTask {
+    /// Their vectors.
+    Embed {
+        /// The texts.
+        inputs: Vec<(u32, Input)>,
+        /// How many numbers a vector has.
+        dimensions: Option<u32>,
+    },
+    /// Their scores.
+    Rerank {
+        /// What they are to answer.
+        query: String,
+        /// The texts.
+        documents: Vec<(u32, String)>,
+    },
 }
 
 /// How far one choice had come when its worker died.

@@ -24,10 +24,13 @@ fn model_facts(facts: &engine::Facts) -> ModelFacts {
         weights: facts.weights.clone(),
         weights_bytes: facts.weights_bytes,
         kv_bytes_per_token: facts.kv_bytes_per_token,
+        dimensions: facts.dimensions,
         capabilities: Capabilities {
             chat: facts.capabilities.chat,
             tools: facts.capabilities.tools,
             reasoning: facts.capabilities.reasoning,
+            embed: facts.capabilities.embed,
+            rerank: facts.capabilities.rerank,
         },
     }
 }

@@ -6,10 +6,11 @@
 use std::io::Read;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use pipe::{PipeError, Submit, ToWorker};
+use pipe::{PipeError, ToWorker, WorkId};
 use protocol::{Error, ErrorKind};
 
 use crate::emit::Emitter;
+use crate::encode;
 use crate::prompt::Prepared;
 use crate::shelf::Loaded;
 
@@ -24,6 +25,8 @@ pub enum Message {
     Prepared(Prepared),
     /// Blocks came from the disk.
     Loaded(Loaded),
+    /// A request's texts became tokens, or were refused.
+    Read(encode::Read),
 }
 
 /// Reads frames until the input ends or fails, or nobody listens any more.
@@ -35,7 +38,8 @@ pub fn read(mut input: impl Read, inbox: &SyncSender<Message>, emitter: &Emitter
             Err(error) => return Err(error),
         };
         let heard = match message {
-            ToWorker::Submit(submit) => try_submit(*submit, inbox, emitter),
+            ToWorker::Submit(submit) => try_submit(submit.id, ToWorker::Submit(submit), inbox, emitter),
+            ToWorker::Encode(encode) => try_submit(encode.id, ToWorker::Encode(encode), inbox, emitter),
             other => inbox.send(Message::Daemon(other)).is_ok(),
         };
         if !heard {
@@ -45,9 +49,8 @@ pub fn read(mut input: impl Read, inbox: &SyncSender<Message>, emitter: &Emitter
 }
 
 /// Puts a request into the queue, or answers that it is full; false if nobody listens any more.
-fn try_submit(submit: Submit, inbox: &SyncSender<Message>, emitter: &Emitter) -> bool {
-    let work = submit.id;
-    match inbox.try_send(Message::Daemon(ToWorker::Submit(Box::new(submit)))) {
+fn try_submit(work: WorkId, request: ToWorker, inbox: &SyncSender<Message>, emitter: &Emitter) -> bool {
+    match inbox.try_send(Message::Daemon(request)) {
         Ok(()) => true,
         Err(TrySendError::Full(_)) => emitter.fail(work, busy("the worker's inbox is full")).is_ok(),
         Err(TrySendError::Disconnected(_)) => false,

@@ -2,10 +2,12 @@
 //!
 //! `serve` is the whole life of it: open the model, say ready, then beat (`runner`) until drained. Prompts become tokens
 //! in `prompt`, drawn tokens become answers in `generation` and `output`, frames come and go through `inbox` and `emit`.
+//! A model that reads whole texts has a heartbeat of its own, `encode`.
 //! It knows no clients, sessions or other models: those are the daemon's. `impetus-worker` is this crate's program.
 
 pub mod bundled;
 pub mod emit;
+pub mod encode;
 pub mod facts;
 pub mod generation;
 pub mod inbox;
@@ -90,12 +92,16 @@ fn open_and_run(
     sender: SyncSender<Message>,
     emitter: Emitter,
 ) -> Result<(), ServeError> {
-    let opened = match open::open(open, program, &emitter) {
+    let facts = match facts::inspect(Path::new(&open.path)) {
+        Ok(facts) => facts,
+        Err(error) => return refuse(&emitter, error),
+    };
+    if !facts.capabilities.generates() {
+        return encode::run(open, facts, inbox, sender, emitter);
+    }
+    let opened = match open::open(open, facts, program, &emitter) {
         Ok(opened) => opened,
-        Err(error) => {
-            emitter.send(FromWorker::LoadFailed(error.clone()))?;
-            return Err(ServeError::Load(error));
-        }
+        Err(error) => return refuse(&emitter, error),
     };
     let (prompts, jobs) = sync_channel(opened.places.requests_max());
     opened.prompter.start(opened.rendering, jobs, &sender, &emitter)?;
@@ -105,4 +111,10 @@ fn open_and_run(
     let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
     Runner::new(runner::Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf }).run()?;
     Ok(())
+}
+
+/// Tells the daemon why the model does not load.
+fn refuse(emitter: &Emitter, error: protocol::Error) -> Result<(), ServeError> {
+    emitter.send(FromWorker::LoadFailed(error.clone()))?;
+    Err(ServeError::Load(error))
 }

@@ -61,11 +61,10 @@ impl ShelfPlan {
     }
 }
 
-/// Loads a model and tells the daemon how far it has come; `program` is this program.
-pub fn open(open: &Open, program: &Path, emitter: &Emitter) -> Result<Opened, Error> {
+/// Loads a model with these facts and tells the daemon how far it has come; `program` is this program.
+pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -> Result<Opened, Error> {
     let started = Instant::now();
     let dir = Path::new(&open.path);
-    let facts = crate::facts::inspect(dir)?;
     let limits = limits(open, &facts)?;
     let digest = |block_bytes| shelf::model_digest(dir, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };

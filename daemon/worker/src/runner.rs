@@ -23,9 +23,9 @@ use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::prompt::{Job, Prepared};
 use crate::shelf::Shelf;
 use pace::{Load, Pace};
-use pulse::Heart;
 use requests::Requests;
 
+pub use pulse::Heart;
 pub use requests::{Places, STEP_DRAFTS_MAX};
 
 /// Why a runner ended before its work did.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::samples;
 use crate::client::Client;
+use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
@@ -193,5 +194,13 @@ impl Impetus for Daemon {
 
     async fn list(self, _: Context, _: ListRequest) -> Result<RecordList> {
         Ok(RecordList { cards: vec![samples::record().card], more: false })
+    }
+
+    async fn embed(self, _: Context, _: EmbedRequest) -> Result<TranscriptId> {
+        Ok(TranscriptId(10))
+    }
+
+    async fn rerank(self, _: Context, _: RerankRequest) -> Result<TranscriptId> {
+        Ok(TranscriptId(11))
     }
 }

@@ -1,5 +1,6 @@
 //! One value of every type on the wire, each optional field present somewhere and absent somewhere else.
 
+use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
     Chat, ChoiceFinished, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority, Prompt,
     Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta, ToolChoice, Usage,
@@ -47,6 +48,8 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("recall", Request::Recall { id: record_id() }),
         ("forget", Request::Forget { id: record_id() }),
         ("list", Request::List { request: list() }),
+        ("embed", Request::Embed { request: embed() }),
+        ("rerank", Request::Rerank { request: rerank() }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -82,6 +85,8 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("recall", Ok(Response::Recall(Ok(record())))),
         ("forget", Ok(Response::Forget(Ok(())))),
         ("list", Ok(Response::List(Ok(RecordList { cards: vec![record().card], more: true })))),
+        ("embed", Ok(Response::Embed(Ok(TranscriptId(10))))),
+        ("rerank", Ok(Response::Rerank(Ok(TranscriptId(11))))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
@@ -228,6 +233,28 @@ pub(super) fn record() -> Record {
     Record { card, body: Json(r#"{"a":1}"#.into()) }
 }
 
+fn embed() -> EmbedRequest {
+    EmbedRequest {
+        model: Some("impetus-nano-embed".into()),
+        inputs: vec![Input::Text("Łódź".into()), Input::Tokens(vec![1, 2])],
+        dimensions: Some(64),
+        overlong: Overlong::Cut,
+        priority: Priority::Low,
+        deadline_ms: Some(60_000),
+    }
+}
+
+fn rerank() -> RerankRequest {
+    RerankRequest {
+        model: None,
+        query: "Where is it?".into(),
+        documents: vec!["Here.".into(), "There.".into()],
+        overlong: Overlong::Refuse,
+        priority: Priority::Normal,
+        deadline_ms: None,
+    }
+}
+
 fn pull() -> PullRequest {
     PullRequest { repo: "ORG/NAME".into(), revision: None, name: Some("mine".into()) }
 }
@@ -286,7 +313,8 @@ pub(super) fn card() -> ModelCard {
             weights: "4-bit, group 64".into(),
             weights_bytes: 3_000_000,
             kv_bytes_per_token: 4_096,
-            capabilities: Capabilities { chat: true, tools: true, reasoning: false },
+            dimensions: None,
+            capabilities: Capabilities { chat: true, tools: true, ..Capabilities::default() },
         },
         state: ModelState::Loaded(Residence {
             pid: 44,
@@ -325,9 +353,17 @@ fn measures() -> Measures {
 
 /// Returns a card of every source and state.
 fn cards() -> Vec<ModelCard> {
+    let mut embedder = card();
+    embedder.name = "impetus-nano-embed".into();
+    embedder.facts.dimensions = Some(256);
+    embedder.facts.capabilities = Capabilities { embed: true, ..Capabilities::default() };
+    let mut reranker = card();
+    reranker.facts.capabilities = Capabilities { rerank: true, ..Capabilities::default() };
     let hub = Source::Hub { repo: "ORG/NAME".into(), revision: "0123abc".into() };
     vec![
         card(),
+        embedder,
+        reranker,
         ModelCard { source: hub, state: ModelState::Available, ..card() },
         ModelCard { source: Source::Local, state: ModelState::Loading, ..card() },
         ModelCard { state: ModelState::Unloading, ..card() },
@@ -361,6 +397,8 @@ fn page() -> Page {
         Event::ChoiceFinished(ended(FinishReason::Stop, Some("\n\n".into()))),
         Event::ChoiceFinished(ended(FinishReason::Length, None)),
         Event::ChoiceFinished(ended(FinishReason::ToolCalls, None)),
+        Event::Embedded(Embedded { index: 2, tokens: 7, cut: true, vector: vec![0.6, -0.8] }),
+        Event::Scored(Scored { index: 1, tokens: 9, cut: false, score: 0.75 }),
         Event::Finished(finished),
         Event::Failed(error()),
     ];

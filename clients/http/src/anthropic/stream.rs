@@ -114,6 +114,8 @@ impl Writer for Blocks {
             }
             Event::Progress(_) => self::event("ping", json!({})),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
+            // No generation says these.
+            Event::Embedded(_) | Event::Scored(_) => Bytes::new(),
         }
     }
 

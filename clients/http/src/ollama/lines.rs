@@ -223,6 +223,8 @@ impl Writer for Lines {
                 bytes(&self.line(String::new(), String::new(), calls, None))
             }
             Event::Progress(_) | Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
+            // No generation says these.
+            Event::Embedded(_) | Event::Scored(_) => Bytes::new(),
         }
     }
 

@@ -88,6 +88,8 @@ impl<S: Shape> Writer for Chunks<S> {
             }
             Event::Progress(progress) => sse::comment(&sse::describe(&progress)),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
+            // No generation says these.
+            Event::Embedded(_) | Event::Scored(_) => Bytes::new(),
         }
     }
 

@@ -140,7 +140,8 @@ impl Answer {
                 return Ok(true);
             }
             Event::Failed(error) => return Err(error),
-            Event::Progress(_) => {}
+            // No generation says the last two.
+            Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
         }
         Ok(false)
     }

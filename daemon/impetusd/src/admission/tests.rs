@@ -110,7 +110,8 @@ fn what_the_model_cannot_do_is_refused_before_it_is_loaded() {
         weights: "bf16".to_owned(),
         weights_bytes: 1,
         kv_bytes_per_token: 1,
-        capabilities: Capabilities { chat, tools, reasoning: false },
+        dimensions: None,
+        capabilities: Capabilities { chat, tools, ..Capabilities::default() },
     };
     let ask = |prompt, facts| suits(&GenerateRequest { prompt, ..text() }, "m", &facts);
     let param = |result: Result<()>| result.unwrap_err().param.unwrap();

@@ -11,6 +11,7 @@ fn model(parameters: u64) -> ModelFacts {
         weights: "4-bit, group 64".to_owned(),
         weights_bytes: parameters / 2,
         kv_bytes_per_token: 1,
+        dimensions: None,
         capabilities: Default::default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::{COMMIT, VERSION, machine};
 
 /// What this daemon can do; words are only ever added.
-const CAPABILITIES: [&str; 6] = ["generate", "models", "pull", "keys", "tokenize", "records"];
+const CAPABILITIES: [&str; 8] = ["generate", "models", "pull", "keys", "tokenize", "records", "embed", "rerank"];
 
 /// The longest drain that a client may ask for.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::State;
 use super::model::{Phase, Worker};
-use crate::admission;
 
 /// Questions that one worker may have before it; one more is refused as busy.
 pub(super) const QUESTIONS_MAX: usize = 64;
@@ -34,8 +33,7 @@ impl State {
     }
 
     fn try_put(&mut self, model: Option<&str>, question: Question) -> Result<Asked> {
-        let names = self.models.keys().map(String::as_str);
-        let name = admission::resolve(model, &self.setting.config.models.default, names)?.to_owned();
+        let name = self.resolve(model)?.to_owned();
         if self.draining.is_some() {
             return Err(Error::new(ErrorKind::Closing, "the daemon is shutting down"));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipe::{Answer, AskId, Pulse, Ready, ToWorker, WorkId};
+use pipe::{Answer, AskId, Pulse, Ready, WorkId};
 use protocol::model::{ModelCard, ModelState, Residence};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -91,7 +91,7 @@ impl Worker {
         if self.works.is_empty() {
             self.heard = now;
         }
-        self.process.send(ToWorker::Submit(Box::new(work.submit())));
+        self.process.send(work.submit());
         self.works.insert(work.id, work);
     }
 

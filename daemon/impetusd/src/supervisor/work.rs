@@ -1,9 +1,12 @@
-//! One generation, from its admission to the end of its transcript: what is asked, how far it has come, and how it
-//! goes on after its worker's death. It knows no process; `supervisor` moves it between queue and worker.
+//! One piece of work, from its admission to the end of its transcript: what is asked, how far it has come, and how it
+//! goes on after its worker's death. It knows no process; `supervisor` moves it between queue and worker. A generation
+//! goes on from its tokens; texts to be read whole (`encoding`) are asked for again unless their results are there.
+
+mod encoding;
 
 use std::sync::Arc;
 
-use pipe::{Delivered, Submit, WorkEvent, WorkId};
+use pipe::{Delivered, Submit, ToWorker, WorkEvent, WorkId};
 use protocol::generation::GenerateRequest;
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
@@ -11,58 +14,59 @@ use tokio::time::Instant;
 
 use crate::transcript::Transcript;
 
-/// A generation that goes on.
+pub use encoding::Encoding;
+
+/// A piece of work that goes on.
 #[derive(Debug)]
 pub struct Work {
     /// Its name on every pipe: its transcript's.
     pub id: WorkId,
     /// Where its events go.
     pub transcript: Arc<Transcript>,
-    /// What is asked.
-    pub request: GenerateRequest,
-    /// Who asks.
-    pub client: u64,
-    /// The seed in use.
-    pub seed: u64,
-    /// When it arrived, by the wall clock.
-    pub received_unix_ms: i64,
     /// When it is given up.
     pub deadline: Instant,
     /// How many workers died while answering it.
     pub deaths: u32,
+    task: Task,
     started: bool,
+}
+
+/// What is asked, and what of it was delivered.
+#[derive(Debug)]
+pub enum Task {
+    /// Text.
+    Generate(Box<Generation>),
+    /// Vectors or scores.
+    Encode(Encoding),
+}
+
+/// A text that is being generated.
+#[derive(Debug)]
+pub struct Generation {
+    request: GenerateRequest,
+    /// Who asks.
+    client: u64,
+    /// The seed in use.
+    seed: u64,
+    /// When it arrived, by the wall clock.
+    received_unix_ms: i64,
     delivered: Vec<Delivered>,
 }
 
-impl Work {
-    /// Makes the work of a request that was admitted.
-    pub fn new(
-        transcript: Arc<Transcript>,
-        request: GenerateRequest,
-        client: u64,
-        seed: u64,
-        deadline: Instant,
-    ) -> Self {
+impl Generation {
+    /// One with nothing delivered.
+    pub fn new(request: GenerateRequest, client: u64, seed: u64) -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self {
-            id: WorkId(transcript.id().0),
-            delivered: vec![Delivered::default(); usize::from(request.choices)],
-            transcript,
-            request,
-            client,
-            seed,
-            received_unix_ms: i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX),
-            deadline,
-            deaths: 0,
-            started: false,
-        }
+        let received_unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
+        let delivered = vec![Delivered::default(); usize::from(request.choices)];
+        Self { request, client, seed, received_unix_ms, delivered }
     }
 
-    /// Returns the message that gives it to a worker; after a death it says what was delivered before.
-    pub fn submit(&self) -> Submit {
+    /// The message that gives it to a worker; after a death it says what was delivered before.
+    fn submit(&self, id: WorkId) -> Submit {
         let fresh = self.delivered.iter().all(|choice| *choice == Delivered::default());
         Submit {
-            id: self.id,
+            id,
             request: self.request.clone(),
             client: self.client,
             seed: self.seed,
@@ -71,24 +75,51 @@ impl Work {
         }
     }
 
-    /// Takes in what a worker says about it; returns whether the work has ended. What a resubmission repeats is
-    /// dropped here, so that readers see an undisturbed stream.
-    pub fn take(&mut self, event: WorkEvent) -> bool {
+    /// Takes in what a worker says about it; false where that is a repetition.
+    fn take(&mut self, event: &WorkEvent) -> bool {
         match &event.event {
-            Event::Started(_) if std::mem::replace(&mut self.started, true) => return false,
             Event::Delta(delta) => {
                 let Some(choice) = self.delivered.get_mut(usize::from(delta.choice)) else { return false };
                 choice.tokens.extend(&event.tokens);
+                true
             }
             Event::ChoiceFinished(finished) => {
-                let Some(choice) = self.delivered.get_mut(usize::from(finished.choice)) else { return false };
-                if choice.finished.replace(finished.reason).is_some() {
-                    return false;
-                }
+                let choice = self.delivered.get_mut(usize::from(finished.choice));
+                choice.is_some_and(|choice| choice.finished.replace(finished.reason).is_none())
             }
-            _ => {}
+            Event::Embedded(_) | Event::Scored(_) => false,
+            _ => true,
         }
-        self.transcript.append(event.event);
+    }
+}
+
+impl Work {
+    /// Makes the work of a request that was admitted.
+    pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant) -> Self {
+        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, task, started: false }
+    }
+
+    /// Returns the message that gives it to a worker.
+    pub fn submit(&self) -> ToWorker {
+        match &self.task {
+            Task::Generate(generation) => ToWorker::Submit(Box::new(generation.submit(self.id))),
+            Task::Encode(encoding) => ToWorker::Encode(Box::new(encoding.submit(self.id))),
+        }
+    }
+
+    /// Takes in what a worker says about it; returns whether the work has ended. What a resubmission repeats is
+    /// dropped here, so that readers see an undisturbed stream.
+    pub fn take(&mut self, mut event: WorkEvent) -> bool {
+        if matches!(event.event, Event::Started(_)) && std::mem::replace(&mut self.started, true) {
+            return false;
+        }
+        let news = match &mut self.task {
+            Task::Generate(generation) => generation.take(&event),
+            Task::Encode(encoding) => encoding.take(&mut event.event),
+        };
+        if news {
+            self.transcript.append(event.event);
+        }
         self.transcript.ended().is_some()
     }
 
@@ -101,8 +132,14 @@ impl Work {
 
     /// Ends it because its time is over; `during` says what it was doing.
     pub fn expire(&self, during: &str) {
-        let tokens: usize = self.delivered.iter().map(|choice| choice.tokens.len()).sum();
-        let message = format!("the deadline passed {during}, after {tokens} tokens of answer");
+        let come = match &self.task {
+            Task::Generate(generation) => {
+                let tokens: usize = generation.delivered.iter().map(|choice| choice.tokens.len()).sum();
+                format!("{tokens} tokens of answer")
+            }
+            Task::Encode(encoding) => encoding.progress(),
+        };
+        let message = format!("the deadline passed {during}, after {come}");
         self.transcript.fail(Error::new(ErrorKind::DeadlineExceeded, message).hint("allow more time, or ask for less"));
     }
 

@@ -22,7 +22,12 @@ pub fn merge(last: &mut Event, event: Event, bytes_max: usize) -> Option<Event> 
 
 /// Returns roughly how many bytes an event takes on the wire.
 pub fn bytes(event: &Event) -> usize {
-    let Event::Delta(delta) = event else { return 64 };
+    let delta = match event {
+        Event::Delta(delta) => delta,
+        // As JSON writes it; as bytes a number takes a third of that.
+        Event::Embedded(embedded) => return 64 + 12 * embedded.vector.len(),
+        _ => return 64,
+    };
     let calls: usize = delta.tool_calls.iter().map(|call| 64 + call.arguments.len()).sum();
     let logprobs: usize = delta.logprobs.iter().map(|entry| 32 + entry.bytes.len() + 24 * entry.top.len()).sum();
     16 + delta.text.len() + delta.reasoning.len() + calls + logprobs

@@ -20,6 +20,7 @@ pub struct Transcripts {
     limits: PageLimits,
     keep: Duration,
     ended_max: usize,
+    ended_bytes_max: u64,
     by_id: Mutex<HashMap<TranscriptId, Arc<Transcript>>>,
 }
 
@@ -28,8 +29,8 @@ impl Transcripts {
     pub fn new(config: &config::Transcripts) -> Self {
         let bytes_max = usize::try_from(config.page_bytes_max).unwrap_or(usize::MAX);
         let limits = PageLimits { events_max: config.page_events_max.max(1), bytes_max: bytes_max.max(1) };
-        let (keep, ended_max) = (config.keep, config.ended_max);
-        Self { next: AtomicU64::new(1), limits, keep, ended_max, by_id: Mutex::default() }
+        let (keep, ended_max, ended_bytes_max) = (config.keep, config.ended_max, config.ended_bytes_max);
+        Self { next: AtomicU64::new(1), limits, keep, ended_max, ended_bytes_max, by_id: Mutex::default() }
     }
 
     /// Opens a new one.
@@ -76,8 +77,11 @@ impl Transcripts {
         ended.sort_unstable();
         let surplus = ended.len().saturating_sub(self.ended_max);
         let old = |at: Instant| now.saturating_duration_since(at) >= self.keep;
-        for (index, (at, id)) in ended.into_iter().enumerate() {
-            if index < surplus || old(at) {
+        let mut bytes = 0_u64;
+        // The youngest first, so that the oldest go when there are too many bytes.
+        for (index, (at, id)) in ended.into_iter().enumerate().rev() {
+            bytes = bytes.saturating_add(by_id.get(&id).map_or(0, |transcript| transcript.bytes()));
+            if index < surplus || old(at) || bytes > self.ended_bytes_max {
                 by_id.remove(&id);
             }
         }

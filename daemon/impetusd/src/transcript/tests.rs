@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::ErrorKind;
+use protocol::encode::Embedded;
 use protocol::generation::{Delta, Started, ToolCallDelta};
 use protocol::transcript::{Progress, Stage, Unit};
 
@@ -11,7 +12,14 @@ use crate::config;
 
 fn registry(ended_max: usize) -> Transcripts {
     let keep = Duration::from_secs(60);
-    Transcripts::new(&config::Transcripts { keep, ended_max, page_events_max: 4, page_bytes_max: 1000 })
+    let ended_bytes_max = 100_000;
+    Transcripts::new(&config::Transcripts {
+        keep,
+        ended_max,
+        ended_bytes_max,
+        page_events_max: 4,
+        page_bytes_max: 1000,
+    })
 }
 
 fn say(choice: u16, text: &str) -> Event {
@@ -167,4 +175,24 @@ async fn ended_transcripts_are_kept_for_a_while_and_never_too_many() {
     }
     let kept = (0..200).filter(|id| transcripts.find(TranscriptId(*id)).is_ok()).count();
     assert!(kept <= 10, "{kept} transcripts are kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ended_transcripts_of_many_bytes_make_room_for_younger_ones() {
+    let transcripts = registry(64);
+    let vector = |index| Event::Embedded(Embedded { index, tokens: 1, cut: false, vector: vec![0.5; 1000] });
+    let mut opened = Vec::new();
+    for _ in 0..5 {
+        let transcript = transcripts.open();
+        (0..3).for_each(|index| transcript.append(vector(index)));
+        transcript.finish(Finished::default());
+        opened.push(transcript.id());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let running = transcripts.open();
+    (0..20).for_each(|index| running.append(vector(index)));
+    transcripts.prune(Instant::now());
+    let kept: Vec<bool> = opened.iter().map(|id| transcripts.find(*id).is_ok()).collect();
+    assert_eq!(kept, [false, false, false, true, true]);
+    assert!(transcripts.find(running.id()).is_ok(), "what goes on is never forgotten");
 }

@@ -151,6 +151,11 @@ impl Requests {
             Message::Daemon(ToWorker::Open(_)) => tracing::error!("a second open was ignored: a worker has one model"),
             Message::Prepared(prepared) => self.admit(prepared, scheduler, now),
             Message::Loaded(_) => tracing::error!("blocks were brought for nobody"),
+            Message::Daemon(ToWorker::Encode(encode)) => {
+                let message = format!("{} generates text; it does not embed or rerank", self.places.name);
+                self.fail(encode.id, Error::new(ErrorKind::Unsupported, message).param("model"));
+            }
+            Message::Read(_) => tracing::error!("texts for an encoder were ignored: this model generates"),
         }
     }
 

@@ -301,6 +301,8 @@ impl Writer for Builder {
             }
             Event::Progress(progress) => self.frames.extend(sse::comment(&sse::describe(&progress))),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => {}
+            // No generation says these.
+            Event::Embedded(_) | Event::Scored(_) => {}
         }
         self.take()
     }

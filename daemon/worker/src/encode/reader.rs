@@ -1,0 +1,157 @@
+//! From a request to texts that can be computed: made of tokens, and measured against the model's context.
+//!
+//! It works on a thread of its own behind a bounded queue. What is too long is refused with the figures, or cut where the
+//! request allows that, and then the result says so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Instant;
+
+use engine::LoadError;
+use engine::text::{TextError, Tokenizer, Whole};
+use pipe::{Encode, EncodeTask, WorkId};
+use protocol::encode::{Input, Overlong};
+use protocol::model::ModelFacts;
+use protocol::{Error, ErrorKind};
+
+use super::queue::{Item, Request};
+use crate::inbox::Message;
+
+/// A request whose texts are to become tokens.
+pub struct Job {
+    /// What is asked.
+    pub encode: Encode,
+    /// When it arrived.
+    pub arrived: Instant,
+}
+
+/// What came of a job.
+pub struct Read {
+    /// Its name on the pipe.
+    pub(super) work: WorkId,
+    /// The request, or why there is none.
+    pub(super) result: Result<Request, Error>,
+}
+
+/// Turns texts into tokens.
+pub struct Reader {
+    tokenizer: Tokenizer,
+    context: u32,
+    vocabulary: u32,
+    /// How long a vector is.
+    dimensions: Option<u32>,
+}
+
+impl Reader {
+    /// Reads the text side of a model folder.
+    pub fn open(dir: &Path, facts: &ModelFacts) -> Result<Self, LoadError> {
+        let (context, vocabulary, dimensions) = (facts.context_length, facts.vocabulary, facts.dimensions);
+        Ok(Self { tokenizer: Tokenizer::open(dir)?, context, vocabulary, dimensions })
+    }
+
+    /// Works until nobody sends jobs or nobody hears of the results.
+    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>) {
+        while let Ok(job) = jobs.recv() {
+            let work = job.encode.id;
+            // Nothing here changes while a text is read, so a defect that one text brings to light ends one request.
+            let result = catch_unwind(AssertUnwindSafe(|| self.read(job)))
+                .unwrap_or_else(|_| Err(Error::internal("reading the texts failed; the log has the cause")));
+            if inbox.send(Message::Read(Read { work, result })).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, job: Job) -> Result<Request, Error> {
+        let Job { encode: Encode { id, task, overlong, priority }, arrived } = job;
+        let (texts, dimensions) = match task {
+            EncodeTask::Embed { inputs, dimensions } => {
+                let Some(all) = self.dimensions else { return Err(mismatch("embed")) };
+                let fit = |(index, input)| self.input(id, index, input, overlong);
+                (inputs.into_iter().map(fit).collect::<Result<_, _>>()?, Some(dimensions.unwrap_or(all) as usize))
+            }
+            EncodeTask::Rerank { query, documents } => {
+                if self.dimensions.is_some() {
+                    return Err(mismatch("rerank"));
+                }
+                let fit = |(index, document): (u32, String)| self.document(id, index, &query, &document, overlong);
+                (documents.into_iter().map(fit).collect::<Result<_, _>>()?, None)
+            }
+        };
+        Ok(Request::new(id, priority, dimensions, arrived, texts))
+    }
+
+    fn input(&self, work: WorkId, index: u32, input: Input, overlong: Overlong) -> Result<Item, Error> {
+        match input {
+            Input::Text(text) => {
+                let whole = self.tokenizer.whole(&text).map_err(|error| unreadable("inputs", &error))?;
+                self.fit("inputs", work, index, whole, overlong)
+            }
+            Input::Tokens(mut tokens) => {
+                let cut = self.check("inputs", index, tokens.len(), overlong)?;
+                tokens.truncate(self.context as usize);
+                if let Some(token) = tokens.iter().find(|token| **token >= self.vocabulary) {
+                    let message = format!("input {index} holds token {token}; the model knows {}", self.vocabulary);
+                    return Err(Error::invalid("inputs", message));
+                }
+                Ok(Item { work, index, tokens, segments: Vec::new(), cut })
+            }
+        }
+    }
+
+    fn document(
+        &self,
+        work: WorkId,
+        index: u32,
+        query: &str,
+        document: &str,
+        overlong: Overlong,
+    ) -> Result<Item, Error> {
+        let whole = self.tokenizer.pair(query, document).map_err(|error| unreadable("documents", &error))?;
+        self.fit("documents", work, index, whole, overlong)
+    }
+
+    /// Measures a text, and cuts it where that is asked.
+    fn fit(&self, param: &str, work: WorkId, index: u32, mut whole: Whole, overlong: Overlong) -> Result<Item, Error> {
+        let length = whole.tokens.len();
+        let cut = self.check(param, index, length, overlong)?;
+        if cut && !whole.cut(self.context as usize) {
+            let message = format!(
+                "This model's maximum context length is {} tokens, and what surrounds the text at {index} takes more",
+                self.context
+            );
+            let param = if param == "documents" { "query" } else { param };
+            return Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint("shorten it"));
+        }
+        Ok(Item { work, index, tokens: whole.tokens, segments: whole.segments, cut })
+    }
+
+    /// Whether a text of so many tokens is to be cut; an error where it may not be.
+    fn check(&self, param: &str, index: u32, tokens: usize, overlong: Overlong) -> Result<bool, Error> {
+        if tokens == 0 {
+            return Err(Error::invalid(param, format!("the text at {index} of {param} has no tokens")));
+        }
+        if tokens <= self.context as usize {
+            return Ok(false);
+        }
+        if overlong == Overlong::Cut {
+            return Ok(true);
+        }
+        let message = format!(
+            "This model's maximum context length is {} tokens, and the text at {index} of {param} has {tokens}",
+            self.context
+        );
+        let hint = "shorten or split it, or allow that its end is left out";
+        Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint))
+    }
+}
+
+fn unreadable(param: &str, error: &TextError) -> Error {
+    Error::invalid(param, error.to_string())
+}
+
+/// The daemon asks only what the facts allow.
+fn mismatch(verb: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("this model does not {verb}")).param("model")
+}

@@ -1,0 +1,203 @@
+//! A worker with an encoder, over its pipe: results, refusals, cuts, cancels, and what was left out by a dead predecessor.
+
+use std::io::pipe as os_pipe;
+
+use engine::random::Recipe;
+use pipe::{EncodeTask, PipeError, Submit};
+use protocol::encode::{Input, Overlong};
+use protocol::generation::Priority;
+
+use super::*;
+use crate::tests::kit;
+
+struct Bench {
+    input: std::io::PipeWriter,
+    output: std::io::PipeReader,
+    served: Option<std::thread::JoinHandle<Result<(), ServeError>>>,
+    ready: Ready,
+    folder: engine::random::TempFolder,
+}
+
+impl Bench {
+    fn start(recipe: &Recipe) -> Self {
+        let folder = recipe.temporary().unwrap();
+        let (reader, mut input) = os_pipe().unwrap();
+        let (mut output, writer) = os_pipe().unwrap();
+        let served = std::thread::spawn(move || crate::serve(&kit::program(), reader, writer, || {}));
+        let open = Open {
+            path: folder.path().to_string_lossy().into_owned(),
+            name: "tiny".to_string(),
+            threads: 1,
+            kv_bytes: 0,
+            sequences_max: 4,
+            waiting_max: 4,
+            prefill_tokens_max: 64,
+            draft_tokens_max: 0,
+            step_ms: 0,
+            shelf: None,
+            warm_up: true,
+        };
+        pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
+        let ready = loop {
+            match pipe::read(&mut output).unwrap() {
+                FromWorker::Ready(ready) => break ready,
+                FromWorker::Loading { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        Self { input, output, served: Some(served), ready, folder }
+    }
+
+    fn send(&mut self, message: &ToWorker) {
+        pipe::write(&mut self.input, message).unwrap();
+    }
+
+    fn encode(&mut self, id: u64, task: EncodeTask, overlong: Overlong) {
+        let encode = Encode { id: WorkId(id), task, overlong, priority: Priority::Normal };
+        self.send(&ToWorker::Encode(Box::new(encode)));
+    }
+
+    /// Events of one request up to its end.
+    fn events(&mut self, id: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        loop {
+            match pipe::read(&mut self.output).unwrap() {
+                FromWorker::Event(event) if event.id == WorkId(id) => {
+                    let ended = matches!(event.event, Event::Finished(_) | Event::Failed(_));
+                    events.push(event.event);
+                    if ended {
+                        return events;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn failure(&mut self, id: u64) -> Error {
+        match self.events(id).pop() {
+            Some(Event::Failed(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn vectors(&mut self, id: u64) -> Vec<Embedded> {
+        let pick = |event| if let Event::Embedded(result) = event { Some(result) } else { None };
+        let mut vectors: Vec<Embedded> = self.events(id).into_iter().filter_map(pick).collect();
+        vectors.sort_by_key(|result| result.index);
+        vectors
+    }
+
+    fn drain(mut self) {
+        self.send(&ToWorker::Drain);
+        loop {
+            match pipe::read::<FromWorker>(&mut self.output) {
+                Ok(_) => {}
+                Err(PipeError::Closed) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.served.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+fn embedder() -> Recipe {
+    Recipe::tiny_encoder("nomic_bert", 3).set("max_position_embeddings", 100).pooled("mean")
+}
+
+fn embed(texts: &[&str], dimensions: Option<u32>) -> EncodeTask {
+    let input = |(index, text): (usize, &&str)| (index as u32, Input::Text((*text).to_string()));
+    EncodeTask::Embed { inputs: texts.iter().enumerate().map(input).collect(), dimensions }
+}
+
+#[test]
+fn texts_become_unit_vectors_that_do_not_depend_on_their_company() {
+    let mut bench = Bench::start(&embedder());
+    assert_eq!((bench.ready.facts.dimensions, bench.ready.pulse.blocks_total), (Some(64), 0));
+    let texts = ["a short text", "another one, quite a bit longer than the first", "x"];
+    bench.encode(1, embed(&texts, None), Overlong::Refuse);
+    let together = bench.vectors(1);
+    for (index, text) in texts.iter().enumerate() {
+        let id = 10 + index as u64;
+        bench.encode(id, embed(&[text], None), Overlong::Refuse);
+        assert_eq!(bench.vectors(id)[0].vector, together[index].vector);
+        let length: f32 = together[index].vector.iter().map(|x| x * x).sum();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+    bench.encode(2, embed(&texts[..1], Some(16)), Overlong::Refuse);
+    let short = bench.vectors(2).remove(0).vector;
+    let again = shorten(&together[0].vector, 16);
+    assert!(short.len() == 16 && short.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-6), "{short:?}");
+    bench.drain();
+}
+
+#[test]
+fn the_vectors_are_those_of_the_engine() {
+    let mut bench = Bench::start(&embedder());
+    let tokens = [5, 6, 7, 8];
+    let task = EncodeTask::Embed { inputs: vec![(0, Input::Tokens(tokens.to_vec()))], dimensions: None };
+    bench.encode(1, task, Overlong::Refuse);
+    let vector = bench.vectors(1).remove(0).vector;
+    let mut encoder = Encoder::open(bench.folder.path(), 1, Precision::Fast, &mut |_, _| {}).unwrap();
+    let mut rows = Vec::new();
+    encoder.encode(&[Text { tokens: &tokens, segments: &[] }], &mut rows).unwrap();
+    assert_eq!(vector, shorten(&rows, 64));
+    bench.drain();
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_figures_or_cut_where_that_is_asked() {
+    let mut bench = Bench::start(&embedder());
+    let long = "z".repeat(150);
+    bench.encode(1, embed(&["a", &long], None), Overlong::Refuse);
+    let error = bench.failure(1);
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ContextLengthExceeded, Some("inputs")));
+    assert!(error.message.contains("is 100 tokens") && error.message.contains("at 1 "), "{}", error.message);
+    bench.encode(2, embed(&["a", &long], None), Overlong::Cut);
+    let vectors = bench.vectors(2);
+    assert_eq!(vectors.iter().map(|result| (result.tokens, result.cut)).collect::<Vec<_>>(), [(3, false), (100, true)]);
+    let tokens = EncodeTask::Embed { inputs: vec![(0, Input::Tokens(vec![1_000_000]))], dimensions: None };
+    bench.encode(3, tokens, Overlong::Refuse);
+    assert_eq!(bench.failure(3).kind, ErrorKind::Invalid);
+    bench.drain();
+}
+
+#[test]
+fn a_reranker_scores_pairs_and_nothing_else() {
+    let recipe = Recipe::tiny_encoder("bert", 4).set("architectures", vec!["BertForSequenceClassification"]);
+    let mut bench = Bench::start(&recipe);
+    let documents = vec![(4, "one".to_string()), (7, "another".to_string())];
+    bench.encode(1, EncodeTask::Rerank { query: "which".to_string(), documents }, Overlong::Refuse);
+    let events = bench.events(1);
+    let pick = |event: &Event| if let Event::Scored(result) = event { Some(*result) } else { None };
+    let scores: Vec<Scored> = events.iter().filter_map(pick).collect();
+    assert_eq!(scores.iter().map(|result| result.index).collect::<Vec<_>>(), [4, 7]);
+    assert!(scores.iter().all(|result| result.score > 0.0 && result.score < 1.0));
+    assert_ne!(scores[0].score, scores[1].score);
+    let Some(Event::Finished(finished)) = events.last() else { panic!("{events:?}") };
+    assert_eq!(finished.usage.prompt_tokens, scores.iter().map(|result| result.tokens).sum::<u32>());
+    bench.encode(2, embed(&["a"], None), Overlong::Refuse);
+    assert_eq!(bench.failure(2).kind, ErrorKind::Unsupported);
+    let submit = Submit {
+        id: WorkId(3),
+        request: kit::chat("Hi", 1),
+        client: 0,
+        seed: 0,
+        received_unix_ms: 0,
+        delivered: Vec::new(),
+    };
+    bench.send(&ToWorker::Submit(Box::new(submit)));
+    assert_eq!(bench.failure(3).kind, ErrorKind::Unsupported);
+    bench.drain();
+}
+
+#[test]
+fn a_cancelled_request_says_nothing_more_and_others_go_on() {
+    let mut bench = Bench::start(&embedder());
+    let many = vec!["text of many words"; 400];
+    bench.encode(1, embed(&many, None), Overlong::Refuse);
+    bench.send(&ToWorker::Cancel(WorkId(1)));
+    bench.encode(2, embed(&["a"], None), Overlong::Refuse);
+    assert_eq!(bench.vectors(2).len(), 1);
+    bench.drain();
+}
