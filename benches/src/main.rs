@@ -7,6 +7,7 @@
 
 mod attention;
 mod daemon;
+mod embed;
 mod hops;
 mod model;
 mod peers;
@@ -25,6 +26,7 @@ const MEASURES: &[Measure] = &[
     ("hops", || Box::pin(hops::run())),
     ("attention", || Box::pin(attention::run())),
     ("model", || Box::pin(model::run())),
+    ("embed", || Box::pin(embed::run())),
     ("serving", || Box::pin(serving::run())),
     ("streams", || Box::pin(streams::run())),
 ];

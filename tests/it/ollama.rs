@@ -156,7 +156,7 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
         ("/api/chat", json!({"keep_alive": "soon"}), 400, "keep_alive"),
         ("/api/chat", json!({"messages": [{"role": "king", "content": "x"}]}), 400, "messages[0].role"),
         ("/api/chat", json!({"messages": [{"role": "user", "images": ["A"]}]}), 400, "messages[0].images"),
-        ("/api/embed", json!({}), 400, "/api/embed"),
+        ("/api/embed", json!({}), 400, "messages"),
         ("/api/copy", json!({}), 400, "/api/copy"),
     ];
     for (path, more, status, named) in cases {

@@ -14,7 +14,7 @@ use crate::access::{Hosts, check_host, check_key};
 use crate::daemon::Daemon;
 use crate::dialect::Dialect;
 use crate::openai::responses::background::Background;
-use crate::{Config, anthropic, body, health, ollama, openai, request_id};
+use crate::{Config, anthropic, body, health, ollama, openai, request_id, rerank};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -45,6 +45,8 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
     let openai = Router::new()
         .route("/chat/completions", post(openai::chat::complete))
         .route("/completions", post(openai::completions::complete))
+        .route("/embeddings", post(openai::embeddings::create))
+        .route("/rerank", post(rerank::create))
         .route("/models", get(openai::models::list))
         .route("/models/{*id}", get(openai::models::show))
         .merge(openai::responses::routes())
@@ -80,13 +82,15 @@ fn ollama() -> Router<Arc<Bridge>> {
     let mut routes = Router::new()
         .route("/api/chat", post(ollama::chat::chat))
         .route("/api/generate", post(ollama::generate::generate))
+        .route("/api/embed", post(ollama::embed::embed))
+        .route("/api/embeddings", post(ollama::embed::embeddings))
         .route("/api/tags", get(ollama::models::tags))
         .route("/api/show", post(ollama::models::show))
         .route("/api/ps", get(ollama::models::ps))
         .route("/api/version", get(ollama::models::version))
         .route("/api/pull", post(ollama::pull::pull))
         .route("/api/delete", delete(ollama::models::delete));
-    for path in ["/api/embed", "/api/embeddings", "/api/create", "/api/copy", "/api/push", "/api/blobs/{digest}"] {
+    for path in ["/api/create", "/api/copy", "/api/push", "/api/blobs/{digest}"] {
         routes = routes.route(path, any(ollama::models::absent));
     }
     routes

@@ -19,9 +19,11 @@ mod health;
 mod ollama;
 mod openai;
 mod request_id;
+mod rerank;
 mod serve;
 mod sse;
 mod turns;
+mod whole;
 
 use std::future::Future;
 use std::io;

@@ -1,6 +1,6 @@
 //! The Ollama dialect: chat and generation as lines of JSON, and the models beside them.
 //!
-//! `chat` and `generate` are the endpoints that answer, `models` and `pull` those that keep models; `request` holds what
+//! `chat`, `generate` and `embed` are the endpoints that answer, `models` and `pull` those that keep models; `request` holds what
 //! requests share, `lines` shapes and streams answers, `error` is how refusals look, `time` writes dates. Nothing
 //! outside this folder knows these shapes.
 //!
@@ -9,6 +9,7 @@
 //! refused by name.
 
 pub mod chat;
+pub mod embed;
 pub mod error;
 pub mod generate;
 pub mod lines;

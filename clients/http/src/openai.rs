@@ -10,6 +10,7 @@
 pub mod chat;
 pub mod chunks;
 pub mod completions;
+pub mod embeddings;
 pub mod models;
 pub mod prompts;
 pub mod request;

@@ -39,6 +39,8 @@ pub enum Command {
     Run(Run),
     /// Talk with a model
     Chat(Chat),
+    /// Turn texts into vectors
+    Embed(Embed),
     /// List models, or add one from a folder
     Models(Models),
     /// List the models in memory
@@ -108,6 +110,23 @@ pub struct Generation {
     /// Show speed and token counts after the answer
     #[arg(long, short)]
     pub verbose: bool,
+}
+
+/// Turn texts into vectors.
+#[derive(Debug, Args)]
+pub struct Embed {
+    /// The model; the daemon's default embedder otherwise
+    #[arg(long, short)]
+    pub model: Option<String>,
+    /// How many numbers a vector has; all of the model's otherwise
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub dimensions: Option<u32>,
+    /// Leave out the end of a text that is too long, instead of refusing it
+    #[arg(long)]
+    pub truncate: bool,
+    /// The texts; one vector each, a line of JSON
+    #[arg(required = true, value_name = "TEXT")]
+    pub texts: Vec<String>,
 }
 
 /// Answer one prompt.

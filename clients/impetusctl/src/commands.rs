@@ -4,6 +4,7 @@ mod answer;
 mod chat;
 mod completions;
 mod doctor;
+mod embed;
 mod key;
 mod load;
 mod logs;
@@ -33,6 +34,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Stop(stop) => stop::run(&daemon, output, &stop).await,
         Command::Run(run) => run::run(&daemon, output, run).await,
         Command::Chat(chat) => chat::run(&daemon, output, chat).await,
+        Command::Embed(embed) => embed::run(&daemon, output, embed).await,
         Command::Models(models) => models::run(&daemon, output, models).await,
         Command::Ps => ps::run(&daemon, output).await,
         Command::Pull(pull) => pull::run(&daemon, output, pull).await,

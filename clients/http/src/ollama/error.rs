@@ -47,6 +47,7 @@ fn in_our_words(param: &str) -> &str {
         "stop" => "options.stop",
         "max_tokens" => "options.num_predict",
         "thinking" => "think",
+        "inputs" => "input",
         param => param,
     }
 }

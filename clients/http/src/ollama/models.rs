@@ -113,10 +113,7 @@ pub async fn version(State(bridge): State<Arc<Bridge>>) -> Result<Json<Value>, O
 pub async fn absent(uri: Uri) -> OllamaError {
     let path = uri.path();
     let error = Error::new(ErrorKind::Unsupported, format!("{path} is not supported here"));
-    OllamaError(match path {
-        "/api/embed" | "/api/embeddings" => error.hint("no model of this build makes embeddings yet"),
-        _ => error.hint("models are fetched with /api/pull, or added with impetusctl"),
-    })
+    OllamaError(error.hint("models are fetched with /api/pull, or added with impetusctl"))
 }
 
 impl From<ModelCard> for Model {
@@ -156,8 +153,17 @@ fn shown(card: ModelCard) -> Shown {
     info.insert("general.parameter_count".to_owned(), json!(facts.parameters));
     info.insert(format!("{}.context_length", facts.architecture), json!(facts.context_length));
     info.insert(format!("{}.vocab_size", facts.architecture), json!(facts.vocabulary));
+    if let Some(dimensions) = facts.dimensions {
+        info.insert(format!("{}.embedding_length", facts.architecture), json!(dimensions));
+    }
     let can = facts.capabilities;
-    let capabilities = [("completion", true), ("tools", can.tools), ("thinking", can.reasoning)];
+    let capabilities = [
+        ("completion", can.generates()),
+        ("tools", can.tools),
+        ("thinking", can.reasoning),
+        ("embedding", can.embed),
+        ("rerank", can.rerank),
+    ];
     Shown {
         modified_at: modified(&card),
         details: details(&card),

@@ -114,6 +114,18 @@ impl Shared {
         }
     }
 
+    /// Refuses every option but a context that the model has: nothing else changes a vector.
+    pub fn only_context(&mut self, card: &ModelCard) -> Result<(), Error> {
+        let mut object = self.options.take().unwrap_or_default();
+        object.retain(|_, value| !value.is_null());
+        if let Some(name) = object.keys().find(|name| *name != "num_ctx") {
+            let message = format!("The option '{name}' has no effect on a vector.");
+            return Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."));
+        }
+        let options: Options = part("options", object)?;
+        context(options.num_ctx, card)
+    }
+
     /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
     pub fn settings(&mut self, card: &ModelCard) -> Result<Settings, Error> {
         if self.format.as_ref().is_some_and(|format| format != "") {
@@ -127,11 +139,7 @@ impl Shared {
                 .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it."));
         }
         let options: Options = part("options", object)?;
-        let context = card.facts.context_length;
-        if let Some(asked) = options.num_ctx.filter(|asked| *asked > context) {
-            let message = format!("options.num_ctx is {asked}; the context of {} is {context} tokens.", card.name);
-            return Err(Error::invalid("options.num_ctx", message));
-        }
+        context(options.num_ctx, card)?;
         Ok(options.settings())
     }
 }
@@ -159,6 +167,18 @@ impl Options {
         let asked = self.num_predict.filter(|count| *count >= 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() } }
+    }
+}
+
+/// Refuses a context that the model does not have.
+fn context(asked: Option<u32>, card: &ModelCard) -> Result<(), Error> {
+    let context = card.facts.context_length;
+    match asked.filter(|asked| *asked > context) {
+        None => Ok(()),
+        Some(asked) => {
+            let message = format!("options.num_ctx is {asked}; the context of {} is {context} tokens.", card.name);
+            Err(Error::invalid("options.num_ctx", message))
+        }
     }
 }
 

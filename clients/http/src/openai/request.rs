@@ -161,6 +161,7 @@ pub fn in_our_words(mut error: Error) -> Error {
     if let Some(param) = &mut error.param {
         match param.as_str() {
             "choices" => *param = "n".to_owned(),
+            "inputs" => *param = "input".to_owned(),
             "thinking" => *param = "enable_thinking".to_owned(),
             "template_arguments" => *param = "chat_template_kwargs".to_owned(),
             _ => {}

@@ -1,0 +1,120 @@
+//! `/api/embed`, and `/api/embeddings`, its older form for one text.
+//!
+//! Vectors have length 1 in both. A text that is too long is refused unless `truncate` is true: what Ollama does without
+//! being asked, Impetus does only when it is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use protocol::Error;
+use protocol::client::Embeddings;
+use protocol::encode::{EmbedRequest, Input, Overlong};
+use protocol::generation::Priority;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::OllamaError;
+use super::request::{Shared, card, load};
+use crate::app::Bridge;
+use crate::body::Members;
+use crate::whole::{DEADLINE_MS, said_cut};
+
+const SHARED: &[&str] = &["model", "options", "keep_alive"];
+const OWN: &[&str] = &["input", "truncate", "dimensions"];
+const OLDER: &[&str] = &["prompt"];
+
+#[derive(Debug, Deserialize)]
+struct Own {
+    input: Texts,
+    truncate: Option<bool>,
+    dimensions: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Older {
+    prompt: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    model: String,
+    embeddings: Vec<Vec<f32>>,
+    total_duration: u128,
+    load_duration: u128,
+    prompt_eval_count: u32,
+}
+
+/// Turns texts into vectors.
+pub async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
+    let arrived = Instant::now();
+    let members = Members::read(&body, &[SHARED, OWN])?;
+    let own: Own = members.part()?;
+    let texts = match own.input {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    };
+    let overlong = if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse };
+    let answer = vectors(&bridge, &members, texts, own.dimensions, overlong).await?;
+    let timing = answer.finished.timing;
+    let computing = u128::from(timing.queue_us + timing.prefill_us) * 1000;
+    let total_duration = arrived.elapsed().as_nanos();
+    let answered = Answer {
+        model: answer.model,
+        embeddings: answer.vectors,
+        total_duration,
+        load_duration: total_duration.saturating_sub(computing),
+        prompt_eval_count: answer.finished.usage.prompt_tokens,
+    };
+    Ok(said_cut(Json(answered).into_response(), &answer.cut))
+}
+
+/// Turns one text into a vector.
+pub async fn embeddings(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Value>, OllamaError> {
+    let members = Members::read(&body, &[SHARED, OLDER])?;
+    let older: Older = members.part()?;
+    let mut answer = vectors(&bridge, &members, vec![older.prompt], None, Overlong::Refuse).await?;
+    Ok(Json(json!({ "embedding": answer.vectors.pop() })))
+}
+
+async fn vectors(
+    bridge: &Bridge,
+    members: &Members,
+    texts: Vec<String>,
+    dimensions: Option<u32>,
+    overlong: Overlong,
+) -> Result<Embeddings, Error> {
+    let mut shared: Shared = members.part()?;
+    let keep = shared.keep_alive()?;
+    let client = bridge.daemon.client().await?;
+    let card = card(&client, &shared.model).await?;
+    shared.only_context(&card)?;
+    if texts.is_empty() {
+        // As Ollama answers it.
+        return Ok(Embeddings { model: card.name, ..Embeddings::default() });
+    }
+    let request = EmbedRequest {
+        model: Some(card.name.clone()),
+        inputs: texts.into_iter().map(Input::Text).collect(),
+        dimensions,
+        overlong,
+        priority: Priority::Normal,
+        deadline_ms: Some(DEADLINE_MS),
+    };
+    let answer = client.embeddings(request).await?;
+    if keep.is_some() {
+        // The model is in memory: this only says how long it stays.
+        load(&client, &card.name, keep).await?;
+    }
+    Ok(answer)
+}

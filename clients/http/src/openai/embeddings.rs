@@ -1,0 +1,191 @@
+//! `/v1/embeddings`: texts become vectors.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use protocol::Error;
+use protocol::encode::{EmbedRequest, Input, Overlong};
+use protocol::generation::{Priority, Usage};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::request::in_our_words;
+use crate::app::Bridge;
+use crate::body::Members;
+use crate::error::HttpError;
+use crate::whole::{DEADLINE_MS, said_cut};
+
+/// `truncate` is what other servers call the permission to leave a text's end out; `user` is a label.
+const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate"];
+
+#[derive(Debug, Deserialize)]
+struct Body {
+    model: Option<String>,
+    input: Inputs,
+    encoding_format: Option<Format>,
+    dimensions: Option<u32>,
+    truncate: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a string, an array of strings, an array of token ids, or an array of such arrays"
+)]
+enum Inputs {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<u32>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Float,
+    Base64,
+}
+
+#[derive(Debug, Serialize)]
+struct Embeddings {
+    object: &'static str,
+    data: Vec<Embedding>,
+    model: String,
+    usage: Counts,
+}
+
+#[derive(Debug, Serialize)]
+struct Embedding {
+    object: &'static str,
+    index: usize,
+    embedding: Numbers,
+}
+
+/// A vector, as the client wants it.
+#[derive(Debug)]
+enum Numbers {
+    Float(Vec<f32>),
+    Base64(Vec<f32>),
+}
+
+/// Token counts of requests that generate nothing.
+#[derive(Debug, Serialize)]
+pub struct Counts {
+    prompt_tokens: u32,
+    total_tokens: u32,
+}
+
+impl From<Usage> for Counts {
+    fn from(usage: Usage) -> Self {
+        Self { prompt_tokens: usage.prompt_tokens, total_tokens: usage.prompt_tokens }
+    }
+}
+
+impl From<Inputs> for Vec<Input> {
+    fn from(inputs: Inputs) -> Self {
+        match inputs {
+            Inputs::Text(text) => vec![Input::Text(text)],
+            Inputs::Tokens(tokens) => vec![Input::Tokens(tokens)],
+            Inputs::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
+            Inputs::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
+        }
+    }
+}
+
+impl Serialize for Numbers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Float(numbers) => numbers.serialize(serializer),
+            Self::Base64(numbers) => {
+                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+                serializer.serialize_str(&base64(&bytes))
+            }
+        }
+    }
+}
+
+/// Turns texts into vectors.
+pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
+    answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
+}
+
+async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+    let body: Body = Members::read(body, &[MEMBERS])?.part()?;
+    let format = body.encoding_format.unwrap_or_default();
+    let request = EmbedRequest {
+        model: body.model,
+        inputs: body.input.into(),
+        dimensions: body.dimensions,
+        overlong: if body.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
+        priority: Priority::Normal,
+        deadline_ms: Some(DEADLINE_MS),
+    };
+    let answer = bridge.daemon.client().await?.embeddings(request).await?;
+    let embedding = |(index, vector)| Embedding {
+        object: "embedding",
+        index,
+        embedding: match format {
+            Format::Float => Numbers::Float(vector),
+            Format::Base64 => Numbers::Base64(vector),
+        },
+    };
+    let answered = Embeddings {
+        object: "list",
+        data: answer.vectors.into_iter().enumerate().map(embedding).collect(),
+        model: answer.model,
+        usage: answer.finished.usage.into(),
+    };
+    Ok(said_cut(Json(answered).into_response(), &answer.cut))
+}
+
+/// Standard base64 with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * at)) as usize & 63];
+            text.push(if at <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(input: Value) -> Result<Vec<Input>, Error> {
+        let body = Bytes::from(json!({ "input": input }).to_string());
+        let body: Body = Members::read(&body, &[MEMBERS])?.part()?;
+        Ok(body.input.into())
+    }
+
+    #[test]
+    fn input_has_four_forms() {
+        let text = |text: &str| Input::Text(text.to_owned());
+        assert_eq!(read(json!("a")).unwrap(), [text("a")]);
+        assert_eq!(read(json!(["a", "b"])).unwrap(), [text("a"), text("b")]);
+        assert_eq!(read(json!([1, 2])).unwrap(), [Input::Tokens(vec![1, 2])]);
+        assert_eq!(read(json!([[1], [2, 3]])).unwrap(), [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
+        for wrong in [json!(5), json!({"a": 1}), json!(["a", 1]), json!([-1])] {
+            let error = read(wrong).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some("input"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn base64_is_the_standard_one() {
+        let texts = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
+        let expected = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
+        assert_eq!(texts.map(|text| base64(text.as_bytes())), expected);
+        assert_eq!(base64(&[0xff, 0xef, 0xfe]), "/+/+");
+    }
+}

@@ -1,0 +1,129 @@
+//! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use protocol::Error;
+use protocol::encode::{Overlong, RerankRequest};
+use protocol::generation::Priority;
+use serde::{Deserialize, Serialize};
+
+use crate::app::Bridge;
+use crate::body::Members;
+use crate::daemon::answer_id;
+use crate::error::HttpError;
+use crate::openai::embeddings::Counts;
+use crate::whole::{DEADLINE_MS, said_cut};
+
+const MEMBERS: &[&str] = &["model", "query", "documents", "top_n", "return_documents", "truncate"];
+
+#[derive(Debug, Deserialize)]
+struct Body {
+    model: Option<String>,
+    query: String,
+    documents: Vec<Document>,
+    top_n: Option<usize>,
+    return_documents: Option<bool>,
+    truncate: Option<bool>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a string, or an object with 'text'")]
+enum Document {
+    Text(String),
+    Object { text: String },
+}
+
+#[derive(Debug, Serialize)]
+struct Ranking {
+    id: String,
+    object: &'static str,
+    model: String,
+    results: Vec<Ranked>,
+    usage: Counts,
+}
+
+#[derive(Debug, Serialize)]
+struct Ranked {
+    index: usize,
+    relevance_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Shown>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    text: String,
+}
+
+impl Document {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) | Self::Object { text } => text,
+        }
+    }
+}
+
+/// Orders documents by how well they answer a query.
+pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
+    let body: Body = Members::read(&body, &[MEMBERS])?.part()?;
+    if body.top_n == Some(0) {
+        return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1.").into());
+    }
+    let documents: Vec<String> = body.documents.into_iter().map(Document::text).collect();
+    let shown = if body.return_documents.unwrap_or(false) { documents.clone() } else { Vec::new() };
+    let request = RerankRequest {
+        model: body.model,
+        query: body.query,
+        documents,
+        overlong: if body.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
+        priority: Priority::Normal,
+        deadline_ms: Some(DEADLINE_MS),
+    };
+    let answer = bridge.daemon.client().await?.scores(request).await?;
+    let ranking = Ranking {
+        id: answer_id("rerank-"),
+        object: "list",
+        model: answer.model,
+        results: ranked(&answer.scores, body.top_n, &shown),
+        usage: answer.finished.usage.into(),
+    };
+    Ok(said_cut(Json(ranking).into_response(), &answer.cut))
+}
+
+/// The best first; among equals, in the order of the request.
+fn ranked(scores: &[f32], top_n: Option<usize>, documents: &[String]) -> Vec<Ranked> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let one = |index: usize| Ranked {
+        index,
+        relevance_score: scores[index],
+        document: documents.get(index).map(|text| Shown { text: text.clone() }),
+    };
+    order.into_iter().take(top_n.unwrap_or(usize::MAX)).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_equals_keep_their_order() {
+        let indices = |top_n| ranked(&[0.1, 0.9, 0.1, 0.5], top_n, &[]).iter().map(|it| it.index).collect::<Vec<_>>();
+        assert_eq!(indices(None), [1, 3, 0, 2]);
+        assert_eq!(indices(Some(2)), [1, 3]);
+        assert_eq!(indices(Some(9)), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn documents_come_back_only_when_asked_for() {
+        let documents = ["a".to_owned(), "b".to_owned()];
+        let with = serde_json::to_value(ranked(&[0.25, 0.5], None, &documents)).unwrap();
+        assert_eq!(with[0], serde_json::json!({"index": 1, "relevance_score": 0.5, "document": {"text": "b"}}));
+        let without = serde_json::to_value(ranked(&[0.25, 0.5], None, &[])).unwrap();
+        assert_eq!(without[0], serde_json::json!({"index": 1, "relevance_score": 0.5}));
+    }
+}

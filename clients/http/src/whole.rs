@@ -1,0 +1,24 @@
+//! What endpoints for texts that are read whole share: how long they may take, and how they say that a text was cut.
+
+use axum::http::{HeaderValue, header::HeaderName};
+use axum::response::Response;
+
+/// Milliseconds that such a request may take, queueing and loading included.
+pub const DEADLINE_MS: u64 = 120_000;
+
+/// The most indices that the header names.
+const NAMED_MAX: usize = 100;
+
+/// Says in a header which texts, by index, were read without their end. Nothing is cut unless the request allows it.
+pub fn said_cut(mut response: Response, cut: &[u32]) -> Response {
+    if !cut.is_empty() {
+        let mut indices: Vec<String> = cut.iter().take(NAMED_MAX).map(u32::to_string).collect();
+        if cut.len() > NAMED_MAX {
+            indices.push("...".to_owned());
+        }
+        if let Ok(value) = HeaderValue::from_str(&indices.join(",")) {
+            response.headers_mut().insert(HeaderName::from_static("x-impetus-truncated"), value);
+        }
+    }
+    response
+}
