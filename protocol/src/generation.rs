@@ -34,6 +34,8 @@ pub struct GenerateRequest {
     pub priority: Priority,
     /// After how many milliseconds, queueing and loading included, the work is given up; `None` takes the daemon's limit.
     pub deadline_ms: Option<u64>,
+    /// The shape that every answer is held to, after any reasoning.
+    pub constraint: Option<Constraint>,
 }
 
 impl GenerateRequest {
@@ -48,6 +50,7 @@ impl GenerateRequest {
             choices: one(),
             priority: Priority::default(),
             deadline_ms: None,
+            constraint: None,
         }
     }
 }
@@ -55,6 +58,26 @@ impl GenerateRequest {
 /// How many choices a JSON request gets that does not say.
 fn one() -> u16 {
     1
+}
+
+/// The shape of an answer. A whole answer always fits it; one that `max_tokens` cuts off is a beginning of one that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Constraint {
+    /// A JSON document of this schema.
+    JsonSchema {
+        /// The schema.
+        schema: Json,
+        /// Whether a schema that cannot be enforced in full is refused; otherwise what cannot be enforced is left out.
+        strict: bool,
+    },
+    /// Any JSON object.
+    JsonObject,
+    /// A whole match of this regular expression.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// A text of this Lark grammar, whose first rule is `start`.
+    Lark(String),
 }
 
 /// What the model is given.
@@ -78,8 +101,12 @@ pub struct Chat {
     pub tools: Vec<Tool>,
     /// Whether it may, must or must not call one.
     pub tool_choice: ToolChoice,
+    /// Whether it may call no more than one.
+    pub single_tool_call: bool,
     /// Whether a reasoning model thinks first; `None` leaves it to the template.
     pub thinking: Option<bool>,
+    /// The most tokens of reasoning; the answer begins then. `None` sets no limit.
+    pub thinking_budget: Option<u32>,
     /// More template variables (`chat_template_kwargs`), a JSON object.
     pub template_arguments: Option<Json>,
 }
@@ -135,6 +162,9 @@ pub struct Tool {
     pub description: Option<String>,
     /// The JSON schema of its arguments.
     pub parameters: Option<Json>,
+    /// Whether arguments always fit the schema, and a schema that cannot be enforced in full is refused.
+    #[serde(default)]
+    pub strict: bool,
 }
 
 /// Whether tools may be called.
@@ -145,9 +175,9 @@ pub enum ToolChoice {
     Auto,
     /// The model is not shown the tools.
     None,
-    /// The model must call some tool.
+    /// The model must call some tool; the arguments fit its schema.
     Required,
-    /// The model must call the named tool.
+    /// The model must call the named tool, once; the arguments fit its schema.
     Named(String),
 }
 
@@ -181,6 +211,26 @@ pub struct Sampling {
     pub presence_penalty: Option<f32>,
     /// Subtracted per occurrence from the logits of tokens already generated; -2 to 2.
     pub frequency_penalty: Option<f32>,
+    /// The share of probability that the most typical tokens must reach together, above 0 and at most 1; 1 is off.
+    pub typical_p: Option<f32>,
+    /// How often all likely tokens but the least likely of them are left out (XTC), 0 to 1; 0 is off.
+    pub xtc_probability: Option<f32>,
+    /// From which probability a token is likely to XTC, 0 to 1; 0.1 unless given.
+    pub xtc_threshold: Option<f32>,
+    /// What the shortest repetition costs that is penalised (DRY), 0 to 100; 0 is off.
+    pub dry_multiplier: Option<f32>,
+    /// By what each further token of a repetition multiplies that, 1 to 100; 1.75 unless given.
+    pub dry_base: Option<f32>,
+    /// The shortest repetition that is penalised, in tokens; 2 unless given.
+    pub dry_allowed_length: Option<u32>,
+    /// Texts that no repetition goes past, at most 64; a line's end, `:`, `"` and `*` unless given.
+    pub dry_breakers: Option<Vec<String>>,
+    /// Whether mirostat 2 chooses which tokens stay, in place of `top_k`, `top_p`, `min_p`, `typical_p` and XTC.
+    pub mirostat: bool,
+    /// The surprise of a token that mirostat aims at, in bits, 0 to 100; 5 unless given.
+    pub mirostat_tau: Option<f32>,
+    /// How much of a miss mirostat makes up for with the next token, 0 to 1; 0.1 unless given.
+    pub mirostat_eta: Option<f32>,
     /// Added to the logits of single tokens; -100 to 100.
     pub logit_bias: Vec<(u32, f32)>,
     /// Makes the draw repeatable; `None` lets the daemon choose and report one.

@@ -87,7 +87,12 @@ async fn refusals_name_the_parameter_and_keep_their_status() {
         (json!({"n": 1000}), 400, "n"),
         (json!({"logit_bias": {"5": 101}}), 400, "logit_bias"),
         (json!({"stream_options": {"include_usage": true}}), 400, "stream_options"),
-        (json!({"response_format": {"type": "json_object"}}), 400, "response_format"),
+        (
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": true,
+            "schema": {"type": "array", "uniqueItems": true}}}}),
+            400,
+            "response_format",
+        ),
         (json!({"tool_choice": "required"}), 400, "tool_choice"),
     ];
     for stream in [false, true] {

@@ -9,6 +9,7 @@ mod generate;
 mod http;
 mod ollama;
 mod responses;
+mod shapes;
 mod stranger;
 mod tidy;
 mod tokens;

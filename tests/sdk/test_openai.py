@@ -7,8 +7,11 @@ import time
 import unittest
 import urllib.request
 
+from typing import Annotated, Literal
+
 import openai
 from openai import OpenAI
+from pydantic import BaseModel, Field
 
 URL = os.environ["IMPETUS_URL"]
 KEY = os.environ["IMPETUS_KEY"]
@@ -21,6 +24,13 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+
+
+class Person(BaseModel):
+    name: Annotated[str, Field(max_length=12)]
+    age: Annotated[int, Field(ge=0, le=130)]
+    role: Literal["admin", "user"]
+    tags: Annotated[list[Annotated[str, Field(max_length=8)]], Field(max_length=3)]
 
 
 def connect(**options):
@@ -100,9 +110,9 @@ class Chat(Service):
     def test_logprobs_come_one_per_token(self):
         answer = self.chat(logprobs=True, top_logprobs=3)
         entries = answer.choices[0].logprobs.content
-        self.assertEqual(len(entries), answer.usage.completion_tokens)
-        # The token that ended the turn is among them and is not text.
-        said = b"".join(bytes(entry.bytes) for entry in entries[:-1]).decode()
+        # The token that ended the turn is counted and is no part of the answer.
+        self.assertEqual(len(entries), answer.usage.completion_tokens - 1)
+        said = b"".join(bytes(entry.bytes) for entry in entries).decode()
         self.assertEqual(said.strip(), answer.choices[0].message.content.strip())
         for entry in entries:
             self.assertEqual(len(entry.top_logprobs), 3)
@@ -192,6 +202,40 @@ class Tools(Service):
     def test_no_call_comes_where_none_is_allowed(self):
         answer = self.client.chat.completions.create(**ask(self.QUESTION), temperature=0, tools=[WEATHER], tool_choice="none")
         self.assertIsNone(answer.choices[0].message.tool_calls)
+
+
+class Shapes(Service):
+    def test_a_model_of_pydantic_is_parsed(self):
+        answer = self.client.chat.completions.parse(**{**ask("Who is Ada?"), "max_tokens": 300}, temperature=0, seed=3, response_format=Person)
+        message = answer.choices[0].message
+        self.assertEqual(answer.choices[0].finish_reason, "stop")
+        self.assertIsInstance(message.parsed, Person)
+        self.assertIn(message.parsed.role, ("admin", "user"))
+        self.assertLessEqual(len(message.parsed.tags), 3)
+
+    def test_a_streamed_model_of_pydantic_is_parsed(self):
+        options = {**ask("Who is Ada?"), "max_tokens": 300, "temperature": 0, "seed": 3, "response_format": Person}
+        with self.client.chat.completions.stream(**options) as stream:
+            final = stream.get_final_completion()
+        self.assertEqual(final.choices[0].message.parsed, self.client.chat.completions.parse(**options).choices[0].message.parsed)
+
+    def test_a_tool_of_pydantic_is_called_strictly(self):
+        tool = openai.pydantic_function_tool(Person, name="remember")
+        for choice in ("required", {"type": "function", "function": {"name": "remember"}}):
+            options = {**ask("Say hello."), "max_tokens": 300, "temperature": 1, "seed": 5, "parallel_tool_calls": False}
+            answer = self.client.chat.completions.parse(**options, tools=[tool], tool_choice=choice)
+            calls = answer.choices[0].message.tool_calls
+            self.assertEqual([call.function.name for call in calls], ["remember"])
+            self.assertIsInstance(calls[0].function.parsed_arguments, Person)
+
+    def test_a_schema_that_is_not_enforced_is_refused_by_name(self):
+        class Unique(BaseModel):
+            tags: set[str]
+
+        with self.assertRaises(openai.BadRequestError) as refused:
+            self.client.chat.completions.parse(**ask("Hi"), response_format=Unique)
+        self.assertEqual(refused.exception.param, "response_format")
+        self.assertIn("uniqueItems", str(refused.exception))
 
 
 class Completions(Service):

@@ -165,5 +165,6 @@ pub fn raw(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest 
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: Some(Duration::from_secs(120).as_millis() as u64),
+        constraint: None,
     }
 }

@@ -20,6 +20,7 @@ mod ollama;
 mod openai;
 mod request_id;
 mod rerank;
+mod sampling;
 mod serve;
 mod sse;
 mod turns;

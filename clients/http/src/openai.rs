@@ -16,4 +16,5 @@ pub mod prompts;
 pub mod request;
 pub mod response;
 pub mod responses;
+mod shape;
 pub mod tokens;

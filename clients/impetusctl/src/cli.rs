@@ -135,6 +135,9 @@ pub struct Run {
     /// How the answer is made
     #[command(flatten)]
     pub generation: Generation,
+    /// Hold the answer to the JSON schema in this file
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
     /// The prompt; `-` reads standard input
     pub prompt: String,
 }

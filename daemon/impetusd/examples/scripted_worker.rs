@@ -191,7 +191,7 @@ fn answer(open: &Open, script: &Script, ask: Ask) {
 }
 
 fn tell(id: WorkId, tokens: Vec<u32>, event: Event) {
-    say(&FromWorker::Event(WorkEvent { id, tokens, event }));
+    say(&FromWorker::Event(WorkEvent { id, tokens, sampler: None, event }));
 }
 
 fn accept(open: &Open, script: &Script, submit: Submit, works: &mut BTreeMap<WorkId, Running>) {

@@ -63,6 +63,7 @@ fn ask(tokens: u32) -> GenerateRequest {
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 

@@ -160,10 +160,12 @@ pub enum EncodeTask {
 }
 
 /// How far one choice had come when its worker died.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delivered {
     /// Every token whose event the daemon has received.
     pub tokens: Vec<u32>,
+    /// What its sampler had come to with the last of them, where tokens alone do not tell.
+    pub sampler: Option<f64>,
     /// Why the choice ended, if it had.
     pub finished: Option<FinishReason>,
 }
@@ -210,6 +212,8 @@ pub struct WorkEvent {
     pub id: WorkId,
     /// The tokens that a delta commits; the daemon keeps them to resume by. A delta without text still carries its token.
     pub tokens: Vec<u32>,
+    /// What the choice's sampler has come to with them, where tokens alone do not tell; the daemon keeps it to resume by.
+    pub sampler: Option<f64>,
     /// What happened.
     pub event: Event,
 }

@@ -41,7 +41,7 @@ impl Emitter {
 
     /// Ends a request with an error.
     pub fn fail(&self, id: WorkId, error: Error) -> Result<(), Deaf> {
-        self.send(FromWorker::Event(WorkEvent { id, tokens: Vec::new(), event: Event::Failed(error) }))
+        self.send(FromWorker::Event(WorkEvent { id, tokens: Vec::new(), sampler: None, event: Event::Failed(error) }))
     }
 
     /// Ends the writer once everything said before is written.

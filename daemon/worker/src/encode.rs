@@ -244,7 +244,7 @@ impl Runner {
     }
 
     fn tell(&self, id: WorkId, event: Event) -> Result<(), Deaf> {
-        self.emitter.send(FromWorker::Event(WorkEvent { id, tokens: Vec::new(), event }))
+        self.emitter.send(FromWorker::Event(WorkEvent { id, tokens: Vec::new(), sampler: None, event }))
     }
 
     fn beat(&mut self) -> Result<(), Deaf> {
@@ -261,5 +261,5 @@ fn result(item: &Item, row: &[f32], dimensions: Option<usize>) -> WorkEvent {
         Some(dimensions) => Event::Embedded(Embedded { index, tokens, cut, vector: shorten(row, dimensions) }),
         None => Event::Scored(Scored { index, tokens, cut, score: probability(row[0]) }),
     };
-    WorkEvent { id: item.work, tokens: Vec::new(), event }
+    WorkEvent { id: item.work, tokens: Vec::new(), sampler: None, event }
 }

@@ -7,17 +7,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::text::{Detokenizer, Sampled, Sampler, SamplingError, Tokenizer};
+use engine::text::{Detokenizer, GrammarError, Sampled, Sampler, SamplingError, Tokenizer};
 use pipe::{Delivered, WorkId};
 use protocol::generation::{
     ChoiceFinished, Delta, FinishReason, Finished, Missed, Priority, Speculation, Timing, TokenLogprob, Usage,
 };
 use scheduler::SequenceId;
 
+use crate::follow::Follower;
 use crate::lookup::Lookup;
 use crate::output::{Output, Piece};
 
@@ -140,6 +141,13 @@ pub struct Choice {
     sampler: Sampler,
     detokenizer: Detokenizer,
     output: Output,
+    /// Holds the answer to a shape.
+    follower: Option<Follower>,
+    budget: Option<Budget>,
+    /// How many tokens of reasoning there are.
+    thought: u32,
+    /// Tokens that come next whatever the model says: they end a reasoning whose budget is spent.
+    forced: VecDeque<u32>,
     /// Reports log-probabilities with the bytes of this tokenizer's tokens.
     logprobs: Option<Tokenizer>,
     tokens: u32,
@@ -157,8 +165,30 @@ pub struct Drawn {
     pub token: u32,
     /// What the client sees of it; empty while text is held back.
     pub delta: Delta,
+    /// What the sampler has come to, where tokens alone do not tell.
+    pub sampler: Option<f64>,
     /// The end of the choice, if this was its last token.
     pub finished: Option<ChoiceFinished>,
+}
+
+/// Why no token can be drawn, or taken.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DrawError {
+    /// The settings leave none, or the logits are broken.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// The grammar cannot be followed.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+}
+
+/// How long an answer may reason.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// The most tokens.
+    pub tokens: u32,
+    /// What ends the reasoning.
+    pub close: Vec<u32>,
 }
 
 /// What a choice is made of.
@@ -173,6 +203,10 @@ pub struct ChoiceParts {
     pub detokenizer: Detokenizer,
     /// How its text becomes an answer.
     pub output: Output,
+    /// Its place in the grammar that it is held to, if there is one.
+    pub follower: Option<Follower>,
+    /// How long it may reason; `None` is without a limit.
+    pub budget: Option<Budget>,
     /// Whether log-probabilities are reported, and the bytes of tokens for them.
     pub logprobs: Option<Tokenizer>,
 }
@@ -180,20 +214,26 @@ pub struct ChoiceParts {
 impl Choice {
     /// An answer without a token.
     pub fn new(parts: ChoiceParts) -> Self {
-        let ChoiceParts { index, ends, sampler, detokenizer, output, logprobs } = parts;
-        Self {
+        let ChoiceParts { index, ends, sampler, detokenizer, output, follower, budget, logprobs } = parts;
+        let mut choice = Self {
             index,
             ends,
             sampler,
             detokenizer,
             output,
+            follower,
+            budget,
+            thought: 0,
+            forced: VecDeque::new(),
             logprobs,
             tokens: 0,
             drawn: None,
             reasoning_tokens: 0,
             finished: None,
             replayed: Vec::new(),
-        }
+        };
+        choice.limit_reasoning();
+        choice
     }
 
     /// Which choice, from 0.
@@ -222,23 +262,48 @@ impl Choice {
     }
 
     /// Draws the token at `position` of the whole sequence.
-    pub fn draw(&mut self, logits: &mut [f32], position: u32) -> Result<Drawn, SamplingError> {
-        let sampled = self.sampler.sample(logits, position)?;
+    pub fn draw(&mut self, logits: &mut [f32], position: u32) -> Result<Drawn, DrawError> {
+        let sampled = match self.forced.front() {
+            Some(token) => self.sampler.judge(logits, position, *token)?,
+            None => {
+                let allowed = self.follower.as_mut().map(Follower::allowed).transpose()?;
+                self.sampler.sample(logits, position, allowed)?
+            }
+        };
         let logprobs = self.logprobs.as_ref().and_then(|tokenizer| logprob(tokenizer, &sampled));
-        let mut drawn = self.take(sampled.token);
-        drawn.delta.logprobs.extend(logprobs);
+        let ends = self.ends.tokens.contains(&sampled.token);
+        let mut drawn = self.take(sampled.token)?;
+        // What ends a turn is no part of the answer, and neither is its probability.
+        drawn.delta.logprobs.extend(logprobs.filter(|_| !ends));
+        self.look_ahead();
         Ok(drawn)
     }
 
+    /// Has the tokens that may come next looked for, while others work.
+    pub fn look_ahead(&mut self) {
+        if let (Some(follower), None) = (&mut self.follower, self.finished) {
+            follower.look_ahead();
+        }
+    }
+
     /// Goes silently through what was delivered before; returns the end that was not, if the tokens reach it.
-    pub fn replay(&mut self, delivered: Delivered) -> Option<ChoiceFinished> {
-        let end = delivered.tokens.iter().find_map(|token| self.take(*token).finished);
+    pub fn replay(&mut self, delivered: Delivered) -> Result<Option<ChoiceFinished>, GrammarError> {
+        let mut end = None;
+        for token in &delivered.tokens {
+            end = self.take(*token)?.finished;
+            if end.is_some() {
+                break;
+            }
+        }
         self.replayed = delivered.tokens;
+        if let Some(state) = delivered.sampler {
+            self.sampler.restore(state);
+        }
         if delivered.finished.is_none() {
-            return end;
+            return Ok(end);
         }
         self.finished = delivered.finished;
-        None
+        Ok(None)
     }
 
     /// The tokens that `replay` went through, for the scheduler and whoever guesses.
@@ -247,15 +312,19 @@ impl Choice {
     }
 
     /// Adds a token to the answer.
-    fn take(&mut self, token: u32) -> Drawn {
+    fn take(&mut self, token: u32) -> Result<Drawn, GrammarError> {
         self.sampler.observe(token);
         self.tokens += 1;
         let ended = self.ends.tokens.contains(&token);
+        let over = match &mut self.follower {
+            Some(follower) if !ended => follower.take(token)?,
+            _ => false,
+        };
         let mut piece = if ended { Piece::default() } else { self.output.push(&self.detokenizer.push(token)) };
-        if piece.stopped.is_none() && (ended || self.tokens >= self.ends.tokens_max) {
+        if piece.stopped.is_none() && (ended || over || self.tokens >= self.ends.tokens_max) {
             append(&mut piece, self.output.push(&self.detokenizer.finish()));
         }
-        let reason = match (&piece.stopped, ended) {
+        let reason = match (&piece.stopped, ended || over) {
             (Some(_), _) | (None, true) => Some(FinishReason::Stop),
             (None, false) if self.tokens >= self.ends.tokens_max => Some(FinishReason::Length),
             (None, false) => None,
@@ -264,6 +333,9 @@ impl Choice {
             append(&mut piece, self.output.finish());
         }
         self.reasoning_tokens += u32::from(!piece.reasoning.is_empty());
+        self.forced.pop_front_if(|forced| *forced == token);
+        self.thought += u32::from(self.output.is_reasoning());
+        self.limit_reasoning();
         let reason = reason.map(|reason| match reason {
             FinishReason::Stop if self.output.calls() > 0 => FinishReason::ToolCalls,
             reason => reason,
@@ -271,7 +343,18 @@ impl Choice {
         self.finished = reason;
         let finished =
             reason.map(|reason| ChoiceFinished { choice: self.index, reason, stop_string: piece.stopped.take() });
-        Drawn { token, delta: self.delta(piece), finished }
+        Ok(Drawn { token, delta: self.delta(piece), sampler: self.sampler.state(), finished })
+    }
+
+    /// Ends the reasoning once its budget is spent.
+    fn limit_reasoning(&mut self) {
+        if let Some(budget) = &self.budget
+            && self.forced.is_empty()
+            && self.output.is_reasoning()
+            && self.thought >= budget.tokens
+        {
+            self.forced.extend(&budget.close);
+        }
     }
 
     fn delta(&self, piece: Piece) -> Delta {

@@ -9,6 +9,7 @@ pub mod bundled;
 pub mod emit;
 pub mod encode;
 pub mod facts;
+mod follow;
 pub mod generation;
 pub mod inbox;
 pub mod lookup;

@@ -6,23 +6,31 @@
 
 mod answer;
 mod call;
+mod deepseek;
+mod gemma;
+mod harmony;
 mod hermes;
 mod json;
 mod llama3;
 mod marker;
 mod mistral;
 mod reasoning;
+mod tagged;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod written;
 
 use protocol::generation::ToolCallDelta;
 
 use self::answer::Answer;
+use self::harmony::Harmony;
 use self::reasoning::Splitter;
 use self::tools::ToolReader;
 
+pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER};
 pub use self::reasoning::ReasoningTags;
+pub use self::tagged::Texts;
 pub use self::tools::ToolFormat;
 
 /// What to look for in a model's text.
@@ -34,6 +42,10 @@ pub struct OutputOptions {
     pub reasoning: Option<ReasoningTags>,
     /// How the model writes tool calls, if it may make any.
     pub tools: Option<ToolFormat>,
+    /// Which arguments are text, where the format does not tell.
+    pub texts: Texts,
+    /// Whether the model answers in the harmony form, which has a way of its own for reasoning and calls.
+    pub harmony: bool,
     /// What the calls' ids are made from; the same seed makes the same ids.
     pub call_id_seed: u64,
 }
@@ -53,6 +65,7 @@ pub struct Piece {
 
 /// The stages that one choice's text goes through.
 pub struct Output {
+    harmony: Option<Harmony>,
     reasoning: Option<Splitter>,
     tools: Option<ToolReader>,
     answer: Answer,
@@ -61,10 +74,12 @@ pub struct Output {
 impl Output {
     /// Begins a choice.
     pub fn new(options: OutputOptions) -> Self {
+        let calls = options.tools.is_some() || options.harmony;
         Self {
+            harmony: options.harmony.then(Harmony::new),
             reasoning: options.reasoning.map(Splitter::new),
-            tools: options.tools.map(ToolReader::new),
-            answer: Answer::new(options.stop_strings, options.tools.is_some(), options.call_id_seed),
+            tools: options.tools.map(|format| ToolReader::new(format, options.texts)),
+            answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
         }
     }
 
@@ -74,6 +89,10 @@ impl Output {
         for letter in text.chars() {
             if self.answer.has_stopped() {
                 break;
+            }
+            if let Some(harmony) = &mut self.harmony {
+                harmony.push(letter, &mut reasoning, &mut self.answer);
+                continue;
             }
             match &mut self.reasoning {
                 Some(splitter) => {
@@ -89,6 +108,9 @@ impl Output {
     /// Ends the text; returns what was held back. A call that was cut off is closed, so that its arguments are JSON.
     pub fn finish(&mut self) -> Piece {
         let mut reasoning = String::new();
+        if let Some(mut harmony) = self.harmony.take() {
+            harmony.finish(&mut reasoning, &mut self.answer);
+        }
         if let Some(mut splitter) = self.reasoning.take() {
             let said = splitter.finish(&mut reasoning);
             self.say(&said);
@@ -98,6 +120,12 @@ impl Output {
         }
         self.answer.finish();
         Piece { reasoning, ..self.answer.take() }
+    }
+
+    /// Whether the text is inside of the reasoning.
+    pub fn is_reasoning(&self) -> bool {
+        let harmony = self.harmony.as_ref().is_some_and(Harmony::is_reasoning);
+        harmony || self.reasoning.as_ref().is_some_and(Splitter::is_inside)
     }
 
     /// How many tool calls have begun.

@@ -10,6 +10,7 @@ mod chat;
 mod habits;
 mod ranges;
 pub mod renderer;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -21,19 +22,24 @@ use std::thread::Builder;
 use std::time::Instant;
 
 use engine::LoadError;
-use engine::text::{Detokenizer, GenerationDefaults, Sampler, Sampling, Special, Start, Template, Tokenizer};
+use engine::text::{
+    Detokenizer, DrySettings, GenerationDefaults, Grammar, Grammars, Matcher, Mirostat, Sampler, Sampling, Special,
+    Start, Template, Tokenizer,
+};
 use pipe::{Ask, FromWorker, Submit, WorkId};
-use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation};
+use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
 
 use crate::emit::Emitter;
-use crate::generation::{Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
+use crate::follow::{Follower, Scout};
+use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
-use crate::output::{Output, OutputOptions, ReasoningTags, ToolFormat};
+use crate::output::{HARMONY_SHOWN, HARMONY_TO_ANSWER, Output, OutputOptions, ReasoningTags, Texts, ToolFormat};
 use crate::render::ToRender;
 use habits::Habits;
 use renderer::{Renderer, Rendering};
+use shape::Formats;
 
 /// How many prompts are read at once; a long one, or a template that does not end, leaves room for others.
 const THREADS: usize = 4;
@@ -83,6 +89,9 @@ pub struct Prompter {
     facts: ModelFacts,
     name: String,
     window: Window,
+    grammars: Grammars,
+    /// Where constrained answers find their next tokens.
+    scout: Scout,
 }
 
 /// What the model is given.
@@ -90,14 +99,14 @@ struct Source {
     tokens: Vec<u32>,
     /// Where its answer stands.
     start: Start,
-    rendered: Rendered,
-}
-
-/// How the answer to a rendered conversation is to be read; raw prompts have plain answers.
-#[derive(Clone, Copy, Default)]
-struct Rendered {
-    reasoning: Option<ReasoningTags>,
-    tools: Option<ToolFormat>,
+    /// How its answer is to be read; raw prompts have plain answers.
+    formats: Formats,
+    /// What its answer is held to.
+    grammar: Option<Grammar>,
+    /// Which arguments of its calls are text.
+    texts: Texts,
+    /// How long it may reason.
+    budget: Option<Budget>,
 }
 
 impl Prompter {
@@ -108,8 +117,10 @@ impl Prompter {
         let template = Template::open(dir)?;
         let defaults = GenerationDefaults::open(dir, &tokenizer, template.as_ref())?;
         let habits = template.as_ref().map(Habits::of).unwrap_or_default();
+        let grammars = Grammars::new(&tokenizer, &defaults.eos, facts.vocabulary);
+        let scout = Scout::start();
         let (facts, name) = (facts.clone(), name.to_string());
-        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window })
+        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window, grammars, scout })
     }
 
     /// A rendering process that is ready for the first conversation, if the model takes any.
@@ -171,7 +182,8 @@ impl Prompter {
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
         let Submit { id: work, request, client, seed, received_unix_ms, delivered } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
-        let source = self.source(&request.prompt, received_unix_ms, rendering)?;
+        let source = self.source(&request, received_unix_ms, rendering)?;
+        let matcher = self.matcher(&request, source.grammar.as_ref())?;
         let tokens_max = self.room(&request, source.tokens.len())?;
         let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
         let mut generation = Generation {
@@ -191,9 +203,13 @@ impl Prompter {
         };
         let mut delivered = delivered.into_iter();
         for index in 0..request.choices {
-            let mut choice = self.choice(&request, self.sampling(&request, index, &ends, seed), &ends, &source)?;
-            let end = delivered.next().and_then(|delivered| choice.replay(delivered));
-            generation.ends_untold.extend(end);
+            let sampling = self.sampling(&request, index, &ends, seed);
+            let mut choice = self.choice(&request, sampling, &ends, &source, matcher.as_ref())?;
+            if let Some(delivered) = delivered.next() {
+                let end = choice.replay(delivered).map_err(|error| Error::internal(error.to_string()))?;
+                generation.ends_untold.extend(end);
+            }
+            choice.look_ahead();
             generation.choices.push(choice);
         }
         generation.prompt = source.tokens;
@@ -201,20 +217,29 @@ impl Prompter {
     }
 
     /// What the model is given.
-    fn source(&self, prompt: &Prompt, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Source, Error> {
+    fn source(&self, request: &GenerateRequest, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Source, Error> {
         let encode = |text: &str, special| {
             self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
         };
-        let plain = |tokens| Source { tokens, start: Start::Middle, rendered: Rendered::default() };
-        let source = match prompt {
+        let constraint = request.constraint.as_ref();
+        let plain = |tokens| {
+            let grammar = constraint.map(shape::of_constraint).transpose()?;
+            let (formats, texts) = (Formats::default(), Texts::default());
+            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, texts, budget: None })
+        };
+        let source = match &request.prompt {
             Prompt::Chat(chat) => {
-                let (text, rendered) = self.render(chat, now_unix_ms, rendering)?;
-                Source { tokens: encode(&text, Special::Parse)?, start: Start::Text, rendered }
+                let (text, formats) = self.render(chat, now_unix_ms, rendering)?;
+                let shown = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
+                let grammar = shape::of_chat(chat, shown, constraint, formats)?;
+                let (texts, budget) = (shape::texts(chat), self.budget(chat, formats)?);
+                let tokens = encode(&text, Special::Parse)?;
+                Source { tokens, start: Start::Text, formats, grammar, texts, budget }
             }
-            Prompt::Text(text) => plain(encode(text, Special::Begin)?),
+            Prompt::Text(text) => plain(encode(text, Special::Begin)?)?,
             Prompt::Tokens(tokens) => {
                 tokens.iter().try_for_each(|token| ranges::known("prompt", *token, self.facts.vocabulary))?;
-                plain(tokens.clone())
+                plain(tokens.clone())?
             }
         };
         if source.tokens.is_empty() {
@@ -222,6 +247,16 @@ impl Prompter {
         }
         self.check_tokenizer(&source.tokens)?;
         Ok(source)
+    }
+
+    /// What an answer is held to, ready to be followed.
+    fn matcher(&self, request: &GenerateRequest, grammar: Option<&Grammar>) -> Result<Option<Matcher>, Error> {
+        let chat = match &request.prompt {
+            Prompt::Chat(chat) => Some(chat),
+            _ => None,
+        };
+        let compiled = grammar.map(|grammar| self.grammars.compile(grammar)).transpose();
+        compiled.map_err(|error| shape::refusal(&error, chat, request.constraint.as_ref()))
     }
 
     /// Refuses what only a tokenizer of another model can give: a step with such a token would end the worker.
@@ -236,7 +271,7 @@ impl Prompter {
     }
 
     /// A conversation in the template's words, and how its answer is to be read.
-    fn render(&self, chat: &Chat, now_unix_ms: i64, rendering: &mut Rendering) -> Result<(String, Rendered), Error> {
+    fn render(&self, chat: &Chat, now_unix_ms: i64, rendering: &mut Rendering) -> Result<(String, Formats), Error> {
         let Some(template) = &self.template else {
             let message = format!("{} has no chat template, so it cannot hold a conversation", self.name);
             return Err(Error::new(ErrorKind::Unsupported, message)
@@ -250,11 +285,13 @@ impl Prompter {
         let with_tools = tools.is_some();
         let text =
             rendering.render(ToRender { messages, tools, add_generation_prompt: true, arguments, now_unix_ms })?;
-        let rendered = Rendered {
-            reasoning: ReasoningTags::detect(template.source(), &text),
+        let harmony = template.mentions("<|channel|>") && template.mentions("<|message|>");
+        let formats = Formats {
+            harmony,
+            reasoning: ReasoningTags::detect(template.source(), &text).filter(|_| !harmony),
             tools: with_tools.then(|| ToolFormat::detect(template.tool_source())).flatten(),
         };
-        Ok((text, rendered))
+        Ok((text, formats))
     }
 
     /// Refuses a wish about thinking that the template cannot grant.
@@ -271,25 +308,45 @@ impl Prompter {
         }
     }
 
+    /// How long an answer may reason, if the request limits that.
+    fn budget(&self, chat: &Chat, formats: Formats) -> Result<Option<Budget>, Error> {
+        let Some(tokens) = chat.thinking_budget else { return Ok(None) };
+        let close = match formats.reasoning {
+            Some(tags) => tags.close,
+            None if formats.harmony => HARMONY_TO_ANSWER,
+            // A model that does not reason stays within every budget.
+            None => return Ok(None),
+        };
+        let close = self.tokenizer.encode(close, Special::Parse);
+        let close = close.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Some(Budget { tokens, close }))
+    }
+
     fn choice(
         &self,
         request: &GenerateRequest,
         sampling: Sampling,
         ends: &Arc<Ends>,
         source: &Source,
+        matcher: Option<&Matcher>,
     ) -> Result<Choice, Error> {
         let index = sampling.choice;
-        let Rendered { reasoning, tools } = source.rendered;
+        let Formats { reasoning, tools, harmony } = source.formats;
         let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
         detokenizer = detokenizer.showing(reasoning.iter().flat_map(ReasoningTags::shown));
         detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));
+        detokenizer = detokenizer.showing(HARMONY_SHOWN.iter().copied().filter(|_| harmony));
         let output = Output::new(OutputOptions {
             stop_strings: request.stop.strings.clone(),
             reasoning,
             tools,
+            texts: source.texts.clone(),
+            harmony,
             call_id_seed: call_id_seed(&source.tokens, &sampling),
         });
-        let mut sampler = Sampler::new(sampling).map_err(|error| Error::invalid("sampling", error.to_string()))?;
+        let mut sampler = Sampler::new(sampling)
+            .map_err(|error| Error::invalid("sampling", error.to_string()))?
+            .reading(&self.tokenizer);
         sampler.observe_prompt(&source.tokens);
         Ok(Choice::new(ChoiceParts {
             index,
@@ -297,6 +354,8 @@ impl Prompter {
             sampler,
             detokenizer,
             output,
+            follower: matcher.map(|matcher| Follower::new(matcher.fork(), &self.scout)),
+            budget: source.budget.clone(),
             logprobs: request.logprobs.map(|_| self.tokenizer.clone()),
         }))
     }
@@ -312,6 +371,13 @@ impl Prompter {
             repetition_penalty: asked.repetition_penalty.or(own.repetition_penalty).unwrap_or(1.0),
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
             frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
+            typical_p: asked.typical_p.unwrap_or(1.0),
+            xtc_probability: asked.xtc_probability.unwrap_or(0.0),
+            xtc_threshold: asked.xtc_threshold.unwrap_or(0.1),
+            dry: asked.dry_multiplier.map(|multiplier| dry(multiplier, asked)),
+            mirostat: asked
+                .mirostat
+                .then(|| Mirostat { tau: asked.mirostat_tau.unwrap_or(5.0), eta: asked.mirostat_eta.unwrap_or(0.1) }),
             logit_bias: asked.logit_bias.clone(),
             seed,
             choice,
@@ -355,6 +421,16 @@ impl Prompter {
 fn survive<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::internal("reading the prompt failed; the log has the cause")))
+}
+
+/// What a repetition costs.
+fn dry(multiplier: f32, asked: &protocol::generation::Sampling) -> DrySettings {
+    DrySettings {
+        multiplier,
+        base: asked.dry_base.unwrap_or(1.75),
+        allowed_length: asked.dry_allowed_length.unwrap_or(2),
+        breakers: asked.dry_breakers.clone().unwrap_or_else(|| ["\n", ":", "\"", "*"].map(String::from).to_vec()),
+    }
 }
 
 /// Differs between choices and between the turns of a conversation, whose calls must not share an id; the same for a

@@ -4,6 +4,8 @@
 //! after a restart, in a starved cache.
 
 pub mod kit;
+mod samplers;
+mod shapes;
 
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;
@@ -67,6 +69,7 @@ fn a_resumed_answer_goes_on_as_if_undisturbed() {
         let part = |(index, cut): (usize, &usize)| Delivered {
             tokens: whole.tokens[index][..*cut].to_vec(),
             finished: if *cut == 40 { finished } else { None },
+            sampler: None,
         };
         cuts.iter().enumerate().map(part).collect::<Vec<_>>()
     };

@@ -84,6 +84,7 @@ fn question(text: &str) -> GenerateRequest {
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 

@@ -23,6 +23,7 @@ fn request(model: Option<&str>, prompt: &str) -> GenerateRequest {
         choices: 1,
         priority: Default::default(),
         deadline_ms: None,
+        constraint: None,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
-    Chat, ChoiceFinished, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority, Prompt,
-    Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta, ToolChoice, Usage,
+    Chat, ChoiceFinished, Constraint, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority,
+    Prompt, Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta,
+    ToolChoice, Usage,
 };
 use crate::measures::Measures;
 use crate::model::{
@@ -140,6 +141,7 @@ fn chat() -> GenerateRequest {
         name: "weather".into(),
         description: Some("Tells the weather.".into()),
         parameters: Some(Json(r#"{"type":"object"}"#.into())),
+        strict: true,
     };
     let messages = vec![
         message(Role::System, "Be brief."),
@@ -151,7 +153,9 @@ fn chat() -> GenerateRequest {
         messages,
         tools: vec![tool],
         tool_choice: ToolChoice::Named("weather".into()),
+        single_tool_call: true,
         thinking: Some(false),
+        thinking_budget: Some(512),
         template_arguments: Some(Json(r#"{"brief":true}"#.into())),
     };
     let sampling = Sampling {
@@ -162,6 +166,16 @@ fn chat() -> GenerateRequest {
         repetition_penalty: Some(1.1),
         presence_penalty: Some(-0.5),
         frequency_penalty: Some(0.25),
+        typical_p: Some(0.95),
+        xtc_probability: Some(0.5),
+        xtc_threshold: Some(0.2),
+        dry_multiplier: Some(0.8),
+        dry_base: Some(1.5),
+        dry_allowed_length: Some(3),
+        dry_breakers: Some(vec!["\n".into()]),
+        mirostat: true,
+        mirostat_tau: Some(4.0),
+        mirostat_eta: Some(0.2),
         logit_bias: vec![(5, -100.0), (6, 2.5)],
         seed: Some(u64::MAX),
     };
@@ -176,6 +190,7 @@ fn chat() -> GenerateRequest {
         choices: 2,
         priority: Priority::High,
         deadline_ms: Some(60_000),
+        constraint: Some(Constraint::JsonSchema { schema: Json(r#"{"type":"object"}"#.into()), strict: true }),
     }
 }
 
@@ -189,6 +204,7 @@ fn text() -> GenerateRequest {
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 

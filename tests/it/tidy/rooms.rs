@@ -14,6 +14,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rusqlite", &["daemon/store/"]),
     ("tokenizers", &["daemon/engine/src/text"]),
     ("minijinja", &["daemon/engine/src/text"]),
+    ("llguidance", &["daemon/engine/src/text/grammar"]),
+    ("toktrie", &["daemon/engine/src/text/grammar"]),
     ("safetensors", &["daemon/engine/src/"]),
     ("memmap2", &["daemon/engine/src/"]),
     ("hf_hub", &["daemon/impetusd/src/hub"]),

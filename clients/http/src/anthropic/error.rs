@@ -84,6 +84,7 @@ fn sentence(error: &Error) -> String {
 fn in_our_words(param: &str) -> &str {
     match param {
         "stop" => "stop_sequences",
+        "constraint" => "output_config.format",
         param => param,
     }
 }

@@ -1,6 +1,6 @@
 //! What Anthropic clients send, and how it becomes a `GenerateRequest`.
 
-use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Sampling, Stop};
+use protocol::generation::{self as g, Chat, Constraint, GenerateRequest, Prompt, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -99,17 +99,26 @@ enum ThinkingKind {
 }
 
 impl Shared {
+    /// Returns the shape that the answer is held to.
+    pub fn constraint(&self) -> Result<Option<Constraint>, Error> {
+        Ok(self.output_config.clone().map_or(Ok((None, None)), output)?.0)
+    }
+
     /// Returns the conversation, and the name of the model it is for; `max_tokens` bounds the thinking.
     pub fn chat(self, max_tokens: Option<u32>) -> Result<(String, Chat), Error> {
+        let thinking_budget = self.thinking.as_ref().and_then(ThinkingBody::budget);
         let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(max_tokens))?;
         keeps_everything(self.context_management)?;
         let tools = tools(self.tools.unwrap_or_default())?;
+        let single = self.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
         let chat = Chat {
             messages: conversation(self.system, self.messages)?,
             tool_choice: self.tool_choice.map_or(Ok(g::ToolChoice::Auto), ToolChoiceBody::choice)?,
+            single_tool_call: single && !tools.is_empty(),
             tools,
             thinking,
-            template_arguments: self.output_config.map_or(Ok(None), effort)?,
+            thinking_budget,
+            template_arguments: self.output_config.map_or(Ok((None, None)), output)?.1,
         };
         Ok((self.model, chat))
     }
@@ -127,6 +136,7 @@ impl Own {
             return Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1."));
         }
         let temperature = self.temperature.map_or(Ok(None), |value| share("temperature", value).map(Some))?;
+        let constraint = shared.constraint()?;
         let (model, chat) = shared.chat(Some(self.max_tokens))?;
         Ok(GenerateRequest {
             sampling: Sampling { temperature, top_p: self.top_p, top_k: self.top_k, ..Sampling::default() },
@@ -135,6 +145,7 @@ impl Own {
                 max_tokens: Some(self.max_tokens),
                 ..Stop::default()
             },
+            constraint,
             ..GenerateRequest::new(Some(model), Prompt::Chat(chat))
         })
     }
@@ -149,6 +160,11 @@ fn share(name: &str, value: f32) -> Result<f32, Error> {
 }
 
 impl ThinkingBody {
+    /// The most tokens of thinking, where it is enabled.
+    fn budget(&self) -> Option<u32> {
+        self.budget_tokens.filter(|_| self.r#type == ThinkingKind::Enabled)
+    }
+
     fn wish(self, max_tokens: Option<u32>) -> Result<Option<bool>, Error> {
         let fault = |message: String| Err(Error::invalid("thinking.budget_tokens", message));
         match (self.r#type, self.budget_tokens) {
@@ -166,23 +182,32 @@ impl ThinkingBody {
     }
 }
 
-/// Returns the effort asked for under the name that templates know it by, in the words they know.
-fn effort(output: Map<String, Value>) -> Result<Option<g::Json>, Error> {
+/// Returns the shape of the answer, and the effort asked for under the name that templates know it by, in their words.
+fn output(output: Map<String, Value>) -> Result<(Option<Constraint>, Option<g::Json>), Error> {
     let at = "output_config";
     if let Some(name) = output.keys().find(|name| !["effort", "format"].contains(&name.as_str())) {
         return Err(unsupported(format!("{at}.{name}"), format!("'{at}.{name}' is not supported here.")));
     }
     let OutputBody { effort, format } = part(at, output)?;
-    if format.is_some() {
-        let message = format!("'{at}.format' is not supported yet: nothing holds an answer to a shape.");
-        return Err(unsupported(format!("{at}.format"), message));
-    }
     let word = effort.map(|effort| match effort {
         Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High | Effort::Xhigh | Effort::Max => "high",
     });
-    Ok(word.map(|word| g::Json(json!({ "reasoning_effort": word }).to_string())))
+    let effort = word.map(|word| g::Json(json!({ "reasoning_effort": word }).to_string()));
+    Ok((format.map(|format| shape(&format)).transpose()?, effort))
+}
+
+/// Returns the shape that a format asks for; there is one kind.
+fn shape(format: &Value) -> Result<Constraint, Error> {
+    match (format["type"].as_str(), &format["schema"]) {
+        (Some("json_schema"), schema @ Value::Object(_)) => {
+            Ok(Constraint::JsonSchema { schema: g::Json(schema.to_string()), strict: true })
+        }
+        _ => {
+            Err(Error::invalid("output_config.format", "'output_config.format' is of type json_schema, with a schema."))
+        }
+    }
 }
 
 /// Accepts only edits that leave the conversation as it is: nothing of a prompt is ever dropped here.
@@ -216,20 +241,12 @@ fn tool(at: &str, body: Map<String, Value>) -> Result<g::Tool, Error> {
         return Err(Error::new(ErrorKind::Unsupported, message).hint("Define the tool with input_schema.").param(at));
     }
     let tool: ToolBody = part(at, body)?;
-    if tool.strict == Some(true) {
-        let message = format!("The tool '{}' asks for strict input, which is not enforced yet.", tool.name);
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'strict' out.").param(at));
-    }
     let parameters = Some(g::Json(tool.input_schema.to_string()));
-    Ok(g::Tool { name: tool.name, description: tool.description, parameters })
+    Ok(g::Tool { name: tool.name, description: tool.description, parameters, strict: tool.strict == Some(true) })
 }
 
 impl ToolChoiceBody {
     fn choice(self) -> Result<g::ToolChoice, Error> {
-        if self.disable_parallel_tool_use == Some(true) {
-            let message = "'disable_parallel_tool_use' is not supported: nothing keeps a model from a second call yet.";
-            return Err(unsupported("tool_choice.disable_parallel_tool_use", message));
-        }
         match (self.r#type, self.name) {
             (ChoiceKind::Auto, _) => Ok(g::ToolChoice::Auto),
             (ChoiceKind::None, _) => Ok(g::ToolChoice::None),

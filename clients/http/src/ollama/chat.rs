@@ -143,7 +143,7 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
         return Err(unsupported("tools", message));
     }
     let parameters = body.function.parameters.map(|schema| Json(schema.to_string()));
-    Ok(g::Tool { name: body.function.name, description: body.function.description, parameters })
+    Ok(g::Tool { name: body.function.name, description: body.function.description, parameters, strict: false })
 }
 
 #[cfg(test)]

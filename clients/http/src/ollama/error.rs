@@ -41,6 +41,9 @@ fn in_our_words(param: &str) -> &str {
         "temperature" => "options.temperature",
         "top_p" => "options.top_p",
         "min_p" => "options.min_p",
+        "typical_p" => "options.typical_p",
+        "mirostat_tau" => "options.mirostat_tau",
+        "mirostat_eta" => "options.mirostat_eta",
         "presence_penalty" => "options.presence_penalty",
         "frequency_penalty" => "options.frequency_penalty",
         "repetition_penalty" => "options.repeat_penalty",
@@ -48,6 +51,7 @@ fn in_our_words(param: &str) -> &str {
         "max_tokens" => "options.num_predict",
         "thinking" => "think",
         "inputs" => "input",
+        "constraint" => "format",
         param => param,
     }
 }

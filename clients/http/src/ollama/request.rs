@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use protocol::client::Client;
-use protocol::generation::{GenerateRequest, Prompt, Sampling, Stop};
+use protocol::generation::{Constraint, GenerateRequest, Json, Prompt, Sampling, Stop};
 use protocol::model::{LoadRequest, ModelCard};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::time;
 use crate::body::part;
+use crate::sampling::mirostat;
 
 /// Members that both answering endpoints accept.
 pub const SHARED: &[&str] = &["model", "stream", "format", "options", "keep_alive", "think"];
@@ -22,6 +23,10 @@ const OPTIONS: &[&str] = &[
     "top_k",
     "top_p",
     "min_p",
+    "typical_p",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
     "seed",
     "num_predict",
     "num_ctx",
@@ -48,13 +53,14 @@ pub struct Shared {
 pub struct Settings {
     sampling: Sampling,
     stop: Stop,
+    constraint: Option<Constraint>,
 }
 
 impl Settings {
     /// Returns the request that puts `prompt` to `model`.
     pub fn request(self, model: String, prompt: Prompt) -> GenerateRequest {
-        let Self { sampling, stop } = self;
-        GenerateRequest { sampling, stop, ..GenerateRequest::new(Some(model), prompt) }
+        let Self { sampling, stop, constraint } = self;
+        GenerateRequest { sampling, stop, constraint, ..GenerateRequest::new(Some(model), prompt) }
     }
 }
 
@@ -65,6 +71,10 @@ struct Options {
     top_k: Option<u32>,
     top_p: Option<f32>,
     min_p: Option<f32>,
+    typical_p: Option<f32>,
+    mirostat: Option<u8>,
+    mirostat_tau: Option<f32>,
+    mirostat_eta: Option<f32>,
     seed: Option<i64>,
     num_predict: Option<i64>,
     num_ctx: Option<u32>,
@@ -126,11 +136,21 @@ impl Shared {
         context(options.num_ctx, card)
     }
 
+    /// Returns the shape that the answer is held to.
+    fn constraint(&self) -> Result<Option<Constraint>, Error> {
+        match &self.format {
+            None => Ok(None),
+            Some(Value::String(name)) if name.is_empty() => Ok(None),
+            Some(Value::String(name)) if name == "json" => Ok(Some(Constraint::JsonObject)),
+            Some(schema @ Value::Object(_)) => {
+                Ok(Some(Constraint::JsonSchema { schema: Json(schema.to_string()), strict: false }))
+            }
+            Some(_) => Err(Error::invalid("format", "'format' is \"json\" or a JSON schema.")),
+        }
+    }
+
     /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
     pub fn settings(&mut self, card: &ModelCard) -> Result<Settings, Error> {
-        if self.format.as_ref().is_some_and(|format| format != "") {
-            return Err(unsupported("format", "'format' is not supported yet: nothing holds an answer to a shape."));
-        }
         let mut object = self.options.take().unwrap_or_default();
         object.retain(|_, value| !value.is_null());
         if let Some(name) = object.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
@@ -140,23 +160,28 @@ impl Shared {
         }
         let options: Options = part("options", object)?;
         context(options.num_ctx, card)?;
-        Ok(options.settings())
+        Ok(Settings { constraint: self.constraint()?, ..options.settings()? })
     }
 }
 
 impl Options {
-    fn settings(self) -> Settings {
+    fn settings(self) -> Result<Settings, Error> {
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
             min_p: self.min_p,
+            typical_p: self.typical_p,
+            mirostat: mirostat("options.mirostat", self.mirostat)?,
+            mirostat_tau: self.mirostat_tau,
+            mirostat_eta: self.mirostat_eta,
             repetition_penalty: self.repeat_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias: Vec::new(),
             // Its bits serve as well as any.
             seed: self.seed.map(i64::cast_unsigned),
+            ..Sampling::default()
         };
         let strings = match self.stop {
             None => Vec::new(),
@@ -166,7 +191,7 @@ impl Options {
         // A negative number asks for as much as there is room for, as does one beyond every context.
         let asked = self.num_predict.filter(|count| *count >= 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() } }
+        Ok(Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() }, constraint: None })
     }
 }
 

@@ -32,9 +32,10 @@ const OWN: &[&str] = &[
     "max_completion_tokens",
     "logprobs",
     "top_logprobs",
-    "response_format",
     "chat_template_kwargs",
     "enable_thinking",
+    "reasoning_effort",
+    "thinking_budget_tokens",
     "store",
     "modalities",
 ];
@@ -45,13 +46,14 @@ pub struct Own {
     messages: Vec<MessageBody>,
     tools: Option<Vec<ToolBody>>,
     tool_choice: Option<ToolChoiceBody>,
-    parallel_tool_calls: Option<Value>,
+    parallel_tool_calls: Option<bool>,
     max_completion_tokens: Option<u32>,
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,
-    response_format: Option<Value>,
     chat_template_kwargs: Option<serde_json::Map<String, Value>>,
     enable_thinking: Option<bool>,
+    reasoning_effort: Option<Effort>,
+    thinking_budget_tokens: Option<u32>,
     store: Option<Value>,
     modalities: Option<Value>,
 }
@@ -67,6 +69,53 @@ struct MessageBody {
     name: Option<String>,
     #[serde(flatten)]
     rest: serde_json::Map<String, Value>,
+}
+
+/// The most tokens of reasoning of a minimal, a low and a medium effort.
+pub const BUDGETS: [u32; 3] = [512, 2048, 8192];
+
+/// How much a model reasons before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+}
+
+impl Effort {
+    /// The most tokens of reasoning; great efforts have no limit.
+    fn budget(self) -> Option<u32> {
+        match self {
+            Self::Minimal => Some(BUDGETS[0]),
+            Self::Low => Some(BUDGETS[1]),
+            Self::Medium => Some(BUDGETS[2]),
+            Self::None | Self::High | Self::Xhigh => None,
+        }
+    }
+
+    /// The word that templates know, if they know one.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Minimal | Self::Low => Some("low"),
+            Self::Medium => Some("medium"),
+            Self::High | Self::Xhigh => Some("high"),
+        }
+    }
+}
+
+/// Returns the template's further variables; an effort goes by the name that templates know it by.
+fn template_arguments(given: Option<serde_json::Map<String, Value>>, effort: Option<Effort>) -> Option<g::Json> {
+    let word = effort.and_then(Effort::word);
+    let mut arguments = given.or(word.map(|_| serde_json::Map::new()))?;
+    if let Some(word) = word {
+        arguments.entry("reasoning_effort").or_insert(word.into());
+    }
+    Some(g::Json(Value::Object(arguments).to_string()))
 }
 
 /// Members of messages that clients send back as they got them; none is meant to change an answer.
@@ -167,8 +216,6 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
 }
 
 fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
-    accept_only("response_format", own.response_format.as_ref(), &[json!({"type": "text"})])?;
-    accept_only("parallel_tool_calls", own.parallel_tool_calls.as_ref(), &[json!(true)])?;
     accept_only("store", own.store.as_ref(), &[json!(false)])?;
     accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
     Ok(GenerateRequest {
@@ -177,6 +224,7 @@ fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
         logprobs: logprobs(own.logprobs, own.top_logprobs)?,
         choices: shared.choices(),
         priority: shared.priority()?,
+        constraint: shared.constraint()?,
         ..GenerateRequest::new(shared.model.clone(), Prompt::Chat(conversation(own)?))
     })
 }
@@ -187,9 +235,11 @@ pub fn conversation(own: Own) -> Result<Chat, Error> {
     Ok(Chat {
         messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
         tool_choice: tool_choice(own.tool_choice, &tools)?,
+        single_tool_call: own.parallel_tool_calls == Some(false) && !tools.is_empty(),
         tools,
-        thinking: own.enable_thinking,
-        template_arguments: own.chat_template_kwargs.map(|arguments| g::Json(Value::Object(arguments).to_string())),
+        thinking: own.enable_thinking.or((own.reasoning_effort == Some(Effort::None)).then_some(false)),
+        thinking_budget: own.thinking_budget_tokens.or(own.reasoning_effort.and_then(Effort::budget)),
+        template_arguments: template_arguments(own.chat_template_kwargs, own.reasoning_effort),
     })
 }
 
@@ -266,15 +316,11 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
         let message = format!("Tools of type '{}' are not supported; only functions are.", body.r#type);
         return Err(Error::new(ErrorKind::Unsupported, message).param("tools"));
     }
-    if body.function.strict == Some(true) {
-        let message =
-            format!("The tool '{}' asks for strict arguments, which are not enforced yet.", body.function.name);
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'strict' out.").param("tools"));
-    }
     Ok(g::Tool {
         name: body.function.name,
         description: body.function.description,
         parameters: body.function.parameters.map(|schema| g::Json(schema.to_string())),
+        strict: body.function.strict == Some(true),
     })
 }
 

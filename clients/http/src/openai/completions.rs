@@ -9,11 +9,10 @@ use axum::response::{IntoResponse, Response};
 use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::chunks::{self, Header, Shape};
 use super::prompts;
-use super::request::{SHARED, Shared, accept_only, in_our_words};
+use super::request::{SHARED, Shared, in_our_words};
 use super::response::{Completion, TextLogprobs, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
@@ -34,7 +33,7 @@ struct Own {
     prompt: PromptBody,
     logprobs: Option<u8>,
     echo: Option<bool>,
-    best_of: Option<Value>,
+    best_of: Option<u16>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,9 +56,9 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
     let echoes = echoes(&shared, &own)?;
+    let (n, best_of, with_logprobs) = (shared.choices(), best_of(&shared, &own)?, own.logprobs.is_some());
     let requests = requests(shared, own)?;
     let choices = requests.iter().map(|request| request.choices).sum();
-    let with_logprobs = requests.iter().any(|request| request.logprobs.is_some());
     let (started, events) = prompts::generate(&bridge.daemon.client().await?, requests).await?;
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
     if let Some(include_usage) = streaming {
@@ -68,7 +67,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         return Ok(chunks::respond(events, started.model, header, shape));
     }
     let answer = gather(events, choices).await?;
-    let mut choices = answer.choices;
+    let mut choices = best(answer.choices, n, best_of);
     for (choice, echo) in choices.iter_mut().zip(echoes) {
         choice.reasoning.insert_str(0, &echo);
     }
@@ -87,30 +86,70 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
 
 /// Returns one request per prompt.
 fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
-    accept_only("best_of", own.best_of.as_ref(), &[json!(shared.choices())])?;
+    let best_of = best_of(&shared, &own)?;
     let prompts = match own.prompt {
         PromptBody::Text(text) => vec![Prompt::Text(text)],
         PromptBody::Tokens(tokens) => vec![Prompt::Tokens(tokens)],
         PromptBody::Texts(texts) => texts.into_iter().map(Prompt::Text).collect(),
         PromptBody::TokenLists(lists) => lists.into_iter().map(Prompt::Tokens).collect(),
     };
-    let choices = prompts.len().saturating_mul(usize::from(shared.choices()));
+    let choices = prompts.len().saturating_mul(usize::from(best_of));
     if choices > usize::from(CHOICES_MAX) {
-        let message = format!("'prompt' and 'n' ask for {choices} choices; one request has at most {CHOICES_MAX}.");
+        let message =
+            format!("'prompt' and 'n' or 'best_of' ask for {choices} choices; one request has at most {CHOICES_MAX}.");
         return Err(Error::invalid("prompt", message));
     }
     let mut stop = shared.stop(None);
     stop.max_tokens.get_or_insert(MAX_TOKENS);
-    let (sampling, priority) = (shared.sampling()?, shared.priority()?);
+    let (sampling, priority, constraint) = (shared.sampling()?, shared.priority()?, shared.constraint()?);
     let request = |prompt| GenerateRequest {
         sampling: sampling.clone(),
         stop: stop.clone(),
-        logprobs: own.logprobs,
-        choices: shared.choices(),
+        // The likelihood that the best are chosen by.
+        logprobs: own.logprobs.or((best_of > shared.choices()).then_some(0)),
+        choices: best_of,
         priority,
+        constraint: constraint.clone(),
         ..GenerateRequest::new(shared.model.clone(), prompt)
     };
     Ok(prompts.into_iter().map(request).collect())
+}
+
+/// Returns how many answers each prompt gets, of which the best `n` are returned.
+fn best_of(shared: &Shared, own: &Own) -> Result<u16, Error> {
+    let (n, best_of) = (shared.choices(), own.best_of.unwrap_or(shared.choices()));
+    if best_of < n {
+        let message = format!("'best_of' is {best_of}; it must be at least 'n', which is {n}.");
+        return Err(Error::invalid("best_of", message));
+    }
+    if best_of > n && shared.stream == Some(true) {
+        return Err(Error::invalid(
+            "best_of",
+            "'best_of' beyond 'n' cannot be streamed: the best is known at the end.",
+        ));
+    }
+    Ok(best_of)
+}
+
+/// Keeps the `n` likeliest of each prompt's answers by the mean log-probability of their tokens, best first.
+fn best(choices: Vec<Choice>, n: u16, best_of: u16) -> Vec<Choice> {
+    if n == best_of {
+        return choices;
+    }
+    let mean = |choice: &Choice| {
+        let sum: f64 = choice.logprobs.iter().map(|entry| f64::from(entry.logprob)).sum();
+        sum / choice.logprobs.len().max(1) as f64
+    };
+    let mut rest = choices.into_iter();
+    let mut kept = Vec::new();
+    loop {
+        let mut of_prompt: Vec<Choice> = rest.by_ref().take(usize::from(best_of)).collect();
+        if of_prompt.is_empty() {
+            return kept;
+        }
+        of_prompt.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        kept.extend(of_prompt.into_iter().take(usize::from(n)));
+    }
 }
 
 /// Returns what goes before each choice's text: its prompt, if that is to be echoed.

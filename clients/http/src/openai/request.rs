@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::generation::{Priority, Sampling, Stop};
+use protocol::generation::{Constraint, Priority, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::shape;
+use crate::sampling::mirostat;
 
 /// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
 pub const SHARED: &[&str] = &[
@@ -27,13 +30,25 @@ pub const SHARED: &[&str] = &[
     // A hint; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
     "service_tier",
+    "response_format",
     // Members of other servers, under the names their clients use.
     "top_k",
     "min_p",
+    "typical_p",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_sequence_breakers",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
     "repetition_penalty",
     "ignore_eos",
     "min_tokens",
     "stop_token_ids",
+    "structured_outputs",
     "priority",
 ];
 
@@ -57,12 +72,24 @@ pub struct Shared {
     logit_bias: Option<BTreeMap<String, f32>>,
     top_k: Option<u32>,
     min_p: Option<f32>,
+    typical_p: Option<f32>,
+    xtc_probability: Option<f32>,
+    xtc_threshold: Option<f32>,
+    dry_multiplier: Option<f32>,
+    dry_base: Option<f32>,
+    dry_allowed_length: Option<u32>,
+    dry_sequence_breakers: Option<Vec<String>>,
+    mirostat: Option<u8>,
+    mirostat_tau: Option<f32>,
+    mirostat_eta: Option<f32>,
     repetition_penalty: Option<f32>,
     ignore_eos: Option<bool>,
     min_tokens: Option<u32>,
     stop_token_ids: Option<Vec<u32>>,
     priority: Option<Urgency>,
     service_tier: Option<Value>,
+    response_format: Option<Value>,
+    structured_outputs: Option<Value>,
 }
 
 /// How an answer is streamed.
@@ -130,6 +157,16 @@ impl Shared {
             top_p: self.top_p,
             top_k: self.top_k,
             min_p: self.min_p,
+            typical_p: self.typical_p,
+            xtc_probability: self.xtc_probability,
+            xtc_threshold: self.xtc_threshold,
+            dry_multiplier: self.dry_multiplier,
+            dry_base: self.dry_base,
+            dry_allowed_length: self.dry_allowed_length,
+            dry_breakers: self.dry_sequence_breakers.clone(),
+            mirostat: mirostat("mirostat", self.mirostat)?,
+            mirostat_tau: self.mirostat_tau,
+            mirostat_eta: self.mirostat_eta,
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
@@ -137,6 +174,11 @@ impl Shared {
             // OpenAI's seed is signed; its bits serve as well as any.
             seed: self.seed.map(i64::cast_unsigned),
         })
+    }
+
+    /// Returns the shape that the answer is held to.
+    pub fn constraint(&self) -> Result<Option<Constraint>, Error> {
+        shape::constraint(self.response_format.as_ref(), self.structured_outputs.as_ref())
     }
 
     /// Returns when the answer ends; `max_tokens` is the endpoint's newer name for the limit, if it has one.
@@ -162,6 +204,8 @@ pub fn in_our_words(mut error: Error) -> Error {
         match param.as_str() {
             "choices" => *param = "n".to_owned(),
             "inputs" => *param = "input".to_owned(),
+            "dry_breakers" => *param = "dry_sequence_breakers".to_owned(),
+            "constraint" => *param = "response_format".to_owned(),
             "thinking" => *param = "enable_thinking".to_owned(),
             "template_arguments" => *param = "chat_template_kwargs".to_owned(),
             _ => {}

@@ -73,6 +73,7 @@ fn named(error: Error) -> Error {
         "max_tokens" => "max_output_tokens".to_owned(),
         "enable_thinking" => "reasoning.effort".to_owned(),
         "messages" => "input".to_owned(),
+        "response_format" => "text.format".to_owned(),
         _ => param,
     });
     error

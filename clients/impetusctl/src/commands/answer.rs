@@ -5,8 +5,8 @@
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::{
-    Chat, FinishReason, Finished, GenerateRequest, Message, Missed, Priority, Prompt, Role, Sampling, Speculation,
-    Stop, Timing, Usage,
+    Chat, Constraint, FinishReason, Finished, GenerateRequest, Message, Missed, Priority, Prompt, Role, Sampling,
+    Speculation, Stop, Timing, Usage,
 };
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -61,9 +61,9 @@ pub fn message(role: Role, content: String) -> Message {
     Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
 }
 
-/// Asks for the answer to `messages`; prints it as it comes if `show` is set.
-pub async fn stream(client: &Client, generation: &Generation, messages: Vec<Message>, show: bool) -> Result<Answer> {
-    let mut events = client.generate(request(generation, messages)).await?;
+/// Asks for an answer; prints it as it comes if `show` is set.
+pub async fn stream(client: &Client, request: GenerateRequest, show: bool) -> Result<Answer> {
+    let mut events = client.generate(request).await?;
     let mut answer = Answer::new();
     loop {
         let event = tokio::select! {
@@ -84,7 +84,8 @@ pub async fn stream(client: &Client, generation: &Generation, messages: Vec<Mess
     }
 }
 
-fn request(generation: &Generation, messages: Vec<Message>) -> GenerateRequest {
+/// Returns the request for an answer to `messages`.
+pub fn request(generation: &Generation, messages: Vec<Message>, constraint: Option<Constraint>) -> GenerateRequest {
     GenerateRequest {
         model: generation.model.clone(),
         prompt: Prompt::Chat(Chat { messages, ..Chat::default() }),
@@ -94,6 +95,7 @@ fn request(generation: &Generation, messages: Vec<Message>) -> GenerateRequest {
         choices: 1,
         priority: Priority::High,
         deadline_ms: None,
+        constraint,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, IsTerminal};
 use std::path::PathBuf;
 
-use protocol::generation::{Message, Role};
+use protocol::generation::{GenerateRequest, Message, Role};
 use protocol::{Error, Result};
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
@@ -48,8 +48,7 @@ pub async fn run(daemon: &Daemon, output: Output, chat: Chat) -> Result<()> {
             Heard::Nothing => {}
             Heard::Leave => return Ok(()),
             Heard::Question => {
-                let asked =
-                    answer::stream(&client, &conversation.generation, conversation.messages.clone(), true).await;
+                let asked = answer::stream(&client, conversation.request(), true).await;
                 line("")?;
                 conversation.close(asked)?;
             }
@@ -71,6 +70,10 @@ struct Conversation {
 impl Conversation {
     fn new(generation: Generation) -> Self {
         Self { messages: answer::opening(&generation), generation }
+    }
+
+    fn request(&self) -> GenerateRequest {
+        answer::request(&self.generation, self.messages.clone(), None)
     }
 
     fn hear(&mut self, typed: &str) -> Result<Heard> {

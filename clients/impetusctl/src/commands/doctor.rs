@@ -112,6 +112,7 @@ async fn first_token(client: &Client) -> Result<String> {
         choices: 1,
         priority: Priority::High,
         deadline_ms: Some(60_000),
+        constraint: None,
     };
     let mut model = String::new();
     let mut events = client.generate(request).await?;

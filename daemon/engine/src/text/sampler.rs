@@ -1,20 +1,26 @@
 //! Draws a token from a model's logits, repeatably.
 //!
 //! The steps and their order are those of Hugging Face: bias and bans, repetition penalty, frequency and presence
-//! penalties, temperature, `top_k`, `top_p` over what is left, `min_p`. Log-probabilities are of the untouched logits.
+//! penalties, DRY, temperature, `top_k`, `top_p` over what is left, `min_p`, typical, XTC; mirostat takes the place of all
+//! that follow the temperature. Log-probabilities are of the untouched logits.
 //! The random number depends on the seed, the choice and the position only, so a resumed answer draws as the first did.
 //! It keeps no clock and no hidden state. The worker has one for each choice, and tells it every token that was taken.
 
 mod candidates;
+mod dry;
+mod filters;
 mod penalties;
 mod random;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-use self::candidates::draw;
+use self::candidates::{draw, draw_unsurprising};
+use self::dry::Dry;
+pub use self::dry::DrySettings;
 use self::penalties::Penalties;
-pub use self::settings::{Sampling, SamplingError};
+pub use self::settings::{Mirostat, Sampling, SamplingError};
+use super::{Allowed, Tokenizer};
 
 /// A token that was drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +37,9 @@ pub struct Sampled {
 pub struct Sampler {
     settings: Sampling,
     penalties: Penalties,
+    dry: Option<Dry>,
+    /// The most surprise that mirostat allows the next token, in bits.
+    surprise_max: f64,
     generated: u32,
 }
 
@@ -39,44 +48,87 @@ impl Sampler {
     pub fn new(settings: Sampling) -> Result<Self, SamplingError> {
         settings.check()?;
         let penalties = Penalties::new(&settings);
-        Ok(Self { settings, penalties, generated: 0 })
+        let dry = settings.dry.clone().filter(|dry| dry.multiplier > 0.0).map(Dry::new);
+        let surprise_max = settings.mirostat.map_or(0.0, |mirostat| 2.0 * f64::from(mirostat.tau));
+        Ok(Self { settings, penalties, dry, surprise_max, generated: 0 })
+    }
+
+    /// Reads the spelling of tokens, by which DRY knows its breakers.
+    pub fn reading(mut self, tokenizer: &Tokenizer) -> Self {
+        self.dry = self.dry.map(|dry| dry.reading(tokenizer));
+        self
+    }
+
+    /// What draws leave behind and tokens do not tell; `None` where tokens tell everything.
+    pub fn state(&self) -> Option<f64> {
+        self.settings.mirostat.map(|_| self.surprise_max)
+    }
+
+    /// Goes on from a `state`.
+    pub fn restore(&mut self, state: f64) {
+        self.surprise_max = state;
     }
 
     /// Tells which tokens the prompt holds, for the repetition penalty.
     pub fn observe_prompt(&mut self, tokens: &[u32]) {
         self.penalties.observe_prompt(tokens);
+        if let Some(dry) = &mut self.dry {
+            tokens.iter().for_each(|token| dry.observe(*token));
+        }
     }
 
     /// Tells that a token became part of the answer: the one just drawn, or one that is replayed.
     pub fn observe(&mut self, token: u32) {
         self.generated = self.generated.saturating_add(1);
         self.penalties.observe(token);
+        if let Some(dry) = &mut self.dry {
+            dry.observe(token);
+        }
     }
 
-    /// Draws the token for a position from its logits, which are changed on the way.
-    pub fn sample(&self, logits: &mut [f32], position: u32) -> Result<Sampled, SamplingError> {
+    /// Draws the token for a position from its logits, which are changed on the way; `None` allows every token.
+    pub fn sample(
+        &mut self,
+        logits: &mut [f32],
+        position: u32,
+        allowed: Option<&Allowed>,
+    ) -> Result<Sampled, SamplingError> {
         check_numbers(logits, position)?;
         let before = self.settings.logprobs.map(|top| Logprobs::new(logits, usize::from(top)));
-        self.adjust(logits);
-        let token = if self.settings.temperature == 0.0 {
-            argmax(logits)
-        } else {
-            let random = random::uniform(self.settings.seed, self.settings.choice, position);
-            draw(logits, &self.settings, random)
-        };
+        if let Some(allowed) = allowed {
+            allowed.apply(logits);
+        }
+        self.adjust(logits, allowed.is_some_and(Allowed::ends_only));
+        let token = if self.settings.temperature == 0.0 { argmax(logits) } else { self.draw(logits, position) };
         let token = token.ok_or(SamplingError::NothingAllowed { position })?;
         let logprob = before.as_ref().map(|it| it.of(token));
         Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
     }
 
-    /// Applies bias, bans and penalties.
-    fn adjust(&self, logits: &mut [f32]) {
+    /// Tells how likely a token was that is taken without a draw.
+    pub fn judge(&self, logits: &[f32], position: u32, token: u32) -> Result<Sampled, SamplingError> {
+        check_numbers(logits, position)?;
+        let before = self.settings.logprobs.map(|top| Logprobs::new(logits, usize::from(top)));
+        let logprob = before.as_ref().map(|it| it.of(token));
+        Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
+    }
+
+    fn draw(&mut self, logits: &mut [f32], position: u32) -> Option<u32> {
+        let random = random::uniform(self.settings.seed, self.settings.choice, position);
+        let Some(Mirostat { tau, eta }) = self.settings.mirostat else { return draw(logits, &self.settings, random) };
+        let (token, surprise) = draw_unsurprising(logits, self.settings.temperature, self.surprise_max, random[0])?;
+        self.surprise_max -= f64::from(eta) * (surprise - f64::from(tau));
+        Some(token)
+    }
+
+    /// Applies bias, bans and penalties. Where only an end may come it is not banned.
+    fn adjust(&self, logits: &mut [f32], ends_only: bool) {
         for &(token, bias) in &self.settings.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit += bias;
             }
         }
-        if self.generated < self.settings.min_tokens {
+        if self.generated < self.settings.min_tokens && !ends_only {
             for &token in &self.settings.eos {
                 if let Some(logit) = logits.get_mut(token as usize) {
                     *logit = f32::NEG_INFINITY;
@@ -84,6 +136,9 @@ impl Sampler {
             }
         }
         self.penalties.apply(logits);
+        if let Some(dry) = &self.dry {
+            dry.apply(logits);
+        }
     }
 }
 

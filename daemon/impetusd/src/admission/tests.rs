@@ -17,6 +17,7 @@ fn text() -> GenerateRequest {
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 
@@ -28,7 +29,7 @@ fn conversation() -> Chat {
 }
 
 fn tool(parameters: &str) -> Tool {
-    Tool { name: "clock".to_owned(), description: None, parameters: Some(Json(parameters.to_owned())) }
+    Tool { name: "clock".to_owned(), description: None, parameters: Some(Json(parameters.to_owned())), strict: false }
 }
 
 #[track_caller]
@@ -48,6 +49,10 @@ fn values_out_of_range_are_refused_by_field() {
     refused("repetition_penalty", |r| r.sampling.repetition_penalty = Some(0.0));
     refused("presence_penalty", |r| r.sampling.presence_penalty = Some(2.5));
     refused("frequency_penalty", |r| r.sampling.frequency_penalty = Some(f32::INFINITY));
+    refused("typical_p", |r| r.sampling.typical_p = Some(0.0));
+    refused("xtc_probability", |r| r.sampling.xtc_probability = Some(1.5));
+    refused("dry_base", |r| r.sampling.dry_base = Some(0.5));
+    refused("mirostat_tau", |r| r.sampling.mirostat_tau = Some(-1.0));
     refused("logit_bias", |r| r.sampling.logit_bias = vec![(1, 101.0)]);
     refused("stop", |r| r.stop.strings = vec!["x".to_owned(); 17]);
     refused("stop", |r| r.stop.strings = vec![String::new()]);

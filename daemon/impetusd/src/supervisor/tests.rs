@@ -92,6 +92,7 @@ fn ask(model: &str, tokens: u32) -> GenerateRequest {
         choices: 1,
         priority: protocol::generation::Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 

@@ -81,6 +81,7 @@ impl Generation {
             Event::Delta(delta) => {
                 let Some(choice) = self.delivered.get_mut(usize::from(delta.choice)) else { return false };
                 choice.tokens.extend(&event.tokens);
+                choice.sampler = event.sampler.or(choice.sampler);
                 true
             }
             Event::ChoiceFinished(finished) => {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engine::text::{Special, Tokenizer};
 use pipe::{Delivered, Submit, WorkId};
-use protocol::generation::{Chat, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
+use protocol::generation::{Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
 
 use super::{Choice, Drawn, Ticket};
 use crate::prompt::{Prompter, Window};
@@ -28,7 +28,8 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
 }
 
 fn conversation(max_tokens: u32) -> GenerateRequest {
-    let tool = Tool { name: "weather".to_string(), description: None, parameters: Some(Json("{}".to_string())) };
+    let parameters = Some(Json("{}".to_string()));
+    let tool = Tool { name: "weather".to_string(), description: None, parameters, strict: false };
     let hello = Message {
         role: Role::User,
         content: "Hello".to_string(),
@@ -42,7 +43,7 @@ fn conversation(max_tokens: u32) -> GenerateRequest {
 }
 
 fn take_all(choice: &mut Choice, tokens: &[u32]) -> Vec<Drawn> {
-    tokens.iter().map(|token| choice.take(*token)).collect()
+    tokens.iter().map(|token| choice.take(*token).unwrap()).collect()
 }
 
 #[test]
@@ -91,12 +92,64 @@ fn a_replay_leaves_a_choice_as_drawing_did() {
     let (mut drawn, tokens) = choice(&folder, conversation(500), says);
     let (mut replayed, _) = choice(&folder, conversation(500), says);
     take_all(&mut drawn, &tokens);
-    assert!(replayed.replay(Delivered { tokens: tokens.clone(), finished: None }).is_none());
+    assert!(replayed.replay(Delivered { tokens: tokens.clone(), ..Delivered::default() }).unwrap().is_none());
     assert_eq!(replayed.take_replayed(), tokens);
     for token in Tokenizer::open(folder.path()).unwrap().encode("ther\"}</tool_call>", Special::Parse).unwrap() {
-        assert_eq!(replayed.take(token).delta, drawn.take(token).delta);
+        assert_eq!(replayed.take(token).unwrap().delta, drawn.take(token).unwrap().delta);
     }
     assert_eq!((replayed.tokens, replayed.reasoning_tokens), (drawn.tokens, drawn.reasoning_tokens));
+}
+
+#[test]
+fn a_shape_applies_to_what_follows_the_reasoning() {
+    let folder = Folder::new("thinking", |recipe| recipe);
+    let shape = Constraint::JsonSchema { schema: Json(r#"{"enum":[{"a":1}]}"#.to_string()), strict: true };
+    let asked = || {
+        let mut asked = conversation(500);
+        asked.constraint = Some(shape.clone());
+        if let Prompt::Chat(chat) = &mut asked.prompt {
+            chat.tools.clear();
+        }
+        asked
+    };
+    let (mut choice, tokens) = choice(&folder, asked(), "<think>{\"b\"} is wrong</think>\n\n{\"a\":1}");
+    let drawn = take_all(&mut choice, &tokens);
+    assert_eq!(drawn.iter().map(|it| it.delta.reasoning.as_str()).collect::<String>(), "{\"b\"} is wrong");
+    assert_eq!(drawn.iter().map(|it| it.delta.text.as_str()).collect::<String>(), "{\"a\":1}");
+    assert_eq!(drawn.last().unwrap().finished.as_ref().unwrap().reason, FinishReason::Stop);
+    let (mut choice, tokens) = self::choice(&folder, asked(), "<think></think>{\"b\"");
+    assert!(tokens.iter().any(|token| choice.take(*token).is_err()), "what does not fit cannot be taken");
+}
+
+#[test]
+fn a_reasoning_that_spends_its_budget_is_closed() {
+    let folder = Folder::new("budget", |recipe| recipe);
+    let mut asked = conversation(500);
+    asked.logprobs = Some(0);
+    if let Prompt::Chat(chat) = &mut asked.prompt {
+        chat.thinking_budget = Some(12);
+    }
+    let says = "<think>I think and think and think and think of nothing";
+    let (mut choice, tokens) = choice(&folder, asked.clone(), says);
+    let mut logits = vec![0.0; engine::random::TOKENS as usize];
+    let mut taken = 0;
+    while choice.forced.is_empty() {
+        choice.take(tokens[taken]).unwrap();
+        taken += 1;
+    }
+    let mut replayed = self::choice(&folder, asked, says).0;
+    let delivered = Delivered { tokens: tokens[..taken].to_vec(), ..Delivered::default() };
+    replayed.replay(delivered).unwrap();
+    let mut drawn = String::new();
+    while !choice.forced.is_empty() {
+        let (mut again, position) = (logits.clone(), choice.tokens);
+        let one = choice.draw(&mut logits, position).unwrap();
+        assert_eq!(one.delta.logprobs.len(), 1);
+        assert_eq!(replayed.draw(&mut again, position).unwrap().token, one.token, "a resumed answer ends it as well");
+        drawn.push_str(std::str::from_utf8(&one.delta.logprobs[0].bytes).unwrap());
+    }
+    assert_eq!(drawn, "</think>");
+    assert!(!choice.output.is_reasoning() && choice.thought >= 12);
 }
 
 #[test]

@@ -115,9 +115,9 @@ impl CallReader {
         }
         self.key = serde_json::from_str(&self.text).unwrap_or_default();
         let known = match self.key.as_str() {
-            "name" => self.name.is_none(),
+            "name" | "tool_name" => self.name.is_none(),
             "arguments" | "parameters" => !self.announced && self.arguments.is_none(),
-            "id" | "type" => true,
+            "id" | "type" | "tool_call_id" => true,
             _ => false,
         };
         if known { self.go(At::Colon) } else { Step::Malformed }
@@ -145,7 +145,7 @@ impl CallReader {
         let text = std::mem::take(&mut self.text);
         self.at = At::CommaOrEnd;
         match self.key.as_str() {
-            "name" => {
+            "name" | "tool_name" => {
                 self.name = serde_json::from_str(&text).ok().filter(|name: &String| !name.is_empty());
                 self.name.is_some()
             }

@@ -1,4 +1,4 @@
-//! Tool calls as Mistral models write them, after `[TOOL_CALLS]`.
+//! Tool calls as Mistral models write them, after `[TOOL_CALLS]`, and Command models, after `<|START_ACTION|>`.
 //!
 //! Older models write an array of objects with name and arguments; newer ones the name, `[ARGS]` and the arguments, once
 //! for every call and perhaps with a `[CALL_ID]`, which is left out. The markers themselves are never part of the text.
@@ -8,11 +8,11 @@ use super::call::CallReader;
 use super::json::Step;
 use super::marker::{Found, Scanner};
 
-const MARKER: &str = "[TOOL_CALLS]";
 const NAME_BYTES_MAX: usize = 256;
 
 /// Reads one answer.
 pub struct Mistral {
+    marker: &'static str,
     state: State,
 }
 
@@ -31,9 +31,9 @@ enum State {
 }
 
 impl Mistral {
-    /// Begins an answer.
-    pub fn new() -> Self {
-        Self { state: State::text() }
+    /// Begins an answer; calls follow the marker.
+    pub fn new(marker: &'static str) -> Self {
+        Self { marker, state: State::text(marker) }
     }
 
     /// Adds a character.
@@ -71,14 +71,14 @@ impl Mistral {
                     self.state = State::Call { call: CallReader::new(""), in_array: true };
                     self.push(letter, answer);
                 }
-                ']' => self.state = State::text(),
+                ']' => self.state = State::text(self.marker),
                 ',' => {}
                 _ if letter.is_whitespace() => {}
                 _ => self.give_up("", letter, answer),
             },
             State::Call { call, in_array } => match call.push(letter, answer) {
                 Step::More => {}
-                Step::Done => self.state = if *in_array { State::Array } else { State::text() },
+                Step::Done => self.state = if *in_array { State::Array } else { State::text(self.marker) },
                 Step::DoneBefore | Step::Malformed => {
                     let text = call.give_back();
                     self.give_up(&text, letter, answer);
@@ -103,14 +103,14 @@ impl Mistral {
     /// Goes on as text, from what was read and turned out to be no call.
     fn give_up(&mut self, text: &str, letter: char, answer: &mut Answer) {
         answer.texts(text);
-        self.state = State::text();
+        self.state = State::text(self.marker);
         self.push(letter, answer);
     }
 }
 
 impl State {
-    fn text() -> Self {
-        Self::Text(Scanner::new([MARKER]))
+    fn text(marker: &str) -> Self {
+        Self::Text(Scanner::new([marker]))
     }
 }
 

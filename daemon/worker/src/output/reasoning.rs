@@ -16,11 +16,14 @@ pub struct ReasoningTags {
     pub opened: bool,
 }
 
-const FAMILIES: [(&str, &str); 4] = [
+const FAMILIES: [(&str, &str); 6] = [
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
     ("<seed:think>", "</seed:think>"),
     ("<thinking>", "</thinking>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    // Gemma 4: the mark is a token, and the channel's name is text.
+    ("<|channel>thought", "<channel|>"),
 ];
 
 impl ReasoningTags {
@@ -31,8 +34,8 @@ impl ReasoningTags {
     }
 
     /// The special tokens that must be written out for the tags to be seen.
-    pub fn shown(&self) -> [&'static str; 2] {
-        [self.open, self.close]
+    pub fn shown(&self) -> [&'static str; 3] {
+        [self.open, self.close, "<|channel>"]
     }
 }
 
@@ -62,6 +65,11 @@ impl Splitter {
     pub fn new(tags: ReasoningTags) -> Self {
         let (state, marker) = if tags.opened { (State::Opened, tags.close) } else { (State::Start, tags.open) };
         Self { tags, state, scanner: Scanner::new([marker]), space: String::new() }
+    }
+
+    /// Whether it is inside of the reasoning.
+    pub fn is_inside(&self) -> bool {
+        matches!(self.state, State::Opened | State::Inside)
     }
 
     /// Adds a character; reasoning goes into `reasoning`, and what belongs to the answer is returned.

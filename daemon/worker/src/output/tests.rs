@@ -1,5 +1,7 @@
 //! What becomes of whole answers, whichever way they are cut.
 
+mod families;
+
 use protocol::generation::ToolCallDelta;
 use serde_json::Value;
 
@@ -159,9 +161,16 @@ fn tags_are_detected_from_template_and_prompt() {
 #[test]
 fn formats_are_detected_from_the_template() {
     assert_eq!(ToolFormat::detect("within <tool_call></tool_call> tags"), Some(ToolFormat::Hermes));
-    assert_eq!(ToolFormat::detect("'[TOOL_CALLS]' + x"), Some(ToolFormat::Mistral));
+    assert_eq!(ToolFormat::detect("'[TOOL_CALLS]' + x"), Some(ToolFormat::MistralList));
+    assert_eq!(ToolFormat::detect("'[TOOL_CALLS]' + x + '[ARGS]'"), Some(ToolFormat::Mistral));
     assert_eq!(ToolFormat::detect("<|python_tag|>"), Some(ToolFormat::Llama3));
-    assert_eq!(ToolFormat::detect("<tool_call>\n<function=name>"), None);
+    assert_eq!(ToolFormat::detect("<tool_call>\n<function=name>"), Some(ToolFormat::Coder));
+    assert_eq!(ToolFormat::detect("<tool_call>name\n<arg_key>"), Some(ToolFormat::Glm));
+    assert_eq!(ToolFormat::detect("<|tool_call>call:"), Some(ToolFormat::Gemma4));
+    assert_eq!(ToolFormat::detect("<start_function_call>call:"), Some(ToolFormat::FunctionGemma));
+    assert_eq!(ToolFormat::detect("<｜tool▁sep｜>' + x"), Some(ToolFormat::DeepSeek));
+    assert_eq!(ToolFormat::detect("<｜tool▁sep｜>' + x + '```json"), Some(ToolFormat::DeepSeekFenced));
+    assert_eq!(ToolFormat::detect("<|START_ACTION|>["), Some(ToolFormat::Command));
     assert_eq!(ToolFormat::detect("{{ messages }}"), None);
 }
 
@@ -313,6 +322,23 @@ fn no_text_of_markers_and_json_depends_on_its_cuts_or_breaks_json() {
         "[TOOL_CALLS]",
         "[ARGS]",
         "<|python_tag|>",
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁call▁begin｜>",
+        "<｜tool▁sep｜>",
+        "<｜tool▁call▁end｜>",
+        "<arg_key>",
+        "</arg_key>",
+        "<arg_value>",
+        "</arg_value>",
+        "<function=f>",
+        "<parameter=a>",
+        "</parameter>",
+        "</function>",
+        "<|tool_call>",
+        "call:f{",
+        "<|\"|>",
+        "<tool_call|>",
+        "<|START_ACTION|>",
         "{",
         "}",
         "[",
@@ -337,18 +363,31 @@ fn no_text_of_markers_and_json_depends_on_its_cuts_or_breaks_json() {
         "1.5",
         "tru",
     ];
+    let formats = [
+        None,
+        Some(ToolFormat::Hermes),
+        Some(ToolFormat::Llama3),
+        Some(ToolFormat::Mistral),
+        Some(ToolFormat::DeepSeek),
+        Some(ToolFormat::Glm),
+        Some(ToolFormat::Coder),
+        Some(ToolFormat::Gemma4),
+        Some(ToolFormat::Command),
+    ];
     let mut state = 1u64;
     let mut next = |bound: usize| {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) as usize % bound
     };
-    for _ in 0..3000 {
+    for _ in 0..6000 {
         let text: String = (0..next(14)).map(|_| words[next(words.len())]).collect();
         let options = OutputOptions {
             stop_strings: vec!["stop".to_string()],
             reasoning: (next(2) == 0).then_some(ReasoningTags { opened: next(2) == 0, ..THINK }),
-            tools: [None, Some(ToolFormat::Hermes), Some(ToolFormat::Llama3), Some(ToolFormat::Mistral)][next(4)],
+            tools: formats[next(formats.len())],
+            harmony: false,
             call_id_seed: 3,
+            ..OutputOptions::default()
         };
         let whole = gather(&options, &[&text]);
         assert_eq!(gather(&options, &cut(&text, next(1000) as u64)), whole, "{text:?} with {options:?}");

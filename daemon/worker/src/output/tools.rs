@@ -4,9 +4,12 @@
 //! text. The output room's second stage.
 
 use super::answer::Answer;
+use super::deepseek::{self, DeepSeek};
+use super::gemma::{self, Gemma};
 use super::hermes::Hermes;
 use super::llama3::Llama3;
 use super::mistral::Mistral;
+use super::tagged::{self, Tagged, Texts};
 
 /// A way to write tool calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +18,24 @@ pub enum ToolFormat {
     Hermes,
     /// `{"name": …, "parameters": …}` in place of an answer, or after `<|python_tag|>`: Llama 3.
     Llama3,
-    /// `[TOOL_CALLS][{"name": …, "arguments": …}]`, or `[TOOL_CALLS]name[ARGS]{…}`: Mistral.
+    /// `[TOOL_CALLS]name[ARGS]{…}`: newer Mistral.
     Mistral,
+    /// `[TOOL_CALLS][{"name": …, "arguments": …}]`: older Mistral.
+    MistralList,
+    /// `<|START_ACTION|>[{"tool_name": …, "parameters": …}]`: Command R7B, Command A.
+    Command,
+    /// `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`: DeepSeek V3.1.
+    DeepSeek,
+    /// The same with `function` before the name and a code block around the arguments: DeepSeek V3, R1.
+    DeepSeekFenced,
+    /// `<tool_call>name<arg_key>k</arg_key><arg_value>v</arg_value></tool_call>`: GLM 4.5.
+    Glm,
+    /// `<function=name><parameter=k>v</parameter></function>`: Qwen3-Coder.
+    Coder,
+    /// `<start_function_call>call:name{k:<escape>v<escape>}<end_function_call>`: FunctionGemma.
+    FunctionGemma,
+    /// `<|tool_call>call:name{k:<|"|>v<|"|>}<tool_call|>`: Gemma 4.
+    Gemma4,
 }
 
 impl ToolFormat {
@@ -24,12 +43,22 @@ impl ToolFormat {
     pub fn detect(template: &str) -> Option<Self> {
         let has = |text: &str| template.contains(text);
         // Between the same tags, some models write XML instead of JSON.
-        if has("<function=") || has("<arg_key>") {
-            None
+        if has("<arg_key>") {
+            Some(Self::Glm)
+        } else if has("<function=") {
+            Some(Self::Coder)
+        } else if has("<|tool_call>") {
+            Some(Self::Gemma4)
+        } else if has("<start_function_call>") {
+            Some(Self::FunctionGemma)
+        } else if has(deepseek::SEPARATOR) {
+            Some(if has("```json") { Self::DeepSeekFenced } else { Self::DeepSeek })
+        } else if has("<|START_ACTION|>") {
+            Some(Self::Command)
         } else if has("<tool_call>") {
             Some(Self::Hermes)
         } else if has("[TOOL_CALLS]") {
-            Some(Self::Mistral)
+            Some(if has("[ARGS]") { Self::Mistral } else { Self::MistralList })
         } else if has("<|python_tag|>") || has("Environment: ipython") {
             Some(Self::Llama3)
         } else {
@@ -40,9 +69,16 @@ impl ToolFormat {
     /// The special tokens that must be written out for calls to be seen.
     pub fn shown(self) -> &'static [&'static str] {
         match self {
-            Self::Hermes => &["<tool_call>", "</tool_call>"],
+            Self::Hermes | Self::Coder => &["<tool_call>", "</tool_call>"],
+            Self::Glm => &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
+            Self::Command => &["<|START_ACTION|>"],
+            Self::DeepSeek | Self::DeepSeekFenced => {
+                &[deepseek::BEGIN, deepseek::CALL, deepseek::SEPARATOR, deepseek::CALL_END, deepseek::END]
+            }
+            Self::FunctionGemma => &[gemma::FUNCTION.open, gemma::FUNCTION.close, gemma::FUNCTION.quote],
+            Self::Gemma4 => &[gemma::FOUR.open, gemma::FOUR.close, gemma::FOUR.quote],
             Self::Llama3 => &["<|python_tag|>"],
-            Self::Mistral => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
+            Self::Mistral | Self::MistralList => &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
         }
     }
 }
@@ -52,15 +88,24 @@ pub enum ToolReader {
     Hermes(Hermes),
     Llama3(Llama3),
     Mistral(Mistral),
+    DeepSeek(DeepSeek),
+    Tagged(Tagged),
+    Gemma(Gemma),
 }
 
 impl ToolReader {
-    /// Begins an answer.
-    pub fn new(format: ToolFormat) -> Self {
+    /// Begins an answer; `texts` says which arguments are text, where a format does not.
+    pub fn new(format: ToolFormat, texts: Texts) -> Self {
         match format {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new()),
-            ToolFormat::Mistral => Self::Mistral(Mistral::new()),
+            ToolFormat::Mistral | ToolFormat::MistralList => Self::Mistral(Mistral::new("[TOOL_CALLS]")),
+            ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),
+            ToolFormat::DeepSeek | ToolFormat::DeepSeekFenced => Self::DeepSeek(DeepSeek::new()),
+            ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, texts)),
+            ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, texts)),
+            ToolFormat::FunctionGemma => Self::Gemma(Gemma::new(gemma::FUNCTION)),
+            ToolFormat::Gemma4 => Self::Gemma(Gemma::new(gemma::FOUR)),
         }
     }
 
@@ -70,6 +115,9 @@ impl ToolReader {
             Self::Hermes(reader) => reader.push(letter, answer),
             Self::Llama3(reader) => reader.push(letter, answer),
             Self::Mistral(reader) => reader.push(letter, answer),
+            Self::DeepSeek(reader) => reader.push(letter, answer),
+            Self::Tagged(reader) => reader.push(letter, answer),
+            Self::Gemma(reader) => reader.push(letter, answer),
         }
     }
 
@@ -79,6 +127,9 @@ impl ToolReader {
             Self::Hermes(reader) => reader.finish(answer),
             Self::Llama3(reader) => reader.finish(answer),
             Self::Mistral(reader) => reader.finish(answer),
+            Self::DeepSeek(reader) => reader.finish(answer),
+            Self::Tagged(reader) => reader.finish(answer),
+            Self::Gemma(reader) => reader.finish(answer),
         }
     }
 }

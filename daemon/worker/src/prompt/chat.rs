@@ -56,20 +56,10 @@ fn message(index: usize, message: &Message, habits: &Habits) -> Result<Value, Er
     Ok(Value::Object(turn))
 }
 
-/// The tools that the model is shown, as templates read them; `None` shows none. Required and named calls are refused:
-/// without a grammar nothing makes a model call.
+/// The tools that the model is shown, as templates read them; `None` shows none.
 pub fn tools(chat: &Chat, template_shows_tools: bool) -> Result<Option<Value>, Error> {
     check_names(&chat.tools)?;
-    match &chat.tool_choice {
-        ToolChoice::None => return Ok(None),
-        ToolChoice::Auto => {}
-        ToolChoice::Required | ToolChoice::Named(_) => {
-            return Err(Error::new(ErrorKind::Unsupported, "a tool call cannot be forced by this build")
-                .param("tool_choice")
-                .hint("use the tool choice auto, and say in the prompt that the tool must be called"));
-        }
-    }
-    if chat.tools.is_empty() {
+    if chat.tools.is_empty() || chat.tool_choice == ToolChoice::None {
         return Ok(None);
     }
     if !template_shows_tools {

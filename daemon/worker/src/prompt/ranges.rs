@@ -11,6 +11,7 @@ const LOGPROBS_MAX: u8 = 20;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 1024;
 const BIASES_MAX: usize = 4096;
+const BREAKERS_MAX: usize = 64;
 
 /// Checks every number of a request against its range.
 pub fn check(request: &GenerateRequest, vocabulary: u32) -> Result<(), Error> {
@@ -26,6 +27,19 @@ fn sampling(sampling: &Sampling, vocabulary: u32) -> Result<(), Error> {
     number("temperature", sampling.temperature, 0.0, 2.0)?;
     number("top_p", sampling.top_p, f32::MIN_POSITIVE, 1.0)?;
     number("min_p", sampling.min_p, 0.0, 1.0)?;
+    number("typical_p", sampling.typical_p, f32::MIN_POSITIVE, 1.0)?;
+    number("xtc_probability", sampling.xtc_probability, 0.0, 1.0)?;
+    number("xtc_threshold", sampling.xtc_threshold, 0.0, 1.0)?;
+    number("dry_multiplier", sampling.dry_multiplier, 0.0, 100.0)?;
+    number("dry_base", sampling.dry_base, 1.0, 100.0)?;
+    let breakers = sampling.dry_breakers.as_deref().unwrap_or_default();
+    within("dry_breakers", breakers.len(), 0, BREAKERS_MAX)?;
+    for breaker in breakers {
+        within("dry_breakers", breaker.len(), 1, STOP_BYTES_MAX)?;
+    }
+    number("mirostat_tau", sampling.mirostat_tau, 0.0, 100.0)?;
+    number("mirostat_eta", sampling.mirostat_eta, 0.0, 1.0)?;
+    replaced(sampling)?;
     number("repetition_penalty", sampling.repetition_penalty, f32::MIN_POSITIVE, 100.0)?;
     number("presence_penalty", sampling.presence_penalty, -2.0, 2.0)?;
     number("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0)?;
@@ -35,6 +49,23 @@ fn sampling(sampling: &Sampling, vocabulary: u32) -> Result<(), Error> {
         number("logit_bias", Some(*bias), -100.0, 100.0)?;
     }
     Ok(())
+}
+
+/// Refuses filters that would have no effect beside mirostat.
+fn replaced(sampling: &Sampling) -> Result<(), Error> {
+    let filters = [
+        ("top_k", sampling.top_k.is_some_and(|top_k| top_k > 0)),
+        ("top_p", sampling.top_p.is_some_and(|top_p| top_p < 1.0)),
+        ("min_p", sampling.min_p.is_some_and(|min_p| min_p > 0.0)),
+        ("typical_p", sampling.typical_p.is_some_and(|typical_p| typical_p < 1.0)),
+        ("xtc_probability", sampling.xtc_probability.is_some_and(|probability| probability > 0.0)),
+    ];
+    match filters.iter().find(|(_, given)| sampling.mirostat && *given) {
+        Some((name, _)) => {
+            Err(Error::invalid(*name, format!("{name} has no effect beside mirostat; send one of them")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn stop(stop: &Stop, vocabulary: u32) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pipe::{Answer, Question, Submit, WorkId};
-use protocol::generation::{Chat, Json, Message, Role, Tool, ToolCall, ToolChoice};
+use protocol::generation::{Chat, Constraint, Json, Message, Role, Tool, ToolCall, ToolChoice};
 use protocol::generation::{GenerateRequest, Prompt};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use protocol::{Error, ErrorKind};
@@ -37,7 +37,7 @@ fn chat(chat: Chat) -> GenerateRequest {
 
 fn weather() -> Tool {
     let parameters = Some(Json(r#"{"type":"object","properties":{"city":{"type":"string"}}}"#.to_string()));
-    Tool { name: "weather".to_string(), description: None, parameters }
+    Tool { name: "weather".to_string(), description: None, parameters, strict: false }
 }
 
 #[track_caller]
@@ -52,7 +52,7 @@ fn every_number_out_of_range_is_refused_by_its_name() {
     let folder = Folder::new("ranges", |recipe| recipe);
     let prompter = prompter(&folder);
     type Spoil = fn(&mut GenerateRequest);
-    let cases: [(&str, Spoil); 20] = [
+    let cases: [(&str, Spoil); 26] = [
         ("temperature", |it| it.sampling.temperature = Some(2.1)),
         ("temperature", |it| it.sampling.temperature = Some(f32::NAN)),
         ("top_p", |it| it.sampling.top_p = Some(0.0)),
@@ -61,6 +61,12 @@ fn every_number_out_of_range_is_refused_by_its_name() {
         ("repetition_penalty", |it| it.sampling.repetition_penalty = Some(0.0)),
         ("presence_penalty", |it| it.sampling.presence_penalty = Some(2.5)),
         ("frequency_penalty", |it| it.sampling.frequency_penalty = Some(-2.5)),
+        ("typical_p", |it| it.sampling.typical_p = Some(0.0)),
+        ("xtc_probability", |it| it.sampling.xtc_probability = Some(2.0)),
+        ("dry_base", |it| it.sampling.dry_base = Some(0.0)),
+        ("dry_breakers", |it| it.sampling.dry_breakers = Some(vec![String::new()])),
+        ("mirostat_eta", |it| it.sampling.mirostat_eta = Some(2.0)),
+        ("top_p", |it| (it.sampling.mirostat, it.sampling.top_p) = (true, Some(0.5))),
         ("logit_bias", |it| it.sampling.logit_bias = vec![(1_000_000, 1.0)]),
         ("logit_bias", |it| it.sampling.logit_bias = vec![(1, 101.0)]),
         ("logprobs", |it| it.logprobs = Some(21)),
@@ -119,10 +125,20 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     let messages = vec![message(Role::User, "Hi")];
     let plain = Chat { messages: messages.clone(), ..Chat::default() };
     let check = |chat_: Chat, kind, param| check_refused(prepare(&prompter, &chat(chat_)), kind, param);
+    // This model's template shows tools and no way to call them.
     for choice in [ToolChoice::Required, ToolChoice::Named("weather".to_string())] {
         let forced = Chat { tools: vec![weather()], tool_choice: choice, ..plain.clone() };
         check(forced, ErrorKind::Unsupported, "tool_choice");
     }
+    let strict = Chat { tools: vec![Tool { strict: true, ..weather() }], ..plain.clone() };
+    check(strict, ErrorKind::Unsupported, "tools");
+    let shaped = |constraint| GenerateRequest { constraint: Some(constraint), ..request("Hi", 10) };
+    let schema = |text: &str| Constraint::JsonSchema { schema: Json(text.to_string()), strict: true };
+    let unique = shaped(schema(r#"{"type":"array","uniqueItems":true}"#));
+    let error = check_refused(prepare(&prompter, &unique), ErrorKind::Unsupported, "constraint");
+    assert!(error.message.contains("uniqueItems"), "{}", error.message);
+    check_refused(prepare(&prompter, &shaped(schema("{"))), ErrorKind::Invalid, "constraint");
+    check_refused(prepare(&prompter, &shaped(Constraint::Regex("(".to_string()))), ErrorKind::Invalid, "constraint");
     check(Chat { thinking: Some(true), ..plain.clone() }, ErrorKind::Unsupported, "thinking");
     check(Chat::default(), ErrorKind::Invalid, "messages");
     let broken = Some(Json("[1".to_string()));

@@ -15,7 +15,7 @@ use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
 use scheduler::{Arrival, ClientId, Missed, Outcome, Refusal, Row, Scheduler, SequenceId};
 
-use crate::generation::{Generation, Ticket};
+use crate::generation::{DrawError, Generation, Ticket};
 use crate::inbox::{Message, busy};
 use crate::lookup::Lookup;
 use crate::prompt::{Job, Prepared};
@@ -56,7 +56,7 @@ pub struct Requests {
     last_ticket: u64,
     draining: bool,
     /// For which no token could be drawn in this step.
-    failed: HashMap<WorkId, SamplingError>,
+    failed: HashMap<WorkId, DrawError>,
     /// What the daemon is told next.
     told: Vec<FromWorker>,
     measures: Measures,
@@ -400,7 +400,8 @@ impl Requests {
         self.measures.tokens += tokens.len() as u64;
         let finished = all.last().is_some_and(|drawn| drawn.finished.is_some());
         for drawn in all {
-            self.tell(work, vec![drawn.token], Event::Delta(drawn.delta));
+            let (tokens, sampler, event) = (vec![drawn.token], drawn.sampler, Event::Delta(drawn.delta));
+            self.told.push(FromWorker::Event(WorkEvent { id: work, tokens, sampler, event }));
             if let Some(end) = drawn.finished {
                 self.tell(work, Vec::new(), Event::ChoiceFinished(end));
                 self.finish(work, ticket);
@@ -421,8 +422,8 @@ impl Requests {
     pub fn drop_failed(&mut self, scheduler: &mut Scheduler) {
         for (work, error) in std::mem::take(&mut self.failed) {
             let kind = match error {
-                SamplingError::NothingAllowed { .. } | SamplingError::OutOfRange { .. } => ErrorKind::Invalid,
-                SamplingError::NotANumber { .. } => ErrorKind::Internal,
+                DrawError::Sampling(SamplingError::NotANumber { .. }) => ErrorKind::Internal,
+                DrawError::Sampling(_) | DrawError::Grammar(_) => ErrorKind::Invalid,
             };
             self.cancel(work, scheduler);
             self.fail(work, Error::new(kind, error.to_string()));
@@ -434,7 +435,7 @@ impl Requests {
     }
 
     fn tell(&mut self, id: WorkId, tokens: Vec<u32>, event: Event) {
-        self.told.push(FromWorker::Event(WorkEvent { id, tokens, event }));
+        self.told.push(FromWorker::Event(WorkEvent { id, tokens, sampler: None, event }));
     }
 }
 

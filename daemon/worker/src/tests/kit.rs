@@ -14,6 +14,7 @@ use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, Work
 use protocol::Error;
 use protocol::generation::{
     Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop, TokenLogprob,
+    ToolCallDelta,
 };
 use protocol::transcript::Event;
 
@@ -106,6 +107,7 @@ pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
         choices: 1,
         priority: Priority::Normal,
         deadline_ms: None,
+        constraint: None,
     }
 }
 
@@ -127,6 +129,7 @@ pub struct Answer {
     pub reasons: Vec<Option<FinishReason>>,
     pub stop_strings: Vec<String>,
     pub logprobs: Vec<TokenLogprob>,
+    pub calls: Vec<ToolCallDelta>,
     pub finished: Finished,
     /// Deltas of other requests seen meanwhile.
     pub others: u32,
@@ -239,6 +242,7 @@ impl Daemon {
                     answer.tokens[choice].extend(work.tokens);
                     answer.text[choice].push_str(&delta.text);
                     answer.logprobs.extend(delta.logprobs);
+                    answer.calls.extend(delta.tool_calls);
                 }
                 Event::ChoiceFinished(end) => {
                     let choice = answer.choice(end.choice);

@@ -20,6 +20,8 @@ fn chat(more: Value) -> Chat {
 fn wishes_about_thinking_reach_the_model() {
     assert_eq!(chat(json!({})).thinking, None);
     assert_eq!(chat(json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})).thinking, Some(true));
+    assert_eq!(chat(json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})).thinking_budget, Some(1024));
+    assert_eq!(chat(json!({"thinking": {"type": "adaptive"}})).thinking_budget, None);
     assert_eq!(chat(json!({"thinking": {"type": "disabled"}})).thinking, Some(false));
     assert_eq!(chat(json!({"thinking": {"type": "adaptive"}})).thinking, None);
     let effort = |effort: &str| chat(json!({"output_config": {"effort": effort}})).template_arguments.unwrap().0;
@@ -42,18 +44,25 @@ fn tool_choices_have_their_counterparts() {
 }
 
 #[test]
+fn shapes_and_the_ways_of_calls_are_passed_on() {
+    let tools = json!([{"name": "t", "input_schema": {}, "strict": true}]);
+    let more = json!({"tools": tools, "tool_choice": {"type": "any", "disable_parallel_tool_use": true}});
+    let chat = chat(more);
+    assert!(chat.single_tool_call && chat.tools[0].strict);
+    let format = json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "null"}}}});
+    let schema = g::Json(r#"{"type":"null"}"#.to_owned());
+    assert_eq!(read(format).unwrap().constraint, Some(Constraint::JsonSchema { schema, strict: true }));
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let cases = [
         (json!({"thinking": {"type": "enabled", "budget_tokens": 1023}}), "thinking.budget_tokens"),
         (json!({"thinking": {"type": "enabled", "budget_tokens": 2000}}), "thinking.budget_tokens"),
-        (
-            json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}),
-            "tool_choice.disable_parallel_tool_use",
-        ),
-        (json!({"tools": [{"name": "t", "input_schema": {}, "strict": true}]}), "tools[0]"),
         (json!({"tools": [{"name": "t"}]}), "tools[0]"),
         (json!({"output_config": {"effort": "some"}}), "output_config.effort"),
         (json!({"output_config": {"telepathy": 1}}), "output_config.telepathy"),
+        (json!({"output_config": {"format": {"type": "xml"}}}), "output_config.format"),
         (json!({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}), "context_management.edits"),
         (json!({"context_management": {"more": []}}), "context_management.more"),
         (json!({"temperature": -0.1}), "temperature"),

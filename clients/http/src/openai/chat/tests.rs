@@ -57,6 +57,7 @@ fn refusals_name_the_member_at_fault() {
     assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
     assert_eq!(param(json!({"logit_bias": {"word": 1}})), "logit_bias");
     assert_eq!(param(json!({"functions": []})), "functions");
+    assert_eq!(param(json!({"response_format": {"type": "xml"}})), "response_format.type");
     assert_eq!(param(json!({"service_tier": "flex"})), "service_tier");
 }
 
@@ -74,6 +75,29 @@ fn a_named_tool_must_be_among_the_tools() {
     let choose = |name: &str| json!({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": name}}});
     assert_eq!(conversation(choose("f")).tool_choice, g::ToolChoice::Named("f".into()));
     assert_eq!(param(choose("g")), "tool_choice");
+}
+
+#[test]
+fn shapes_and_the_ways_of_calls_are_passed_on() {
+    let tool = json!({"type": "function", "function": {"name": "f", "strict": true}});
+    let more = json!({"tools": [tool], "parallel_tool_calls": false, "response_format": {"type": "json_object"}});
+    let request = read(more.clone()).unwrap();
+    assert_eq!(request.constraint, Some(g::Constraint::JsonObject));
+    let chat = conversation(more);
+    assert!(chat.single_tool_call && chat.tools[0].strict);
+    assert!(!conversation(json!({"tools": [tool]})).single_tool_call);
+    assert!(!conversation(json!({"parallel_tool_calls": false})).single_tool_call, "nothing to limit");
+}
+
+#[test]
+fn efforts_become_budgets_and_words() {
+    let chat = |effort: &str| conversation(json!({ "reasoning_effort": effort }));
+    assert_eq!((chat("none").thinking, chat("none").thinking_budget), (Some(false), None));
+    assert_eq!((chat("low").thinking, chat("low").thinking_budget), (None, Some(2048)));
+    assert_eq!(chat("medium").template_arguments.unwrap().0, r#"{"reasoning_effort":"medium"}"#);
+    assert_eq!(chat("high").thinking_budget, None);
+    assert_eq!(conversation(json!({"thinking_budget_tokens": 7})).thinking_budget, Some(7));
+    assert_eq!(param(json!({"reasoning_effort": "some"})), "reasoning_effort");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Prompts into requests, and choices out of answers.
 
-use serde_json::Value;
+use protocol::generation::TokenLogprob;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -43,9 +44,26 @@ fn prompts_times_n_is_bounded() {
     let prompts = vec!["a"; 64];
     assert_eq!(read(json!({"prompt": prompts, "n": 2})).unwrap().len(), 64);
     assert_eq!(read(json!({"prompt": prompts, "n": 3})).unwrap_err().param.as_deref(), Some("prompt"));
-    assert_eq!(read(json!({"best_of": 2})).unwrap_err().param.as_deref(), Some("best_of"));
-    assert!(read(json!({"n": 2, "best_of": 2})).is_ok());
+    assert_eq!(read(json!({"n": 3, "best_of": 2})).unwrap_err().param.as_deref(), Some("best_of"));
+    assert_eq!(read(json!({"best_of": 2, "stream": true})).unwrap_err().param.as_deref(), Some("best_of"));
+    assert!(read(json!({"n": 2, "best_of": 2, "stream": true})).is_ok());
+    let request = read(json!({"best_of": 3})).unwrap().remove(0);
+    assert_eq!((request.choices, request.logprobs), (3, Some(0)));
     assert_eq!(read(json!({"prompt": {"text": "a"}})).unwrap_err().param.as_deref(), Some("prompt"));
+}
+
+#[test]
+fn the_likeliest_answers_of_each_prompt_are_kept() {
+    let choice = |text: &str, logprobs: &[f32]| {
+        let entry = |logprob: &f32| TokenLogprob { token: 0, bytes: Vec::new(), logprob: *logprob, top: Vec::new() };
+        Choice { text: text.to_owned(), logprobs: logprobs.iter().map(entry).collect(), ..Choice::default() }
+    };
+    let all =
+        || vec![choice("a", &[-3.0]), choice("b", &[-1.0, -1.0, -1.0]), choice("c", &[-2.0]), choice("d", &[-0.5])];
+    let texts = |n, best_of| best(all(), n, best_of).into_iter().map(|choice| choice.text).collect::<String>();
+    assert_eq!(texts(1, 2), "bd");
+    assert_eq!(texts(2, 4), "db");
+    assert_eq!(texts(2, 2), "abcd");
 }
 
 #[test]

@@ -116,7 +116,8 @@ pub enum Item {
     },
 }
 
-/// One part of an item.
+/// One part of an item; the names are those on the wire.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {

@@ -11,8 +11,9 @@ use super::kept::{Keeping, history};
 use super::object::{Response, Status};
 use crate::body::{Members, part};
 use crate::daemon::{answer_id, unix_seconds};
-use crate::openai::chat::TOP_LOGPROBS_MAX;
+use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX};
 use crate::openai::request::accept_only;
+use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
 const KNOWN: &[&str] = &[
@@ -191,7 +192,6 @@ impl Body {
             &[json!({}), json!({"include_obfuscation": false})],
         )?;
         if let Some(text) = &self.text {
-            accept_only("text.format", text.format.as_ref(), &[json!({"type": "text"})])?;
             accept_only("text.verbosity", text.verbosity.as_ref(), &[json!("medium")])?;
         }
         if let Some(count) = self.top_logprobs.filter(|count| *count > TOP_LOGPROBS_MAX) {
@@ -220,16 +220,19 @@ impl Body {
         if tools.is_empty() && tool_choice == g::ToolChoice::Required {
             return Err(Error::invalid("tool_choice", "'tool_choice' needs a function among the 'tools'."));
         }
-        if self.parallel_tool_calls == Some(false) && !tools.is_empty() {
-            accept_only("parallel_tool_calls", Some(&json!(false)), &[json!(true)])?;
-        }
+        let single_tool_call = self.parallel_tool_calls == Some(false) && !tools.is_empty();
+        let format = self.text.as_ref().and_then(|text| text.format.as_ref());
+        let constraint = format.map(|format| shape::of_format("text.format", format, format)).transpose()?.flatten();
         let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
+        let thinking_budget = self.reasoning.as_ref().and_then(ReasoningBody::budget);
         let (thinking, template_arguments) = self.reasoning.map_or((None, None), ReasoningBody::wish);
-        let chat = Chat { messages, tools, tool_choice, thinking, template_arguments };
+        let chat =
+            Chat { messages, tools, tool_choice, single_tool_call, thinking, thinking_budget, template_arguments };
         Ok(GenerateRequest {
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, ..Sampling::default() },
             stop: Stop { max_tokens: self.max_output_tokens, ..Stop::default() },
             logprobs: self.top_logprobs.filter(|count| *count > 0).or(wants_logprobs.then_some(0)),
+            constraint,
             ..GenerateRequest::new(self.model, Prompt::Chat(chat))
         })
     }
@@ -269,11 +272,8 @@ fn functions(bodies: &[Map<String, Value>]) -> Result<Vec<g::Tool>> {
     for (at, body) in bodies.iter().enumerate().filter(|(_, body)| body.get("type") == Some(&json!("function"))) {
         let at = format!("tools[{at}]");
         let FunctionBody { name, description, parameters, strict } = part(&at, body.clone())?;
-        if strict == Some(true) {
-            let message = format!("The tool '{name}' asks for strict arguments, which are not enforced yet.");
-            return Err(Error::new(ErrorKind::Unsupported, message).hint("Set 'strict' to false.").param(at));
-        }
-        tools.push(g::Tool { name, description, parameters: parameters.map(|schema| g::Json(schema.to_string())) });
+        let parameters = parameters.map(|schema| g::Json(schema.to_string()));
+        tools.push(g::Tool { name, description, parameters, strict: strict == Some(true) });
     }
     Ok(tools)
 }
@@ -286,7 +286,7 @@ fn shown(tool: &g::Tool) -> Value {
         "name": tool.name,
         "description": tool.description,
         "parameters": parameters.unwrap_or(Value::Null),
-        "strict": false,
+        "strict": tool.strict,
     })
 }
 
@@ -329,6 +329,16 @@ fn mode_of(param: &str, mode: &str) -> Result<g::ToolChoice> {
 }
 
 impl ReasoningBody {
+    /// The most tokens of reasoning; great efforts have no limit.
+    fn budget(&self) -> Option<u32> {
+        match self.effort? {
+            Effort::Minimal => Some(BUDGETS[0]),
+            Effort::Low => Some(BUDGETS[1]),
+            Effort::Medium => Some(BUDGETS[2]),
+            Effort::None | Effort::High | Effort::Xhigh | Effort::Max => None,
+        }
+    }
+
     /// Returns whether the model thinks, and how hard, under the name that templates know it by.
     fn wish(self) -> (Option<bool>, Option<g::Json>) {
         let word = match self.effort {

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use super::Sampling;
+use super::filters::{self, Weighted};
 
 /// A token that may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,8 +61,9 @@ fn keep_best(candidates: &mut Vec<Candidate>, count: usize) -> f32 {
     candidates.iter().fold(f32::INFINITY, |least, it| least.min(it.logit))
 }
 
-/// Draws a token: `random` in [0, 1) says where in the distribution that the settings leave.
-pub fn draw(logits: &mut [f32], settings: &Sampling, random: f64) -> Option<u32> {
+/// Draws a token: the first of the random numbers in [0, 1) says where in the distribution that the settings leave, the
+/// second whether XTC leaves something out.
+pub fn draw(logits: &mut [f32], settings: &Sampling, [random, chance]: [f64; 2]) -> Option<u32> {
     let greatest = greatest(logits)?;
     let scale = Scale { greatest, temperature: settings.temperature };
     let kept = if settings.top_k > 0 && (settings.top_k as usize) < logits.len() {
@@ -72,13 +74,34 @@ pub fn draw(logits: &mut [f32], settings: &Sampling, random: f64) -> Option<u32>
         kept
     } else if settings.top_p < 1.0 {
         likeliest(logits, settings.top_p, &scale)
+    } else if settings.typical_p < 1.0 || settings.xtc_probability > 0.0 {
+        all(logits).collect()
     } else {
         return draw_from_all(logits, settings.min_p, &scale, random);
     };
     let weights = kept.iter().map(|it| (it.token, scale.weight(it.logit)));
-    let weights: Vec<_> = weights.filter(|&(_, weight)| weight >= f64::from(settings.min_p)).collect();
+    let mut weights: Vec<Weighted> = weights.filter(|&(_, weight)| weight >= f64::from(settings.min_p)).collect();
+    if settings.typical_p < 1.0 {
+        filters::typical(&mut weights, f64::from(settings.typical_p));
+    }
+    if chance < f64::from(settings.xtc_probability) {
+        filters::without_top(&mut weights, f64::from(settings.xtc_threshold));
+    }
     let total: f64 = weights.iter().map(|&(_, weight)| weight).sum();
     pick(weights.into_iter(), random * total)
+}
+
+/// Draws a token of at most so much surprise in bits, if there is any; returns it and how surprising it was.
+pub fn draw_unsurprising(logits: &[f32], temperature: f32, most: f64, random: f64) -> Option<(u32, f64)> {
+    let scale = Scale { greatest: greatest(logits)?, temperature };
+    let weights: Vec<Weighted> = all(logits).map(|it| (it.token, scale.weight(it.logit))).collect();
+    filters::unsurprising(&weights, most, random)
+}
+
+/// Every token that may be drawn at all.
+fn all(logits: &[f32]) -> impl Iterator<Item = Candidate> {
+    let candidates = logits.iter().enumerate().map(|(token, &logit)| Candidate { token: token as u32, logit });
+    candidates.filter(|it| it.logit > f32::NEG_INFINITY)
 }
 
 /// What makes a logit a weight: the likeliest token weighs 1.
@@ -154,7 +177,7 @@ fn draw_from_all(logits: &mut [f32], min_p: f32, scale: &Scale, random: f64) -> 
 }
 
 /// The token in whose share of the total the point lies.
-fn pick(weights: impl Iterator<Item = (u32, f64)>, point: f64) -> Option<u32> {
+pub fn pick(weights: impl Iterator<Item = (u32, f64)>, point: f64) -> Option<u32> {
     let mut passed = 0.0;
     let mut last = None;
     for (token, weight) in weights.filter(|&(_, weight)| weight > 0.0) {

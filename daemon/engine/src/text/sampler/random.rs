@@ -4,11 +4,14 @@
 //! multiplications over a counter, without state. A token that is drawn again after a worker's death draws the same
 //! number. The sampler calls it once per token.
 
-/// A number in [0, 1) with 53 random bits.
-pub fn uniform(seed: u64, choice: u16, position: u32) -> f64 {
+/// Two numbers in [0, 1) with 53 random bits each.
+pub fn uniform(seed: u64, choice: u16, position: u32) -> [f64; 2] {
     let words = philox([position, u32::from(choice), 0, 0], [seed as u32, (seed >> 32) as u32]);
-    let bits = (u64::from(words[0]) << 32 | u64::from(words[1])) >> 11;
-    bits as f64 / (1u64 << 53) as f64
+    let number = |high: u32, low: u32| {
+        let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
+        bits as f64 / (1u64 << 53) as f64
+    };
+    [number(words[0], words[1]), number(words[2], words[3])]
 }
 
 /// The Philox4x32-10 block of a counter under a key.

@@ -3,6 +3,17 @@
 //! Values are final here: the worker has already filled a request's gaps from the model's defaults. The sampler checks
 //! them once, when a choice begins.
 
+use super::dry::DrySettings;
+
+/// The target of mirostat 2 and how fast it is approached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mirostat {
+    /// The surprise of a token to aim at, in bits.
+    pub tau: f32,
+    /// How much of a miss is made up for.
+    pub eta: f32,
+}
+
 /// The settings of one choice. The default draws greedily.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -20,6 +31,16 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Subtracted per occurrence from the logits of tokens in the answer.
     pub frequency_penalty: f32,
+    /// The share of probability that the most typical tokens must reach together; 1 is all.
+    pub typical_p: f32,
+    /// How often XTC leaves out likely tokens; 0 is never.
+    pub xtc_probability: f32,
+    /// From which probability a token is likely to XTC.
+    pub xtc_threshold: f32,
+    /// What a repetition costs; `None` is nothing.
+    pub dry: Option<DrySettings>,
+    /// Holds the text's surprise near a target, in place of every filter; `None` is off.
+    pub mirostat: Option<Mirostat>,
     /// Added to the logits of single tokens; minus infinity bans one. Ids past the logits are ignored.
     pub logit_bias: Vec<(u32, f32)>,
     /// Makes the draws repeatable.
@@ -44,6 +65,11 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            typical_p: 1.0,
+            xtc_probability: 0.0,
+            xtc_threshold: 0.1,
+            dry: None,
+            mirostat: None,
             logit_bias: Vec::new(),
             seed: 0,
             choice: 0,
@@ -99,6 +125,18 @@ impl Sampling {
             [("presence_penalty", self.presence_penalty), ("frequency_penalty", self.frequency_penalty)]
         {
             within(name, penalty, (-100.0..=100.0).contains(&penalty), "from -100 to 100")?;
+        }
+        within("typical_p", self.typical_p, self.typical_p > 0.0 && self.typical_p <= 1.0, "above 0 and at most 1")?;
+        for (name, share) in [("xtc_probability", self.xtc_probability), ("xtc_threshold", self.xtc_threshold)] {
+            within(name, share, (0.0..=1.0).contains(&share), "from 0 to 1")?;
+        }
+        if let Some(dry) = &self.dry {
+            within("dry_multiplier", dry.multiplier, (0.0..=100.0).contains(&dry.multiplier), "from 0 to 100")?;
+            within("dry_base", dry.base, (1.0..=100.0).contains(&dry.base), "from 1 to 100")?;
+        }
+        if let Some(Mirostat { tau, eta }) = self.mirostat {
+            within("mirostat_tau", tau, (0.0..=100.0).contains(&tau), "from 0 to 100")?;
+            within("mirostat_eta", eta, (0.0..=1.0).contains(&eta), "from 0 to 1")?;
         }
         for &(_, bias) in &self.logit_bias {
             within("logit_bias", bias, bias <= 1e6, "at most 1000000")?;

@@ -12,8 +12,8 @@ fn sampling() -> Sampling {
 }
 
 fn draw_one(settings: &Sampling, logits: &[f32], position: u32) -> u32 {
-    let sampler = Sampler::new(settings.clone()).unwrap();
-    sampler.sample(&mut logits.to_vec(), position).unwrap().token
+    let mut sampler = Sampler::new(settings.clone()).unwrap();
+    sampler.sample(&mut logits.to_vec(), position, None).unwrap().token
 }
 
 fn softmax(logits: &[f64]) -> Vec<f64> {
@@ -24,11 +24,11 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
 /// Draws many tokens and compares with expected probabilities by the chi-square statistic.
 #[track_caller]
 fn check_distribution(settings: &Sampling, logits: &[f32], expected: &[f64]) {
-    let sampler = Sampler::new(settings.clone()).unwrap();
+    let mut sampler = Sampler::new(settings.clone()).unwrap();
     let draws = 20_000;
     let mut counts = vec![0u32; logits.len()];
     for position in 0..draws {
-        counts[sampler.sample(&mut logits.to_vec(), position).unwrap().token as usize] += 1;
+        counts[sampler.sample(&mut logits.to_vec(), position, None).unwrap().token as usize] += 1;
     }
     let mut statistic = 0.0;
     let mut freedom = -1.0f64;
@@ -93,7 +93,7 @@ fn the_nucleus_is_of_what_top_k_leaves_and_sees_the_temperature() {
 
 #[test]
 fn a_large_vocabulary_is_filtered_as_a_full_sort_would() {
-    let logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id) as f32 - 0.5) * 12.0).collect();
+    let logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id)[0] as f32 - 0.5) * 12.0).collect();
     let mut order: Vec<u32> = (0..50_000).collect();
     order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
     let weights: Vec<f64> = order.iter().map(|id| f64::from(logits[*id as usize]).exp()).collect();
@@ -161,7 +161,7 @@ fn penalties_change_the_logits_of_seen_tokens() {
             sampler.observe(token);
         }
         let mut logits = logits;
-        sampler.adjust(&mut logits);
+        sampler.adjust(&mut logits, false);
         logits
     };
     assert_eq!(adjusted(Sampling { repetition_penalty: 2.0, ..sampling() }), [0.5, -2.0, 0.5, -2.0, 1.0]);
@@ -176,7 +176,7 @@ fn an_end_token_waits_for_the_least_length() {
     let settings = Sampling { eos: vec![1, 77], min_tokens: 2, ..Sampling::default() };
     let mut sampler = Sampler::new(settings).unwrap();
     for expected in [0, 0, 1] {
-        assert_eq!(sampler.sample(&mut [1.0, 5.0], 0).unwrap().token, expected);
+        assert_eq!(sampler.sample(&mut [1.0, 5.0], 0, None).unwrap().token, expected);
         sampler.observe(0);
     }
 }
@@ -185,7 +185,7 @@ fn an_end_token_waits_for_the_least_length() {
 fn log_probabilities_are_of_the_untouched_logits() {
     let settings =
         Sampling { logprobs: Some(3), temperature: 0.1, top_k: 1, logit_bias: vec![(6, 100.0)], ..sampling() };
-    let sampled = Sampler::new(settings).unwrap().sample(&mut logits(), 0).unwrap();
+    let sampled = Sampler::new(settings).unwrap().sample(&mut logits(), 0, None).unwrap();
     let expected = probabilities(1.0);
     assert_eq!(sampled.token, 6);
     assert!((f64::from(sampled.logprob.unwrap()) - expected[6].ln()).abs() < 1e-6);
@@ -194,18 +194,18 @@ fn log_probabilities_are_of_the_untouched_logits() {
     for (token, logprob) in sampled.top {
         assert!((f64::from(logprob) - expected[token as usize].ln()).abs() < 1e-6);
     }
-    let without = Sampler::new(sampling()).unwrap().sample(&mut logits(), 0).unwrap();
+    let without = Sampler::new(sampling()).unwrap().sample(&mut logits(), 0, None).unwrap();
     assert_eq!((without.logprob, without.top), (None, vec![]));
 }
 
 #[test]
 fn logits_that_are_no_numbers_are_refused() {
     for broken in [f32::NAN, f32::INFINITY, -f32::NAN] {
-        let error = Sampler::new(sampling()).unwrap().sample(&mut [1.0, broken, 2.0], 9).unwrap_err();
+        let error = Sampler::new(sampling()).unwrap().sample(&mut [1.0, broken, 2.0], 9, None).unwrap_err();
         assert_eq!(error, SamplingError::NotANumber { position: 9, token: 1 });
     }
     let banned = Sampling { logit_bias: vec![(0, f32::NEG_INFINITY)], ..sampling() };
-    let error = Sampler::new(banned).unwrap().sample(&mut [1.0, f32::NEG_INFINITY], 3).unwrap_err();
+    let error = Sampler::new(banned).unwrap().sample(&mut [1.0, f32::NEG_INFINITY], 3, None).unwrap_err();
     assert_eq!(error, SamplingError::NothingAllowed { position: 3 });
 }
 
@@ -231,4 +231,140 @@ fn extreme_temperatures_and_logits_still_draw() {
             assert_eq!(draw_one(&settings, &wide, 0), 0);
         }
     }
+}
+
+#[test]
+fn typical_sampling_keeps_what_is_nearest_to_the_expected_surprise() {
+    let all = probabilities(1.0);
+    let entropy: f64 = all.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    let mut order: Vec<usize> = (0..all.len()).filter(|token| all[*token] > 0.0).collect();
+    order.sort_by(|a, b| (-all[*a].ln() - entropy).abs().total_cmp(&(-all[*b].ln() - entropy).abs()));
+    let mut reached = 0.0;
+    for count in 1..order.len() {
+        reached += all[order[count - 1]];
+        let settings = Sampling { typical_p: reached as f32 - 1e-4, ..sampling() };
+        check_distribution(&settings, &logits(), &only(&order[..count], &all));
+    }
+    assert_ne!(order[0], 4, "the likeliest token is not the most typical one");
+    // Together with top_k, of what that leaves.
+    let best = only(&[4, 1, 7], &all);
+    let settings = Sampling { typical_p: 0.2, top_k: 3, ..sampling() };
+    let entropy: f64 = best.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    let nearest = [4, 1, 7]
+        .into_iter()
+        .min_by(|a: &usize, b: &usize| (-best[*a].ln() - entropy).abs().total_cmp(&(-best[*b].ln() - entropy).abs()));
+    check_distribution(&settings, &logits(), &only(&[nearest.unwrap()], &all));
+}
+
+#[test]
+fn xtc_leaves_out_likely_tokens_as_often_as_it_should() {
+    let all = probabilities(1.0);
+    // By likelihood: 4, 1, 7, 3, 9, 0, 5, 2, 6; four have at least the threshold, of which 3 stays.
+    let threshold = (all[3] - 1e-4) as f32;
+    let left = only(&[3, 9, 0, 5, 2, 6], &all);
+    let mixed =
+        |share: f64| all.iter().zip(&left).map(|(all, left)| all * (1.0 - share) + left * share).collect::<Vec<_>>();
+    for share in [1.0, 0.5, 0.1] {
+        let settings = Sampling { xtc_probability: share as f32, xtc_threshold: threshold, ..sampling() };
+        check_distribution(&settings, &logits(), &mixed(share));
+    }
+    let alone = Sampling { xtc_probability: 1.0, xtc_threshold: (all[1] + 1e-4) as f32, ..sampling() };
+    check_distribution(&alone, &logits(), &all);
+}
+
+#[test]
+fn mirostat_keeps_the_surprise_near_its_target() {
+    for (tau, temperature) in [(1.0, 1.0), (1.8, 1.0), (1.5, 2.0)] {
+        let mirostat = Some(Mirostat { tau, eta: 0.1 });
+        let mut sampler = Sampler::new(Sampling { mirostat, temperature, ..sampling() }).unwrap();
+        let all = probabilities(f64::from(temperature));
+        let (mut sum, draws) = (0.0, 20_000);
+        for position in 0..draws {
+            let most = sampler.state().unwrap();
+            let token = sampler.sample(&mut logits(), position, None).unwrap().token as usize;
+            let kept: Vec<usize> = (0..all.len()).filter(|at| all[*at] > 0.0 && -all[*at].log2() <= most).collect();
+            assert!(kept.contains(&token) || kept.is_empty() && token == 4, "{token} is too surprising for {most}");
+            let left: f64 = kept.iter().map(|at| all[*at]).sum();
+            sum += if kept.is_empty() { 0.0 } else { -(all[token] / left).log2() };
+        }
+        let mean = sum / f64::from(draws);
+        assert!((mean - f64::from(tau)).abs() < 0.01, "{mean} is not {tau}");
+    }
+}
+
+#[test]
+fn mirostat_goes_on_from_its_state() {
+    let settings = Sampling { mirostat: Some(Mirostat { tau: 1.2, eta: 0.3 }), ..sampling() };
+    let mut whole = Sampler::new(settings.clone()).unwrap();
+    let draw = |sampler: &mut Sampler, position| sampler.sample(&mut logits(), position, None).unwrap().token;
+    for position in 0..50 {
+        draw(&mut whole, position);
+    }
+    let mut resumed = Sampler::new(settings).unwrap();
+    resumed.restore(whole.state().unwrap());
+    for position in 50..200 {
+        assert_eq!(draw(&mut resumed, position), draw(&mut whole, position));
+    }
+    assert_eq!(Sampler::new(sampling()).unwrap().state(), None);
+}
+
+fn dry(tokens: &[u32], allowed_length: u32) -> Dry {
+    let settings = DrySettings { multiplier: 0.8, base: 1.75, allowed_length, breakers: Vec::new() };
+    let mut dry = Dry::new(settings);
+    tokens.iter().for_each(|token| dry.observe(*token));
+    dry
+}
+
+#[test]
+fn dry_finds_what_goes_on_with_a_repetition() {
+    assert_eq!(dry(&[1, 2, 3, 9, 1, 2, 3], 2).repetitions(), [(9, 3)]);
+    assert_eq!(dry(&[1, 2, 3, 9, 1, 2, 3], 4).repetitions(), []);
+    assert_eq!(dry(&[5, 2, 7, 1, 2, 8, 1, 2], 1).repetitions(), [(7, 1), (8, 2)]);
+    assert_eq!(dry(&[4, 4, 4], 1).repetitions(), [(4, 2)]);
+    assert_eq!(dry(&[], 1).repetitions(), []);
+    let mut logits = [1.0_f32; 10];
+    dry(&[1, 2, 3, 9, 1, 2, 3], 2).apply(&mut logits);
+    assert_eq!(logits[9], 1.0 - 0.8 * 1.75);
+    assert!(logits[..9].iter().all(|logit| *logit == 1.0));
+    // Against the definition, on texts that repeat a lot.
+    for seed in 0..60 {
+        let text: Vec<u32> = (0..40).map(|at| (random::uniform(seed, 0, at)[0] * 3.0) as u32).collect();
+        let mut expected: Vec<(u32, u32)> = (0..3).filter_map(|token| longest(&text, token)).collect();
+        expected.retain(|(_, length)| *length >= 2);
+        assert_eq!(dry(&text, 2).repetitions(), expected, "{text:?}");
+    }
+}
+
+/// The longest end of a text that stands before this token somewhere in it, by trying all.
+fn longest(text: &[u32], token: u32) -> Option<(u32, u32)> {
+    let ends = (0..text.len()).filter(|at| text[*at] == token);
+    let common = |at: usize| text[..at].iter().rev().zip(text.iter().rev()).take_while(|(a, b)| a == b).count() as u32;
+    ends.map(common).max().map(|length| (token, length))
+}
+
+#[test]
+fn nothing_is_repeated_past_a_breaker() {
+    let folder = crate::random::Recipe::tiny("qwen3", 7).temporary().unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let settings = DrySettings { multiplier: 1.0, base: 1.0, allowed_length: 2, breakers: vec!["\n".to_string()] };
+    let found = |text: &str| {
+        let mut dry = Dry::new(settings.clone()).reading(&tokenizer);
+        text.bytes().for_each(|byte| dry.observe(u32::from(byte)));
+        dry.repetitions()
+    };
+    assert_eq!(found("abcXabc"), [(u32::from(b'X'), 3)]);
+    assert_eq!(found("a\nbcXa\nbc"), [(u32::from(b'X'), 2)]);
+    assert_eq!(found("ab\ncXab\nc"), []);
+}
+
+#[test]
+fn new_settings_without_meaning_are_refused_by_name() {
+    let refused = |settings: Sampling| Sampler::new(settings).err().expect("it is refused").to_string();
+    assert!(refused(Sampling { typical_p: 0.0, ..sampling() }).contains("typical_p"));
+    assert!(refused(Sampling { xtc_probability: 1.1, ..sampling() }).contains("xtc_probability"));
+    assert!(refused(Sampling { xtc_threshold: f32::NAN, ..sampling() }).contains("xtc_threshold"));
+    let dry = DrySettings { multiplier: 1.0, base: 0.5, allowed_length: 2, breakers: Vec::new() };
+    assert!(refused(Sampling { dry: Some(dry), ..sampling() }).contains("dry_base"));
+    let mirostat = Some(Mirostat { tau: f32::INFINITY, eta: 0.1 });
+    assert!(refused(Sampling { mirostat, ..sampling() }).contains("mirostat_tau"));
 }

@@ -54,10 +54,24 @@ fn a_response_repeats_what_was_asked_and_says_what_was_not() {
 }
 
 #[test]
+fn shapes_and_the_ways_of_calls_are_passed_on() {
+    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": true});
+    let chat = chat(json!({"tools": [tool], "parallel_tool_calls": false}));
+    assert!(chat.single_tool_call && chat.tools[0].strict);
+    let format = json!({"type": "json_schema", "name": "n", "schema": {"type": "null"}, "strict": true});
+    let (request, response) = body(json!({"text": {"format": format}})).unwrap();
+    let schema = g::Json(r#"{"type":"null"}"#.to_owned());
+    assert_eq!(request.constraint, Some(g::Constraint::JsonSchema { schema, strict: true }));
+    assert_eq!(serde_json::to_value(&response).unwrap()["text"]["format"], format);
+    assert_eq!(param(json!({"text": {"format": {"type": "xml"}}})), "text.format.type");
+}
+
+#[test]
 fn effort_and_limits_reach_the_model() {
     assert_eq!(chat(json!({"reasoning": {"effort": "none"}})).thinking, Some(false));
     let effort = chat(json!({"reasoning": {"effort": "xhigh", "summary": "auto"}})).template_arguments.unwrap().0;
     assert_eq!(effort, r#"{"reasoning_effort":"high"}"#);
+    assert_eq!(chat(json!({"reasoning": {"effort": "low"}})).thinking_budget, Some(2048));
     let (request, _) = body(json!({"max_output_tokens": 7, "include": ["message.output_text.logprobs"]})).unwrap();
     assert_eq!((request.stop.max_tokens, request.logprobs), (Some(7), Some(0)));
     assert_eq!(body(json!({"top_logprobs": 3})).unwrap().0.logprobs, Some(3));

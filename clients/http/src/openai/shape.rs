@@ -1,0 +1,133 @@
+//! Shapes of answers as OpenAI clients ask for them: `response_format`, and `structured_outputs` of other servers.
+
+use protocol::generation::{Constraint, Json};
+use protocol::{Error, ErrorKind};
+use serde_json::{Map, Value};
+
+/// Returns what an answer is held to; a shape may be asked for under one name only.
+pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Option<Constraint>, Error> {
+    let of_format = |format: &Value| of_format("response_format", format, &format["json_schema"]);
+    match (format.map(of_format).transpose()?.flatten(), outputs.map(of_outputs).transpose()?) {
+        (Some(_), Some(_)) => Err(Error::invalid(
+            "structured_outputs",
+            "'structured_outputs' and 'response_format' both ask for a shape; send one of them.",
+        )),
+        (format, outputs) => Ok(format.or(outputs)),
+    }
+}
+
+/// Returns what a format at `at` asks for; `named` holds its schema, if it has one.
+pub fn of_format(at: &str, format: &Value, named: &Value) -> Result<Option<Constraint>, Error> {
+    let kind = format!("{at}.type");
+    match format["type"].as_str() {
+        Some("text") => Ok(None),
+        Some("json_object") => Ok(Some(Constraint::JsonObject)),
+        Some("json_schema") => of_schema(at, named).map(Some),
+        Some(other) => {
+            let message = format!("'{kind}' cannot be '{other}'; it is text, json_object or json_schema.");
+            Err(Error::invalid(kind, message))
+        }
+        None => Err(Error::invalid(kind, format!("'{at}' needs a 'type'."))),
+    }
+}
+
+fn of_schema(at: &str, named: &Value) -> Result<Constraint, Error> {
+    let strict = match &named["strict"] {
+        Value::Null => false,
+        Value::Bool(strict) => *strict,
+        _ => return Err(Error::invalid(at, format!("'strict' in '{at}' must be true or false."))),
+    };
+    match &named["schema"] {
+        schema @ Value::Object(_) => Ok(Constraint::JsonSchema { schema: Json(schema.to_string()), strict }),
+        _ => {
+            let schema = format!("{at}.schema");
+            Err(Error::invalid(schema, format!("'{at}' of type json_schema needs a 'schema', a JSON object.")))
+        }
+    }
+}
+
+fn of_outputs(outputs: &Value) -> Result<Constraint, Error> {
+    let none = Map::new();
+    let mut members = outputs.as_object().unwrap_or(&none).iter().filter(|(_, value)| !value.is_null());
+    let fault = |message: &str| Err(Error::invalid("structured_outputs", message));
+    let (Some((name, value)), None) = (members.next(), members.next()) else {
+        return fault("'structured_outputs' has exactly one of json, json_object, regex, choice and grammar.");
+    };
+    match (name.as_str(), value) {
+        ("json", Value::Object(_)) => Ok(Constraint::JsonSchema { schema: Json(value.to_string()), strict: true }),
+        // Some clients send the schema as text.
+        ("json", Value::String(text)) => Ok(Constraint::JsonSchema { schema: Json(text.clone()), strict: true }),
+        ("json_object", Value::Bool(true)) => Ok(Constraint::JsonObject),
+        ("regex", Value::String(regex)) => Ok(Constraint::Regex(regex.clone())),
+        ("grammar", Value::String(lark)) => Ok(Constraint::Lark(lark.clone())),
+        ("choice", Value::Array(texts)) => {
+            let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(str::to_owned)).collect();
+            texts.map(Constraint::Choice).map_or_else(|| fault("'structured_outputs.choice' is a list of texts."), Ok)
+        }
+        ("json" | "json_object" | "regex" | "choice" | "grammar", _) => {
+            fault("A member of 'structured_outputs' has the wrong type.")
+        }
+        (other, _) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("'structured_outputs.{other}' is not supported here."))
+                .param(format!("structured_outputs.{other}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn format(format: Value) -> Result<Option<Constraint>, Error> {
+        constraint(Some(&format), None)
+    }
+
+    fn outputs(outputs: Value) -> Result<Option<Constraint>, Error> {
+        constraint(None, Some(&outputs))
+    }
+
+    fn schema(strict: bool) -> Constraint {
+        Constraint::JsonSchema { schema: Json(r#"{"type":"object"}"#.into()), strict }
+    }
+
+    #[test]
+    fn formats_become_constraints() {
+        assert_eq!(format(json!({"type": "text"})).unwrap(), None);
+        assert_eq!(format(json!({"type": "json_object"})).unwrap(), Some(Constraint::JsonObject));
+        let named = |strict: Value| {
+            format(json!({"type": "json_schema",
+                          "json_schema": {"name": "n", "schema": {"type": "object"}, "strict": strict}}))
+        };
+        assert_eq!(named(json!(true)).unwrap(), Some(schema(true)));
+        assert_eq!(named(json!(false)).unwrap(), Some(schema(false)));
+        assert_eq!(named(Value::Null).unwrap(), Some(schema(false)));
+    }
+
+    #[test]
+    fn other_servers_words_become_constraints() {
+        assert_eq!(outputs(json!({"json": {"type": "object"}})).unwrap(), Some(schema(true)));
+        assert_eq!(outputs(json!({"regex": "a+"})).unwrap(), Some(Constraint::Regex("a+".into())));
+        assert_eq!(outputs(json!({"grammar": "start: \"a\""})).unwrap(), Some(Constraint::Lark("start: \"a\"".into())));
+        let choice = Constraint::Choice(vec!["a".into(), "b".into()]);
+        assert_eq!(outputs(json!({"choice": ["a", "b"], "regex": null})).unwrap(), Some(choice));
+        assert_eq!(outputs(json!({"json_object": true})).unwrap(), Some(Constraint::JsonObject));
+    }
+
+    #[test]
+    fn what_is_no_shape_is_refused_by_name() {
+        let param = |refused: Result<Option<Constraint>, Error>| refused.unwrap_err().param.unwrap_or_default();
+        assert_eq!(param(format(json!({}))), "response_format.type");
+        assert_eq!(param(format(json!({"type": "xml"}))), "response_format.type");
+        assert_eq!(param(format(json!({"type": "json_schema"}))), "response_format.schema");
+        assert_eq!(param(outputs(json!({}))), "structured_outputs");
+        assert_eq!(param(outputs(json!({"regex": "a", "choice": ["a"]}))), "structured_outputs");
+        assert_eq!(param(outputs(json!({"choice": [1]}))), "structured_outputs");
+        assert_eq!(param(outputs(json!({"structural_tag": "x"}))), "structured_outputs.structural_tag");
+        assert_eq!(
+            param(constraint(Some(&json!({"type": "json_object"})), Some(&json!({"regex": "a"})))),
+            "structured_outputs"
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! Settings of sampling that more than one dialect knows under the same name.
+
+use protocol::{Error, ErrorKind};
+
+/// Returns whether mirostat is on: of its versions, the second is known here.
+pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
+    match version {
+        None | Some(0) => Ok(false),
+        Some(2) => Ok(true),
+        Some(other) => {
+            let message = format!("'{name}' cannot be {other} here; it is 0 (off) or 2.");
+            Err(Error::new(ErrorKind::Unsupported, message).param(name))
+        }
+    }
+}

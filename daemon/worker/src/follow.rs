@@ -1,0 +1,135 @@
+//! Follows a constrained answer through its grammar without holding up the heartbeat.
+//!
+//! While the model computes the next logits, a thread of its own finds which tokens may come next; a matcher travels there
+//! and back. The heartbeat waits for it only if the step was faster, and never for long: a search that does not end is
+//! stopped and ends its request alone. Choices own a [`Follower`]; the prompt threads make them.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use engine::text::{Allowed, GrammarError, Interrupt, Matcher};
+
+/// How long the heartbeat waits for one answer's next tokens. The engine's own limits end a search much sooner.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The most searches that wait; one more is done where it is asked for.
+const SEARCHES_MAX: usize = 1024;
+
+/// A matcher on its way, and where it is waited for.
+struct Search {
+    matcher: Matcher,
+    home: SyncSender<Found>,
+}
+
+/// A matcher that comes back with the tokens that may come next.
+struct Found {
+    matcher: Matcher,
+    allowed: Result<Allowed, GrammarError>,
+}
+
+/// Where searches are sent.
+#[derive(Clone)]
+pub struct Scout(SyncSender<Search>);
+
+impl Scout {
+    /// Starts the thread, which ends when every scout and follower is gone. Without one, searches are done in place.
+    pub fn start() -> Self {
+        let (sender, searches) = sync_channel(SEARCHES_MAX);
+        if let Err(error) = Builder::new().name("grammars".to_string()).spawn(move || search_all(&searches)) {
+            tracing::error!(%error, "the thread for grammars cannot be started");
+        }
+        Self(sender)
+    }
+}
+
+fn search_all(searches: &Receiver<Search>) {
+    while let Ok(Search { mut matcher, home }) = searches.recv() {
+        let allowed = matcher.allowed();
+        // Its answer may have been cancelled meanwhile.
+        let _ = home.send(Found { matcher, allowed });
+    }
+}
+
+/// One answer's place in its grammar.
+pub struct Follower {
+    scout: Scout,
+    /// `None` while it is away, and after it failed.
+    matcher: Option<Matcher>,
+    interrupt: Interrupt,
+    home: SyncSender<Found>,
+    returns: Receiver<Found>,
+    /// The next tokens, once they are known.
+    allowed: Option<Allowed>,
+}
+
+impl Follower {
+    /// Begins an answer.
+    pub fn new(matcher: Matcher, scout: &Scout) -> Self {
+        let (home, returns) = sync_channel(1);
+        let interrupt = matcher.interrupt();
+        Self { scout: scout.clone(), matcher: Some(matcher), interrupt, home, returns, allowed: None }
+    }
+
+    /// Has the next tokens looked for elsewhere.
+    pub fn look_ahead(&mut self) {
+        if self.allowed.is_some() {
+            return;
+        }
+        let Some(matcher) = self.matcher.take() else { return };
+        let search = Search { matcher, home: self.home.clone() };
+        if let Err(unsent) = self.scout.0.try_send(search) {
+            let (TrySendError::Full(search) | TrySendError::Disconnected(search)) = unsent;
+            self.matcher = Some(search.matcher);
+        }
+    }
+
+    /// The tokens that may come next; waits for them if need be, in bounded time.
+    pub fn allowed(&mut self) -> Result<&Allowed, GrammarError> {
+        if self.allowed.is_none() {
+            let allowed = match &mut self.matcher {
+                Some(matcher) => matcher.allowed()?,
+                None => self.returned()?,
+            };
+            self.allowed = Some(allowed);
+        }
+        self.allowed.as_ref().ok_or_else(gone)
+    }
+
+    fn returned(&mut self) -> Result<Allowed, GrammarError> {
+        match self.returns.recv_timeout(PATIENCE) {
+            Ok(Found { matcher, allowed }) => {
+                self.matcher = Some(matcher);
+                allowed
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.interrupt.stop();
+                Err(GrammarError::Stuck(format!("finding the next tokens took over {} s", PATIENCE.as_secs())))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(gone()),
+        }
+    }
+
+    /// Takes the next token; returns whether the answer is over with it.
+    pub fn take(&mut self, token: u32) -> Result<bool, GrammarError> {
+        if self.matcher.is_none() {
+            self.returned()?;
+        }
+        self.allowed = None;
+        let matcher = self.matcher.as_mut().ok_or_else(gone)?;
+        matcher.take(token)?;
+        Ok(matcher.is_over())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // A search for an answer that is gone would only hold up the others.
+        if self.matcher.is_none() {
+            self.interrupt.stop();
+        }
+    }
+}
+
+fn gone() -> GrammarError {
+    GrammarError::Stuck("its place in the grammar is lost".to_string())
+}

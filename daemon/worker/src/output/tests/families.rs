@@ -1,0 +1,135 @@
+//! Calls and reasoning of the families that do not write JSON between tags, whichever way their answers are cut.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn texts(pairs: &[(&str, &str)]) -> Texts {
+    Arc::new(pairs.iter().map(|(tool, name)| (tool.to_string(), name.to_string())).collect())
+}
+
+#[test]
+fn deepseek_calls_are_read_in_both_forms() {
+    let options = tools(ToolFormat::DeepSeek);
+    let new = "Let me see.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": 1}<｜tool▁call▁end｜>\
+        <｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>";
+    check(&options, new, ("Let me see.", "", &[("f", "{\"a\": 1}"), ("g", "{}")], None));
+    let old = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": \"`\"}\n```<｜tool▁call▁end｜>\n\
+        <｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>";
+    check(&tools(ToolFormat::DeepSeekFenced), old, ("", "", &[("f", "{\"a\": \"`\"}"), ("g", "{}")], None));
+    check(&options, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": [1", ("", "", &[("f", "{\"a\": []}")], None));
+    check(&options, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>oops", ("foops", "", &[], None));
+    check(&options, "<｜tool▁call▁begin｜>f", ("f", "", &[], None));
+    check(&options, "plain < text", ("plain < text", "", &[], None));
+}
+
+#[test]
+fn glm_calls_take_their_types_from_the_schema() {
+    let options = OutputOptions { texts: texts(&[("f", "zip")]), ..tools(ToolFormat::Glm) };
+    let call = "<tool_call>f\n<arg_key>zip</arg_key>\n<arg_value>01234</arg_value>\n<arg_key>days</arg_key>\n\
+        <arg_value>[1, 2]</arg_value>\n<arg_key>note</arg_key>\n<arg_value>a \"b\"\nc</arg_value>\n</tool_call>";
+    let arguments = "{\"zip\": \"01234\", \"days\": [1,2], \"note\": \"a \\\"b\\\"\\nc\"}";
+    check(
+        &options,
+        &format!("Hm.\n{call}\n<tool_call>g</tool_call>"),
+        ("Hm.", "", &[("f", arguments), ("g", "{}")], None),
+    );
+    check(&options, "<tool_call>f\n<arg_key>a</arg_key><arg_value>1</arg", ("", "", &[("f", "{}")], None));
+    check(&options, "<tool_call>{\"name\": 1}", ("<tool_call>{\"name\": 1}", "", &[], None));
+    check(&options, "<tool_call></tool_call>!", ("<tool_call></tool_call>!", "", &[], None));
+}
+
+#[test]
+fn coder_calls_are_read_with_their_lines() {
+    let options = OutputOptions { texts: texts(&[("f", "code")]), ..tools(ToolFormat::Coder) };
+    let call = "<tool_call>\n<function=f>\n<parameter=code>\nlet a = 1;\n\nlet b;\n</parameter>\n<parameter=n>\n5\n</parameter>\n</function>\n</tool_call>";
+    let arguments = "{\"code\": \"let a = 1;\\n\\nlet b;\", \"n\": 5}";
+    check(&options, &format!("So:\n\n{call}"), ("So:", "", &[("f", arguments)], None));
+    check(&options, &format!("{call}\n{call}ok"), ("ok", "", &[("f", arguments), ("f", arguments)], None));
+    check(&options, "<tool_call>\nno call</tool_call>", ("<tool_call>\nno call</tool_call>", "", &[], None));
+    check(&options, "<function=f>\n<parameter=n>\n5\n</parameter>", ("", "", &[("f", "{\"n\": 5}")], None));
+}
+
+#[test]
+fn gemma_calls_become_json() {
+    for (format, open, close, quote) in [
+        (ToolFormat::Gemma4, "<|tool_call>", "<tool_call|>", "<|\"|>"),
+        (ToolFormat::FunctionGemma, "<start_function_call>", "<end_function_call>", "<escape>"),
+    ] {
+        let options = tools(format);
+        let call = format!(
+            "{open}call:f{{city:{quote}New, \"York\"}}{quote},n:2.5,ok:true,deep:{{l:[1,{quote}x{quote}]}}}}{close}"
+        );
+        let arguments = "{\"city\":\"New, \\\"York\\\"}\",\"n\":2.5,\"ok\":true,\"deep\":{\"l\":[1,\"x\"]}}";
+        check(
+            &options,
+            &format!("Hm. {call}{open}call:g{{}}{close}"),
+            ("Hm.", "", &[("f", arguments), ("g", "{}")], None),
+        );
+        check(&options, &format!("{open}call:f{{a:{quote}cut"), ("", "", &[("f", "{\"a\":\"cut\"}")], None));
+        let odd = format!("{open}no call{close}!");
+        check(&options, &odd, (&odd, "", &[], None));
+    }
+}
+
+#[test]
+fn command_calls_are_a_list_of_actions() {
+    let options = tools(ToolFormat::Command);
+    let list = "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"a\": 1}},\n    \
+        {\"tool_call_id\": \"1\", \"tool_name\": \"g\", \"parameters\": {}}\n]";
+    check(&options, list, ("", "", &[("f", "{\"a\": 1}"), ("g", "{}")], None));
+    let tags = ReasoningTags::detect("<|START_THINKING|>…<|END_THINKING|>", "<|CHATBOT_TOKEN|>").unwrap();
+    let options = OutputOptions { reasoning: Some(tags), ..options };
+    let thought = format!("<|START_THINKING|>I will.<|END_THINKING|>{list}");
+    check(&options, &thought, ("", "I will.", &[("f", "{\"a\": 1}"), ("g", "{}")], None));
+}
+
+#[test]
+fn harmony_channels_become_reasoning_answer_and_calls() {
+    let options = OutputOptions { harmony: true, ..OutputOptions::default() };
+    let whole =
+        "<|channel|>analysis<|message|>Why?\n<|end|><|start|>assistant<|channel|>final<|message|>Because.<|return|>";
+    check(&options, whole, ("Because.", "Why?\n", &[], None));
+    let call = "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>commentary to=functions.f \
+        <|constrain|>json<|message|>{\"a\": \"<\"}<|call|>";
+    check(&options, call, ("", "Hm", &[("f", "{\"a\": \"<\"}")], None));
+    let preamble = "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant to=functions.g<|channel|>commentary\
+        <|constrain|>json<|message|>{\"b";
+    check(&options, preamble, ("I look.", "", &[("g", "{}")], None));
+    check(&options, "<|channel|>final<|message|>stop", ("stop", "", &[], None));
+    check(&options, "no header at all", ("no header at all", "", &[], None));
+    let stopping = OutputOptions { stop_strings: vec!["END".to_string()], ..options.clone() };
+    let stopped = "<|channel|>analysis<|message|>END<|end|><|start|>assistant<|channel|>final<|message|>a END b";
+    check(&stopping, stopped, ("a ", "END", &[], Some("END")));
+    let mut output = Output::new(options);
+    output.push("<|channel|>analysis<|message|>hm");
+    assert!(output.is_reasoning());
+    output.push(HARMONY_TO_ANSWER);
+    assert!(!output.is_reasoning());
+}
+
+#[test]
+fn gemma_reasons_in_a_channel_of_its_own() {
+    let tags = ReasoningTags::detect("<|channel>thought\n…<channel|>", "<|turn>model\n").unwrap();
+    let options = OutputOptions { reasoning: Some(tags), ..tools(ToolFormat::Gemma4) };
+    check(&options, "<|channel>thought\nHm.\n<channel|>Yes.", ("Yes.", "Hm.", &[], None));
+}
+
+#[test]
+fn wherever_an_answer_is_cut_off_its_arguments_are_json() {
+    for (format, text) in [
+        (ToolFormat::DeepSeek, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": [1, {\"b\": null}]}<｜tool▁call▁end｜>"),
+        (ToolFormat::Glm, "<tool_call>f<arg_key>a</arg_key><arg_value>{\"b\": 1}</arg_value></tool_call>"),
+        (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"),
+        (ToolFormat::Gemma4, "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>"),
+        (ToolFormat::Command, "<|START_ACTION|>[{\"tool_name\": \"f\", \"parameters\": {\"a\": 1}}]"),
+    ] {
+        for (end, _) in text.char_indices() {
+            for (_, arguments) in &gather(&tools(format), &[&text[..end]]).calls {
+                let parsed: Result<Value, _> = serde_json::from_str(arguments);
+                assert!(parsed.is_ok_and(|it| it.is_object()), "{arguments:?} after {:?}", &text[..end]);
+            }
+            check_cuts(&tools(format), &text[..end]);
+        }
+    }
+}

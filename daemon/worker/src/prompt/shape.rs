@@ -1,0 +1,183 @@
+//! The grammar that an answer is held to, from what a request asks for and what its model's formats are.
+//!
+//! A forced call is written in the model's own format, with arguments of its tool's schema. Reasoning comes first and is
+//! free. An answer that nothing constrains has no grammar at all. Only `prompt` calls this.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use engine::text::{Grammar, GrammarError, Shape};
+use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
+use protocol::{Error, ErrorKind};
+use serde_json::{Map, Value, json};
+
+use crate::output::{ReasoningTags, Texts, ToolFormat};
+
+/// The most calls of one answer.
+const CALLS_MAX: u32 = 64;
+
+/// How a model writes what is not text.
+#[derive(Clone, Copy, Default)]
+pub struct Formats {
+    /// How it marks its reasoning, if it may reason.
+    pub reasoning: Option<ReasoningTags>,
+    /// How it writes calls, if it is shown tools.
+    pub tools: Option<ToolFormat>,
+    /// Whether it answers in the harmony form.
+    pub harmony: bool,
+}
+
+/// The grammar of an answer to a conversation; `None` leaves it free.
+pub fn of_chat(
+    chat: &Chat,
+    shown: bool,
+    constraint: Option<&Constraint>,
+    formats: Formats,
+) -> Result<Option<Grammar>, Error> {
+    let answer = constraint.map(of_constraint).transpose()?;
+    if answer.is_some() && formats.harmony {
+        let message = "this model's answers have a form of their own, and cannot be held to a shape yet";
+        return Err(Error::new(ErrorKind::Unsupported, message).param("constraint"));
+    }
+    let forced = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+    let limited = forced || chat.single_tool_call || answer.is_some() || chat.tools.iter().any(|tool| tool.strict);
+    let whole = if shown && limited {
+        let param = if forced { "tool_choice" } else { "tools" };
+        let format = formats.tools.filter(|format| format.can_be_forced()).ok_or_else(|| unknown_format(param))?;
+        let calls = Calls { format, tools: callable(chat)?, most: most(chat) };
+        Some(calls.grammar(forced, answer)?)
+    } else {
+        answer
+    };
+    Ok(whole.map(|whole| after_reasoning(whole, chat, formats.reasoning)))
+}
+
+/// What a constraint asks for, as a grammar.
+pub fn of_constraint(constraint: &Constraint) -> Result<Grammar, Error> {
+    Ok(Grammar::Shape(match constraint {
+        Constraint::JsonSchema { schema, strict } => {
+            Shape::Json { schema: value(schema, "constraint")?, strict: *strict }
+        }
+        Constraint::JsonObject => Shape::Json { schema: json!({ "type": "object" }), strict: true },
+        Constraint::Regex(regex) => Shape::Regex(regex.clone()),
+        Constraint::Choice(texts) => Shape::Choice(texts.clone()),
+        Constraint::Lark(lark) => Shape::Lark(lark.clone()),
+    }))
+}
+
+/// Which arguments of a conversation's tools are text, as their schemas say.
+pub fn texts(chat: &Chat) -> Texts {
+    let mut texts = HashSet::new();
+    for tool in &chat.tools {
+        let schema: Value =
+            tool.parameters.as_ref().and_then(|json| serde_json::from_str(&json.0).ok()).unwrap_or_default();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            if property["type"] == "string" {
+                texts.insert((tool.name.clone(), name.clone()));
+            }
+        }
+    }
+    Arc::new(texts)
+}
+
+/// Why a grammar does not compile, in the protocol's words.
+pub fn refusal(error: &GrammarError, chat: Option<&Chat>, constraint: Option<&Constraint>) -> Error {
+    let kind = match error {
+        GrammarError::NotEnforced { .. } => ErrorKind::Unsupported,
+        GrammarError::Busy => ErrorKind::Busy,
+        _ => ErrorKind::Invalid,
+    };
+    // Shapes of tools are compiled together with the constraint, so the one at fault is known where there is only one.
+    let tools = chat.is_some_and(|chat| !chat.tools.is_empty());
+    let param = if constraint.is_none() && tools { "tools" } else { "constraint" };
+    let refused = Error::new(kind, error.to_string()).param(param);
+    match error {
+        GrammarError::NotEnforced { .. } => refused.hint("leave it out of the schema, or do not ask for strictness"),
+        GrammarError::Busy => refused.retry_after_ms(1_000),
+        _ => refused,
+    }
+}
+
+fn unknown_format(param: &str) -> Error {
+    let message = "the way this model writes tool calls cannot be held to a shape here";
+    Error::new(ErrorKind::Unsupported, message)
+        .param(param)
+        .hint("use the tool choice auto without strict tools, and no other constraint beside tools")
+}
+
+fn most(chat: &Chat) -> u32 {
+    if chat.single_tool_call || matches!(chat.tool_choice, ToolChoice::Named(_)) { 1 } else { CALLS_MAX }
+}
+
+/// The tools that may be called.
+fn callable(chat: &Chat) -> Result<Vec<&Tool>, Error> {
+    let wanted = |tool: &&Tool| match &chat.tool_choice {
+        ToolChoice::Named(name) => tool.name == *name,
+        _ => true,
+    };
+    let tools: Vec<&Tool> = chat.tools.iter().filter(wanted).collect();
+    if tools.is_empty() {
+        let message = match &chat.tool_choice {
+            ToolChoice::Named(name) => format!("tool_choice names {name:?}, which is not among the tools"),
+            _ => "tool_choice asks for a call, and there are no tools".to_string(),
+        };
+        return Err(Error::invalid("tool_choice", message));
+    }
+    Ok(tools)
+}
+
+/// Calls in a model's own format.
+struct Calls<'a> {
+    format: ToolFormat,
+    tools: Vec<&'a Tool>,
+    most: u32,
+}
+
+impl Calls<'_> {
+    /// Calls and nothing else if they are forced; otherwise calls, or an answer that may be free.
+    fn grammar(&self, forced: bool, answer: Option<Grammar>) -> Result<Grammar, Error> {
+        let each = self.tools.iter().map(|tool| Ok(self.format.call(&tool.name, arguments(tool)?)));
+        let call = Grammar::Either(each.collect::<Result<_, Error>>()?);
+        let calls = self.format.calls(call.clone(), self.most);
+        Ok(match (forced, answer) {
+            (true, _) => calls,
+            (false, Some(answer)) => Grammar::Either(vec![calls, answer]),
+            (false, None) => self.format.calls_in_text(call, self.most),
+        })
+    }
+}
+
+/// The shape of a tool's arguments, which are an object in any case.
+fn arguments(tool: &Tool) -> Result<Grammar, Error> {
+    let mut schema = match &tool.parameters {
+        Some(parameters) if !parameters.0.trim().is_empty() => match value(parameters, "tools")? {
+            Value::Object(schema) => schema,
+            _ => return Err(Error::invalid("tools", format!("the parameters of {} are no schema", tool.name))),
+        },
+        _ => Map::new(),
+    };
+    schema.entry("type").or_insert(json!("object"));
+    if schema["type"] != "object" {
+        return Err(Error::invalid("tools", format!("the parameters of {} must be of type object", tool.name)));
+    }
+    Ok(Grammar::Shape(Shape::Json { schema: Value::Object(schema), strict: tool.strict }))
+}
+
+/// The grammar of an answer that reasoning may go before.
+fn after_reasoning(answer: Grammar, chat: &Chat, tags: Option<ReasoningTags>) -> Grammar {
+    let Some(tags) = tags else { return answer };
+    let space = Grammar::Shape(Shape::Regex("\n{0,2}".to_string()));
+    let rest = Grammar::Until(tags.close.to_string());
+    if tags.opened {
+        return Grammar::Sequence(vec![rest, space, answer]);
+    }
+    if chat.thinking == Some(false) {
+        return answer;
+    }
+    let thought = Grammar::Sequence(vec![Grammar::Text(tags.open.to_string()), rest, space]);
+    Grammar::Sequence(vec![Grammar::Optional(Box::new(thought)), answer])
+}
+
+fn value(json: &Json, param: &str) -> Result<Value, Error> {
+    serde_json::from_str(&json.0).map_err(|error| Error::invalid(param, format!("the schema is not JSON: {error}")))
+}

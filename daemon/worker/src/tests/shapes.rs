@@ -1,0 +1,202 @@
+//! Answers held to shapes. The model is random and babbles, so what fits does so because nothing else could come.
+
+use pipe::Delivered;
+use protocol::generation::{
+    Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool, ToolChoice,
+};
+use serde::Deserialize;
+
+use super::kit::{Answer, Daemon, Folder, open, request, submit};
+
+const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> tags{% endif %}\
+    {% for message in messages %}{{ message.content }}<|im_end|>{% endfor %}";
+
+const PERSON: &str = r##"{
+    "type": "object",
+    "properties": {
+        "name": { "type": "string", "maxLength": 6 },
+        "age": { "type": "integer", "minimum": 0, "maximum": 130 },
+        "friends": { "type": "array", "items": { "$ref": "#/$defs/Friend" }, "maxItems": 2 }
+    },
+    "required": ["name", "age", "friends"],
+    "$defs": { "Friend": { "enum": ["Ada", "Bob"] } }
+}"##;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Person {
+    name: String,
+    age: u8,
+    friends: Vec<Friend>,
+}
+
+#[derive(Debug, Deserialize)]
+enum Friend {
+    Ada,
+    Bob,
+}
+
+fn person() -> Constraint {
+    Constraint::JsonSchema { schema: Json(PERSON.to_string()), strict: true }
+}
+
+fn shaped(constraint: Constraint, choices: u16) -> GenerateRequest {
+    let mut asked = request("describe a person", 400);
+    asked.sampling.temperature = Some(1.5);
+    GenerateRequest { constraint: Some(constraint), choices, ..asked }
+}
+
+fn ask(daemon: &mut Daemon, id: u64, asked: &GenerateRequest) -> Answer {
+    daemon.send(submit(id, asked, Vec::new()));
+    daemon.answer(id)
+}
+
+#[track_caller]
+fn check_person(text: &str) {
+    let person: Person = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert!(person.name.chars().count() <= 6 && person.age <= 130 && person.friends.len() <= 2, "{text}");
+}
+
+fn conversation(chat: Chat) -> GenerateRequest {
+    let content = "Hello".to_string();
+    let hello =
+        Message { role: Role::User, content, reasoning: None, tool_calls: vec![], tool_call_id: None, name: None };
+    let mut asked = request("", 400);
+    asked.sampling.temperature = Some(1.5);
+    GenerateRequest { prompt: Prompt::Chat(Chat { messages: vec![hello], ..chat }), ..asked }
+}
+
+fn tool(name: &str, strict: bool) -> Tool {
+    Tool { name: name.to_string(), description: None, parameters: Some(Json(PERSON.to_string())), strict }
+}
+
+fn with_template(name: &str) -> Folder {
+    let folder = Folder::new(name, |recipe| recipe);
+    std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
+    folder
+}
+
+#[test]
+fn babble_fits_its_shape_and_its_end_is_the_answers_end() {
+    let folder = Folder::new("shapes", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let answer = ask(&mut daemon, 1, &shaped(person(), 32));
+    for (text, reason) in answer.text.iter().zip(&answer.reasons) {
+        assert_eq!(*reason, Some(FinishReason::Stop), "{text}");
+        check_person(text);
+    }
+    let answer = ask(&mut daemon, 2, &shaped(Constraint::Choice(vec!["yes".to_string(), "no".to_string()]), 16));
+    assert!(answer.text.iter().all(|text| text == "yes" || text == "no"), "{:?}", answer.text);
+    let answer = ask(&mut daemon, 3, &shaped(Constraint::Regex("[a-f]{4}".to_string()), 8));
+    assert!(answer.text.iter().all(|text| text.len() == 4 && text.bytes().all(|byte| byte <= b'f')));
+    let mut objects = shaped(Constraint::JsonObject, 8);
+    objects.stop.max_tokens = Some(60);
+    let answer = ask(&mut daemon, 4, &objects);
+    for (text, reason) in answer.text.iter().zip(&answer.reasons) {
+        let whole = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok();
+        assert!(text.starts_with('{') && whole == (*reason == Some(FinishReason::Stop)), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_cut_off_by_its_limit_says_so() {
+    let folder = Folder::new("cut", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = shaped(person(), 1);
+    asked.stop.max_tokens = Some(7);
+    let answer = ask(&mut daemon, 1, &asked);
+    assert_eq!(answer.reasons, [Some(FinishReason::Length)]);
+    assert!(answer.text[0].starts_with('{') && !answer.text[0].ends_with('}'), "{}", answer.text[0]);
+}
+
+#[test]
+fn constrained_and_free_answers_in_one_batch_are_as_each_alone() {
+    let folder = Folder::new("mixed", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let mut with_bias = shaped(person(), 2);
+    with_bias.sampling.logit_bias = vec![(u32::from(b'"'), 3.0)];
+    with_bias.logprobs = Some(2);
+    let mut with_minimum = shaped(Constraint::Regex("a*".to_string()), 1);
+    with_minimum.stop.min_tokens = 5;
+    let free = request("tell me a story", 40);
+    let requests = [shaped(person(), 3), free, with_bias, with_minimum, shaped(Constraint::JsonObject, 1)];
+    let alone: Vec<_> = requests.iter().zip(0..).map(|(asked, id)| ask(&mut daemon, id, asked)).collect();
+    for (asked, id) in requests.iter().zip(100..) {
+        daemon.send(submit(id, asked, Vec::new()));
+    }
+    for (alone, id) in alone.iter().zip(100..) {
+        let batched = daemon.answer(id);
+        assert_eq!((&batched.tokens, &batched.text), (&alone.tokens, &alone.text), "request {id}");
+        assert_eq!((&batched.reasons, &batched.logprobs), (&alone.reasons, &alone.logprobs), "request {id}");
+    }
+    assert!(alone[3].tokens[0].len() > 5, "an end token waits for the least length");
+}
+
+#[test]
+fn a_resumed_answer_finds_its_place_in_the_grammar() {
+    let folder = Folder::new("place", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let asked = shaped(person(), 1);
+    let whole = ask(&mut daemon, 1, &asked);
+    check_person(&whole.text[0]);
+    let tokens = &whole.tokens[0];
+    for (cut, id) in (0..=tokens.len()).step_by(3).zip(10..) {
+        daemon.send(submit(id, &asked, vec![Delivered { tokens: tokens[..cut].to_vec(), ..Delivered::default() }]));
+        let rest = daemon.answer(id);
+        let rest_tokens = rest.tokens.first().map_or(&[][..], Vec::as_slice);
+        assert_eq!([&tokens[..cut], rest_tokens].concat(), *tokens, "cut at {cut}");
+        assert_eq!(rest.reasons, [Some(FinishReason::Stop)]);
+    }
+}
+
+#[test]
+fn a_forced_call_comes_from_the_first_token_and_fits_its_schema() {
+    let folder = with_template("forced");
+    let mut daemon = Daemon::start(open(&folder));
+    let tools = vec![tool("greet", false), tool("describe", false)];
+    for id in 0..6 {
+        let named = ToolChoice::Named("describe".to_string());
+        let mut asked = conversation(Chat { tools: tools.clone(), tool_choice: named, ..Chat::default() });
+        asked.sampling.logit_bias = vec![(id + 70, 1.0)];
+        let answer = ask(&mut daemon, u64::from(id), &asked);
+        assert_eq!((answer.text[0].as_str(), answer.reasons[0]), ("", Some(FinishReason::ToolCalls)));
+        assert!(answer.calls.iter().all(|call| call.index == 0), "a named call is one call");
+        assert_eq!(answer.calls[0].name.as_deref(), Some("describe"));
+        check_person(&answer.calls.iter().map(|call| call.arguments.as_str()).collect::<String>());
+    }
+    let single = Chat { tools, tool_choice: ToolChoice::Required, single_tool_call: true, ..Chat::default() };
+    let answer = ask(&mut daemon, 10, &conversation(single.clone()));
+    assert_eq!(answer.calls.iter().filter(|call| call.id.is_some()).count(), 1);
+    let mut many = conversation(Chat { single_tool_call: false, ..single });
+    many.stop.min_tokens = 350;
+    let answer = ask(&mut daemon, 11, &many);
+    assert!(answer.calls.iter().filter(|call| call.id.is_some()).count() > 1, "several calls may follow each other");
+    assert_eq!(answer.text[0], "");
+}
+
+#[test]
+fn a_strict_tool_leaves_the_model_free_until_it_calls() {
+    let folder = with_template("strict");
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = conversation(Chat { tools: vec![tool("describe", true)], ..Chat::default() });
+    asked.stop.max_tokens = Some(30);
+    asked.choices = 8;
+    let free = GenerateRequest { prompt: Prompt::Text("x".to_string()), constraint: None, ..asked.clone() };
+    let answer = ask(&mut daemon, 1, &asked);
+    assert!(answer.calls.is_empty() && answer.text.iter().all(|text| !text.is_empty()), "babble is text");
+    assert!(!ask(&mut daemon, 2, &free).text.is_empty());
+}
+
+#[test]
+fn a_shape_that_cannot_be_compiled_ends_its_request_alone() {
+    let folder = Folder::new("hostile-shape", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &request("go on", 60), Vec::new()));
+    let hostile = Constraint::Lark(format!("start: {}", "(".repeat(10_000)));
+    daemon.send(submit(2, &shaped(hostile, 1), Vec::new()));
+    assert_eq!(daemon.failure(2).param.as_deref(), Some("constraint"));
+    assert_eq!(daemon.answer(1).tokens[0].len(), 60);
+    let answer = ask(&mut daemon, 3, &shaped(person(), 1));
+    check_person(&answer.text[0]);
+    assert_eq!(answer.reasons, [Some(FinishReason::Stop)], "an answer ends where its shape does, without an end token");
+}
