@@ -40,6 +40,7 @@ test:
 	tools/darwin-check/check.sh
 	cargo build --workspace --bins --locked
 	tests/sdk/run.sh
+	tools/mlx-linux/test.sh
 	cargo test --workspace --locked
 
 check-macos:

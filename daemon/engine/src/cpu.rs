@@ -52,14 +52,19 @@ impl Cpu {
         })
     }
 
-    /// The keys and values.
-    pub fn cache(&self) -> &KvCache {
-        &self.cache
+    /// Bytes of the keys and values of a block.
+    pub fn block_bytes(&self) -> usize {
+        self.cache.block(0).len()
     }
 
-    /// The keys and values, to be changed.
-    pub fn cache_mut(&mut self) -> &mut KvCache {
-        &mut self.cache
+    /// What a block holds.
+    pub fn read_block(&self, block: u32) -> Vec<u8> {
+        self.cache.block(block).to_vec()
+    }
+
+    /// Fills a block with what `read_block` gave for the same model.
+    pub fn write_block(&mut self, block: u32, contents: &[u8]) {
+        self.cache.block_mut(block).copy_from_slice(contents);
     }
 
     /// What computes, in words.
@@ -102,6 +107,11 @@ impl Ops for Cpu {
 
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Norm, LoadError> {
         Ok(Norm { weight: folder.vector(&norm.weight)?, epsilon: norm.epsilon })
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
+        self.cache.copy(from, to);
+        Ok(())
     }
 
     fn begin(&mut self, step: &Step<'_>) -> Result<(), Infallible> {
@@ -191,8 +201,8 @@ impl Ops for Cpu {
         self.free.push(x.numbers);
     }
 
-    fn logits(&mut self, head: &Projection, x: Rows, logits: &mut Vec<f32>) -> Result<(), Infallible> {
-        logits.resize(x.count * head.outputs(), 0.0);
+    fn logits(&mut self, head: &Projection, x: Rows, step: &Step<'_>, logits: &mut Vec<f32>) -> Result<(), Infallible> {
+        logits.resize(step.wanted.len() * head.outputs(), 0.0);
         head.forward(&mut self.machine, x.all(), x.count, logits);
         self.done(x);
         Ok(())

@@ -55,7 +55,7 @@ impl<O: Ops> Decoder<O> {
         let chosen = ops.wanted(stream, step)?;
         let normed = ops.norm(&self.norm, &chosen)?;
         ops.done(chosen);
-        ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, logits)
+        ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, step, logits)
     }
 }
 

@@ -68,6 +68,12 @@ pub enum LoadError {
     /// The tokenizer, the chat template or the generation settings are broken.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// The device refused the weights.
+    #[error("the device cannot hold the weights: {message}")]
+    Device {
+        /// What it said.
+        message: String,
+    },
     /// The kernels cannot hold a matrix or the cache.
     #[error(transparent)]
     Kernel(#[from] ShapeError),
@@ -94,9 +100,15 @@ impl LoadError {
     }
 }
 
-/// Why a step was refused. The scheduler's plan broke a rule; nothing was computed.
+/// Why a step has no result. But for `Device`, the scheduler's plan broke a rule, and nothing was computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
+    /// The device failed; what it computed is lost.
+    #[error("the device failed: {message}")]
+    Device {
+        /// What it said.
+        message: String,
+    },
     /// A row has no tokens.
     #[error("row {row} has no tokens")]
     EmptyRow {

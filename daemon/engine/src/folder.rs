@@ -11,6 +11,8 @@ use crate::config::{Config, Quantization};
 use crate::matrix::{self, Matrix};
 use crate::models::encoders::{Encoder, Settings};
 use crate::models::{Description, Part, Stack, Vector};
+#[cfg(feature = "mlx")]
+use crate::native::Dtype;
 
 /// What a description must tell for its folder to be checked.
 pub(crate) trait Described {
@@ -110,6 +112,12 @@ impl<D: Described> Folder<D> {
     /// A vector's values.
     pub fn vector(&self, vector: &Vector) -> Result<Vec<f32>, LoadError> {
         matrix::vector(&self.checkpoint, &vector.name, vector.length)
+    }
+
+    /// The type that a vector is stored in.
+    #[cfg(feature = "mlx")]
+    pub fn vector_dtype(&self, vector: &Vector) -> Result<Dtype, LoadError> {
+        matrix::vector_dtype(&self.checkpoint, &vector.name, vector.length)
     }
 
     fn check(&self) -> Result<(), LoadError> {

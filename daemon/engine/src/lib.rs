@@ -15,6 +15,8 @@ mod error;
 mod facts;
 mod folder;
 mod matrix;
+#[cfg(feature = "mlx")]
+mod mlx;
 mod model;
 mod models;
 pub mod native;

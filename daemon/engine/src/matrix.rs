@@ -104,6 +104,12 @@ pub(crate) fn vector(checkpoint: &Checkpoint, name: &str, length: usize) -> Resu
     })
 }
 
+/// The type that a vector is stored in.
+#[cfg(feature = "mlx")]
+pub(crate) fn vector_dtype(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Dtype, LoadError> {
+    floats(checkpoint, name, &[length]).map(|(_, dtype)| dtype)
+}
+
 const FLOATS: &str = "bf16, f16 or f32";
 
 /// A tensor of floating-point numbers in the shape that is called for.

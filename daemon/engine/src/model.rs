@@ -8,8 +8,10 @@ use std::path::Path;
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
 use crate::folder::Folder;
+#[cfg(feature = "mlx")]
+use crate::mlx::Mlx;
 use crate::native::{BLOCK_TOKENS, Precision, Span};
-use crate::ops::Step;
+use crate::ops::{Ops, Step};
 use crate::{Facts, ForwardError, LoadError};
 
 /// How to load a model.
@@ -50,8 +52,7 @@ pub enum Wanted {
 /// A loaded model.
 pub struct Model {
     facts: Facts,
-    decoder: Decoder<Cpu>,
-    cpu: Cpu,
+    runner: Runner,
     blocks: u32,
     tokens: Vec<u32>,
     wanted: Vec<usize>,
@@ -59,22 +60,35 @@ pub struct Model {
     spans: Vec<Span<'static>>,
 }
 
+/// A decoder and the machine that computes it.
+enum Runner {
+    Cpu(Decoder<Cpu>, Cpu),
+    #[cfg(feature = "mlx")]
+    Mlx(Decoder<Mlx>, Mlx),
+}
+
 impl Model {
-    /// Loads a folder. `progress` hears how many bytes of weights are done, of how many.
+    /// Loads a folder onto the native kernels. `progress` hears how many bytes of weights are done, of how many.
     pub fn open(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, LoadError> {
         let folder = Folder::open(dir)?;
         let mut cpu = Cpu::new(&folder.description, options)?;
-        let total = folder.matrix_bytes()?;
-        let mut done = 0;
-        progress(0, total);
-        let decoder = Decoder::load(&folder, &mut cpu, &mut |bytes| {
-            done += bytes;
-            progress(done, total);
-        })?;
+        let decoder = load(&folder, &mut cpu, progress)?;
+        Self::new(&folder, options, Runner::Cpu(decoder, cpu))
+    }
+
+    /// Loads a folder onto MLX, which picks its own threads.
+    #[cfg(feature = "mlx")]
+    pub fn open_mlx(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, LoadError> {
+        let folder = Folder::open(dir)?;
+        let mut mlx = Mlx::new(&folder.description, options)?;
+        let decoder = load(&folder, &mut mlx, progress)?;
+        Self::new(&folder, options, Runner::Mlx(decoder, mlx))
+    }
+
+    fn new(folder: &Folder, options: &Options, runner: Runner) -> Result<Self, LoadError> {
         Ok(Self {
-            facts: Facts::of(&folder)?,
-            decoder,
-            cpu,
+            facts: Facts::of(folder)?,
+            runner,
             blocks: options.blocks,
             tokens: Vec::new(),
             wanted: Vec::new(),
@@ -94,22 +108,50 @@ impl Model {
 
     /// What computes, in words, as in `CPU, 2 threads, AVX-512 VNNI`.
     pub fn device(&self) -> String {
-        self.cpu.describe()
+        match &self.runner {
+            Runner::Cpu(_, cpu) => cpu.describe(),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(_, mlx) => mlx.describe(),
+        }
+    }
+
+    /// Bytes of what a block holds; 0 where the machine does not give it away.
+    pub fn block_bytes(&self) -> usize {
+        match &self.runner {
+            Runner::Cpu(_, cpu) => cpu.block_bytes(),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => 0,
+        }
     }
 
     /// What a block holds, to be put away.
-    pub fn block(&self, block: u32) -> &[u8] {
-        self.cpu.cache().block(block)
+    pub fn read_block(&self, block: u32) -> Vec<u8> {
+        match &self.runner {
+            Runner::Cpu(_, cpu) => cpu.read_block(block),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => Vec::new(),
+        }
     }
 
-    /// A block, to be filled with what `block` gave for this model.
-    pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
-        self.cpu.cache_mut().block_mut(block)
+    /// Fills a block with what `read_block` gave for this model.
+    pub fn write_block(&mut self, block: u32, contents: &[u8]) {
+        assert_eq!(contents.len(), self.block_bytes(), "the contents of one block");
+        match &mut self.runner {
+            Runner::Cpu(_, cpu) => cpu.write_block(block, contents),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => {}
+        }
     }
 
     /// Makes one block hold what another holds.
     pub fn copy_block(&mut self, from: u32, to: u32) {
-        self.cpu.cache_mut().copy(from, to);
+        match &mut self.runner {
+            Runner::Cpu(_, cpu) => {
+                let Ok(()) = cpu.copy_block(from, to);
+            }
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(_, mlx) => mlx.copy_block_later(from, to),
+        }
     }
 
     /// Computes one step. `logits` becomes `[tokens whose logits are wanted, vocabulary]`, in the order of the rows.
@@ -134,10 +176,10 @@ impl Model {
             self.wanted.extend(self.tokens.len() - wanted..self.tokens.len());
         }
         let step = Step { tokens: &self.tokens, spans: &spans, wanted: &self.wanted };
-        let computed = self.decoder.forward(&step, &mut self.cpu, logits);
+        let computed = self.runner.forward(&step, logits);
         spans.clear();
         self.spans = spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect();
-        Ok(computed?)
+        computed
     }
 
     fn check(&self, index: usize, row: &Row<'_>) -> Result<(), ForwardError> {
@@ -162,6 +204,27 @@ impl Model {
         }
         Ok(())
     }
+}
+
+impl Runner {
+    fn forward(&mut self, step: &Step<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardError> {
+        match self {
+            Self::Cpu(decoder, cpu) => decoder.forward(step, cpu, logits).map_err(ForwardError::from),
+            #[cfg(feature = "mlx")]
+            Self::Mlx(decoder, mlx) => decoder.forward(step, mlx, logits).map_err(ForwardError::from),
+        }
+    }
+}
+
+/// Brings a folder's weights to a machine.
+fn load<O: Ops>(folder: &Folder, ops: &mut O, progress: &mut dyn FnMut(u64, u64)) -> Result<Decoder<O>, LoadError> {
+    let total = folder.matrix_bytes()?;
+    let mut done = 0;
+    progress(0, total);
+    Decoder::load(folder, ops, &mut |bytes| {
+        done += bytes;
+        progress(done, total);
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,9 @@ pub(crate) trait Ops: Sized {
     /// Takes a norm's weights from the folder.
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Self::Norm, LoadError>;
 
+    /// Makes one block of keys and values hold what another holds.
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Self::Fault>;
+
     /// Opens a step: the positions are known from here on.
     fn begin(&mut self, step: &Step<'_>) -> Result<(), Self::Fault>;
 
@@ -82,5 +85,11 @@ pub(crate) trait Ops: Sized {
     fn done(&mut self, x: Self::Rows);
 
     /// Ends the step: everything is computed, keys and values too, and `logits` holds `[wanted, vocabulary]`.
-    fn logits(&mut self, head: &Self::Matrix, x: Self::Rows, logits: &mut Vec<f32>) -> Result<(), Self::Fault>;
+    fn logits(
+        &mut self,
+        head: &Self::Matrix,
+        x: Self::Rows,
+        step: &Step<'_>,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), Self::Fault>;
 }

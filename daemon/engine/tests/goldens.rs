@@ -62,7 +62,10 @@ impl Golden {
     /// The logits that the engine computes for the golden's steps.
     fn computed(&self, folder: &TempFolder, precision: Precision) -> Vec<f32> {
         let options = Options { threads: 2, blocks: 8, precision };
-        let mut model = Model::open(folder.path(), &options, &mut |_, _| {}).unwrap();
+        self.steps(Model::open(folder.path(), &options, &mut |_, _| {}).unwrap())
+    }
+
+    fn steps(&self, mut model: Model) -> Vec<f32> {
         let (mut all, mut logits) = (Vec::new(), Vec::new());
         let mut start = 0;
         for end in self.prefill..=self.tokens.len() {
@@ -138,5 +141,27 @@ fn another_models_logits_are_far_from_the_golden() {
     for golden in Golden::all(100) {
         let drift = golden.drift(&golden.computed(&golden.model(), Precision::Exact));
         assert!(drift > 0.5, "{} drifts by only {drift:.1e} from another model's golden", golden.name);
+    }
+}
+
+/// MLX here and MLX under mlx-lm do the same arithmetic; only tables of stretched frequencies are made elsewhere.
+#[cfg(feature = "mlx")]
+#[test]
+fn logits_of_the_mlx_machine_are_those_of_mlx_lm_bit_for_bit() {
+    let options = Options { threads: 1, blocks: 8, precision: Precision::Exact };
+    let mut equal = Vec::new();
+    for golden in Golden::all(0) {
+        let folder = golden.model();
+        let computed = golden.steps(Model::open_mlx(folder.path(), &options, &mut |_, _| {}).unwrap());
+        let drift = golden.drift(&computed);
+        println!("{}: drift of the MLX machine {drift:.1e}", golden.name);
+        assert!(drift < EXACT_DRIFT_MAX, "{} drifts by {drift:.1e}", golden.name);
+        if computed.iter().zip(&golden.logits).all(|(a, b)| a.to_bits() == b.to_bits()) {
+            equal.push(golden.name);
+        }
+    }
+    println!("bit-equal: {}", equal.join(", "));
+    for name in ["llama-bf16", "llama-8bit", "qwen3-bf16", "qwen3-4bit", "qwen3-8bit", "qwen3-mixed"] {
+        assert!(equal.iter().any(|equal| equal == name), "{name} is not bit-equal");
     }
 }

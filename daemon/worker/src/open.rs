@@ -89,7 +89,7 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
         },
         scheduler: Scheduler::new(limits),
         shelf: open.shelf.clone().filter(|options| options.bytes_max > 0).and_then(|options| {
-            let block_bytes = model.block(0).len();
+            let block_bytes = model.block_bytes();
             Some(ShelfPlan { options, model: digest(block_bytes)?, block_bytes })
         }),
         model,

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("llguidance", &["daemon/engine/src/text/grammar"]),
     ("toktrie", &["daemon/engine/src/text/grammar"]),
     ("safetensors", &["daemon/engine/src/"]),
+    ("mlx_rs", &["daemon/engine/src/mlx"]),
     ("memmap2", &["daemon/engine/src/"]),
     ("hf_hub", &["daemon/impetusd/src/hub"]),
     ("ureq", &["daemon/impetusd/src/hub"]),

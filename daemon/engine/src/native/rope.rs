@@ -74,6 +74,16 @@ impl Rope {
         Rope { frequencies, magnitude: magnitude as f32 }
     }
 
+    /// The angle that each pair gains with a position.
+    pub fn frequencies(&self) -> &[f32] {
+        &self.frequencies
+    }
+
+    /// The factor of cosines and sines.
+    pub fn magnitude(&self) -> f32 {
+        self.magnitude
+    }
+
     /// Computes the angles of `positions` into `angles`, replacing its contents.
     pub fn angles(&self, positions: impl IntoIterator<Item = u32>, angles: &mut Angles) {
         angles.cos.clear();

@@ -16,7 +16,7 @@ impl Runner {
         let Some(shelf) = &mut self.shelf else { return };
         // The beginnings of prefixes are evicted last, and without them the rest is worth nothing.
         for kept in evicted.into_iter().rev() {
-            if shelf.store(&kept.tokens, || self.model.block(kept.block.0).to_vec()) {
+            if shelf.store(&kept.tokens, || self.model.read_block(kept.block.0)) {
                 self.requests.count_stored(BLOCK_TOKENS);
             }
         }
@@ -49,7 +49,7 @@ impl Runner {
         self.store_evicted();
         for (place, block) in &restored {
             let contents = &loaded.contents[(place - loaded.first) as usize];
-            self.model.block_mut(block.0).copy_from_slice(contents);
+            self.model.write_block(block.0, contents);
         }
         self.requests.count_restored(restored.len() as u32 * BLOCK_TOKENS);
         if complete { self.fetch(prepared) } else { Some(prepared) }
@@ -59,6 +59,6 @@ impl Runner {
     pub(super) fn close_shelf(&mut self) {
         let Some(shelf) = self.shelf.take() else { return };
         let (model, scheduler) = (&self.model, &self.scheduler);
-        shelf.close(scheduler.kept(), |block| model.block(block.0).to_vec());
+        shelf.close(scheduler.kept(), |block| model.read_block(block.0));
     }
 }

@@ -1,0 +1,214 @@
+//! The verbs of a decoder on MLX, Apple's array library: Metal on a Mac; on Linux its CPU library, for tests.
+//!
+//! Everything is lazy: a verb adds nodes to a graph, and [`Ops::logits`] computes what is owed, keys and values too. MLX
+//! knows no block table, so a row's keys are gathered before they are attended to. A product's sums may be cut differently
+//! for other numbers of rows, so here a row's last bits may depend on its batch, which the native kernels never allow.
+//! A feature that these verbs lack is refused by name when a model is loaded. The one room of the crate `mlx_rs`.
+
+mod cache;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+use mlx_rs::error::Exception;
+use mlx_rs::fast::{self, ScaledDotProductAttentionMask as Mask};
+use mlx_rs::ops::indexing::{IndexOp, take_axis};
+use mlx_rs::ops::{concatenate, sigmoid};
+use mlx_rs::transforms::eval;
+use mlx_rs::{Array, Device, Dtype};
+
+use self::cache::Cache;
+use self::weights::{Matrix, Norm, Rope};
+use crate::folder::Folder;
+use crate::models::{self, Description};
+use crate::native::{Precision, Span};
+use crate::ops::{Attention, Ops, Step};
+use crate::{ForwardError, LoadError, Options};
+
+/// The machine: keys and values, and what is known of the step in hand.
+pub(crate) struct Mlx {
+    precision: Precision,
+    cache: Cache,
+    /// Blocks to be copied when the next step begins, where a fault can be told.
+    copies: Vec<(u32, u32)>,
+    rope: Rope,
+}
+
+/// What MLX says when something fails.
+#[derive(Debug)]
+pub(crate) struct Fault(String);
+
+impl Mlx {
+    /// A machine for one model.
+    pub fn new(description: &Description, options: &Options) -> Result<Self, LoadError> {
+        let models::Attention { kv_heads, head_dim, .. } = description.attention();
+        let layers = description.layers.len();
+        Ok(Self {
+            precision: options.precision,
+            copies: Vec::new(),
+            cache: Cache::new(layers, options.blocks as usize, kv_heads, head_dim),
+            rope: Rope::new(&description.rope, head_dim),
+        })
+    }
+
+    /// Makes one block hold what another holds, once a step needs it.
+    pub fn copy_block_later(&mut self, from: u32, to: u32) {
+        self.copies.push((from, to));
+    }
+
+    /// What computes, in words.
+    pub fn describe(&self) -> String {
+        format!("MLX, {}", Device::default())
+    }
+}
+
+impl Ops for Mlx {
+    type Rows = Array;
+    type Matrix = Matrix;
+    type Norm = Norm;
+    type Fault = Fault;
+
+    fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Matrix, LoadError> {
+        Matrix::load(folder, stack, self.precision)
+    }
+
+    fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Norm, LoadError> {
+        Norm::load(folder, norm, self.precision)
+    }
+
+    fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Fault> {
+        Ok(self.cache.copy(from, to)?)
+    }
+
+    fn begin(&mut self, step: &Step<'_>) -> Result<(), Fault> {
+        for (from, to) in std::mem::take(&mut self.copies) {
+            self.copy_block(from, to)?;
+        }
+        self.cache.begin(step.spans);
+        Ok(())
+    }
+
+    fn embed(&mut self, table: &Matrix, step: &Step<'_>) -> Result<Array, Fault> {
+        Ok(table.rows(&indices(step.tokens.iter().map(|&token| token as usize)))?)
+    }
+
+    fn linear(&mut self, matrix: &Matrix, x: &Array) -> Result<Array, Fault> {
+        Ok(matrix.forward(x)?)
+    }
+
+    fn norm(&mut self, norm: &Norm, x: &Array) -> Result<Array, Fault> {
+        Ok(norm.forward(x)?)
+    }
+
+    fn attend(&mut self, attention: &Attention<Self>, qkv: Array, step: &Step<'_>) -> Result<Array, Fault> {
+        let models::Attention { heads, kv_heads, head_dim, window } = attention.shape;
+        let (of_queries, of_keys) = match &attention.qk_norm {
+            Some((queries, keys)) => (Some(queries), Some(keys)),
+            None => (None, None),
+        };
+        let dim = head_dim as i32;
+        let q = turned(&self.rope, &part(&qkv, 0, heads, dim)?, of_queries, step.spans)?;
+        let k = turned(&self.rope, &part(&qkv, heads, kv_heads, dim)?, of_keys, step.spans)?;
+        let v = part(&qkv, heads + kv_heads, kv_heads, dim)?.transpose_axes(&[1, 0, 2])?;
+        self.cache.append(attention.layer, &k, &v)?;
+        let scale = (head_dim as f32).powf(-0.5);
+        let mut attended = Vec::with_capacity(step.spans.len());
+        let mut first = 0;
+        for (row, span) in step.spans.iter().enumerate() {
+            let len = span.len as i32;
+            let q = q.index((.., first..first + len, ..)).expand_dims(0)?;
+            let (k, v) = self.cache.row(attention.layer, row)?;
+            let mask = window.and_then(|window| window_mask(span, window));
+            let mask = mask.as_ref().map(Mask::Array).or((len > 1).then_some(Mask::Causal));
+            let out = fast::scaled_dot_product_attention(&q, &k, &v, scale, mask, None)?;
+            attended.push(out.transpose_axes(&[0, 2, 1, 3])?.reshape(&[len, heads as i32 * dim])?);
+            first += len;
+        }
+        match attended.as_slice() {
+            [_] => Ok(attended.remove(0)),
+            _ => Ok(concatenate(&attended, 0)?),
+        }
+    }
+
+    fn gate(&mut self, gate_up: Array) -> Result<Array, Fault> {
+        let width = gate_up.dim(-1) / 2;
+        let (gate, up) = (gate_up.index((.., ..width)), gate_up.index((.., width..)));
+        Ok(gate.multiply(sigmoid(&gate)?)?.multiply(up)?)
+    }
+
+    fn add(&mut self, stream: Array, branch: Array) -> Result<Array, Fault> {
+        Ok(stream.add(branch)?)
+    }
+
+    fn wanted(&mut self, x: Array, step: &Step<'_>) -> Result<Array, Fault> {
+        Ok(match step.wanted {
+            [] => x,
+            wanted => take_axis(x, indices(wanted.iter().copied()), 0)?,
+        })
+    }
+
+    fn done(&mut self, x: Array) {
+        drop(x);
+    }
+
+    fn logits(&mut self, head: &Matrix, x: Array, step: &Step<'_>, logits: &mut Vec<f32>) -> Result<(), Fault> {
+        logits.clear();
+        if step.wanted.is_empty() {
+            // A graph that is never computed would grow with every step.
+            return Ok(eval(self.cache.arrays())?);
+        }
+        let scores = head.forward(&x)?.as_dtype(Dtype::Float32)?.contiguous()?;
+        eval(self.cache.arrays().chain([&scores]))?;
+        logits.extend_from_slice(scores.try_as_slice::<f32>().map_err(|error| Fault(error.to_string()))?);
+        Ok(())
+    }
+}
+
+/// Heads `first..first + count` of `[tokens, width]`: `[tokens, count, dim]`.
+fn part(x: &Array, first: usize, count: usize, dim: i32) -> Result<Array, Exception> {
+    let (first, count) = (first as i32, count as i32);
+    x.index((.., first * dim..(first + count) * dim)).reshape(&[-1, count, dim])
+}
+
+/// `[tokens, heads, dim]` to `[heads, tokens, dim]`, each head normed, and turned by its row's positions.
+fn turned(rope: &Rope, x: &Array, norm: Option<&Norm>, spans: &[Span<'_>]) -> Result<Array, Exception> {
+    let normed = norm.map(|norm| norm.forward(x)).transpose()?;
+    let x = normed.as_ref().unwrap_or(x).transpose_axes(&[1, 0, 2])?;
+    if let [span] = spans {
+        return rope.apply(&x, span.start);
+    }
+    let mut first = 0;
+    let rows = spans.iter().map(|span| {
+        let row = x.index((.., first..first + span.len as i32, ..));
+        first += span.len as i32;
+        rope.apply(&row, span.start)
+    });
+    concatenate(&rows.collect::<Result<Vec<_>, _>>()?, 1)
+}
+
+/// Which positions each of the span's tokens sees, `[tokens, positions]`; nothing where the window leaves none out.
+fn window_mask(span: &Span<'_>, window: usize) -> Option<Array> {
+    let (start, end) = (span.start as usize, (span.start + span.len) as usize);
+    let sees = |token: usize, position: usize| position <= token && token < position + window;
+    let seen: Vec<bool> = (start..end).flat_map(|token| (0..end).map(move |at| sees(token, at))).collect();
+    (end > window).then(|| Array::from_slice(&seen, &[span.len as i32, end as i32]))
+}
+
+/// An array of indices.
+fn indices(values: impl Iterator<Item = usize>) -> Array {
+    let values: Vec<u32> = values.map(|value| value as u32).collect();
+    Array::from_slice(&values, &[values.len() as i32])
+}
+
+impl From<Exception> for Fault {
+    fn from(error: Exception) -> Self {
+        Self(error.what().to_string())
+    }
+}
+
+impl From<Fault> for ForwardError {
+    fn from(fault: Fault) -> Self {
+        Self::Device { message: fault.0 }
+    }
+}
