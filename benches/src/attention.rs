@@ -69,8 +69,15 @@ impl Bench {
     fn step(&mut self, pool: &Pool) -> f64 {
         let start_at = self.context as u32 - 1;
         let spans: Vec<Span<'_>> = self.blocks.iter().map(|blocks| Span { start: start_at, len: 1, blocks }).collect();
-        let shape =
-            Shape { heads: HEADS, stride: HEADS * HEAD_DIM, scale: 0.09, window: None, ahead: 0, softcap: None };
+        let shape = Shape {
+            heads: HEADS,
+            stride: HEADS * HEAD_DIM,
+            scale: 0.09,
+            window: None,
+            ahead: 0,
+            softcap: None,
+            sinks: None,
+        };
         let start = Instant::now();
         for layer in 0..LAYERS {
             let layer = self.cache.layer(layer);

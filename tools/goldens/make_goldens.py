@@ -21,6 +21,10 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
+# mlx-lm 0.32.2 passes an argument that MLX knows from its next release on.
+gather_qmm = mx.gather_qmm
+mx.gather_qmm = lambda *arguments, global_scale=None, **named: gather_qmm(*arguments, **named)
+
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "tests" / "data" / "goldens"
 PREFILL, STEPS = 37, 5  # The prefill crosses a block of 32 tokens.
@@ -43,6 +47,46 @@ LLAMA3 = {"rope_scaling": {
 YARN = {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}}
 SLIDES = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
           "num_hidden_layers": 3}
+GELU = {"hidden_activation": "gelu_pytorch_tanh"}
+GEMMA3 = {
+    "head_dim": 32, "query_pre_attn_scalar": 24, "sliding_window": 8, "sliding_window_pattern": 2,
+    "num_hidden_layers": 4, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0}, **GELU,
+}
+LONGROPE = {
+    "partial_rotary_factor": 0.75, "original_max_position_embeddings": 32,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 6, "long_factor": [1.0, 1.25, 2.0, 3.0, 4.5, 6.0]},
+}
+FACTORS = {
+    "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5, "logits_scaling": 2.0,
+    "attention_bias": False, "mlp_bias": False,
+}
+MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "decoder_sparse_step": 1,
+       "mlp_only_layers": [], "norm_topk_prob": True, "head_dim": 32}
+OSS = {
+    "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 8, "num_hidden_layers": 4,
+    # mlx-lm does not read "truncate", which the released models set to false.
+    "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 128},
+}
+MXFP4 = {"quantization": {
+    "bits": 4, "group_size": 32, "mode": "mxfp4",
+    "model.embed_tokens": {"bits": 8, "group_size": 64}, "lm_head": {"bits": 8, "group_size": 64},
+    **{f"model.layers.{layer}.mlp.router": {"bits": 8, "group_size": 64} for layer in range(4)},
+    **{f"model.layers.{layer}.self_attn.{name}_proj": {"bits": 8, "group_size": 64}
+       for layer in range(4) for name in "qkvo"},
+}}
+def block(heads_in_group=None, ffn_mult=None):
+    """A layer of Nemotron; what has no number is left out."""
+    attention = {"n_heads_in_group": heads_in_group} if heads_in_group else {"no_op": True}
+    return {"attention": attention, "ffn": {"ffn_mult": ffn_mult} if ffn_mult else {"no_op": True}}
+
+
+NAS = {
+    "num_hidden_layers": 5, "num_key_value_heads": None, "intermediate_size": None, "attention_bias": False,
+    "mlp_bias": False,
+    "block_configs": [block(2, 1.5), block(None, 7.0), block(4, None), block(1, 3.0), block(2, 7.0)],
+}
+COMMAND = {"layer_norm_eps": 1e-5, "logit_scale": 0.5}
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 
 RECIPES = {
@@ -53,15 +97,54 @@ RECIPES = {
     "llama-odd": ["llama", UNTIED, {
         "hidden_size": 60, "num_attention_heads": 6, "num_key_value_heads": 3, "intermediate_size": 102, "vocab_size": 251,
     }],
+    "llama-2bit": ["llama", TIED, {"quantization": {"bits": 2, "group_size": 64}}],
+    "llama-3bit": ["llama", TIED, {"quantization": {"bits": 3, "group_size": 32}}],
+    "llama-5bit": ["llama", TIED, {"quantization": {"bits": 5, "group_size": 64}}],
+    "llama-6bit": ["llama", TIED, {"quantization": {"bits": 6, "group_size": 32}}],
+    "cohere-bf16": ["cohere", TIED, COMMAND],
+    "cohere-4bit": ["cohere", TIED, COMMAND, FOUR],
+    "cohere2-bf16": ["cohere2", TIED, COMMAND, {
+        "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2, "num_hidden_layers": 4,
+    }],
+    # mlx-lm does not slide Gemma 2's layers, so no window closes here.
+    "gemma2-bf16": ["gemma2", TIED, GELU, {
+        "head_dim": 32, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 4.0,
+        "sliding_window": 512,
+    }],
+    "gemma2-4bit": ["gemma2", TIED, GELU, FOUR, {
+        "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+    }],
+    "gemma3-bf16": ["gemma3", TIED, {"text_config": {**SHAPE, "model_type": "gemma3_text", **GEMMA3}}],
+    "gemma3_text-4bit": ["gemma3_text", TIED, FOUR, GEMMA3],
+    "glm4-bf16": ["glm4", UNTIED, {"head_dim": 32, "attention_bias": True, "partial_rotary_factor": 0.5}],
+    "glm4-4bit": ["glm4", UNTIED, FOUR, {"head_dim": 32, "attention_bias": False, "partial_rotary_factor": 0.5}],
+    "gpt_oss-bf16": ["gpt_oss", UNTIED, OSS],
+    "gpt_oss-mxfp4": ["gpt_oss", UNTIED, OSS, MXFP4],
+    "granite-bf16": ["granite", TIED, FACTORS],
+    "granite-4bit": ["granite", UNTIED, FOUR, FACTORS],
     "mistral-bf16": ["mistral", UNTIED, {"head_dim": 32}, SLIDES],
     "mistral-4bit": ["mistral", UNTIED, FOUR, {"num_key_value_heads": 1}],
     "mistral-8bit": ["mistral", UNTIED, EIGHT, {"head_dim": 32}],
+    "mixtral-bf16": ["mixtral", UNTIED, {"num_local_experts": 4, "num_experts_per_tok": 2}],
+    "mixtral-4bit": ["mixtral", UNTIED, FOUR, {"num_local_experts": 8, "num_experts_per_tok": 2}],
+    "nemotron-nas-bf16": ["nemotron-nas", UNTIED, NAS, LLAMA3],
+    "nemotron-nas-4bit": ["nemotron-nas", TIED, FOUR, NAS],
+    "olmo2-bf16": ["olmo2", UNTIED, {"head_dim": 32}],
+    "olmo2-4bit": ["olmo2", UNTIED, FOUR],
+    "phi3-bf16": ["phi3", UNTIED, LONGROPE],
+    "phi3-4bit": ["phi3", TIED, FOUR],
+    "smollm3-bf16": ["smollm3", TIED, {"num_hidden_layers": 4}],
+    "smollm3-4bit": ["smollm3", TIED, FOUR, {"no_rope_layers": [0, 1]}],
     "qwen2-bf16": ["qwen2", TIED],
     "qwen2-4bit": ["qwen2", UNTIED, FOUR, {"num_attention_heads": 2, "num_key_value_heads": 2}],
     "qwen2-8bit": ["qwen2", TIED, EIGHT, YARN],
     "qwen3-bf16": ["qwen3", UNTIED, {"head_dim": 32}],
     "qwen3-4bit": ["qwen3", TIED, FOUR, {"head_dim": 32, "num_hidden_layers": 3}],
     "qwen3-8bit": ["qwen3", TIED, EIGHT, {"head_dim": 16, "num_attention_heads": 6, "num_key_value_heads": 2}],
+    "qwen3_moe-bf16": ["qwen3_moe", TIED, MOE],
+    "qwen3_moe-4bit": ["qwen3_moe", UNTIED, FOUR, MOE, {
+        "num_hidden_layers": 3, "mlp_only_layers": [1], "norm_topk_prob": False,
+    }],
     "qwen3-mixed": ["qwen3", UNTIED, MIXED, {"head_dim": 64, "hidden_size": 128}],
 }
 

@@ -34,6 +34,17 @@ impl Config {
         Ok(Self { path, values })
     }
 
+    /// The same with values for keys that it lacks.
+    pub fn with_defaults(&self, defaults: &Value) -> Self {
+        let mut values = self.values.clone();
+        for (key, value) in defaults.as_object().into_iter().flatten() {
+            if self.value(key).is_none() {
+                values.insert(key.clone(), value.clone());
+            }
+        }
+        Self { path: self.path.clone(), values }
+    }
+
     /// The value of a key, unless it is absent or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())
@@ -97,11 +108,28 @@ impl Config {
         Ok(Some(Config { path: self.path.clone(), values: values.clone() }))
     }
 
+    /// A list of objects that must be there, each as a config of its own.
+    pub fn objects(&self, key: &str) -> Result<Vec<Config>, LoadError> {
+        let list = self.value(key).and_then(Value::as_array);
+        let objects =
+            list.and_then(|list| list.iter().map(|value| value.as_object().cloned()).collect::<Option<Vec<_>>>());
+        let objects = objects.ok_or_else(|| self.problem(format!("{key} is not a list of objects")))?;
+        Ok(objects.into_iter().map(|values| Config { path: self.path.clone(), values }).collect())
+    }
+
     /// A list of words that may be absent.
     pub fn words_if_any(&self, key: &str) -> Result<Option<Vec<&str>>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let words = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         words.map(Some).ok_or_else(|| self.problem(format!("{key} is {value}, not a list of strings")))
+    }
+
+    /// A list of positive numbers that must be there.
+    pub fn numbers(&self, key: &str) -> Result<Vec<f64>, LoadError> {
+        let list = self.value(key).and_then(Value::as_array);
+        let numbers =
+            list.and_then(|list| list.iter().map(|value| value.as_f64().filter(|number| *number > 0.0)).collect());
+        numbers.ok_or_else(|| self.problem(format!("{key} is not a list of positive numbers")))
     }
 
     /// An error about this file.
@@ -126,26 +154,35 @@ impl Config {
     }
 }
 
-/// MLX's affine quantization: `value = scale × word + bias`, with one scale and bias a group of inputs.
+/// How a matrix is quantized: in MLX's affine form, `value = scale × word + bias` with one pair a group of inputs, or in
+/// MXFP4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AffineFormat {
     /// Bits of a weight.
     pub bits: usize,
     /// Weights that share a scale and a bias.
     pub group: usize,
+    /// Four-bit floats whose scales are powers of two, without biases.
+    pub mxfp4: bool,
 }
 
 impl AffineFormat {
     fn from_table(table: &Config) -> Result<Self, LoadError> {
-        match table.word_if_any("mode")? {
-            None | Some("affine") => {}
+        let mxfp4 = match table.word_if_any("mode")? {
+            None | Some("affine") => false,
+            Some("mxfp4") => true,
             Some(mode) => {
                 return Err(LoadError::unsupported(format!("quantization mode {mode}"), Quantization::SUPPORTED));
             }
-        }
-        let format = Self { bits: table.count("bits")?, group: table.count("group_size")? };
-        if !matches!(format.bits, 4 | 8) || !matches!(format.group, 32 | 64 | 128) {
-            let found = format!("quantization of {} bits in groups of {}", format.bits, format.group);
+        };
+        let format = Self { bits: table.count("bits")?, group: table.count("group_size")?, mxfp4 };
+        let known = match mxfp4 {
+            true => (format.bits, format.group) == (4, 32),
+            false => matches!(format.bits, 2..=6 | 8) && matches!(format.group, 32 | 64 | 128),
+        };
+        if !known {
+            let form = if mxfp4 { "mxfp4 " } else { "" };
+            let found = format!("{form}quantization of {} bits in groups of {}", format.bits, format.group);
             return Err(LoadError::unsupported(found, Quantization::SUPPORTED));
         }
         Ok(format)
@@ -161,7 +198,7 @@ pub(crate) struct Quantization {
 
 impl Quantization {
     const SUPPORTED: &'static str =
-        "MLX affine quantization of 4 or 8 bits in groups of 32, 64 or 128 is, and so are bf16, f16 and f32 weights";
+        "MLX affine quantization of 2 to 6 or 8 bits in groups of 32, 64 or 128 is, and mxfp4, bf16, f16 and f32 are";
 
     fn from_table(table: &Config) -> Result<Self, LoadError> {
         let mut exceptions = HashMap::new();

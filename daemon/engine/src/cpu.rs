@@ -4,11 +4,18 @@
 //! number of threads, because every kernel keeps that law. Activations that are given back serve the next verb, so a
 //! step allocates nothing once the largest has been seen.
 
+mod experts;
+
 use std::convert::Infallible;
+
+use self::experts::{Experts, Routes};
 
 use crate::folder::Folder;
 use crate::models::{self, Description};
-use crate::native::{Angles, Heads, KvCache, Precision, Rope, Shape, add, attend, rms_norm, rms_norm_heads, silu_mul};
+use crate::native::{
+    self, Angles, Heads, KvCache, Pool, Precision, Rope, Shape, add, attend, layer_norm, rms_norm, rms_norm_heads,
+    silu_mul, swiglu_clipped,
+};
 use crate::ops::{Attention, Ops, Step};
 use crate::projection::{Machine, Projection};
 use crate::{ForwardError, LoadError, Options};
@@ -17,11 +24,14 @@ use crate::{ForwardError, LoadError, Options};
 pub(crate) struct Cpu {
     machine: Machine,
     precision: Precision,
-    cache: KvCache,
-    rope: Rope,
-    angles: Angles,
+    caches: Vec<KvCache>,
+    /// The cache of each layer, and the layer's place in it.
+    places: Vec<(usize, usize)>,
+    /// Each with the angles of the step's positions.
+    ropes: Vec<(Rope, Angles)>,
     /// Memory of activations that were given back.
     free: Vec<Vec<f32>>,
+    routes: Routes,
 }
 
 /// Activations: `[count, width]` at the head of `numbers`.
@@ -33,6 +43,7 @@ pub(crate) struct Rows {
 
 /// The weights of a norm.
 pub(crate) struct Norm {
+    kind: models::NormKind,
     weight: Vec<f32>,
     epsilon: f32,
 }
@@ -40,31 +51,44 @@ pub(crate) struct Norm {
 impl Cpu {
     /// A machine for one model.
     pub fn new(description: &Description, options: &Options) -> Result<Self, LoadError> {
-        let models::Attention { kv_heads, head_dim, .. } = description.attention();
-        let (layers, blocks) = (description.layers.len(), options.blocks as usize);
+        let shapes = description.caches();
+        let mut places = vec![(0, 0); description.layers.len()];
+        for (cache, shape) in shapes.iter().enumerate() {
+            shape.layers.iter().enumerate().for_each(|(at, &layer)| places[layer] = (cache, at));
+        }
+        let cache = |shape: &models::CacheShape| {
+            let models::CacheShape { kv_heads, head_dim, layers } = shape;
+            KvCache::new(layers.len(), options.blocks as usize, *kv_heads, *head_dim, options.precision)
+        };
         Ok(Self {
             machine: Machine::new(options.threads),
             precision: options.precision,
-            cache: KvCache::new(layers, blocks, kv_heads, head_dim, options.precision)?,
-            rope: Rope::new(head_dim, description.rope.base, &description.rope.scaling),
-            angles: Angles::default(),
+            caches: shapes.iter().map(cache).collect::<Result<_, _>>()?,
+            places,
+            ropes: description.ropes.iter().map(|rope| (rope.table(), Angles::default())).collect(),
             free: Vec::new(),
+            routes: Routes::default(),
         })
     }
 
     /// Bytes of the keys and values of a block.
     pub fn block_bytes(&self) -> usize {
-        self.cache.block(0).len()
+        self.caches.iter().map(|cache| cache.block(0).len()).sum()
     }
 
     /// What a block holds.
     pub fn read_block(&self, block: u32) -> Vec<u8> {
-        self.cache.block(block).to_vec()
+        self.caches.iter().map(|cache| cache.block(block)).collect::<Vec<_>>().concat()
     }
 
     /// Fills a block with what `read_block` gave for the same model.
-    pub fn write_block(&mut self, block: u32, contents: &[u8]) {
-        self.cache.block_mut(block).copy_from_slice(contents);
+    pub fn write_block(&mut self, block: u32, mut contents: &[u8]) {
+        for cache in &mut self.caches {
+            let held = cache.block_mut(block);
+            let (of_cache, rest) = contents.split_at(held.len());
+            held.copy_from_slice(of_cache);
+            contents = rest;
+        }
     }
 
     /// What computes, in words.
@@ -99,6 +123,7 @@ impl Ops for Cpu {
     type Rows = Rows;
     type Matrix = Projection;
     type Norm = Norm;
+    type Experts = Experts;
     type Fault = Infallible;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Projection, LoadError> {
@@ -106,25 +131,36 @@ impl Ops for Cpu {
     }
 
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Norm, LoadError> {
-        Ok(Norm { weight: folder.vector(&norm.weight)?, epsilon: norm.epsilon })
+        let mut weight = folder.vector(&norm.weight)?;
+        if norm.less_one {
+            weight.iter_mut().for_each(|factor| *factor += 1.0);
+        }
+        Ok(Norm { kind: norm.kind, weight, epsilon: norm.epsilon })
+    }
+
+    fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Experts, LoadError> {
+        Experts::load(self, folder, experts)
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
-        self.cache.copy(from, to);
+        self.caches.iter_mut().for_each(|cache| cache.copy(from, to));
         Ok(())
     }
 
     fn begin(&mut self, step: &Step<'_>) -> Result<(), Infallible> {
         let positions = step.spans.iter().flat_map(|span| span.start..span.start + span.len);
-        self.rope.angles(positions, &mut self.angles);
+        self.ropes.iter_mut().for_each(|(rope, angles)| rope.angles(positions.clone(), angles));
         Ok(())
     }
 
-    fn embed(&mut self, table: &Projection, step: &Step<'_>) -> Result<Rows, Infallible> {
+    fn embed(&mut self, table: &Projection, step: &Step<'_>, scale: f32) -> Result<Rows, Infallible> {
         let width = table.inputs();
         let mut stream = self.take(step.tokens.len(), width);
         for (token, row) in step.tokens.iter().zip(stream.all_mut().chunks_exact_mut(width)) {
             table.row(*token as usize, row);
+        }
+        if scale != 1.0 {
+            stream.all_mut().iter_mut().for_each(|x| *x *= scale);
         }
         Ok(stream)
     }
@@ -137,51 +173,67 @@ impl Ops for Cpu {
 
     fn norm(&mut self, norm: &Norm, x: &Rows) -> Result<Rows, Infallible> {
         let mut out = self.take(x.count, x.width);
-        rms_norm(&self.machine.pool, x.all(), &norm.weight, norm.epsilon, out.all_mut());
+        let pool = &self.machine.pool;
+        match norm.kind {
+            models::NormKind::Rms => rms_norm(pool, x.all(), &norm.weight, norm.epsilon, out.all_mut()),
+            models::NormKind::Layer => layer_norm(pool, x.all(), &norm.weight, None, norm.epsilon, out.all_mut()),
+        }
         Ok(out)
     }
 
     fn attend(&mut self, attention: &Attention<Self>, mut qkv: Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
-        let models::Attention { heads, kv_heads, head_dim, window } = attention.shape;
+        let models::Attention { heads, kv_heads, head_dim, window, rope, scale, softcap } = attention.shape;
         let mut attended = self.take(qkv.count, heads * head_dim);
-        let Self { machine, cache, rope, angles, .. } = self;
+        let (cache, layer) = self.places[attention.layer];
+        let Self { machine, caches, ropes, .. } = self;
+        let cache = &mut caches[cache];
         let pool = &machine.pool;
         let stride = qkv.width;
         let queries = Heads { stride, offset: 0, count: heads, dim: head_dim };
         let keys = Heads { offset: heads * head_dim, count: kv_heads, ..queries };
         let x = qkv.all_mut();
         if let Some((of_queries, of_keys)) = &attention.qk_norm {
-            rms_norm_heads(pool, x, queries, &of_queries.weight, of_queries.epsilon);
-            rms_norm_heads(pool, x, keys, &of_keys.weight, of_keys.epsilon);
+            norm_heads(pool, x, queries, of_queries);
+            norm_heads(pool, x, keys, of_keys);
         }
-        rope.apply(pool, angles, x, queries);
-        rope.apply(pool, angles, x, keys);
+        if let Some((rope, angles)) = rope.map(|rope| &ropes[rope]) {
+            rope.apply(pool, angles, x, queries);
+            rope.apply(pool, angles, x, keys);
+        }
         let values = &x[keys.offset + kv_heads * head_dim..];
-        cache.append(pool, attention.layer, step.spans, &x[keys.offset..], values, stride);
-        let shape = Shape {
-            heads,
-            stride,
-            scale: (head_dim as f32).powf(-0.5),
-            window: window.map(|positions| positions as u32),
-            ahead: 0,
-            softcap: None,
-        };
-        let layer = cache.layer(attention.layer);
+        cache.append(pool, layer, step.spans, &x[keys.offset..], values, stride);
+        let window = window.map(|positions| positions as u32);
+        let sinks = attention.sinks.as_deref();
+        let shape = Shape { heads, stride, scale, window, ahead: 0, softcap, sinks };
+        let layer = cache.layer(layer);
         attend(pool, &mut machine.scratch, layer, x, step.spans, &shape, attended.all_mut());
         self.done(qkv);
         Ok(attended)
     }
 
-    fn gate(&mut self, gate_up: Rows) -> Result<Rows, Infallible> {
+    fn gate(&mut self, activation: models::Activation, gate_up: Rows) -> Result<Rows, Infallible> {
         let width = gate_up.width / 2;
         let mut gated = self.take(gate_up.count, width);
-        let x = gate_up.all();
-        silu_mul(&self.machine.pool, x, &x[width..], 2 * width, width, gated.all_mut());
+        let (pool, x, out) = (&self.machine.pool, gate_up.all(), gated.all_mut());
+        match activation {
+            models::Activation::Silu => silu_mul(pool, x, &x[width..], 2 * width, width, out),
+            models::Activation::ClippedSwiglu => swiglu_clipped(pool, x, width, out),
+            models::Activation::GeluTanh => {
+                native::gate(pool, native::Activation::GeluTanh, x, &x[width..], 2 * width, width, out);
+            }
+        }
         self.done(gate_up);
         Ok(gated)
     }
 
-    fn add(&mut self, mut stream: Rows, branch: Rows) -> Result<Rows, Infallible> {
+    fn experts(&mut self, experts: &Experts, x: &Rows) -> Result<Rows, Infallible> {
+        experts.forward(self, x)
+    }
+
+    fn add(&mut self, mut stream: Rows, mut branch: Rows, scale: f32) -> Result<Rows, Infallible> {
+        if scale != 1.0 {
+            branch.all_mut().iter_mut().for_each(|x| *x *= scale);
+        }
         add(&self.machine.pool, stream.all_mut(), branch.all());
         self.done(branch);
         Ok(stream)
@@ -207,6 +259,13 @@ impl Ops for Cpu {
         self.done(x);
         Ok(())
     }
+}
+
+/// Norms runs as long as the norm's weights, in place: each head, or all of them together.
+fn norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, norm: &Norm) {
+    let dim = norm.weight.len();
+    let runs = Heads { count: heads.count * heads.dim / dim, dim, ..heads };
+    rms_norm_heads(pool, x, runs, &norm.weight, norm.epsilon);
 }
 
 impl From<Infallible> for ForwardError {

@@ -15,15 +15,38 @@ pub(crate) struct Decoder<O: Ops> {
     layers: Vec<Layer<O>>,
     norm: O::Norm,
     head: Option<O::Matrix>,
+    embedding_scale: f32,
+    logit_scale: f32,
+    logit_softcap: Option<f32>,
 }
 
 struct Layer<O: Ops> {
-    attention_norm: O::Norm,
+    mixer: Option<Branch<O, Mixer<O>>>,
+    feed: Option<Branch<O, Feed<O>>>,
+    parallel: bool,
+    residual_scale: f32,
+}
+
+struct Branch<O: Ops, T> {
+    before: Option<O::Norm>,
+    inner: T,
+    after: Option<O::Norm>,
+}
+
+struct Mixer<O: Ops> {
     qkv: O::Matrix,
     attention: Attention<O>,
     output: O::Matrix,
-    mlp_norm: O::Norm,
+}
+
+enum Feed<O: Ops> {
+    Gated(Gated<O>),
+    Experts(O::Experts),
+}
+
+struct Gated<O: Ops> {
     gate_up: O::Matrix,
+    activation: models::Activation,
     down: O::Matrix,
 }
 
@@ -39,47 +62,112 @@ impl<O: Ops> Decoder<O> {
             layers: layers.collect::<Result<_, _>>()?,
             norm: loader.norm(&description.norm)?,
             head: description.head.as_ref().map(|head| loader.matrix(head)).transpose()?,
+            embedding_scale: description.embedding_scale,
+            logit_scale: description.logit_scale,
+            logit_softcap: description.logit_softcap,
         })
     }
 
     /// Computes a step: keys and values go to the cache, and `logits` becomes `[wanted, vocabulary]`.
     pub fn forward(&self, step: &Step<'_>, ops: &mut O, logits: &mut Vec<f32>) -> Result<(), O::Fault> {
         ops.begin(step)?;
-        let mut stream = ops.embed(&self.embedding, step)?;
+        let mut stream = ops.embed(&self.embedding, step, self.embedding_scale)?;
         for layer in &self.layers {
-            let branch = layer.attend(ops, &stream, step)?;
-            stream = ops.add(stream, branch)?;
-            let branch = layer.feed(ops, &stream)?;
-            stream = ops.add(stream, branch)?;
+            stream = layer.forward(ops, stream, step)?;
         }
         let chosen = ops.wanted(stream, step)?;
         let normed = ops.norm(&self.norm, &chosen)?;
         ops.done(chosen);
-        ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, step, logits)
+        ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, step, logits)?;
+        self.adjust(logits);
+        Ok(())
+    }
+
+    /// Scales and caps logits, where the architecture does.
+    fn adjust(&self, logits: &mut [f32]) {
+        if self.logit_scale != 1.0 {
+            logits.iter_mut().for_each(|logit| *logit *= self.logit_scale);
+        }
+        if let Some(cap) = self.logit_softcap {
+            logits.iter_mut().for_each(|logit| *logit = (*logit / cap).tanh() * cap);
+        }
     }
 }
 
 impl<O: Ops> Layer<O> {
-    /// output(attend(norm(stream))).
-    fn attend(&self, ops: &mut O, stream: &O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
-        let normed = ops.norm(&self.attention_norm, stream)?;
-        let qkv = ops.linear(&self.qkv, &normed)?;
-        ops.done(normed);
-        let attended = ops.attend(&self.attention, qkv, step)?;
-        let branch = ops.linear(&self.output, &attended)?;
-        ops.done(attended);
-        Ok(branch)
+    fn forward(&self, ops: &mut O, mut stream: O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
+        if let (true, Some(mixer), Some(feed)) = (self.parallel, &self.mixer, &self.feed) {
+            let branch = mixer.forward(ops, &stream, |ops, mixer, x| {
+                let mixed = mixer.forward(ops, x, step)?;
+                let fed = feed.forward(ops, x, |ops, feed, x| feed.forward(ops, x))?;
+                ops.add(mixed, fed, 1.0)
+            })?;
+            return ops.add(stream, branch, self.residual_scale);
+        }
+        if let Some(mixer) = &self.mixer {
+            let branch = mixer.forward(ops, &stream, |ops, mixer, x| mixer.forward(ops, x, step))?;
+            stream = ops.add(stream, branch, self.residual_scale)?;
+        }
+        if let Some(feed) = &self.feed {
+            let branch = feed.forward(ops, &stream, |ops, feed, x| feed.forward(ops, x))?;
+            stream = ops.add(stream, branch, self.residual_scale)?;
+        }
+        Ok(stream)
     }
+}
 
-    /// down(silu(gate) × up) of norm(stream).
-    fn feed(&self, ops: &mut O, stream: &O::Rows) -> Result<O::Rows, O::Fault> {
-        let normed = ops.norm(&self.mlp_norm, stream)?;
-        let gate_up = ops.linear(&self.gate_up, &normed)?;
-        ops.done(normed);
-        let gated = ops.gate(gate_up)?;
-        let branch = ops.linear(&self.down, &gated)?;
+impl<O: Ops, T> Branch<O, T> {
+    /// after(inner(before(x))).
+    fn forward(
+        &self,
+        ops: &mut O,
+        x: &O::Rows,
+        inner: impl FnOnce(&mut O, &T, &O::Rows) -> Result<O::Rows, O::Fault>,
+    ) -> Result<O::Rows, O::Fault> {
+        let out = match &self.before {
+            None => inner(ops, &self.inner, x)?,
+            Some(norm) => {
+                let normed = ops.norm(norm, x)?;
+                let out = inner(ops, &self.inner, &normed)?;
+                ops.done(normed);
+                out
+            }
+        };
+        let Some(norm) = &self.after else { return Ok(out) };
+        let normed = ops.norm(norm, &out)?;
+        ops.done(out);
+        Ok(normed)
+    }
+}
+
+impl<O: Ops> Mixer<O> {
+    /// output(attend(x)).
+    fn forward(&self, ops: &mut O, x: &O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
+        let qkv = ops.linear(&self.qkv, x)?;
+        let attended = ops.attend(&self.attention, qkv, step)?;
+        let out = ops.linear(&self.output, &attended)?;
+        ops.done(attended);
+        Ok(out)
+    }
+}
+
+impl<O: Ops> Feed<O> {
+    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
+        match self {
+            Self::Gated(gated) => gated.forward(ops, x),
+            Self::Experts(experts) => ops.experts(experts, x),
+        }
+    }
+}
+
+impl<O: Ops> Gated<O> {
+    /// down(activation(gate) × up).
+    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
+        let gate_up = ops.linear(&self.gate_up, x)?;
+        let gated = ops.gate(self.activation, gate_up)?;
+        let out = ops.linear(&self.down, &gated)?;
         ops.done(gated);
-        Ok(branch)
+        Ok(out)
     }
 }
 
@@ -92,25 +180,60 @@ struct Loader<'a, O> {
 
 impl<O: Ops> Loader<'_, O> {
     fn layer(&mut self, index: usize, layer: &models::Layer) -> Result<Layer<O>, LoadError> {
-        let qk_norm = match &layer.qk_norm {
+        let mixer = layer.mixer().map(|branch| {
+            let mixer = self.mixer(index, &branch.inner)?;
+            self.branch(branch, mixer)
+        });
+        let mixer = mixer.transpose()?;
+        let feed = layer.feed().map(|branch| {
+            let feed = self.feed(&branch.inner)?;
+            self.branch(branch, feed)
+        });
+        Ok(Layer { mixer, feed: feed.transpose()?, parallel: layer.parallel, residual_scale: layer.residual_scale })
+    }
+
+    fn branch<M, T>(&mut self, branch: &models::Branch<M>, inner: T) -> Result<Branch<O, T>, LoadError> {
+        let mut norm = |norm: &Option<models::Norm>| norm.as_ref().map(|norm| self.norm(norm)).transpose();
+        Ok(Branch { before: norm(&branch.before)?, inner, after: norm(&branch.after)? })
+    }
+
+    fn mixer(&mut self, layer: usize, mixer: &models::Mixer) -> Result<Mixer<O>, LoadError> {
+        let qk_norm = match &mixer.qk_norm {
             Some((queries, keys)) => Some((self.norm(queries)?, self.norm(keys)?)),
             None => None,
         };
-        Ok(Layer {
-            attention_norm: self.norm(&layer.attention_norm)?,
-            qkv: self.matrix(&layer.qkv)?,
-            attention: Attention { layer: index, shape: layer.attention, qk_norm },
-            output: self.matrix(&layer.output)?,
-            mlp_norm: self.norm(&layer.mlp_norm)?,
-            gate_up: self.matrix(&layer.gate_up)?,
-            down: self.matrix(&layer.down)?,
+        let sinks = mixer.sinks.as_ref().map(|sinks| self.folder.vector(sinks)).transpose()?;
+        Ok(Mixer {
+            qkv: self.matrix(&mixer.qkv)?,
+            attention: Attention { layer, shape: mixer.attention, qk_norm, sinks },
+            output: self.matrix(&mixer.output)?,
+        })
+    }
+
+    fn feed(&mut self, feed: &models::Feed) -> Result<Feed<O>, LoadError> {
+        Ok(match feed {
+            models::Feed::Gated(gated) => Feed::Gated(Gated {
+                gate_up: self.matrix(&gated.gate_up)?,
+                activation: gated.activation,
+                down: self.matrix(&gated.down)?,
+            }),
+            models::Feed::Experts(experts) => {
+                let weights = self.ops.expert_weights(self.folder, experts)?;
+                experts.stacks().try_for_each(|stack| self.report(stack))?;
+                Feed::Experts(weights)
+            }
         })
     }
 
     fn matrix(&mut self, stack: &models::Stack) -> Result<O::Matrix, LoadError> {
         let matrix = self.ops.matrix(self.folder, stack)?;
-        (self.loaded)(self.folder.matrices(stack)?.iter().map(Matrix::bytes).sum());
+        self.report(stack)?;
         Ok(matrix)
+    }
+
+    fn report(&mut self, stack: &models::Stack) -> Result<(), LoadError> {
+        (self.loaded)(self.folder.matrices(stack)?.iter().map(Matrix::bytes).sum());
+        Ok(())
     }
 
     fn norm(&mut self, norm: &models::Norm) -> Result<O::Norm, LoadError> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::LoadError;
 use crate::encoder;
 use crate::folder::{Described, Folder};
-use crate::models::Attention;
+use crate::models::CacheShape;
 use crate::models::encoders::{Encoder, Task};
 use crate::native::{BLOCK_TOKENS, KvCache, Precision};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
@@ -71,8 +71,10 @@ impl Facts {
     /// The facts of an opened folder.
     pub(crate) fn of(folder: &Folder) -> Result<Self, LoadError> {
         let description = &folder.description;
-        let Attention { kv_heads, head_dim, .. } = description.attention();
-        let block_bytes = KvCache::block_bytes(description.layers.len(), kv_heads, head_dim, Precision::Fast);
+        let of_cache = |cache: &CacheShape| {
+            KvCache::block_bytes(cache.layers.len(), cache.kv_heads, cache.head_dim, Precision::Fast)
+        };
+        let block_bytes: usize = description.caches().iter().map(of_cache).sum();
         Ok(Self {
             architecture: folder.architecture.clone(),
             parameters: description.parameters(),

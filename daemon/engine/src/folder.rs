@@ -23,6 +23,11 @@ pub(crate) trait Described {
     /// Whether a tensor of the folder serves another task and may be left out.
     fn may_leave_out(&self, tensor: &str) -> bool;
 
+    /// Whether the norms' factors are stored less one.
+    fn less_one(&self) -> bool {
+        false
+    }
+
     /// How many parameters there are.
     fn parameters(&self) -> u64 {
         let vectors: usize = self.vectors().map(|vector| vector.length).sum();
@@ -50,11 +55,11 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let config = Config::open(path)?;
         // Before the weights are looked at, so that an unknown architecture is named even where they are missing.
-        let architecture = Description::read(&config, true)?.architecture;
+        let architecture = Description::read(&config, &|_| true)?.architecture;
         let quantization = config.quantization()?;
         require_tokenizer(path)?;
         let checkpoint = Checkpoint::open(path)?;
-        let description = Description::read(&config, checkpoint.has("lm_head.weight"))?;
+        let description = Description::read(&config, &|name| checkpoint.has(name))?;
         let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
         folder.check()?;
         Ok(folder)
@@ -102,7 +107,7 @@ impl<D: Described> Folder<D> {
         let mut values = Vec::with_capacity(stack.outputs());
         for part in &stack.parts {
             match part.bias {
-                true => values.extend(matrix::vector(&self.checkpoint, &format!("{}.bias", part.name), part.outputs)?),
+                true => values.extend(matrix::bias(&self.checkpoint, part)?),
                 false => values.resize(values.len() + part.outputs, 0.0),
             }
         }
@@ -141,7 +146,7 @@ impl<D: Described> Folder<D> {
             _ if vectors.contains(name) || self.description.may_leave_out(name) => true,
             Some((module, "weight" | "scales" | "biases")) => modules.contains_key(module),
             Some((module, "bias")) => modules.get(module) == Some(&true),
-            Some((module, "inv_freq")) => module.ends_with("rotary_emb"),
+            Some((module, "inv_freq")) if module.ends_with("rotary_emb") => true,
             _ => false,
         };
         match self.checkpoint.names().filter(|name| !known(name)).min() {
@@ -160,12 +165,17 @@ impl Described for Description {
     }
 
     fn vectors(&self) -> impl Iterator<Item = &Vector> {
-        self.norms().map(|norm| &norm.weight)
+        self.norms().map(|norm| &norm.weight).chain(self.sinks())
     }
 
-    /// The unused output matrix of a shared embedding.
+    /// The unused output matrix of a shared embedding, and what serves pictures.
     fn may_leave_out(&self, tensor: &str) -> bool {
-        tensor.starts_with("lm_head.") && !tensor.ends_with(".bias")
+        let head = tensor.starts_with("lm_head.") && !tensor.ends_with(".bias");
+        head || self.unread.iter().any(|unread| tensor.starts_with(unread))
+    }
+
+    fn less_one(&self) -> bool {
+        self.norm.less_one
     }
 }
 

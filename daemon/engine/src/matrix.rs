@@ -28,9 +28,9 @@ impl<'a> Matrix<'a> {
         part: &Part,
         inputs: usize,
     ) -> Result<Self, LoadError> {
-        let (name, outputs) = (&part.name, part.outputs);
+        let (name, outputs, slice) = (&part.name, part.outputs, part.slice);
         let Some(format) = quantization.of(name, checkpoint.has(&format!("{name}.scales"))) else {
-            let (bytes, dtype) = floats(checkpoint, &format!("{name}.weight"), &[outputs, inputs])?;
+            let (bytes, dtype) = floats(checkpoint, &format!("{name}.weight"), &[outputs, inputs], slice)?;
             return Ok(Self::Dense(Dense { bytes, dtype, outputs, inputs }));
         };
         if !inputs.is_multiple_of(format.group) {
@@ -40,15 +40,20 @@ impl<'a> Matrix<'a> {
                 found: format!("quantized in groups of {}", format.group),
             });
         }
-        let weights = packed(checkpoint, &format!("{name}.weight"), &[outputs, inputs * format.bits / 32])?;
+        let weights = packed(checkpoint, &format!("{name}.weight"), &[outputs, inputs * format.bits / 32], slice)?;
         let groups = [outputs, inputs / format.group];
-        let (scales, dtype) = floats(checkpoint, &format!("{name}.scales"), &groups)?;
-        let (biases, other) = floats(checkpoint, &format!("{name}.biases"), &groups)?;
+        let (bits, group) = (format.bits as u32, format.group);
+        if format.mxfp4 {
+            let scales = powers(checkpoint, &format!("{name}.scales"), &groups, slice)?;
+            let dtype = Dtype::E8m0;
+            return Ok(Self::Affine(Affine { weights, scales, biases: &[], dtype, outputs, inputs, bits, group }));
+        }
+        let (scales, dtype) = floats(checkpoint, &format!("{name}.scales"), &groups, slice)?;
+        let (biases, other) = floats(checkpoint, &format!("{name}.biases"), &groups, slice)?;
         if other != dtype {
             let (expected, found) = (dtype_name(dtype).to_string(), dtype_name(other).to_string());
             return Err(LoadError::WrongTensor { name: format!("{name}.biases"), expected, found });
         }
-        let (bits, group) = (format.bits as u32, format.group);
         Ok(Self::Affine(Affine { weights, scales, biases, dtype, outputs, inputs, bits, group }))
     }
 
@@ -89,6 +94,7 @@ impl<'a> Matrix<'a> {
     pub fn format(&self) -> String {
         match self {
             Self::Dense(dense) => dtype_name(dense.dtype).to_string(),
+            Self::Affine(affine) if affine.dtype == Dtype::E8m0 => "mxfp4".to_string(),
             Self::Affine(affine) => format!("{}-bit, group {}", affine.bits, affine.group),
         }
     }
@@ -96,46 +102,89 @@ impl<'a> Matrix<'a> {
 
 /// Finds a vector and converts it to `f32`.
 pub(crate) fn vector(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-    let (bytes, dtype) = floats(checkpoint, name, &[length])?;
-    Ok(match dtype {
+    let (bytes, dtype) = floats(checkpoint, name, &[length], None)?;
+    Ok(widened(bytes, dtype))
+}
+
+/// Finds the bias of a part and converts it to `f32`.
+pub(crate) fn bias(checkpoint: &Checkpoint, part: &Part) -> Result<Vec<f32>, LoadError> {
+    let (bytes, dtype) = floats(checkpoint, &format!("{}.bias", part.name), &[part.outputs], part.slice)?;
+    Ok(widened(bytes, dtype))
+}
+
+fn widened(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
+    match dtype {
         Dtype::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
         Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-    })
+        Dtype::E8m0 => bytes.iter().map(|&b| f32::from_bits(u32::from(b) << 23)).collect(),
+    }
 }
 
 /// The type that a vector is stored in.
 #[cfg(feature = "mlx")]
 pub(crate) fn vector_dtype(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Dtype, LoadError> {
-    floats(checkpoint, name, &[length]).map(|(_, dtype)| dtype)
+    floats(checkpoint, name, &[length], None).map(|(_, dtype)| dtype)
 }
 
 const FLOATS: &str = "bf16, f16 or f32";
 
-/// A tensor of floating-point numbers in the shape that is called for.
-fn floats<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize]) -> Result<(&'a [u8], Dtype), LoadError> {
-    let tensor = shaped(checkpoint, name, shape, FLOATS)?;
+/// Which of how many equal parts of a tensor, along a dimension before its others.
+type Slice = Option<(usize, usize)>;
+
+/// Floating-point numbers in the shape that is called for.
+fn floats<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    shape: &[usize],
+    slice: Slice,
+) -> Result<(&'a [u8], Dtype), LoadError> {
+    let (tensor, bytes) = shaped(checkpoint, name, shape, slice, FLOATS)?;
     let dtype = match tensor.dtype {
         Stored::BF16 => Dtype::Bf16,
         Stored::F16 => Dtype::F16,
         Stored::F32 => Dtype::F32,
         _ => return Err(wrong(name, shape, FLOATS, tensor)),
     };
-    Ok((tensor.bytes, dtype))
+    Ok((bytes, dtype))
 }
 
-/// A tensor of packed words in the shape that is called for.
-fn packed<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize]) -> Result<&'a [u8], LoadError> {
-    let tensor = shaped(checkpoint, name, shape, "u32")?;
+/// Packed words in the shape that is called for.
+fn packed<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize], slice: Slice) -> Result<&'a [u8], LoadError> {
+    let (tensor, bytes) = shaped(checkpoint, name, shape, slice, "u32")?;
     match tensor.dtype {
-        Stored::U32 => Ok(tensor.bytes),
+        Stored::U32 => Ok(bytes),
         _ => Err(wrong(name, shape, "u32", tensor)),
     }
 }
 
-fn shaped<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize], kind: &str) -> Result<Tensor<'a>, LoadError> {
+/// Powers of two in the shape that is called for.
+fn powers<'a>(checkpoint: &'a Checkpoint, name: &str, shape: &[usize], slice: Slice) -> Result<&'a [u8], LoadError> {
+    let (tensor, bytes) = shaped(checkpoint, name, shape, slice, "u8")?;
+    match tensor.dtype {
+        Stored::U8 => Ok(bytes),
+        _ => Err(wrong(name, shape, "u8", tensor)),
+    }
+}
+
+/// A tensor, and the bytes of it that are called for.
+fn shaped<'a>(
+    checkpoint: &'a Checkpoint,
+    name: &str,
+    shape: &[usize],
+    slice: Slice,
+    kind: &str,
+) -> Result<(Tensor<'a>, &'a [u8]), LoadError> {
     let tensor = checkpoint.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.to_string() })?;
-    if tensor.shape == shape { Ok(tensor) } else { Err(wrong(name, shape, kind, tensor)) }
+    let (index, count, whole) = match slice {
+        Some((index, count)) => (index, count, [&[count], shape].concat()),
+        None => (0, 1, shape.to_vec()),
+    };
+    if tensor.shape != whole {
+        return Err(wrong(name, &whole, kind, tensor));
+    }
+    let length = tensor.bytes.len() / count;
+    Ok((tensor, &tensor.bytes[index * length..(index + 1) * length]))
 }
 
 fn wrong(name: &str, shape: &[usize], kind: &str, found: Tensor<'_>) -> LoadError {
@@ -151,5 +200,6 @@ fn dtype_name(dtype: Dtype) -> &'static str {
         Dtype::Bf16 => "bf16",
         Dtype::F16 => "f16",
         Dtype::F32 => "f32",
+        Dtype::E8m0 => "u8",
     }
 }

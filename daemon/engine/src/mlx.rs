@@ -11,8 +11,11 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+
 use mlx_rs::error::Exception;
 use mlx_rs::fast::{self, ScaledDotProductAttentionMask as Mask};
+use mlx_rs::nn::gelu_approximate;
 use mlx_rs::ops::indexing::{IndexOp, take_axis};
 use mlx_rs::ops::{concatenate, sigmoid};
 use mlx_rs::transforms::eval;
@@ -32,7 +35,7 @@ pub(crate) struct Mlx {
     cache: Cache,
     /// Blocks to be copied when the next step begins, where a fault can be told.
     copies: Vec<(u32, u32)>,
-    rope: Rope,
+    ropes: Vec<Rope>,
 }
 
 /// What MLX says when something fails.
@@ -42,13 +45,19 @@ pub(crate) struct Fault(String);
 impl Mlx {
     /// A machine for one model.
     pub fn new(description: &Description, options: &Options) -> Result<Self, LoadError> {
-        let models::Attention { kv_heads, head_dim, .. } = description.attention();
+        if description
+            .layers
+            .iter()
+            .any(|layer| layer.mixer().is_some_and(|mixer| mixer.inner.attention.softcap.is_some()))
+        {
+            return Err(LoadError::unsupported("attn_logit_softcapping on MLX", "on the CPU it is"));
+        }
         let layers = description.layers.len();
         Ok(Self {
             precision: options.precision,
             copies: Vec::new(),
-            cache: Cache::new(layers, options.blocks as usize, kv_heads, head_dim),
-            rope: Rope::new(&description.rope, head_dim),
+            cache: Cache::new(layers, options.blocks as usize),
+            ropes: description.ropes.iter().map(Rope::new).collect(),
         })
     }
 
@@ -67,6 +76,7 @@ impl Ops for Mlx {
     type Rows = Array;
     type Matrix = Matrix;
     type Norm = Norm;
+    type Experts = Infallible;
     type Fault = Fault;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Matrix, LoadError> {
@@ -75,6 +85,10 @@ impl Ops for Mlx {
 
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Norm, LoadError> {
         Norm::load(folder, norm, self.precision)
+    }
+
+    fn expert_weights(&mut self, _: &Folder, _: &models::Experts) -> Result<Infallible, LoadError> {
+        Err(LoadError::unsupported("a model of experts on MLX", "on the CPU it is"))
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Fault> {
@@ -89,8 +103,9 @@ impl Ops for Mlx {
         Ok(())
     }
 
-    fn embed(&mut self, table: &Matrix, step: &Step<'_>) -> Result<Array, Fault> {
-        Ok(table.rows(&indices(step.tokens.iter().map(|&token| token as usize)))?)
+    fn embed(&mut self, table: &Matrix, step: &Step<'_>, scale: f32) -> Result<Array, Fault> {
+        let rows = table.rows(&indices(step.tokens.iter().map(|&token| token as usize)))?;
+        Ok(scaled(rows, scale)?)
     }
 
     fn linear(&mut self, matrix: &Matrix, x: &Array) -> Result<Array, Fault> {
@@ -102,17 +117,17 @@ impl Ops for Mlx {
     }
 
     fn attend(&mut self, attention: &Attention<Self>, qkv: Array, step: &Step<'_>) -> Result<Array, Fault> {
-        let models::Attention { heads, kv_heads, head_dim, window } = attention.shape;
+        let models::Attention { heads, kv_heads, head_dim, window, rope, scale, .. } = attention.shape;
+        let rope = rope.map(|rope| &self.ropes[rope]);
         let (of_queries, of_keys) = match &attention.qk_norm {
             Some((queries, keys)) => (Some(queries), Some(keys)),
             None => (None, None),
         };
         let dim = head_dim as i32;
-        let q = turned(&self.rope, &part(&qkv, 0, heads, dim)?, of_queries, step.spans)?;
-        let k = turned(&self.rope, &part(&qkv, heads, kv_heads, dim)?, of_keys, step.spans)?;
+        let q = turned(rope, &part(&qkv, 0, heads, dim)?, of_queries, step.spans)?;
+        let k = turned(rope, &part(&qkv, heads, kv_heads, dim)?, of_keys, step.spans)?;
         let v = part(&qkv, heads + kv_heads, kv_heads, dim)?.transpose_axes(&[1, 0, 2])?;
         self.cache.append(attention.layer, &k, &v)?;
-        let scale = (head_dim as f32).powf(-0.5);
         let mut attended = Vec::with_capacity(step.spans.len());
         let mut first = 0;
         for (row, span) in step.spans.iter().enumerate() {
@@ -131,14 +146,25 @@ impl Ops for Mlx {
         }
     }
 
-    fn gate(&mut self, gate_up: Array) -> Result<Array, Fault> {
+    fn gate(&mut self, activation: models::Activation, gate_up: Array) -> Result<Array, Fault> {
         let width = gate_up.dim(-1) / 2;
         let (gate, up) = (gate_up.index((.., ..width)), gate_up.index((.., width..)));
-        Ok(gate.multiply(sigmoid(&gate)?)?.multiply(up)?)
+        let active = match activation {
+            models::Activation::Silu => gate.multiply(sigmoid(&gate)?)?,
+            models::Activation::GeluTanh => gelu_approximate(&gate)?,
+            models::Activation::ClippedSwiglu => {
+                return Err(Fault("a clipped gate is not computed on MLX".to_string()));
+            }
+        };
+        Ok(active.multiply(up)?)
     }
 
-    fn add(&mut self, stream: Array, branch: Array) -> Result<Array, Fault> {
-        Ok(stream.add(branch)?)
+    fn experts(&mut self, experts: &Infallible, _: &Array) -> Result<Array, Fault> {
+        match *experts {}
+    }
+
+    fn add(&mut self, stream: Array, branch: Array, scale: f32) -> Result<Array, Fault> {
+        Ok(stream.add(scaled(branch, scale)?)?)
     }
 
     fn wanted(&mut self, x: Array, step: &Step<'_>) -> Result<Array, Fault> {
@@ -172,9 +198,14 @@ fn part(x: &Array, first: usize, count: usize, dim: i32) -> Result<Array, Except
 }
 
 /// `[tokens, heads, dim]` to `[heads, tokens, dim]`, each head normed, and turned by its row's positions.
-fn turned(rope: &Rope, x: &Array, norm: Option<&Norm>, spans: &[Span<'_>]) -> Result<Array, Exception> {
-    let normed = norm.map(|norm| norm.forward(x)).transpose()?;
-    let x = normed.as_ref().unwrap_or(x).transpose_axes(&[1, 0, 2])?;
+fn turned(rope: Option<&Rope>, x: &Array, norm: Option<&Norm>, spans: &[Span<'_>]) -> Result<Array, Exception> {
+    let normed = match norm {
+        // All heads together, where the norm is that long.
+        Some(norm) => norm.forward(x.reshape(&[x.dim(0), -1, norm.length()])?)?.reshape(x.shape())?,
+        None => x.clone(),
+    };
+    let x = normed.transpose_axes(&[1, 0, 2])?;
+    let Some(rope) = rope else { return Ok(x) };
     if let [span] = spans {
         return rope.apply(&x, span.start);
     }
@@ -185,6 +216,11 @@ fn turned(rope: &Rope, x: &Array, norm: Option<&Norm>, spans: &[Span<'_>]) -> Re
         rope.apply(&row, span.start)
     });
     concatenate(&rows.collect::<Result<Vec<_>, _>>()?, 1)
+}
+
+/// x times a factor of its own type.
+fn scaled(x: Array, factor: f32) -> Result<Array, Exception> {
+    if factor == 1.0 { Ok(x) } else { x.multiply(Array::from_f32(factor).as_dtype(x.dtype())?) }
 }
 
 /// Which positions each of the span's tokens sees, `[tokens, positions]`; nothing where the window leaves none out.

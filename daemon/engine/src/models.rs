@@ -4,21 +4,59 @@
 //! random models all walk the same description. Nothing here touches a weight. A feature that no page handles is refused
 //! by name.
 
+mod cohere;
 mod dense;
 pub(crate) mod encoders;
+mod experts;
+mod gemma;
+mod glm4;
+mod gpt_oss;
+mod granite;
+mod layer;
 mod llama;
 mod mistral;
+mod mixtral;
+mod nemotron_nas;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod rope;
+mod smollm3;
 
+pub(crate) use layer::{
+    Activation, Attention, Branch, Experts, Feed, Gated, Layer, Mixer, Norm, NormKind, Part, Stack, Vector,
+};
 pub(crate) use rope::Rope;
 
 use crate::LoadError;
 use crate::config::Config;
 
+/// A page: how one `model_type` is described.
+type Page = fn(&Config) -> Result<Description, LoadError>;
+
 /// The architectures that load, by `model_type`.
-pub(crate) const SUPPORTED: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+const PAGES: [(&str, Page); 18] = [
+    ("cohere", cohere::describe),
+    ("cohere2", cohere::describe),
+    ("gemma2", gemma::describe_2),
+    ("gemma3", gemma::describe_3),
+    ("gemma3_text", gemma::describe_3),
+    ("glm4", glm4::describe),
+    ("gpt_oss", gpt_oss::describe),
+    ("granite", granite::describe),
+    ("llama", llama::describe),
+    ("mistral", mistral::describe),
+    ("mixtral", mixtral::describe),
+    ("nemotron-nas", nemotron_nas::describe),
+    ("olmo2", olmo2::describe),
+    ("phi3", phi3::describe),
+    ("qwen2", qwen2::describe),
+    ("qwen3", qwen3::describe),
+    ("qwen3_moe", qwen3_moe::describe),
+    ("smollm3", smollm3::describe),
+];
 
 /// A whole decoder.
 #[derive(Clone, Debug)]
@@ -31,140 +69,88 @@ pub(crate) struct Description {
     pub vocabulary: usize,
     /// Positions that the model was configured for.
     pub context: usize,
-    /// How positions turn queries and keys.
-    pub rope: Rope,
+    /// The ways in which positions turn queries and keys; layers name them by index.
+    pub ropes: Vec<Rope>,
     /// One row per token id.
     pub embedding: Stack,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
     /// The layers in order.
     pub layers: Vec<Layer>,
     /// The norm after the last layer.
     pub norm: Norm,
     /// The matrix that scores tokens; without one the embedding does.
     pub head: Option<Stack>,
+    /// What scores are multiplied by.
+    pub logit_scale: f32,
+    /// Scores become softcap * tanh(score / softcap).
+    pub logit_softcap: Option<f32>,
+    /// Modules of the checkpoint that text needs none of.
+    pub unread: &'static [&'static str],
 }
 
-/// One layer: `x += output(attend(norm(x)))`, then `x += down(silu(gate) × up)` of the other norm.
-#[derive(Clone, Debug)]
-pub(crate) struct Layer {
-    /// The norm before attention.
-    pub attention_norm: Norm,
-    /// Queries, keys and values, stacked in this order.
-    pub qkv: Stack,
-    /// Norms over each head of the queries and of the keys.
-    pub qk_norm: Option<(Norm, Norm)>,
-    /// Who attends to what.
-    pub attention: Attention,
-    /// The projection back to the residual stream.
-    pub output: Stack,
-    /// The norm before the MLP.
-    pub mlp_norm: Norm,
-    /// Gate and up, stacked in this order.
-    pub gate_up: Stack,
-    /// The projection back to the residual stream.
-    pub down: Stack,
-}
-
-/// The shape of a layer's attention.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Attention {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; each serves `heads / kv_heads` query heads.
+/// Layers whose keys and values have one shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    /// Key and value heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// How many positions a token sees, itself included; `None` is all.
-    pub window: Option<usize>,
-}
-
-/// Matrices that read the same input; their outputs follow one another.
-#[derive(Clone, Debug)]
-pub(crate) struct Stack {
-    /// The matrices.
-    pub parts: Vec<Part>,
-    /// Width of the input.
-    pub inputs: usize,
-}
-
-/// One matrix of a stack, as a module of the checkpoint.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    /// The module's name; its tensors are `NAME.weight` and, where they exist, `.scales`, `.biases` and `.bias`.
-    pub name: String,
-    /// Rows of the matrix.
-    pub outputs: usize,
-    /// Whether a bias is added.
-    pub bias: bool,
-}
-
-/// A root-mean-square norm.
-#[derive(Clone, Debug)]
-pub(crate) struct Norm {
-    /// A factor for each number.
-    pub weight: Vector,
-    /// What is added to the mean square.
-    pub epsilon: f32,
-}
-
-/// A vector of weights.
-#[derive(Clone, Debug)]
-pub(crate) struct Vector {
-    /// The tensor's name.
-    pub name: String,
-    /// Its length.
-    pub length: usize,
-}
-
-impl Stack {
-    /// A stack of one matrix without a bias.
-    pub fn single(name: impl Into<String>, outputs: usize, inputs: usize) -> Self {
-        Self { parts: vec![Part { name: name.into(), outputs, bias: false }], inputs }
-    }
-
-    /// Width of the output.
-    pub fn outputs(&self) -> usize {
-        self.parts.iter().map(|part| part.outputs).sum()
-    }
+    /// The layers, by index.
+    pub layers: Vec<usize>,
 }
 
 impl Description {
-    /// Describes the decoder of a `config.json`. `has_head` says whether the weights hold an output matrix, which decides
-    /// where the file does not say whether the embedding is shared.
-    pub fn read(config: &Config, has_head: bool) -> Result<Self, LoadError> {
-        let mut description = match config.word("model_type")? {
-            "llama" => llama::describe(config),
-            "mistral" => mistral::describe(config),
-            "qwen2" => qwen2::describe(config),
-            "qwen3" => qwen3::describe(config),
-            other => {
-                let supported = format!("{} are", SUPPORTED.join(", "));
-                return Err(LoadError::unsupported(format!("model_type {other}"), supported));
-            }
-        }?;
-        if !config.flag_if_any("tie_word_embeddings")?.unwrap_or(!has_head) {
+    /// Describes the decoder of a `config.json`. `holds` says whether the weights hold a tensor: an output matrix, which
+    /// decides where the file does not say whether the embedding is shared, or experts in one tensor.
+    pub fn read(config: &Config, holds: &dyn Fn(&str) -> bool) -> Result<Self, LoadError> {
+        let name = config.word("model_type")?;
+        let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = PAGES.iter().map(|(known, _)| *known).collect();
+            return Err(LoadError::unsupported(format!("model_type {name}"), format!("{} are", known.join(", "))));
+        };
+        let mut description = page(config)?;
+        if !config.flag_if_any("tie_word_embeddings")?.unwrap_or(!holds("lm_head.weight")) {
             description.head = Some(Stack::single("lm_head", description.vocabulary, description.hidden));
+        }
+        for layer in &mut description.layers {
+            if let Feed::Experts(experts) = &mut layer.feed.inner
+                && holds(&format!("{}.down_proj.weight", experts.joined))
+            {
+                experts.join();
+            }
         }
         Ok(description)
     }
 
     /// Every stack of matrices, in the order of the computation.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        let layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.output, &layer.gate_up, &layer.down]);
+        let layers = self.layers.iter().flat_map(Layer::stacks);
         std::iter::once(&self.embedding).chain(layers).chain(&self.head)
     }
 
     /// Every norm, in the order of the computation.
     pub fn norms(&self) -> impl Iterator<Item = &Norm> {
-        let layers = self.layers.iter().flat_map(|layer| {
-            let heads = layer.qk_norm.iter().flat_map(|(q, k)| [q, k]);
-            std::iter::once(&layer.attention_norm).chain(heads).chain(std::iter::once(&layer.mlp_norm))
-        });
-        layers.chain(std::iter::once(&self.norm))
+        self.layers.iter().flat_map(Layer::norms).chain(std::iter::once(&self.norm))
     }
 
-    /// The attention that every layer has, but for its window.
-    pub fn attention(&self) -> Attention {
-        self.layers[0].attention
+    /// Every vector that is no norm's, in the order of the computation.
+    pub fn sinks(&self) -> impl Iterator<Item = &Vector> {
+        self.layers.iter().filter_map(|layer| layer.mixer()?.inner.sinks.as_ref())
+    }
+
+    /// The shapes of keys and values, and the layers that store each, in order.
+    pub fn caches(&self) -> Vec<CacheShape> {
+        let mut caches: Vec<CacheShape> = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let Some(mixer) = layer.mixer() else { continue };
+            let Attention { kv_heads, head_dim, .. } = mixer.inner.attention;
+            match caches.iter_mut().find(|cache| (cache.kv_heads, cache.head_dim) == (kv_heads, head_dim)) {
+                Some(cache) => cache.layers.push(index),
+                None => caches.push(CacheShape { kv_heads, head_dim, layers: vec![index] }),
+            }
+        }
+        caches
     }
 }
 

@@ -15,6 +15,7 @@ mod linear;
 mod memory;
 mod pool;
 mod rope;
+mod swiglu;
 mod tile;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use linear::{Affine, Dense, Linear};
 pub use memory::Scratch;
 pub use pool::Pool;
 pub use rope::{Angles, Rope, Scaling};
+pub use swiglu::{SWIGLU_LIMIT, swiglu_clipped};
 
 /// How numbers are kept between and inside the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub enum Dtype {
     F16,
     /// IEEE single, 32 bits.
     F32,
+    /// A power of two, 8 bits: the scales of MXFP4 weights.
+    E8m0,
 }
 
 impl Dtype {
@@ -57,6 +61,7 @@ impl Dtype {
         match self {
             Dtype::Bf16 | Dtype::F16 => 2,
             Dtype::F32 => 4,
+            Dtype::E8m0 => 1,
         }
     }
 
@@ -70,6 +75,7 @@ impl Dtype {
                 let at = 4 * index;
                 f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
             }
+            Dtype::E8m0 => f32::from_bits(u32::from(bytes[index]) << 23),
         }
     }
 }
@@ -84,7 +90,7 @@ pub enum ShapeError {
         what: &'static str,
     },
     /// A bit width that no kernel reads.
-    #[error("{bits}-bit weights are not supported; 4 and 8 are")]
+    #[error("{bits}-bit weights are not supported; 2 to 6 and 8 are")]
     Bits {
         /// The width asked for.
         bits: u32,
@@ -101,6 +107,14 @@ pub enum ShapeError {
         /// Inputs of the matrix.
         inputs: usize,
         /// Inputs per group.
+        group: usize,
+    },
+    /// Scales of MXFP4 for weights of another width.
+    #[error("MXFP4 weights have 4 bits in groups of 32, not {bits} in groups of {group}")]
+    Mxfp4 {
+        /// The width asked for.
+        bits: u32,
+        /// The group asked for.
         group: usize,
     },
     /// A buffer whose size contradicts the shape.

@@ -23,12 +23,14 @@ pub(crate) struct Step<'a> {
 
 /// One layer's attention, between the projections: where heads lie, how they are normed and turned, what they see.
 pub(crate) struct Attention<O: Ops> {
-    /// The layer of the cache that it writes and reads.
+    /// The layer whose keys and values it writes and reads.
     pub layer: usize,
-    /// Heads and window.
+    /// Heads, rope and window.
     pub shape: models::Attention,
-    /// Norms over each head of the queries and of the keys.
+    /// Norms of the queries and of the keys: of each head, or of all together where they are that long.
     pub qk_norm: Option<(O::Norm, O::Norm)>,
+    /// For each query head a score that takes its share of attention and gives nothing for it.
+    pub sinks: Option<Vec<f32>>,
 }
 
 /// A machine that computes decoders.
@@ -39,6 +41,8 @@ pub(crate) trait Ops: Sized {
     type Matrix;
     /// A norm's weights.
     type Norm;
+    /// Experts and their router.
+    type Experts;
     /// What can go wrong in a step.
     type Fault: Into<ForwardError>;
 
@@ -48,14 +52,17 @@ pub(crate) trait Ops: Sized {
     /// Takes a norm's weights from the folder.
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Self::Norm, LoadError>;
 
+    /// Takes experts and their router from the folder.
+    fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Self::Experts, LoadError>;
+
     /// Makes one block of keys and values hold what another holds.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Self::Fault>;
 
     /// Opens a step: the positions are known from here on.
     fn begin(&mut self, step: &Step<'_>) -> Result<(), Self::Fault>;
 
-    /// The rows of `table` that the step's tokens name.
-    fn embed(&mut self, table: &Self::Matrix, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
+    /// The rows of `table` that the step's tokens name, times `scale`.
+    fn embed(&mut self, table: &Self::Matrix, step: &Step<'_>, scale: f32) -> Result<Self::Rows, Self::Fault>;
 
     /// W x + b for each row: `[tokens, inputs]` to `[tokens, outputs]`.
     fn linear(&mut self, matrix: &Self::Matrix, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
@@ -72,11 +79,14 @@ pub(crate) trait Ops: Sized {
         step: &Step<'_>,
     ) -> Result<Self::Rows, Self::Fault>;
 
-    /// silu(gate) × up of `[gate | up]`: half the width.
-    fn gate(&mut self, gate_up: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+    /// activation(gate) × up of `[gate | up]`: half the width.
+    fn gate(&mut self, activation: models::Activation, gate_up: Self::Rows) -> Result<Self::Rows, Self::Fault>;
 
-    /// stream + branch.
-    fn add(&mut self, stream: Self::Rows, branch: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+    /// The weighted sum of what each row's experts compute.
+    fn experts(&mut self, experts: &Self::Experts, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// stream + scale × branch.
+    fn add(&mut self, stream: Self::Rows, branch: Self::Rows, scale: f32) -> Result<Self::Rows, Self::Fault>;
 
     /// The rows of the tokens whose logits are wanted.
     fn wanted(&mut self, x: Self::Rows, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;

@@ -6,6 +6,7 @@
 
 mod fill;
 mod letters;
+mod peculiar;
 mod sentence;
 mod temp;
 
@@ -36,7 +37,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// A model of a few tens of thousands of parameters, in bf16: hidden 64, two layers, four heads that share two, and
-    /// exactly [`TOKENS`] ids.
+    /// exactly [`TOKENS`] ids. What only its architecture has is set so that leaving it out would show.
     pub fn tiny(architecture: &str, seed: u64) -> Self {
         let config = json!({
             "model_type": architecture, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
@@ -44,7 +45,9 @@ impl Recipe {
             "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
             "hidden_act": "silu", "torch_dtype": "bfloat16",
         });
-        Self::from_config(config.as_object().cloned().unwrap_or_default(), seed)
+        let mut config = config.as_object().cloned().unwrap_or_default();
+        config.extend(peculiar::of(architecture));
+        Self::from_config(config, seed)
     }
 
     /// A model of Qwen3-0.6B's shape, in bf16.
@@ -137,7 +140,10 @@ impl Recipe {
             blanks(&encoder, encoder.vocabulary, &quantization, dtype)?
         } else {
             letters::write(dir, self.endless)?;
-            let decoder = Description::read(&config, false).map_err(io::Error::other)?;
+            // As converters write them: experts in one tensor once they are quantized.
+            let joined = config.value("quantization").is_some();
+            let holds = |name: &str| joined && name.contains("switch_mlp");
+            let decoder = Description::read(&config, &holds).map_err(io::Error::other)?;
             blanks(&decoder, decoder.vocabulary, &quantization, dtype)?
         };
         self.write_weights(dir, &blanks)

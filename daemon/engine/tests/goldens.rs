@@ -11,15 +11,19 @@ use std::path::{Path, PathBuf};
 use engine::random::{Recipe, TempFolder};
 use engine::{Model, Options, Precision, Row, Wanted};
 use safetensors::SafeTensors;
+use serde_json::{Map, Value};
 
 /// Relative L2 distance of logits that two orders of the same f32 sums may have.
 const EXACT_DRIFT_MAX: f64 = 1e-5;
 /// Relative L2 distance of logits that `Fast` may have.
 const FAST_DRIFT_MAX: f64 = 0.04;
+/// The same where a token takes some of many experts: of two that score nearly alike it may take the other.
+const FAST_DRIFT_MAX_OF_EXPERTS: f64 = 0.3;
 
 struct Golden {
     name: String,
     recipe: Recipe,
+    has_experts: bool,
     weights: String,
     prefill: usize,
     tokens: Vec<u32>,
@@ -36,10 +40,12 @@ impl Golden {
             let words = tensors.tensor(name).unwrap().data().chunks_exact(4);
             words.map(|word| <[u8; 4]>::try_from(word).unwrap()).collect::<Vec<_>>()
         };
+        let config: Map<String, Value> = serde_json::from_str(&metadata["config"]).unwrap();
         let seed: u64 = metadata["seed"].parse().unwrap();
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-            recipe: Recipe::from_config(serde_json::from_str(&metadata["config"]).unwrap(), seed + seed_offset),
+            recipe: Recipe::from_config(config.clone(), seed + seed_offset),
+            has_experts: config.contains_key("num_experts_per_tok"),
             weights: metadata["weights"].clone(),
             prefill: metadata["prefill"].parse().unwrap(),
             tokens: words("tokens").into_iter().map(u32::from_le_bytes).collect(),
@@ -51,7 +57,7 @@ impl Golden {
         let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/goldens");
         let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
-        assert!(paths.len() >= 12, "{} goldens", paths.len());
+        assert!(paths.len() >= 40, "{} goldens", paths.len());
         paths.iter().map(|path| Self::read(path, seed_offset)).collect()
     }
 
@@ -129,7 +135,8 @@ fn fast_logits_stay_near_those_of_mlx() {
         let drift = golden.drift(&computed);
         let (of_model, of_steps) = golden.same_choices(&computed);
         println!("{}: fast drift {drift:.1e}, {of_model} of {of_steps} choices the same", golden.name);
-        assert!(drift < FAST_DRIFT_MAX, "{} drifts by {drift:.1e}", golden.name);
+        let most = if golden.has_experts { FAST_DRIFT_MAX_OF_EXPERTS } else { FAST_DRIFT_MAX };
+        assert!(drift < most, "{} drifts by {drift:.1e}", golden.name);
         (same, steps) = (same + of_model, steps + of_steps);
     }
     assert!(same * 100 >= steps * 95, "only {same} of {steps} choices are the same");
@@ -152,7 +159,14 @@ fn logits_of_the_mlx_machine_are_those_of_mlx_lm_bit_for_bit() {
     let mut equal = Vec::new();
     for golden in Golden::all(0) {
         let folder = golden.model();
-        let computed = golden.steps(Model::open_mlx(folder.path(), &options, &mut |_, _| {}).unwrap());
+        let model = match Model::open_mlx(folder.path(), &options, &mut |_, _| {}) {
+            Err(error @ engine::LoadError::Unsupported { .. }) => {
+                println!("{}: {error}", golden.name);
+                continue;
+            }
+            opened => opened.unwrap(),
+        };
+        let computed = golden.steps(model);
         let drift = golden.drift(&computed);
         println!("{}: drift of the MLX machine {drift:.1e}", golden.name);
         assert!(drift < EXACT_DRIFT_MAX, "{} drifts by {drift:.1e}", golden.name);

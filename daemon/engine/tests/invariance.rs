@@ -10,7 +10,7 @@ use serde_json::json;
 const VOCABULARY: u32 = engine::random::TOKENS;
 const PRECISIONS: [Precision; 2] = [Precision::Fast, Precision::Exact];
 
-/// Every architecture, in bf16, 4 bits and 8 bits, and one whose layers slide.
+/// Every architecture in 4 bits, some in every format, and one whose layers slide.
 fn recipes() -> Vec<(String, Recipe)> {
     let mut recipes = Vec::new();
     for architecture in ["llama", "mistral", "qwen2", "qwen3"] {
@@ -19,6 +19,25 @@ fn recipes() -> Vec<(String, Recipe)> {
         recipes.push((format!("{architecture} 8-bit"), tiny.clone().quantized(8, 64)));
         recipes.push((format!("{architecture} bf16"), tiny));
     }
+    for architecture in [
+        "cohere",
+        "cohere2",
+        "gemma2",
+        "gemma3_text",
+        "glm4",
+        "granite",
+        "mixtral",
+        "nemotron-nas",
+        "olmo2",
+        "phi3",
+        "qwen3_moe",
+        "smollm3",
+    ] {
+        recipes.push((architecture.to_string(), Recipe::tiny(architecture, 5).quantized(4, 32)));
+    }
+    let mxfp4 = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
+    recipes.push(("gpt_oss".to_string(), Recipe::tiny("gpt_oss", 5).set("quantization", mxfp4)));
+    recipes.push(("llama 3-bit".to_string(), Recipe::tiny("llama", 5).quantized(3, 64)));
     let types = json!(["sliding_attention", "full_attention"]);
     recipes.push(("sliding".to_string(), Recipe::tiny("llama", 6).set("layer_types", types).set("sliding_window", 9)));
     recipes

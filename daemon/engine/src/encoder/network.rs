@@ -45,7 +45,7 @@ struct Layer {
     /// Where queries and keys lie in a row of `qkv`; the values follow.
     queries: Heads,
     keys: Heads,
-    shape: Shape,
+    shape: Shape<'static>,
     output: Projection,
     mlp_norm: Norm,
     inner: Projection,
@@ -160,7 +160,6 @@ impl Network {
             Task::Embed(pooling) => (*pooling, None),
             Task::Rerank(head) => (head.pooling, Some(Head::load(folder, head, &mut projection)?)),
         };
-        let rope = |rope: &models::Rope| Rope::new(description.attention.head_dim, rope.base, &rope.scaling);
         Ok(Self {
             hidden: description.hidden,
             width: width(description),
@@ -168,7 +167,7 @@ impl Network {
             positions,
             segments,
             embedding_norm: description.embedding_norm.as_ref().map(norm).transpose()?,
-            ropes: kinds.into_iter().map(rope).collect(),
+            ropes: kinds.into_iter().map(models::Rope::table).collect(),
             order: description.order,
             layers,
             norm: description.norm.as_ref().map(norm).transpose()?,
@@ -349,6 +348,7 @@ impl Layer {
                 window: layer.sight.window,
                 ahead: layer.sight.ahead,
                 softcap: None,
+                sinks: None,
             },
             output: projection(&layer.output)?,
             mlp_norm: norm(&layer.mlp_norm)?,

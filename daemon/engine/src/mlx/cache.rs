@@ -13,7 +13,7 @@ use crate::native::{BLOCK_TOKENS, Span};
 
 /// The cache of every layer, and the slots of the step in hand.
 pub(super) struct Cache {
-    shape: [i32; 3],
+    slots: i32,
     layers: Vec<Option<(Array, Array)>>,
     /// The slots of the step's new tokens, in order.
     new: Array,
@@ -23,9 +23,9 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Room for so many blocks in each layer; memory is taken when a layer is first written.
-    pub fn new(layers: usize, blocks: usize, kv_heads: usize, head_dim: usize) -> Self {
+    pub fn new(layers: usize, blocks: usize) -> Self {
         Self {
-            shape: [kv_heads as i32, (blocks * BLOCK_TOKENS) as i32, head_dim as i32],
+            slots: (blocks * BLOCK_TOKENS) as i32,
             layers: vec![None; layers],
             new: indices(std::iter::empty()),
             rows: Vec::new(),
@@ -60,7 +60,10 @@ impl Cache {
     pub fn append(&mut self, layer: usize, k: &Array, v: &Array) -> Result<(), Exception> {
         let (keys, values) = match self.layers[layer].take() {
             Some(held) => held,
-            None => (zeros_dtype(&self.shape, k.dtype())?, zeros_dtype(&self.shape, v.dtype())?),
+            None => {
+                let room = |x: &Array| zeros_dtype(&[x.dim(0), self.slots, x.dim(2)], x.dtype());
+                (room(k)?, room(v)?)
+            }
         };
         self.layers[layer] = Some((scattered(&keys, &self.new, k)?, scattered(&values, &self.new, v)?));
         Ok(())

@@ -4,7 +4,7 @@
 //! matrices of a stack that are stored alike become one array and one product.
 
 use mlx_rs::error::Exception;
-use mlx_rs::ops::indexing::take_axis;
+use mlx_rs::ops::indexing::{IndexOp, take_axis};
 use mlx_rs::ops::{addmm, concatenate, dequantize, quantized_matmul};
 use mlx_rs::transforms::eval;
 use mlx_rs::{Array, Dtype, fast};
@@ -108,8 +108,9 @@ impl Run {
     }
 }
 
-/// A root-mean-square norm.
+/// A norm.
 pub(crate) struct Norm {
+    kind: models::NormKind,
     weight: Array,
     epsilon: f32,
 }
@@ -118,18 +119,28 @@ impl Norm {
     pub fn load(folder: &Folder, norm: &models::Norm, precision: Precision) -> Result<Self, LoadError> {
         let dtype = folder.vector_dtype(&norm.weight)?;
         let weight = vector(&folder.vector(&norm.weight)?, dtype, precision).map_err(refused)?;
-        Ok(Self { weight, epsilon: norm.epsilon })
+        let weight = if norm.less_one { one_more(&weight).map_err(refused)? } else { weight };
+        Ok(Self { kind: norm.kind, weight, epsilon: norm.epsilon })
+    }
+
+    /// How many numbers are normed together.
+    pub fn length(&self) -> i32 {
+        self.weight.dim(0)
     }
 
     /// Norms the last axis.
-    pub fn forward(&self, x: &Array) -> Result<Array, Exception> {
-        fast::rms_norm(x, Some(&self.weight), self.epsilon)
+    pub fn forward(&self, x: impl AsRef<Array>) -> Result<Array, Exception> {
+        match self.kind {
+            models::NormKind::Rms => fast::rms_norm(x, Some(&self.weight), self.epsilon),
+            models::NormKind::Layer => fast::layer_norm(x, Some(&self.weight), None, self.epsilon),
+        }
     }
 }
 
 /// How positions turn heads.
 pub(super) struct Rope {
     dims: i32,
+    neighbours: bool,
     base: f32,
     scale: f32,
     /// The wavelengths divided by 2 pi, and the factor of what is turned, where a base alone does not say them.
@@ -137,30 +148,39 @@ pub(super) struct Rope {
 }
 
 impl Rope {
-    pub fn new(rope: &models::Rope, head_dim: usize) -> Self {
+    pub fn new(rope: &models::Rope) -> Self {
         let scale = if let Scaling::Linear { factor } = rope.scaling { (1.0 / factor) as f32 } else { 1.0 };
         let stretched = match rope.scaling {
-            Scaling::None | Scaling::Linear { .. } => None,
+            Scaling::None | Scaling::Linear { .. } if rope.listed.is_none() => None,
             _ => {
-                let table = native::Rope::new(head_dim, rope.base, &rope.scaling);
+                let table = rope.table();
                 let lengths: Vec<f32> = table.frequencies().iter().map(|frequency| 1.0 / frequency).collect();
                 Some((Array::from_slice(&lengths, &[lengths.len() as i32]), table.magnitude()))
             }
         };
-        Self { dims: head_dim as i32, base: rope.base as f32, scale, stretched }
+        let (dims, base) = (rope.dims as i32, rope.base as f32);
+        Self { dims, neighbours: rope.neighbours, base, scale, stretched }
     }
 
     /// Turns `[heads, tokens, dim]`, whose first token is at `start`.
     pub fn apply(&self, x: &Array, start: u32) -> Result<Array, Exception> {
         let start = start as i32;
         match &self.stretched {
-            None => fast::rope(x, self.dims, false, self.base, self.scale, start, None),
+            None => fast::rope(x, self.dims, self.neighbours, self.base, self.scale, start, None),
             Some((lengths, magnitude)) => {
                 let factor = Array::from_f32(*magnitude).as_dtype(x.dtype())?;
-                fast::rope(x.multiply(factor)?, self.dims, false, None, 1.0, start, lengths)
+                let turned = x.index((.., .., ..self.dims)).multiply(factor)?;
+                let rest = x.index((.., .., self.dims..));
+                let turned = fast::rope(turned, self.dims, self.neighbours, None, 1.0, start, lengths)?;
+                if rest.dim(-1) == 0 { Ok(turned) } else { concatenate(&[turned, rest], -1) }
             }
         }
     }
+}
+
+/// What is stored less one.
+fn one_more(weight: &Array) -> Result<Array, Exception> {
+    weight.add(Array::from_f32(1.0).as_dtype(weight.dtype())?)
 }
 
 /// Packed words, `[outputs, words]`.
@@ -176,6 +196,7 @@ fn floats(bytes: &[u8], dtype: native::Dtype, shape: &[usize], precision: Precis
     let array = match dtype {
         native::Dtype::Bf16 => Array::from_slice(&halves().map(half::bf16::from_le_bytes).collect::<Vec<_>>(), &shape),
         native::Dtype::F16 => Array::from_slice(&halves().map(half::f16::from_le_bytes).collect::<Vec<_>>(), &shape),
+        native::Dtype::E8m0 => return Err(Exception::custom("MXFP4 weights are not computed on MLX")),
         native::Dtype::F32 => {
             let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect();
             Array::from_slice(&values, &shape)
@@ -190,6 +211,7 @@ fn vector(values: &[f32], dtype: native::Dtype, precision: Precision) -> Result<
     match (precision, dtype) {
         (Precision::Exact, _) | (_, native::Dtype::F32) => Ok(array),
         (_, native::Dtype::Bf16) => array.as_dtype(Dtype::Bfloat16),
+        (_, native::Dtype::E8m0) => Ok(array),
         (_, native::Dtype::F16) => array.as_dtype(Dtype::Float16),
     }
 }

@@ -1,84 +1,113 @@
-//! The shape that Llama, Mistral and Qwen share: pre-norm attention with grouped heads and rotate-half rope, then a
-//! SiLU-gated MLP, under the tensor names of transformers.
+//! The shape that most families share: pre-norm attention with grouped heads and rope, then a gated MLP, under the tensor
+//! names of transformers.
 //!
-//! A page says what its family adds; this builds the description and refuses what none of them does.
+//! A page says what its family adds or changes, before in a [`Family`] or after in the description; this builds the
+//! description and refuses what none of them does.
 
-use super::{Attention, Description, Layer, Norm, Part, Rope, Stack, Vector};
+use super::{Activation, Attention, Branch, Description, Feed, Gated, Layer, Mixer, Norm, Part, Rope, Stack};
 use crate::LoadError;
 use crate::config::Config;
 
 /// What distinguishes a family.
+#[derive(Clone, Copy)]
 pub(super) struct Family {
+    /// What the names of the model's tensors begin with.
+    pub prefix: &'static str,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// Whether attention's output has a bias.
     pub output_bias: bool,
     /// Whether the MLP's matrices have biases.
     pub mlp_bias: bool,
-    /// Whether each head of queries and keys is normed.
-    pub qk_norm: bool,
+    /// Whether queries, keys and values are stored as one matrix.
+    pub fused_qkv: bool,
+    /// Whether gate and up are stored as one matrix.
+    pub fused_gate_up: bool,
+    /// What queries and keys are normed by.
+    pub qk_norm: QkNorm,
+    /// What the MLP's gate goes through.
+    pub activation: Activation,
+    /// The key of `config.json` that says what norms add to the mean square.
+    pub epsilon: &'static str,
     /// The rope base where the file does not give one; `None` makes it a must.
     pub rope_base: Option<f64>,
+    /// Whether rope turns neighbours, where others turn halves.
+    pub rope_neighbours: bool,
+    /// Whether rope may turn a part of each head.
+    pub rope_in_part: bool,
     /// What each layer sees where `layer_types` does not say: a function of the layer's index.
     pub window: fn(&Config, usize) -> Result<Option<usize>, LoadError>,
 }
 
+/// What queries and keys are normed by before rope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum QkNorm {
+    /// Nothing.
+    None,
+    /// Each head by itself, with weights that all share.
+    Heads,
+    /// All heads together.
+    Whole,
+}
+
+/// What a page says that adds nothing.
+pub(super) const PLAIN: Family = Family {
+    prefix: "model",
+    qkv_bias: false,
+    output_bias: false,
+    mlp_bias: false,
+    fused_qkv: false,
+    fused_gate_up: false,
+    qk_norm: QkNorm::None,
+    activation: Activation::Silu,
+    epsilon: "rms_norm_eps",
+    rope_base: Some(10_000.0),
+    rope_neighbours: false,
+    rope_in_part: false,
+    window: |_, _| Ok(None),
+};
+
+/// The most layers; the largest models have fewer than 200.
+const LAYERS_MAX: usize = 1024;
+
 impl Family {
     /// Describes a decoder of this family.
     pub fn describe(&self, config: &Config) -> Result<Description, LoadError> {
-        refuse_strangers(config)?;
+        self.refuse_strangers(config)?;
         let hidden = config.count("hidden_size")?;
         let vocabulary = config.count("vocab_size")?;
         let attention = attention(config, hidden)?;
-        let rope = Rope::read(config, self.rope_base)?;
-        let windows = self.windows(config)?;
+        let mut rope = Rope::read(config, self.rope_base, attention.head_dim)?;
+        rope.neighbours |= self.rope_neighbours;
+        if rope.dims != attention.head_dim && !self.rope_in_part {
+            return Err(LoadError::unsupported("partial_rotary_factor", "rope that turns whole heads is"));
+        }
+        let epsilon = self.epsilon(config)?;
         let intermediate = config.count("intermediate_size")?;
-        let epsilon = config.number_if_any("rms_norm_eps")?;
-        let epsilon = epsilon.ok_or_else(|| config.problem("rms_norm_eps is missing".to_string()))? as f32;
-        let layers = windows.into_iter().enumerate().map(|(index, window)| {
-            let attention = Attention { window, ..attention };
-            self.layer(&format!("model.layers.{index}"), hidden, intermediate, attention, epsilon)
+        let layers = self.windows(config)?.into_iter().enumerate().map(|(index, window)| {
+            let builder = Builder { name: format!("{}.layers.{index}", self.prefix), hidden, epsilon, family: self };
+            builder.layer(Attention { window, ..attention }, intermediate)
         });
         Ok(Description {
             architecture: config.word("model_type")?.to_string(),
             hidden,
             vocabulary,
             context: rope.context(config.count("max_position_embeddings")?),
-            rope,
-            embedding: Stack::single("model.embed_tokens", vocabulary, hidden),
+            ropes: vec![rope],
+            embedding: Stack::single(format!("{}.embed_tokens", self.prefix), vocabulary, hidden),
+            embedding_scale: 1.0,
             layers: layers.collect(),
-            norm: norm("model.norm", hidden, epsilon),
+            norm: Norm::rms(&format!("{}.norm", self.prefix), hidden, epsilon),
             head: None,
+            logit_scale: 1.0,
+            logit_softcap: None,
+            unread: &[],
         })
     }
 
-    fn layer(&self, name: &str, hidden: usize, intermediate: usize, attention: Attention, epsilon: f32) -> Layer {
-        let Attention { heads, kv_heads, head_dim, .. } = attention;
-        let part = |module: &str, outputs, bias| Part { name: format!("{name}.{module}"), outputs, bias };
-        let head_norm = |module: &str| norm(&format!("{name}.self_attn.{module}"), head_dim, epsilon);
-        Layer {
-            attention_norm: norm(&format!("{name}.input_layernorm"), hidden, epsilon),
-            qkv: Stack {
-                parts: vec![
-                    part("self_attn.q_proj", heads * head_dim, self.qkv_bias),
-                    part("self_attn.k_proj", kv_heads * head_dim, self.qkv_bias),
-                    part("self_attn.v_proj", kv_heads * head_dim, self.qkv_bias),
-                ],
-                inputs: hidden,
-            },
-            qk_norm: self.qk_norm.then(|| (head_norm("q_norm"), head_norm("k_norm"))),
-            attention,
-            output: Stack { parts: vec![part("self_attn.o_proj", hidden, self.output_bias)], inputs: heads * head_dim },
-            mlp_norm: norm(&format!("{name}.post_attention_layernorm"), hidden, epsilon),
-            gate_up: Stack {
-                parts: vec![
-                    part("mlp.gate_proj", intermediate, self.mlp_bias),
-                    part("mlp.up_proj", intermediate, self.mlp_bias),
-                ],
-                inputs: hidden,
-            },
-            down: Stack { parts: vec![part("mlp.down_proj", hidden, self.mlp_bias)], inputs: intermediate },
-        }
+    fn epsilon(&self, config: &Config) -> Result<f32, LoadError> {
+        let epsilon = config.number_if_any(self.epsilon)?;
+        Ok(epsilon.ok_or_else(|| config.problem(format!("{} is missing", self.epsilon)))? as f32)
     }
 
     /// What each layer sees: as `layer_types` lists it, or else as the family has it.
@@ -95,10 +124,107 @@ impl Family {
         }
         types.into_iter().map(|name| listed_window(config, name)).collect()
     }
+
+    /// Refuses what would change the numbers and this family does not do.
+    fn refuse_strangers(&self, config: &Config) -> Result<(), LoadError> {
+        let (known, names): (_, &[&str]) = match self.activation {
+            Activation::Silu | Activation::ClippedSwiglu => ("silu is", &["silu", "swish"]),
+            // Gemma's first files say gelu and mean its approximation.
+            Activation::GeluTanh => ("gelu_pytorch_tanh is", &["gelu_pytorch_tanh", "gelu_tanh", "gelu_new", "gelu"]),
+        };
+        for key in ["hidden_activation", "hidden_act"] {
+            match config.word_if_any(key)? {
+                Some(name) if !names.contains(&name) => {
+                    return Err(LoadError::unsupported(format!("activation {name}"), known));
+                }
+                Some(_) => break,
+                None => {}
+            }
+        }
+        if config.flag_if_any("rope_traditional")?.is_some_and(|asked| asked != self.rope_neighbours) {
+            return Err(LoadError::unsupported("rope_traditional", "rope as the family has it is"));
+        }
+        if let Some(file) = config.word_if_any("model_file")? {
+            return Err(LoadError::unsupported(format!("model code in {file}"), "built-in architectures are"));
+        }
+        Ok(())
+    }
 }
 
-/// The most layers; the largest models have fewer than 200.
-const LAYERS_MAX: usize = 1024;
+/// One layer in the making.
+struct Builder<'a> {
+    name: String,
+    hidden: usize,
+    epsilon: f32,
+    family: &'a Family,
+}
+
+impl Builder<'_> {
+    fn layer(&self, attention: Attention, intermediate: usize) -> Layer {
+        Layer {
+            mixer: Branch { before: self.norm("input_layernorm"), inner: self.mixer(attention), after: None },
+            feed: Branch {
+                before: self.norm("post_attention_layernorm"),
+                inner: Feed::Gated(self.gated(intermediate)),
+                after: None,
+            },
+            parallel: false,
+            residual_scale: 1.0,
+            without_mixer: false,
+            without_feed: false,
+        }
+    }
+
+    fn mixer(&self, attention: Attention) -> Mixer {
+        let Attention { heads, kv_heads, head_dim, .. } = attention;
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        let bias = self.family.qkv_bias;
+        let parts = if self.family.fused_qkv {
+            vec![self.part("self_attn.qkv_proj", q + 2 * kv, bias)]
+        } else {
+            let split = [("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)];
+            split.map(|(module, outputs)| self.part(module, outputs, bias)).to_vec()
+        };
+        let head_norm =
+            |module: &str, width| Norm::rms(&format!("{}.self_attn.{module}", self.name), width, self.epsilon);
+        Mixer {
+            qkv: Stack { parts, inputs: self.hidden },
+            qk_norm: match self.family.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Heads => Some((head_norm("q_norm", head_dim), head_norm("k_norm", head_dim))),
+                QkNorm::Whole => Some((head_norm("q_norm", q), head_norm("k_norm", kv))),
+            },
+            attention,
+            sinks: None,
+            output: Stack {
+                parts: vec![self.part("self_attn.o_proj", self.hidden, self.family.output_bias)],
+                inputs: q,
+            },
+        }
+    }
+
+    fn gated(&self, intermediate: usize) -> Gated {
+        let bias = self.family.mlp_bias;
+        let parts = if self.family.fused_gate_up {
+            vec![self.part("mlp.gate_up_proj", 2 * intermediate, bias)]
+        } else {
+            ["mlp.gate_proj", "mlp.up_proj"].map(|module| self.part(module, intermediate, bias)).to_vec()
+        };
+        Gated {
+            gate_up: Stack { parts, inputs: self.hidden },
+            activation: self.family.activation,
+            down: Stack { parts: vec![self.part("mlp.down_proj", self.hidden, bias)], inputs: intermediate },
+        }
+    }
+
+    fn part(&self, module: &str, outputs: usize, bias: bool) -> Part {
+        Part::new(format!("{}.{module}", self.name), outputs, bias)
+    }
+
+    fn norm(&self, module: &str) -> Option<Norm> {
+        Some(Norm::rms(&format!("{}.{module}", self.name), self.hidden, self.epsilon))
+    }
+}
 
 fn listed_window(config: &Config, layer_type: &str) -> Result<Option<usize>, LoadError> {
     match layer_type {
@@ -122,27 +248,6 @@ fn attention(config: &Config, hidden: usize) -> Result<Attention, LoadError> {
     if !head_dim.is_multiple_of(2) {
         return Err(config.problem(format!("a head of {head_dim} has no halves for rope to turn")));
     }
-    Ok(Attention { heads, kv_heads, head_dim, window: None })
-}
-
-/// Refuses what would change the numbers and no family here does.
-fn refuse_strangers(config: &Config) -> Result<(), LoadError> {
-    match config.word_if_any("hidden_act")? {
-        None | Some("silu" | "swish") => {}
-        Some(other) => return Err(LoadError::unsupported(format!("activation {other}"), "silu is")),
-    }
-    if config.flag("rope_traditional")? {
-        return Err(LoadError::unsupported("rope_traditional", "rope that turns halves of a head is"));
-    }
-    if config.number_if_any("partial_rotary_factor")?.is_some_and(|share| share != 1.0) {
-        return Err(LoadError::unsupported("partial_rotary_factor", "rope that turns whole heads is"));
-    }
-    if let Some(file) = config.word_if_any("model_file")? {
-        return Err(LoadError::unsupported(format!("model code in {file}"), "built-in architectures are"));
-    }
-    Ok(())
-}
-
-fn norm(module: &str, length: usize, epsilon: f32) -> Norm {
-    Norm { weight: Vector { name: format!("{module}.weight"), length }, epsilon }
+    let scale = (head_dim as f32).powf(-0.5);
+    Ok(Attention { heads, kv_heads, head_dim, window: None, rope: Some(0), scale, softcap: None })
 }

@@ -236,7 +236,9 @@ impl Source<'_> {
         if !hidden.is_multiple_of(heads) {
             return Err(self.config.problem(format!("a width of {hidden} does not divide into {heads} heads")));
         }
-        Ok(Attention { heads, kv_heads: heads, head_dim: hidden / heads, window: None })
+        let head_dim = hidden / heads;
+        let scale = (head_dim as f32).powf(-0.5);
+        Ok(Attention { heads, kv_heads: heads, head_dim, window: None, rope: None, scale, softcap: None })
     }
 
     /// The number of layers, within reason.

@@ -3,19 +3,11 @@
 //! Biases are optional and off in Meta's models. Llama 3.1 and later stretch low rope frequencies (`rope_type: llama3`).
 
 use super::Description;
-use super::dense::Family;
+use super::dense::{Family, PLAIN};
 use crate::LoadError;
 use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     let bias = config.flag("attention_bias")?;
-    let family = Family {
-        qkv_bias: bias,
-        output_bias: bias,
-        mlp_bias: config.flag("mlp_bias")?,
-        qk_norm: false,
-        rope_base: Some(10_000.0),
-        window: |_, _| Ok(None),
-    };
-    family.describe(config)
+    Family { qkv_bias: bias, output_bias: bias, mlp_bias: config.flag("mlp_bias")?, ..PLAIN }.describe(config)
 }

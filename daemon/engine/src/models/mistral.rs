@@ -1,20 +1,12 @@
-//! `mistral`: Mistral 7B, Nemo and Small.
+//! `mistral`: Mistral 7B, Nemo and Small, Ministral 8B.
 //!
-//! Llama without biases; where `sliding_window` is set, every layer slides (Mistral 7B v0.1).
+//! Llama without biases; where `sliding_window` is set, every layer slides (Mistral 7B v0.1), or those of `layer_types`.
 
 use super::Description;
-use super::dense::Family;
+use super::dense::{Family, PLAIN};
 use crate::LoadError;
 use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
-    let family = Family {
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        qk_norm: false,
-        rope_base: Some(10_000.0),
-        window: |config, _| config.count_if_any("sliding_window"),
-    };
-    family.describe(config)
+    Family { window: |config, _| config.count_if_any("sliding_window"), ..PLAIN }.describe(config)
 }

@@ -4,20 +4,12 @@
 //! `use_sliding_window` says so; in the released models it does not.
 
 use super::Description;
-use super::dense::Family;
+use super::dense::{Family, PLAIN};
 use crate::LoadError;
 use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
-    let family = Family {
-        qkv_bias: true,
-        output_bias: false,
-        mlp_bias: false,
-        qk_norm: false,
-        rope_base: None,
-        window: upper_window,
-    };
-    family.describe(config)
+    Family { qkv_bias: true, rope_base: None, window: upper_window, ..PLAIN }.describe(config)
 }
 
 /// What a layer sees where only the upper layers slide.

@@ -3,20 +3,14 @@
 //! Every head of queries and keys is normed before rope; biases are an option that the released models leave off.
 
 use super::Description;
-use super::dense::Family;
+use super::dense::{Family, PLAIN, QkNorm};
 use super::qwen2::upper_window;
 use crate::LoadError;
 use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     let bias = config.flag("attention_bias")?;
-    let family = Family {
-        qkv_bias: bias,
-        output_bias: bias,
-        mlp_bias: false,
-        qk_norm: true,
-        rope_base: None,
-        window: upper_window,
-    };
-    family.describe(config)
+    let qk_norm = QkNorm::Heads;
+    Family { qkv_bias: bias, output_bias: bias, qk_norm, rope_base: None, window: upper_window, ..PLAIN }
+        .describe(config)
 }

@@ -18,19 +18,23 @@ fn config(architecture: &str, changes: Value) -> Config {
 }
 
 fn describe(architecture: &str, changes: Value) -> Description {
-    Description::read(&config(architecture, changes), true).unwrap()
+    Description::read(&config(architecture, changes), &|_| true).unwrap()
 }
 
 fn windows(architecture: &str, changes: Value) -> Vec<Option<usize>> {
-    describe(architecture, changes).layers.iter().map(|layer| layer.attention.window).collect()
+    describe(architecture, changes).layers.iter().map(|layer| layer.mixer.inner.attention.window).collect()
 }
 
 #[test]
 fn heads_are_shared_and_sized_as_the_file_says_or_else_evenly() {
-    let attention = describe("llama", json!({})).attention();
-    assert_eq!(attention, Attention { heads: 4, kv_heads: 4, head_dim: 16, window: None });
-    let attention = describe("llama", json!({ "num_key_value_heads": 1, "head_dim": 32 })).attention();
-    assert_eq!(attention, Attention { heads: 4, kv_heads: 1, head_dim: 32, window: None });
+    let attention = |changes| describe("llama", changes).layers[0].mixer.inner.attention;
+    let common =
+        Attention { heads: 4, kv_heads: 4, head_dim: 16, window: None, rope: Some(0), scale: 0.25, softcap: None };
+    assert_eq!(attention(json!({})), common);
+    assert_eq!(
+        attention(json!({ "num_key_value_heads": 1, "head_dim": 64 })),
+        Attention { kv_heads: 1, head_dim: 64, scale: 0.125, ..common }
+    );
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn listed_layer_types_go_before_the_familys_habit() {
 
 #[test]
 fn an_output_matrix_is_shared_as_the_file_says_or_else_as_the_weights_show() {
-    let tied = |changes, has_head| Description::read(&config("llama", changes), has_head).unwrap().head.is_none();
+    let tied = |changes, has_head| Description::read(&config("llama", changes), &|_| has_head).unwrap().head.is_none();
     assert!(tied(json!({ "tie_word_embeddings": true }), true));
     assert!(!tied(json!({ "tie_word_embeddings": false }), false));
     assert!(tied(json!({}), false));
@@ -72,16 +76,16 @@ fn both_spellings_of_rope_are_read() {
     let old = json!({ "rope_theta": 5e5, "rope_scaling": { "type": "linear", "factor": 2.0 } });
     let new =
         json!({ "rope_theta": null, "rope_parameters": { "rope_theta": 5e5, "rope_type": "linear", "factor": 2.0 } });
-    let expected = Rope { base: 5e5, scaling: Scaling::Linear { factor: 2.0 } };
-    assert_eq!(describe("llama", old).rope, expected);
-    assert_eq!(describe("llama", new).rope, expected);
+    let expected = Rope { scaling: Scaling::Linear { factor: 2.0 }, ..Rope::plain(5e5, 16) };
+    assert_eq!(describe("llama", old).ropes, std::slice::from_ref(&expected));
+    assert_eq!(describe("llama", new).ropes, [expected]);
 }
 
 #[test]
 fn the_rope_base_has_a_default_only_where_the_family_has_one() {
     let absent = json!({ "rope_theta": null });
-    assert_eq!(describe("llama", absent.clone()).rope.base, 1e4);
-    let error = Description::read(&config("qwen3", absent), true).unwrap_err();
+    assert_eq!(describe("llama", absent.clone()).ropes[0].base, 1e4);
+    let error = Description::read(&config("qwen3", absent), &|_| true).unwrap_err();
     assert!(error.to_string().contains("rope_theta is missing"), "{error}");
 }
 
@@ -90,8 +94,9 @@ fn yarn_reaches_past_the_first_context() {
     let yarn = describe("qwen2", json!({ "rope_scaling": { "rope_type": "yarn", "factor": 4.0 } }));
     assert_eq!(yarn.context, 4000);
     let magnitude = 0.1 * 4f64.ln() + 1.0;
-    let expected = Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 1000.0, magnitude: Some(magnitude) };
-    assert_eq!(yarn.rope.scaling, expected);
+    let expected =
+        Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 1000.0, whole: true, magnitude: Some(magnitude) };
+    assert_eq!(yarn.ropes[0].scaling, expected);
     assert_eq!(describe("llama", json!({ "rope_scaling": llama3() })).context, 1000);
 }
 
@@ -105,7 +110,7 @@ fn llama3() -> Value {
 #[test]
 fn a_rope_scaling_without_its_figures_is_refused_by_their_names() {
     let refusal = |scaling: Value| {
-        Description::read(&config("llama", json!({ "rope_scaling": scaling })), true).unwrap_err().to_string()
+        Description::read(&config("llama", json!({ "rope_scaling": scaling })), &|_| true).unwrap_err().to_string()
     };
     for key in ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"] {
         let mut scaling = llama3();
@@ -115,4 +120,125 @@ fn a_rope_scaling_without_its_figures_is_refused_by_their_names() {
     }
     assert!(refusal(json!({ "rope_type": "linear" })).contains("rope scaling linear has no factor"));
     assert!(refusal(json!({ "rope_type": "yarn", "factor": 4.0, "mscale": "x" })).contains("mscale is \"x\""));
+}
+
+fn ropes(description: &Description) -> Vec<Option<usize>> {
+    description.layers.iter().map(|layer| layer.mixer.inner.attention.rope).collect()
+}
+
+#[test]
+fn gemma_slides_and_turns_by_the_kind_of_layer() {
+    let six = json!({ "num_hidden_layers": 7, "sliding_window": 8, "head_dim": 16 });
+    let expected = [Some(8), Some(8), Some(8), Some(8), Some(8), None, Some(8)];
+    assert_eq!(windows("gemma3_text", six.clone()), expected);
+    let gemma = describe("gemma3_text", six);
+    assert_eq!(ropes(&gemma), expected.map(|window| Some(usize::from(window.is_some()))));
+    assert_eq!(gemma.ropes, [Rope::plain(1e4, 16), Rope::plain(1e4, 16)]);
+    assert_eq!(windows("gemma2", json!({ "sliding_window": 8 })), [Some(8), None, Some(8)]);
+    let tables = json!({
+        "sliding_window": 8, "head_dim": 16, "rope_theta": null, "rope_parameters": {
+            "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 1e6 },
+            "sliding_attention": { "rope_type": "default", "rope_theta": 2e4 },
+        },
+    });
+    let linear = Rope { scaling: Scaling::Linear { factor: 8.0 }, ..Rope::plain(1e6, 16) };
+    assert_eq!(describe("gemma3_text", tables).ropes, [linear, Rope::plain(2e4, 16)]);
+}
+
+#[test]
+fn a_model_of_pictures_is_read_for_its_text() {
+    let text = json!({ "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "sliding_window": 8 });
+    let gemma = describe("gemma3", json!({ "text_config": text }));
+    assert_eq!((gemma.architecture.as_str(), gemma.vocabulary), ("gemma3", 262_208));
+    assert_eq!(gemma.embedding.parts[0].name, "language_model.model.embed_tokens");
+    assert!(gemma.unread.contains(&"vision_tower"));
+}
+
+#[test]
+fn some_layers_turn_nothing() {
+    let four = json!({ "num_hidden_layers": 4 });
+    assert_eq!(ropes(&describe("smollm3", four)), [Some(0), Some(0), Some(0), None]);
+    let listed = json!({ "no_rope_layers": [0, 1, 0] });
+    assert_eq!(ropes(&describe("smollm3", listed)), [None, Some(0), None]);
+    let command = describe("cohere2", json!({ "num_hidden_layers": 4, "sliding_window": 8, "layer_norm_eps": 1e-5 }));
+    assert_eq!(ropes(&command), [Some(0), Some(0), Some(0), None]);
+    let short = Description::read(&config("smollm3", json!({ "no_rope_layers": [1] })), &|_| true).unwrap_err();
+    assert!(short.to_string().contains("no number for layer 1"), "{short}");
+}
+
+#[test]
+fn longrope_takes_the_factors_of_the_context_that_is_configured() {
+    let scaling = json!({ "type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [2.0, 4.0] });
+    let phi = |original: u32| {
+        let changes = json!({
+            "rope_scaling": scaling, "original_max_position_embeddings": original, "partial_rotary_factor": 0.25,
+        });
+        describe("phi3", changes).ropes.remove(0)
+    };
+    let (divisors, magnitude) = phi(100).listed.unwrap();
+    assert_eq!((divisors, phi(100).dims), (vec![2.0, 4.0], 4));
+    assert!((magnitude - 1.5f64.sqrt()).abs() < 1e-12, "{magnitude}");
+    assert_eq!(phi(1000).listed, Some((vec![1.0, 1.0], 1.0)));
+}
+
+#[test]
+fn what_a_family_does_not_do_is_refused_by_name() {
+    #[track_caller]
+    fn refused(architecture: &str, changes: Value, name: &str) {
+        let error = Description::read(&config(architecture, changes), &|_| true).unwrap_err();
+        assert!(matches!(error, LoadError::Unsupported { .. }) && error.to_string().contains(name), "{error}");
+    }
+    refused("cohere", json!({ "use_qk_norm": true }), "use_qk_norm");
+    refused("cohere", json!({ "layer_norm_bias": true }), "layer_norm_bias");
+    refused("gemma2", json!({ "hidden_activation": "relu" }), "activation relu");
+    refused("llama", json!({ "hidden_act": "gelu" }), "activation gelu");
+    refused("llama", json!({ "rope_traditional": true }), "rope_traditional");
+    refused("phi3", json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } }), "rope scaling dynamic");
+    refused("mamba", json!({}), "model_type mamba");
+}
+
+#[test]
+fn experts_have_their_own_tensors_or_share_one() {
+    let changes = json!({
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "mlp_only_layers": [1],
+        "norm_topk_prob": true,
+    });
+    let names = |joined: bool| {
+        let holds = |name: &str| joined && name.contains("switch_mlp");
+        let description = Description::read(&config("qwen3_moe", changes.clone()), &holds).unwrap();
+        let of_layer = |layer: &Layer| match &layer.feed.inner {
+            Feed::Gated(_) => None,
+            Feed::Experts(experts) => Some(experts.each[3].down.parts[0].clone()),
+        };
+        let parts: Vec<_> = description.layers.iter().map(of_layer).collect();
+        assert!(parts[1].is_none() && parts[2].is_some());
+        parts[0].clone().map(|part| (part.name, part.slice))
+    };
+    assert_eq!(names(false), Some(("model.layers.0.mlp.experts.3.down_proj".to_string(), None)));
+    assert_eq!(names(true), Some(("model.layers.0.mlp.switch_mlp.down_proj".to_string(), Some((3, 4)))));
+}
+
+#[test]
+fn layers_found_by_search_differ_and_leave_branches_out() {
+    let blocks = |first: Value| {
+        json!({
+            "num_key_value_heads": null, "intermediate_size": null, "block_configs": [
+                first, { "attention": { "n_heads_in_group": 4 }, "ffn": { "no_op": true } },
+                { "attention": { "no_op": true }, "ffn": { "ffn_mult": 7.0 } },
+            ],
+        })
+    };
+    let plain = json!({ "attention": { "n_heads_in_group": 2 }, "ffn": { "ffn_mult": 1.0 } });
+    let description = describe("nemotron-nas", blocks(plain));
+    let cache = |kv_heads, layers| CacheShape { kv_heads, head_dim: 16, layers };
+    assert_eq!(description.caches(), [cache(2, vec![0]), cache(1, vec![1])]);
+    let widths = description.layers.iter().map(|layer| match layer.feed().map(|branch| &branch.inner) {
+        Some(Feed::Gated(gated)) => Some((gated.gate_up.outputs(), gated.down.inputs)),
+        _ => None,
+    });
+    assert_eq!(widths.collect::<Vec<_>>(), [Some((512, 256)), None, Some((1024, 512))]);
+    assert!(!description.stacks().any(|stack| stack.parts[0].name.contains("layers.2.self_attn")));
+    let linear = json!({ "attention": { "replace_with_linear": true }, "ffn": { "no_op": true } });
+    let error = Description::read(&config("nemotron-nas", blocks(linear)), &|_| true).unwrap_err();
+    assert!(error.to_string().contains("replace_with_linear"), "{error}");
 }

@@ -39,7 +39,7 @@ impl Span<'_> {
 
 /// The form of one layer's attention.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct Shape<'a> {
     /// Query heads; a multiple of the cache's key-value heads.
     pub heads: usize,
     /// f32 between the queries of consecutive tokens; `heads * head_dim` when they are alone.
@@ -52,6 +52,8 @@ pub struct Shape {
     pub ahead: u32,
     /// Scores become softcap * tanh(score / softcap).
     pub softcap: Option<f32>,
+    /// For each query head a score that takes its share of attention and gives nothing for it.
+    pub sinks: Option<&'a [f32]>,
 }
 
 /// Attention of the new tokens of `spans`, whose keys and values are already in the cache. Token t's queries are
@@ -62,12 +64,13 @@ pub fn attend(
     layer: Layer<'_>,
     q: &[f32],
     spans: &[Span<'_>],
-    shape: &Shape,
+    shape: &Shape<'_>,
     out: &mut [f32],
 ) {
     let width = shape.heads * layer.head_dim();
     let tokens: usize = spans.iter().map(|span| span.len as usize).sum();
     assert!(shape.heads > 0 && shape.heads.is_multiple_of(layer.kv_heads()), "query heads must divide into groups");
+    assert!(shape.sinks.is_none_or(|sinks| sinks.len() == shape.heads), "one sink per query head");
     assert_eq!(out.len(), tokens * width, "out must be [tokens, heads, head_dim]");
     if tokens == 0 {
         return;
@@ -84,7 +87,7 @@ struct Job<'a> {
     layer: Layer<'a>,
     q: &'a [f32],
     spans: &'a [Span<'a>],
-    shape: &'a Shape,
+    shape: &'a Shape<'a>,
     /// Query heads per key-value head.
     group: usize,
     /// Columns per item at most.

@@ -13,7 +13,8 @@ mod tests;
 use super::memory::Scratch;
 use super::{Dtype, Pool, Precision, ShapeError, from_bf16};
 
-/// A matrix in affine quantization, as MLX stores it: weight = scale * q + bias, with one pair per `group` inputs.
+/// A matrix in affine quantization, as MLX stores it: weight = scale * q + bias, with one pair per `group` inputs. MXFP4
+/// is of that kind too: twice its weights are whole numbers up to 12, and its scales are of `Dtype::E8m0`, without biases.
 #[derive(Clone, Copy)]
 pub struct Affine<'a> {
     /// Little-endian u32 words `[outputs, inputs * bits / 32]`, lowest bits first.
@@ -28,7 +29,7 @@ pub struct Affine<'a> {
     pub outputs: usize,
     /// Columns of the matrix.
     pub inputs: usize,
-    /// 4 or 8.
+    /// 2 to 6, or 8.
     pub bits: u32,
     /// 32, 64 or 128.
     pub group: usize,
@@ -151,10 +152,15 @@ impl Linear {
     }
 }
 
+/// The code of zero among those of `MXFP4`.
+const MXFP4_ZERO: f32 = 12.0;
+/// Twice the value of each E2M1 number, 12 added.
+const MXFP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+
 impl Affine<'_> {
     fn check(&self) -> Result<(), ShapeError> {
         non_empty(self.outputs, self.inputs)?;
-        if !matches!(self.bits, 4 | 8) {
+        if !matches!(self.bits, 2..=6 | 8) {
             return Err(ShapeError::Bits { bits: self.bits });
         }
         if !matches!(self.group, 32 | 64 | 128) {
@@ -166,13 +172,48 @@ impl Affine<'_> {
         let pairs = self.outputs * (self.inputs / self.group) * self.dtype.bytes();
         holds("the weights", self.weights, self.outputs * self.inputs * self.bits as usize / 8)?;
         holds("the scales", self.scales, pairs)?;
-        holds("the biases", self.biases, pairs)
+        if self.dtype != Dtype::E8m0 {
+            return holds("the biases", self.biases, pairs);
+        }
+        if (self.bits, self.group) != (4, 32) {
+            return Err(ShapeError::Mxfp4 { bits: self.bits, group: self.group });
+        }
+        holds("the biases", self.biases, 0)
     }
 
     /// Scale and bias of one group.
     fn pair(&self, row: usize, group: usize) -> (f32, f32) {
         let at = row * (self.inputs / self.group) + group;
+        if self.dtype == Dtype::E8m0 {
+            let half = 0.5 * self.dtype.read(self.scales, at);
+            return (half, -MXFP4_ZERO * half);
+        }
         (self.dtype.read(self.scales, at), self.dtype.read(self.biases, at))
+    }
+
+    /// Quantized weight `at` of a row's `words`: a run of bits that may end in the next byte.
+    #[inline(always)]
+    fn code(&self, words: &[u8], at: usize) -> u8 {
+        let bits = self.bits as usize;
+        let (byte, shift) = (at * bits / 8, at * bits % 8);
+        let high = if shift + bits > 8 { words[byte + 1] } else { 0 };
+        let code = ((u16::from(high) << 8 | u16::from(words[byte])) >> shift) as u8 & (0xff >> (8 - bits));
+        if self.dtype == Dtype::E8m0 { MXFP4[usize::from(code)] } else { code }
+    }
+
+    /// Bits of the kernel's form: 4 or 8, which hold any width below them, or every weight of MXFP4.
+    fn packed_bits(&self) -> usize {
+        if self.bits <= 4 && self.dtype != Dtype::E8m0 { 4 } else { 8 }
+    }
+
+    /// The quantized weights of one row, which take `bits` each, in 4 or 8.
+    fn widened(&self, row: usize, bits: usize) -> Vec<u8> {
+        let words = self.words(row);
+        let codes = (0..self.inputs).map(|at| self.code(words, at));
+        if bits == 8 {
+            return codes.collect();
+        }
+        codes.collect::<Vec<_>>().as_chunks::<2>().0.iter().map(|[low, high]| low | high << 4).collect()
     }
 
     /// The quantized weights of one row.
@@ -218,8 +259,7 @@ fn affine_row(parts: &[Affine<'_>], row: usize, out: &mut [f32]) {
         let (scale, bias) = part.pair(row, group);
         for (i, out) in out.iter_mut().enumerate() {
             let at = group * part.group + i;
-            let q = if part.bits == 4 { words[at / 2] >> (4 * (at % 2)) & 15 } else { words[at] };
-            *out = scale * f32::from(q) + bias;
+            *out = scale * f32::from(part.code(words, at)) + bias;
         }
     }
 }
@@ -235,5 +275,6 @@ fn dense_row(parts: &[Dense<'_>], row: usize, out: &mut [f32]) {
         Dtype::F32 => {
             stored.as_chunks::<4>().0.iter().zip(out).for_each(|(word, out)| *out = f32::from_le_bytes(*word));
         }
+        Dtype::E8m0 => (0..part.inputs).zip(out).for_each(|(at, out)| *out = part.dtype.read(stored, at)),
     }
 }

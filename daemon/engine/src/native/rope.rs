@@ -1,4 +1,4 @@
-//! Rotary position embedding: pairs (i, i + dim / 2) of each head are rotated by position * frequency i.
+//! Rotary position embedding: pairs (i, i + dim / 2) of each head, or neighbours, are rotated by position * frequency i.
 //!
 //! A model builds one `Rope` per kind of layer, computes the `Angles` of a step's tokens once, and applies them to
 //! queries and keys in every layer.
@@ -42,6 +42,8 @@ pub enum Scaling {
         slow: f64,
         /// Context of the first training.
         original: f64,
+        /// Whether the ramp begins and ends at whole dimensions.
+        whole: bool,
         /// Factor of cosines and sines; `None` is 0.1 ln(factor) + 1.
         magnitude: Option<f64>,
     },
@@ -52,6 +54,7 @@ pub enum Scaling {
 pub struct Rope {
     frequencies: Vec<f32>,
     magnitude: f32,
+    neighbours: bool,
 }
 
 /// Cosines and sines of a step's tokens, `[tokens, dim / 2]`.
@@ -71,7 +74,21 @@ impl Rope {
             Scaling::Yarn { factor, .. } if factor > 1.0 => 0.1 * factor.ln() + 1.0,
             _ => 1.0,
         };
-        Rope { frequencies, magnitude: magnitude as f32 }
+        Rope { frequencies, magnitude: magnitude as f32, neighbours: false }
+    }
+
+    /// The same with each frequency divided by its own number, and another factor of cosines and sines.
+    pub fn divided(mut self, divisors: &[f64], magnitude: f64) -> Rope {
+        assert_eq!(divisors.len(), self.frequencies.len(), "one divisor per frequency");
+        for (frequency, divisor) in self.frequencies.iter_mut().zip(divisors) {
+            *frequency = (f64::from(*frequency) / divisor) as f32;
+        }
+        Rope { magnitude: magnitude as f32, ..self }
+    }
+
+    /// The same for heads whose pairs are (2 i, 2 i + 1).
+    pub fn of_neighbours(self) -> Rope {
+        Rope { neighbours: true, ..self }
     }
 
     /// The angle that each pair gains with a position.
@@ -108,7 +125,7 @@ impl Rope {
                 let at = (first + r) * half;
                 let (cos, sin) = (&angles.cos[at..at + half], &angles.sin[at..at + half]);
                 for head in heads.of(row).chunks_exact_mut(heads.dim) {
-                    rotate(head, cos, sin);
+                    if self.neighbours { rotate_neighbours(head, cos, sin) } else { rotate(head, cos, sin) }
                 }
             }
         });
@@ -122,6 +139,13 @@ fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
+fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+        let [a, b] = *pair;
+        *pair = [a * cos - b * sin, b * cos + a * sin];
+    }
+}
+
 /// Frequency `i` of `dim / 2` after scaling.
 fn scaled(scaling: &Scaling, frequency: f64, i: f64, dim: f64, theta: f64) -> f64 {
     match *scaling {
@@ -132,10 +156,11 @@ fn scaled(scaling: &Scaling, frequency: f64, i: f64, dim: f64, theta: f64) -> f6
             let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
             frequency * (kept + (1.0 - kept) / factor)
         }
-        Scaling::Yarn { factor, fast, slow, original, .. } => {
+        Scaling::Yarn { factor, fast, slow, original, whole, .. } => {
             let dimension = |turns: f64| dim * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
-            let first = dimension(fast).floor().max(0.0);
-            let last = dimension(slow).ceil().min(dim - 1.0);
+            let (first, last) = (dimension(fast), dimension(slow));
+            let (first, last) = if whole { (first.floor(), last.ceil()) } else { (first, last) };
+            let (first, last) = (first.max(0.0), last.min(dim - 1.0));
             let divided = ((i - first) / (last - first).max(0.001)).clamp(0.0, 1.0);
             frequency * (divided / factor + 1.0 - divided)
         }

@@ -37,6 +37,7 @@ pub(super) fn stored(values: &[f32], dtype: Dtype) -> Vec<u8> {
         Dtype::Bf16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
         Dtype::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
         Dtype::F32 => value.to_le_bytes().to_vec(),
+        Dtype::E8m0 => vec![(value.to_bits() >> 23) as u8],
     };
     values.iter().flat_map(bytes).collect()
 }

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 
 use crate::config::Quantization;
 use crate::folder::Described;
+use crate::models::Part;
 use crate::native::Dtype;
 
 /// A tensor to be written.
@@ -23,6 +24,8 @@ pub(super) struct Blank {
 enum Fill {
     /// Random bits.
     Words,
+    /// This power of two, or the next, as the exponent of an f32.
+    Powers(u8),
     /// Numbers spread evenly around a centre.
     Even { float: Dtype, centre: f32, reach: f32 },
 }
@@ -43,31 +46,50 @@ pub(super) fn blanks(
     let even = |centre, reach| Fill::Even { float, centre, reach };
     let mut blanks = Vec::new();
     let mut add = |name: String, shape: &[usize], fill| blanks.push(Blank { name, shape: shape.to_vec(), fill });
+    // A tensor of many slices is written with the first.
+    let whole = |part: &Part, shape: &[usize]| match part.slice {
+        Some((_, count)) => [&[count], shape].concat(),
+        None => shape.to_vec(),
+    };
     for stack in description.stacks() {
-        for part in &stack.parts {
+        for part in stack.parts.iter().filter(|part| part.slice.is_none_or(|(index, _)| index == 0)) {
             let (name, outputs, inputs) = (&part.name, part.outputs, stack.inputs);
             // The embedding and the output matrix spread the logits; the others keep what they are given in size.
             let gain = if outputs == vocabulary { 2.0 } else { 1.0 };
             let spread = gain / (inputs as f32).sqrt();
             match quantization.of(name, true) {
-                None => add(format!("{name}.weight"), &[outputs, inputs], even(0.0, spread * 3.0f32.sqrt())),
+                None => {
+                    add(format!("{name}.weight"), &whole(part, &[outputs, inputs]), even(0.0, spread * 3.0f32.sqrt()))
+                }
+                Some(affine) if affine.mxfp4 => {
+                    // The root mean square of MXFP4's sixteen numbers is about three.
+                    let power = (spread / 3.0 / 1.5).log2().floor() as i32 + 127;
+                    let groups = whole(part, &[outputs, inputs / affine.group]);
+                    add(format!("{name}.weight"), &whole(part, &[outputs, inputs * affine.bits / 32]), Fill::Words);
+                    add(format!("{name}.scales"), &groups, Fill::Powers(power as u8));
+                }
                 Some(affine) => {
                     let levels = (1u32 << affine.bits) as f32;
                     let scale = spread * 12.0f32.sqrt() / levels;
                     let bias = -scale * (levels - 1.0) / 2.0;
-                    let groups = [outputs, inputs / affine.group];
-                    add(format!("{name}.weight"), &[outputs, inputs * affine.bits / 32], Fill::Words);
+                    let groups = whole(part, &[outputs, inputs / affine.group]);
+                    add(format!("{name}.weight"), &whole(part, &[outputs, inputs * affine.bits / 32]), Fill::Words);
                     add(format!("{name}.scales"), &groups, even(scale, scale * 0.2));
                     add(format!("{name}.biases"), &groups, even(bias, bias * 0.05));
                 }
             }
             if part.bias {
-                add(format!("{name}.bias"), &[outputs], even(0.0, 0.3));
+                add(format!("{name}.bias"), &whole(part, &[outputs]), even(0.0, 0.3));
             }
         }
     }
+    let usual = if description.less_one() { 0.0 } else { 1.0 };
     for vector in description.vectors() {
-        let (centre, reach) = if vector.name.ends_with(".bias") { (0.0, 0.3) } else { (1.0, 0.2) };
+        let (centre, reach) = match vector.name.rsplit_once('.') {
+            Some((_, "bias")) => (0.0, 0.3),
+            Some((_, "sinks")) => (0.5, 1.5),
+            _ => (usual, 0.2),
+        };
         add(vector.name.clone(), &[vector.length], even(centre, reach));
     }
     Ok(blanks)
@@ -78,15 +100,17 @@ impl Blank {
     pub fn dtype(&self) -> &'static str {
         match self.fill {
             Fill::Words => "U32",
+            Fill::Powers(_) => "U8",
             Fill::Even { float: Dtype::Bf16, .. } => "BF16",
             Fill::Even { float: Dtype::F16, .. } => "F16",
-            Fill::Even { float: Dtype::F32, .. } => "F32",
+            Fill::Even { .. } => "F32",
         }
     }
 
     /// Bytes in the file.
     pub fn bytes(&self) -> usize {
         let width = match self.fill {
+            Fill::Powers(_) => 1,
             Fill::Words | Fill::Even { float: Dtype::F32, .. } => 4,
             Fill::Even { .. } => 2,
         };
@@ -100,13 +124,14 @@ impl Blank {
             let word = stream.next();
             match self.fill {
                 Fill::Words => out.write_all(&word.to_le_bytes())?,
+                Fill::Powers(power) => out.write_all(&[power + (word >> 31) as u8])?,
                 Fill::Even { float, centre, reach } => {
                     // 24 bits are what an f32 holds exactly, so every machine draws the same numbers.
                     let value = centre + reach * ((word >> 8) as f32 / (1 << 23) as f32 - 1.0);
                     match float {
                         Dtype::Bf16 => out.write_all(&bf16::from_f32(value).to_le_bytes())?,
                         Dtype::F16 => out.write_all(&f16::from_f32(value).to_le_bytes())?,
-                        Dtype::F32 => out.write_all(&value.to_le_bytes())?,
+                        _ => out.write_all(&value.to_le_bytes())?,
                     }
                 }
             }

@@ -89,7 +89,7 @@ struct Shape {
 
 impl Shape {
     fn layer(&self, name: &str) -> Layer {
-        let part = |module: &str, outputs| Part { name: format!("{name}.{module}"), outputs, bias: true };
+        let part = |module: &str, outputs| Part::new(format!("{name}.{module}"), outputs, true);
         let norm = |module: &str| Norm::layer(&format!("{name}.{module}"), self.hidden, self.epsilon, true);
         let (hidden, inner) = (self.hidden, self.inner);
         let heads = ["query", "key", "value"].map(|module| part(&format!("attention.self.{module}"), hidden));
@@ -109,8 +109,7 @@ impl Shape {
 }
 
 fn head(dense: &str, score: &str, hidden: usize) -> Head {
-    let stack =
-        |name: &str, outputs| Stack { parts: vec![Part { name: name.into(), outputs, bias: true }], inputs: hidden };
+    let stack = |name: &str, outputs| Stack { parts: vec![Part::new(name, outputs, true)], inputs: hidden };
     Head {
         pooling: Pooling::First,
         dense: stack(dense, hidden),

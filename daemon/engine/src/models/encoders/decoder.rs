@@ -13,10 +13,14 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
     if source.config.flag("use_bidirectional_attention")? {
         return Err(LoadError::unsupported("use_bidirectional_attention", "a decoder that sees only back is"));
     }
-    let description = Description::read(source.config, false)?;
+    let description = Description::read(source.config, &|_| false)?;
     let bare = (source.has)("embed_tokens.weight") && !(source.has)("model.embed_tokens.weight");
     let names = Names { bare };
     let layers = description.layers.iter().map(|layer| names.layer(layer, &description));
+    let layers = layers.collect::<Option<_>>().filter(|_| description.embedding_scale == 1.0);
+    let layers = layers.ok_or_else(|| {
+        LoadError::unsupported(format!("a {} model that embeds", description.architecture), "one of Llama's shape is")
+    })?;
     Ok(Encoder {
         hidden: description.hidden,
         vocabulary: description.vocabulary,
@@ -26,8 +30,8 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         segments: None,
         embedding_norm: None,
         order: Order::Before,
-        attention: description.attention(),
-        layers: layers.collect(),
+        attention: description.layers[0].mixer.inner.attention,
+        layers,
         norm: Some(names.norm(&description.norm)),
         task: Task::Embed(source.pooling(Pooling::Last)),
         unused: vec!["lm_head.".to_string()],
@@ -57,18 +61,34 @@ impl Names {
         Norm::rms(weight, norm.epsilon)
     }
 
-    fn layer(&self, layer: &models::Layer, description: &Description) -> Layer {
-        Layer {
-            attention_norm: Some(self.norm(&layer.attention_norm)),
-            qkv: self.stack(&layer.qkv),
-            qk_norm: layer.qk_norm.as_ref().map(|(q, k)| (self.norm(q), self.norm(k))),
-            rope: Some(description.rope.clone()),
-            sight: Sight { window: layer.attention.window.map(|window| window as u32), ahead: 0 },
-            output: self.stack(&layer.output),
-            mlp_norm: self.norm(&layer.mlp_norm),
-            inner: self.stack(&layer.gate_up),
+    /// The layer of an encoder, if it is like one: two branches, normed before, and nothing else.
+    fn layer(&self, layer: &models::Layer, description: &Description) -> Option<Layer> {
+        let (mixer, feed) = (layer.mixer()?, layer.feed()?);
+        let models::Feed::Gated(gated) = &feed.inner else { return None };
+        let attention = mixer.inner.attention;
+        let norms = [mixer.before.as_ref()?, feed.before.as_ref()?];
+        let plain = gated.activation == models::Activation::Silu
+            && norms.iter().all(|norm| norm.kind == models::NormKind::Rms && !norm.less_one)
+            && mixer.after.is_none()
+            && feed.after.is_none()
+            && !layer.parallel
+            && layer.residual_scale == 1.0
+            && mixer.inner.sinks.is_none()
+            && attention.softcap.is_none()
+            && attention.scale == (attention.head_dim as f32).powf(-0.5)
+            && attention.kv_heads == description.layers[0].mixer.inner.attention.kv_heads;
+        let heads_alone = mixer.inner.qk_norm.as_ref().is_none_or(|(q, _)| q.weight.length == attention.head_dim);
+        (plain && heads_alone).then(|| Layer {
+            attention_norm: Some(self.norm(norms[0])),
+            qkv: self.stack(&mixer.inner.qkv),
+            qk_norm: mixer.inner.qk_norm.as_ref().map(|(q, k)| (self.norm(q), self.norm(k))),
+            rope: attention.rope.map(|rope| description.ropes[rope].clone()),
+            sight: Sight { window: attention.window.map(|window| window as u32), ahead: 0 },
+            output: self.stack(&mixer.inner.output),
+            mlp_norm: self.norm(norms[1]),
+            inner: self.stack(&gated.gate_up),
             activation: Activation::Silu,
-            down: self.stack(&layer.down),
-        }
+            down: self.stack(&gated.down),
+        })
     }
 }

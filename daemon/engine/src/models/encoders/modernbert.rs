@@ -6,7 +6,7 @@ use super::{activation, classifies, refuse_labels};
 use crate::LoadError;
 use crate::config::Config;
 use crate::models::{Part, Rope, Stack};
-use crate::native::{Activation, Scaling};
+use crate::native::Activation;
 
 pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
     let config = source.config;
@@ -22,11 +22,14 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         mlp_bias: config.flag("mlp_bias")?,
         activation: activation(config, "hidden_activation", Activation::Gelu)?,
     };
-    let everywhere = Form { sight: Sight::ALL, rope: rope(config, "full_attention", "global_rope_theta", 160_000.0)? };
+    let attention = source.attention(config.count("num_attention_heads")?, hidden)?;
+    let head_dim = attention.head_dim;
+    let everywhere =
+        Form { sight: Sight::ALL, rope: rope(config, "full_attention", "global_rope_theta", 160_000.0, head_dim)? };
     let half = (config.count_if_any("local_attention")?.unwrap_or(128) / 2) as u32;
     let nearby = Form {
         sight: Sight { window: Some(half + 1), ahead: half },
-        rope: rope(config, "sliding_attention", "local_rope_theta", 10_000.0)?,
+        rope: rope(config, "sliding_attention", "local_rope_theta", 10_000.0, head_dim)?,
     };
     let slides = slides(config, source.layers("num_hidden_layers")?)?;
     let layers = slides.into_iter().enumerate().map(|(index, slides)| {
@@ -43,7 +46,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         segments: None,
         embedding_norm: Some(page.norm(&format!("{prefix}embeddings.norm"))),
         order: Order::Before,
-        attention: source.attention(config.count("num_attention_heads")?, hidden)?,
+        attention,
         layers: layers.collect(),
         norm: Some(page.norm(&format!("{prefix}final_norm"))),
         task: match classifies(config)? {
@@ -78,7 +81,7 @@ impl Page {
 
     fn layer(&self, name: &str, first: bool, form: &Form) -> Layer {
         let stack = |module: &str, outputs, inputs, bias| Stack {
-            parts: vec![Part { name: format!("{name}.{module}"), outputs, bias }],
+            parts: vec![Part::new(format!("{name}.{module}"), outputs, bias)],
             inputs,
         };
         let (hidden, inner) = (self.hidden, self.inner);
@@ -99,10 +102,8 @@ impl Page {
 
     fn head(&self, config: &Config) -> Result<Head, LoadError> {
         refuse_labels(config)?;
-        let stack = |name: &str, outputs, bias| Stack {
-            parts: vec![Part { name: name.to_string(), outputs, bias }],
-            inputs: self.hidden,
-        };
+        let stack =
+            |name: &str, outputs, bias| Stack { parts: vec![Part::new(name, outputs, bias)], inputs: self.hidden };
         Ok(Head {
             pooling: match config.word_if_any("classifier_pooling")?.unwrap_or("cls") {
                 "cls" => Pooling::First,
@@ -138,11 +139,11 @@ fn slides(config: &Config, layers: usize) -> Result<Vec<bool>, LoadError> {
 }
 
 /// The rope of one kind of layer, in the older or the newer form of the file.
-fn rope(config: &Config, kind: &str, key: &str, usual: f64) -> Result<Rope, LoadError> {
+fn rope(config: &Config, kind: &str, key: &str, usual: f64, head_dim: usize) -> Result<Rope, LoadError> {
     if let Some(table) =
         config.object_if_any("rope_parameters")?.map(|table| table.object_if_any(kind)).transpose()?.flatten()
     {
-        return Rope::read(&table, Some(usual));
+        return Rope::of_table(&table, config, Some(usual), head_dim);
     }
-    Ok(Rope { base: config.number_if_any(key)?.unwrap_or(usual), scaling: Scaling::None })
+    Ok(Rope::plain(config.number_if_any(key)?.unwrap_or(usual), head_dim))
 }

@@ -9,7 +9,7 @@ use super::{activation, classifies, only};
 use crate::LoadError;
 use crate::config::Config;
 use crate::models::{Part, Rope, Stack};
-use crate::native::{Activation, Scaling};
+use crate::native::Activation;
 
 pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
     let config = source.config;
@@ -23,12 +23,12 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         Some(epsilon) => epsilon,
         None => config.number_if_any("layer_norm_eps")?.unwrap_or(1e-12),
     } as f32;
-    let rope = rope(config)?;
+    let rope = rope(config, attention.head_dim)?;
     let bias = |key: &str| config.flag(key);
     let (qkv_bias, inner_bias, down_bias) = (bias("qkv_proj_bias")?, bias("mlp_fc1_bias")?, bias("mlp_fc2_bias")?);
     let layer = |index: usize| {
         let name = format!("encoder.layers.{index}");
-        let part = |module: &str, outputs, bias| Part { name: format!("{name}.{module}"), outputs, bias };
+        let part = |module: &str, outputs, bias| Part::new(format!("{name}.{module}"), outputs, bias);
         let norm = |module: &str| Norm::layer(&format!("{name}.{module}"), hidden, epsilon, true);
         Layer {
             attention_norm: Some(norm("norm1")),
@@ -77,10 +77,10 @@ fn either(config: &Config, old: &str, new: &str) -> Result<usize, LoadError> {
     config.count_if_any(old)?.map_or_else(|| config.count(new), Ok)
 }
 
-fn rope(config: &Config) -> Result<Rope, LoadError> {
+fn rope(config: &Config, head_dim: usize) -> Result<Rope, LoadError> {
     match config.number_if_any("rotary_emb_base")? {
-        Some(base) => Ok(Rope { base, scaling: Scaling::None }),
-        None => Rope::read(config, Some(1000.0)),
+        Some(base) => Ok(Rope::plain(base, head_dim)),
+        None => Rope::read(config, Some(1000.0), head_dim),
     }
 }
 

@@ -217,13 +217,20 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What the sink of a column's head adds to its sum, if it has one.
+    fn sink(&self, column: usize, max: f32) -> f32 {
+        let Some(sinks) = self.job.shape.sinks else { return 0.0 };
+        let head = self.head * self.job.group + (self.columns.start + column) % self.job.group;
+        exp2(sinks[head] * std::f32::consts::LOG2_E - finite(max))
+    }
+
     /// Writes total / sum to `out`.
     #[allow(unsafe_code)]
     unsafe fn store(&self, room: &Room, total: Option<Running>, out: Shared<f32>) {
         let total = total.unwrap_or_else(Running::new);
         let dim = room.head_dim;
         for column in 0..self.columns.len() {
-            let inverse = 1.0 / total.sum[column].iter().sum::<f32>();
+            let inverse = 1.0 / (total.sum[column].iter().sum::<f32>() + self.sink(column, total.max[column]));
             // SAFETY: the item's own columns of `out` and of the room.
             unsafe {
                 let from = std::slice::from_raw_parts(room.total().add(column * padded(dim)), dim);

@@ -29,7 +29,7 @@ impl Running {
 
 /// One block of scores on its way to probabilities.
 pub(super) struct Block<'a> {
-    pub shape: &'a Shape,
+    pub shape: &'a Shape<'a>,
     pub kind: Kind,
     pub scores: &'a mut [[f32; LANES]],
     /// The probabilities in the form of a tile's columns.

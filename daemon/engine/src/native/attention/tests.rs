@@ -37,9 +37,17 @@ impl Sequence {
         KvCache::new(2, blocks, self.kv_heads, self.dim, precision).unwrap()
     }
 
-    fn shape(&self) -> Shape {
+    fn shape(&self) -> Shape<'static> {
         let scale = 1.0 / (self.dim as f32).sqrt();
-        Shape { heads: self.heads, stride: self.heads * self.dim, scale, window: None, ahead: 0, softcap: None }
+        Shape {
+            heads: self.heads,
+            stride: self.heads * self.dim,
+            scale,
+            window: None,
+            ahead: 0,
+            softcap: None,
+            sinks: None,
+        }
     }
 
     fn span(&self, start: usize, len: usize) -> Span<'_> {
@@ -57,7 +65,7 @@ impl Sequence {
     }
 
     /// Appends and attends the tokens in pieces of the given sizes.
-    fn run(&self, pool: &Pool, cache: &mut KvCache, shape: &Shape, pieces: &[usize]) -> Vec<f32> {
+    fn run(&self, pool: &Pool, cache: &mut KvCache, shape: &Shape<'_>, pieces: &[usize]) -> Vec<f32> {
         let (mut out, mut start, mut scratch) = (Vec::new(), 0, Scratch::new());
         for &len in pieces {
             self.append(pool, cache, start, len);
@@ -71,12 +79,12 @@ impl Sequence {
         out
     }
 
-    fn reference(&self, shape: &Shape) -> Vec<f64> {
+    fn reference(&self, shape: &Shape<'_>) -> Vec<f64> {
         let token_heads = (0..self.tokens).flat_map(|token| (0..self.heads).map(move |head| (token, head)));
         token_heads.flat_map(|(token, head)| self.reference_head(shape, token, head)).collect()
     }
 
-    fn reference_head(&self, shape: &Shape, token: usize, head: usize) -> Vec<f64> {
+    fn reference_head(&self, shape: &Shape<'_>, token: usize, head: usize) -> Vec<f64> {
         let kv_head = head / (self.heads / self.kv_heads);
         let row = |x: &[f32], token: usize, heads: usize, head: usize| -> Vec<f64> {
             x[(token * heads + head) * self.dim..][..self.dim].iter().map(|x| f64::from(*x)).collect()
@@ -84,7 +92,7 @@ impl Sequence {
         let q = row(&self.q, token, self.heads, head);
         let first = shape.window.map_or(0, |window| (token + 1).saturating_sub(window as usize));
         let mut out = vec![0.0; self.dim];
-        let mut sum = 0.0;
+        let mut sum = shape.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
         let last = token.saturating_add(shape.ahead as usize).min(self.tokens - 1);
         for other in first..=last {
             let k = row(&self.k, other, self.kv_heads, kv_head);
@@ -249,5 +257,25 @@ fn tokens_written_one_by_one_equal_tokens_appended() {
         let spans = [sequence.span(0, 70)];
         attend(&pool, &mut Scratch::new(), cache.layer(1), &sequence.q, &spans, &sequence.shape(), &mut out);
         assert_eq!(bits(&out), bits(&appended));
+    }
+}
+
+#[test]
+fn a_sink_takes_its_share_of_attention() {
+    for (seed, heads) in HEADS.into_iter().enumerate() {
+        let sequence = Sequence::new(seed as u64 + 70, heads, 100, 0);
+        let sinks: Vec<f32> = (0..heads.0).map(|head| head as f32 * 0.7 - 0.5).collect();
+        let shape = Shape { sinks: Some(&sinks), ..sequence.shape() };
+        let want = sequence.reference(&shape);
+        assert!(
+            relative_error(&sequence.reference(&sequence.shape()).iter().map(|x| *x as f32).collect::<Vec<_>>(), &want)
+                > 0.01
+        );
+        for isa in Isa::available() {
+            let pool = Pool::with_isa(2, isa);
+            let got = sequence.run(&pool, &mut sequence.cache(4, Precision::Exact), &shape, &[60, 40]);
+            let error = relative_error(&got, &want);
+            assert!(error < 2e-6, "{isa:?} {heads:?}: {error}");
+        }
     }
 }

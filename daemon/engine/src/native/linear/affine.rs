@@ -35,6 +35,7 @@ const AHEAD: usize = 4096;
 #[derive(Clone, Copy)]
 struct Format {
     inputs: usize,
+    /// 4 or 8, which hold any width below them.
     bits: usize,
     group: usize,
     /// Scales and biases are bf16; otherwise f32.
@@ -96,9 +97,10 @@ impl Tiles {
         let first = &parts[0];
         let format = Format {
             inputs: first.inputs,
-            bits: first.bits as usize,
+            bits: first.packed_bits(),
             group: first.group,
-            narrow: first.dtype == Dtype::Bf16,
+            // Powers of two and twelve halves of them are exact in bf16.
+            narrow: matches!(first.dtype, Dtype::Bf16 | Dtype::E8m0),
         };
         let tiles = outputs.div_ceil(ROWS);
         let mut memory = Memory::huge(tiles * format.tile_bytes())?;

@@ -166,7 +166,7 @@ fn shapes_that_do_not_fit_are_named() {
     let check = |affine: Affine<'_>, want: ShapeError| {
         assert_eq!(Linear::from_affine(&affine, Precision::Fast, &pool).err(), Some(want));
     };
-    check(Affine { bits: 3, ..good.affine() }, ShapeError::Bits { bits: 3 });
+    check(Affine { bits: 7, ..good.affine() }, ShapeError::Bits { bits: 7 });
     check(Affine { group: 16, ..good.affine() }, ShapeError::Group { group: 16 });
     check(Affine { inputs: 96, ..good.affine() }, ShapeError::Inputs { inputs: 96, group: 64 });
     check(Affine { outputs: 0, ..good.affine() }, ShapeError::Empty { what: "the number of outputs" });
@@ -193,4 +193,75 @@ fn zeros_and_tiny_activations_give_finite_products() {
         let linear = Linear::from_affine(&matrix.affine(), Precision::Fast, &pool).unwrap();
         assert!(product(&pool, &linear, &[value; 128]).iter().all(|y| y.abs() < 1e-30), "{isa:?} {value}");
     }
+}
+
+/// Weight `at` of packed words, bit by bit.
+fn unpacked(words: &[u8], bits_each: usize, at: usize) -> usize {
+    (0..bits_each)
+        .map(|bit| at * bits_each + bit)
+        .rev()
+        .fold(0, |code, at| code << 1 | usize::from(words[at / 8] >> (at % 8) & 1))
+}
+
+/// Checks a matrix of 40 outputs whose weights are known: both precisions, and its rows.
+fn check_width(matrix: &Affine<'_>, weight: &dyn Fn(usize, usize) -> f64, x: &[f32]) {
+    let shape = (matrix.outputs, matrix.inputs);
+    let want = reference(shape, weight, x);
+    let pool = Pool::new(2);
+    for (precision, largest) in [(Precision::Exact, 1e-6), (Precision::Fast, 0.012)] {
+        let linear = Linear::from_affine(matrix, precision, &pool).unwrap();
+        let error = relative_error(&product(&pool, &linear, x), &want);
+        assert!(error < largest, "{} bits, {precision:?}: {error}", matrix.bits);
+        let mut row = vec![f32::NAN; matrix.inputs];
+        linear.row(matrix.outputs - 1, &mut row);
+        let known: Vec<f64> = (0..matrix.inputs).map(|i| weight(matrix.outputs - 1, i)).collect();
+        assert!(relative_error(&row, &known) < 1e-6, "{} bits, {precision:?}", matrix.bits);
+    }
+}
+
+#[test]
+fn weights_of_every_width_are_read() {
+    let mut random = Random::new(31);
+    let (outputs, inputs, group) = (40, 192, 64);
+    for bits_each in [2, 3, 5, 6] {
+        let words = random.bytes(outputs * inputs * bits_each / 8);
+        let floats = |random: &mut Random| random.floats(outputs * inputs / group);
+        let (scales, biases) = (floats(&mut random), floats(&mut random));
+        let matrix = Affine {
+            weights: &words,
+            scales: &stored(&scales, Dtype::F32),
+            biases: &stored(&biases, Dtype::F32),
+            dtype: Dtype::F32,
+            outputs,
+            inputs,
+            bits: bits_each as u32,
+            group,
+        };
+        let weight = |o: usize, i: usize| {
+            let pair = o * (inputs / group) + i / group;
+            f64::from(scales[pair]) * unpacked(&words, bits_each, o * inputs + i) as f64 + f64::from(biases[pair])
+        };
+        check_width(&matrix, &weight, &random.floats(5 * inputs));
+    }
+}
+
+#[test]
+fn mxfp4_weights_are_read() {
+    const HALVES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let mut random = Random::new(32);
+    let (outputs, inputs, group) = (40, 192, 32);
+    let words = random.bytes(outputs * inputs / 2);
+    let scales: Vec<u8> = random.bytes(outputs * inputs / group).into_iter().map(|byte| 120 + byte % 8).collect();
+    let matrix =
+        Affine { weights: &words, scales: &scales, biases: &[], dtype: Dtype::E8m0, outputs, inputs, bits: 4, group };
+    let weight = |o: usize, i: usize| {
+        let code = unpacked(&words, 4, o * inputs + i);
+        let sign = if code < 8 { 1.0 } else { -1.0 };
+        let power = i32::from(scales[o * (inputs / group) + i / group]) - 127;
+        sign * HALVES[code % 8] * 2f64.powi(power)
+    };
+    check_width(&matrix, &weight, &random.floats(5 * inputs));
+    let wide = Affine { group: 64, scales: &scales[..scales.len() / 2], ..matrix };
+    let refused = Linear::from_affine(&wide, Precision::Fast, &Pool::new(1)).err();
+    assert_eq!(refused, Some(ShapeError::Mxfp4 { bits: 4, group: 64 }));
 }

@@ -64,7 +64,8 @@ fn llama3_scaling_keeps_short_waves_and_divides_long_ones() {
 
 #[test]
 fn yarn_keeps_fast_dimensions_divides_slow_ones_and_lengthens() {
-    let scaling = Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 32_768.0, magnitude: None };
+    let scaling =
+        Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 32_768.0, whole: true, magnitude: None };
     let (plain, scaled) = (Rope::new(128, 1_000_000.0, &Scaling::None), Rope::new(128, 1_000_000.0, &scaling));
     let ratio = |i: usize| plain.frequencies[i] / scaled.frequencies[i];
     // 32 turns happen at dimension 23.59 of 64, one turn at 39.65.

@@ -2,7 +2,7 @@
 
 use super::{Affine, Format, ROWS};
 use crate::native::cpu::versions;
-use crate::native::to_bf16;
+use crate::native::{Dtype, to_bf16};
 
 /// Words that are rearranged together: one vector, and a part of every group.
 const WORDS: usize = 4;
@@ -14,7 +14,14 @@ versions! {
 
 #[inline(always)]
 fn lane_body(format: &Format, part: &Affine<'_>, row: usize, lane: usize, tile: &mut [u8]) {
-    let words = part.words(row).as_chunks::<4>().0.as_chunks::<WORDS>().0;
+    let widened;
+    let words = if part.bits as usize == format.bits && part.dtype != Dtype::E8m0 {
+        part.words(row)
+    } else {
+        widened = part.widened(row, format.bits);
+        &widened
+    };
+    let words = words.as_chunks::<4>().0.as_chunks::<WORDS>().0;
     let per_group = format.group * format.bits / 32 / WORDS;
     let groups = words.chunks_exact(per_group).zip(tile.chunks_exact_mut(format.group_bytes()));
     for (g, (words, out)) in groups.enumerate() {

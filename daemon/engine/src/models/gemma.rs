@@ -1,0 +1,85 @@
+//! `gemma2`, `gemma3_text` and `gemma3`: Gemma 2 and 3, text only.
+//!
+//! Norms before and after both branches, their factors stored less one; embeddings grow by the root of their width; GELU.
+//! Gemma 2 caps scores and slides every other layer. Gemma 3 norms heads instead, and five layers of six slide, with a
+//! rope of their own. The pictures of `gemma3` are not read, and its text part is described by `text_config`.
+
+use serde_json::json;
+
+use super::dense::{Family, PLAIN, QkNorm};
+use super::{Activation, Description, Rope};
+use crate::LoadError;
+use crate::config::Config;
+
+/// Gemma 2.
+pub(super) fn describe_2(config: &Config) -> Result<Description, LoadError> {
+    let config = config.with_defaults(&json!({ "tie_word_embeddings": true, "query_pre_attn_scalar": 256 }));
+    let window =
+        |config: &Config, layer: usize| Ok(config.count_if_any("sliding_window")?.filter(|_| layer.is_multiple_of(2)));
+    let mut description = Family { activation: Activation::GeluTanh, window, ..PLAIN }.describe(&config)?;
+    let softcap = config.number_if_any("attn_logit_softcapping")?.map(|cap| cap as f32);
+    description.layers.iter_mut().for_each(|layer| layer.mixer.inner.attention.softcap = softcap);
+    description.logit_softcap = config.number_if_any("final_logit_softcapping")?.map(|cap| cap as f32);
+    description.embedding_scale = (description.hidden as f32).sqrt();
+    finish(description, &config)
+}
+
+/// Gemma 3.
+pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
+    let pictures = config.word("model_type")? == "gemma3";
+    let text = if pictures { config.object_if_any("text_config")? } else { None };
+    let config = text.as_ref().unwrap_or(config).with_defaults(&json!({
+        "model_type": "gemma3_text", "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+        "vocab_size": 262208, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4, "query_pre_attn_scalar": 256, "sliding_window": 4096, "sliding_window_pattern": 6,
+        "tie_word_embeddings": true,
+    }));
+    let family = Family {
+        prefix: if pictures { "language_model.model" } else { "model" },
+        activation: Activation::GeluTanh,
+        qk_norm: QkNorm::Heads,
+        window: |config, layer| match (layer + 1) % config.count("sliding_window_pattern")? {
+            0 => Ok(None),
+            _ => config.count("sliding_window").map(Some),
+        },
+        ..PLAIN
+    };
+    let mut description = family.describe(&config)?;
+    let head_dim = description.layers[0].mixer.inner.attention.head_dim;
+    let base = config.number_if_any("rope_local_base_freq")?.unwrap_or(10_000.0);
+    description.ropes.push(Rope::plain(base, head_dim));
+    // Newer files hold a table for each type of layer.
+    let tables = config.object_if_any("rope_parameters")?;
+    for (rope, layer_type) in description.ropes.iter_mut().zip(["full_attention", "sliding_attention"]) {
+        if let Some(table) = tables.as_ref().map(|tables| tables.object_if_any(layer_type)).transpose()?.flatten() {
+            *rope = Rope::of_table(&table, &config, Some(rope.base), head_dim)?;
+        }
+    }
+    for layer in &mut description.layers {
+        let attention = &mut layer.mixer.inner.attention;
+        attention.rope = Some(usize::from(attention.window.is_some()));
+    }
+    if pictures {
+        description.architecture = "gemma3".to_string();
+        description.unread = &["vision_tower", "multi_modal_projector"];
+    }
+    // As the reference rounds it.
+    description.embedding_scale = half::bf16::from_f32((description.hidden as f32).sqrt()).to_f32();
+    finish(description, &config)
+}
+
+/// What both have.
+fn finish(mut description: Description, config: &Config) -> Result<Description, LoadError> {
+    let scalar = config.number_if_any("query_pre_attn_scalar")?.unwrap_or(256.0);
+    let scale = scalar.powf(-0.5) as f32;
+    for layer in &mut description.layers {
+        layer.mixer.inner.attention.scale = scale;
+        // What other families call the norm before the MLP comes after attention here.
+        layer.mixer.after = layer.feed.before.take();
+        let like = |name| layer.mixer.after.as_ref().map(|norm| norm.renamed("post_attention_layernorm", name));
+        (layer.feed.before, layer.feed.after) = (like("pre_feedforward_layernorm"), like("post_feedforward_layernorm"));
+        layer.norms_mut().for_each(|norm| norm.less_one = true);
+    }
+    description.norm.less_one = true;
+    Ok(description)
+}

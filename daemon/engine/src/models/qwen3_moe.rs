@@ -1,0 +1,22 @@
+//! `qwen3_moe`: Qwen 3 with experts, 30B-A3B and 235B-A22B, Coder among them.
+//!
+//! Qwen 3 whose layers, but for those of `mlp_only_layers` and between the steps, take some of many experts.
+
+use super::experts::{Choice, SILU};
+use super::{Description, qwen3};
+use crate::LoadError;
+use crate::config::Config;
+
+pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
+    let mut description = qwen3::describe(config)?;
+    let experts =
+        Choice { width: config.count("moe_intermediate_size")?, normalised: config.flag("norm_topk_prob")?, ..SILU };
+    let step = config.count_if_any("decoder_sparse_step")?.unwrap_or(1);
+    let dense = config.value("mlp_only_layers").and_then(|list| list.as_array()).cloned().unwrap_or_default();
+    for (index, layer) in description.layers.iter_mut().enumerate() {
+        if (index + 1).is_multiple_of(step) && !dense.contains(&index.into()) {
+            experts.place(config, index, description.hidden, layer)?;
+        }
+    }
+    Ok(description)
+}
