@@ -16,11 +16,18 @@ macro_rules! assets {
     };
 }
 
-const MODELS: [(&str, &[Asset]); 1] = [(
-    "impetus-nano",
-    assets!("impetus-nano": "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "chat_template.jinja", "model.safetensors"),
-)];
+const MODELS: [(&str, &[Asset]); 2] = [
+    (
+        "impetus-nano",
+        assets!("impetus-nano": "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+            "chat_template.jinja", "model.safetensors"),
+    ),
+    (
+        "impetus-nano-embed",
+        assets!("impetus-nano-embed": "config.json", "tokenizer.json", "tokenizer_config.json", "modules.json",
+            "1_Pooling/config.json", "model.safetensors"),
+    ),
+];
 
 /// A bundled model's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +70,9 @@ fn replace(path: &Path, assets: &[Asset]) -> io::Result<()> {
     remove(&old)?;
     fs::create_dir(&new)?;
     for (name, bytes) in assets {
-        let mut file = File::create(new.join(name))?;
+        let path = new.join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut file = File::create(path)?;
         file.write_all(bytes)?;
         file.sync_all()?;
     }
