@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod cli;
+mod embed;
 mod faults;
 mod generate;
 mod http;

@@ -362,5 +362,36 @@ class Endings(Service):
         self.eventually("the end of the work", lambda: active() == 0)
 
 
+class Embeddings(Service):
+    MODEL = "impetus-nano-embed"
+
+    def create(self, texts, **options):
+        return self.client.embeddings.create(model=self.MODEL, input=texts, **options)
+
+    def test_base64_is_the_default_and_holds_the_same_numbers(self):
+        # The client asks for base64 unless told otherwise, and decodes it itself.
+        decoded, plain = self.create(["one", "two"]), self.create(["one", "two"], encoding_format="float")
+        self.assertEqual([item.index for item in decoded.data], [0, 1])
+        for a, b in zip(decoded.data, plain.data):
+            self.assertEqual(len(a.embedding), 256)
+            self.assertTrue(all(abs(x - y) < 1e-6 for x, y in zip(a.embedding, b.embedding)))
+        self.assertEqual((decoded.object, decoded.model), ("list", self.MODEL))
+        self.assertEqual(decoded.usage.prompt_tokens, decoded.usage.total_tokens)
+
+    def test_a_shortened_vector_has_length_one(self):
+        vector = self.create("one", dimensions=64).data[0].embedding
+        self.assertEqual(len(vector), 64)
+        self.assertAlmostEqual(sum(x * x for x in vector), 1, places=4)
+
+    def test_tokens_are_taken_too(self):
+        self.assertEqual(len(self.create([[5, 6], [7]]).data), 2)
+
+    def test_refusals_are_the_clients_own_errors(self):
+        with self.assertRaises(openai.BadRequestError) as refused:
+            self.create("one", dimensions=100_000)
+        self.assertEqual(refused.exception.param, "dimensions")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.embeddings.create(model="nobody", input="one")
+
 if __name__ == "__main__":
     unittest.main()
