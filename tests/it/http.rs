@@ -65,6 +65,9 @@ async fn health_needs_no_key_and_models_do() {
     let models = http.get("/v1/models").await.json().await;
     assert!(models["data"].as_array().unwrap().iter().any(|model| model["id"] == "impetus-nano"));
     assert_eq!(http.get("/v1/models/impetus-nano").await.json().await["object"], "model");
+    let abilities = http.get("/api/v1/models/impetus-nano/capabilities").await.json().await;
+    assert_eq!((&abilities["tools"], &abilities["vision"]), (&json!(true), &json!(false)));
+    assert_eq!(http.get("/v1/models/nobody/capabilities").await.status, 404);
     assert_eq!(http.get("/api/health/status").await.json().await["pid"], house.daemon_pid());
     let keyless = format!("GET /v1/models HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", http.authority());
     assert_eq!(http.raw(&keyless).await.status, 401);

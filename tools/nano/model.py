@@ -22,7 +22,7 @@ class Config:
     head_dim: int = 64
     rope_theta: float = 1_000_000.0
     rms_norm_eps: float = 1e-6
-    max_position_embeddings: int = 32_768
+    max_position_embeddings: int = 65_536
 
 
 def linear_shapes(config: Config) -> dict[str, tuple[int, int]]:

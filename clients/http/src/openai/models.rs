@@ -1,10 +1,11 @@
-//! `/v1/models` and `/v1/models/{id}`.
+//! `/v1/models`, `/v1/models/{id}` and `/v1/models/{id}/capabilities`.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use protocol::model::ModelCard;
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
@@ -47,18 +48,65 @@ pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, Htt
     Ok(Json(Models { object: "list", data: cards.into_iter().map(Model::from).collect() }))
 }
 
-/// Shows one model; names may hold slashes.
+/// What a model can do.
+#[derive(Debug, Serialize)]
+pub struct Abilities {
+    id: String,
+    object: &'static str,
+    architecture: String,
+    parameters: u64,
+    weights: String,
+    context_length: u32,
+    vocabulary: u32,
+    chat: bool,
+    tools: bool,
+    reasoning: bool,
+    vision: bool,
+}
+
+impl From<ModelCard> for Abilities {
+    fn from(card: ModelCard) -> Self {
+        let facts = card.facts;
+        Self {
+            id: card.name,
+            object: "model.capabilities",
+            architecture: facts.architecture,
+            parameters: facts.parameters,
+            weights: facts.weights,
+            context_length: facts.context_length,
+            vocabulary: facts.vocabulary,
+            chat: facts.capabilities.chat,
+            tools: facts.capabilities.tools,
+            reasoning: facts.capabilities.reasoning,
+            vision: false,
+        }
+    }
+}
+
+/// Shows one model, or what it can do; names may hold slashes, so the path is told apart here.
 pub async fn show(
     State(bridge): State<Arc<Bridge>>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Model>, HttpError> {
+) -> Result<Response, HttpError> {
     let Path(id) = id.map_err(|_| Error::invalid("model", "The model's name in the path is not UTF-8."))?;
     let cards = bridge.daemon.client().await?.models().await?;
-    match cards.into_iter().find(|card| card.name == id) {
-        Some(card) => Ok(Json(card.into())),
-        None => Err(Error::new(ErrorKind::ModelNotFound, format!("The model '{id}' does not exist."))
+    let find = |name: &str| cards.iter().find(|card| card.name == name).cloned();
+    if let Some(card) = find(&id) {
+        return Ok(Json(Model::from(card)).into_response());
+    }
+    let name = id.strip_suffix("/capabilities").unwrap_or(&id);
+    match find(name) {
+        Some(card) => Ok(Json(Abilities::from(card)).into_response()),
+        None => Err(Error::new(ErrorKind::ModelNotFound, format!("The model '{name}' does not exist."))
             .hint("GET /v1/models lists the models.")
             .param("model")
             .into()),
     }
+}
+
+/// Says that nothing here judges texts.
+pub async fn no_moderations() -> HttpError {
+    Error::new(ErrorKind::NotFound, "Moderations are not offered: no model here judges texts.")
+        .hint("Nothing you send leaves this machine.")
+        .into()
 }
