@@ -10,6 +10,7 @@ mod generate;
 mod http;
 mod ollama;
 mod responses;
+mod sessions;
 mod shapes;
 mod stranger;
 mod tidy;

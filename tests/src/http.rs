@@ -57,10 +57,19 @@ impl Http {
         self.post_text(path, &body.to_string()).await
     }
 
+    /// Sends JSON to a path with a method of its own, and the key.
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.send_text(method, path, &body.to_string()).await
+    }
+
     /// Posts a body that need not be JSON.
     pub async fn post_text(&self, path: &str, body: &str) -> Answer {
+        self.send_text("POST", path, body).await
+    }
+
+    async fn send_text(&self, method: &str, path: &str, body: &str) -> Answer {
         let head =
-            format!("POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n", self.authority, self.key);
+            format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n", self.authority, self.key);
         let about =
             format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         self.raw(&format!("{head}{about}{body}")).await

@@ -1,7 +1,7 @@
 //! Gathers a whole answer from a generation's events, for requests that do not stream.
 
 use futures::{Stream, StreamExt};
-use protocol::generation::{FinishReason, Timing, TokenLogprob, ToolCallDelta, Usage};
+use protocol::generation::{Delta, FinishReason, Timing, TokenLogprob, ToolCallDelta, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 
@@ -33,6 +33,16 @@ pub struct Choice {
     pub stop_string: Option<String>,
 }
 
+impl Choice {
+    /// Adds more of it.
+    pub fn absorb(&mut self, delta: Delta) {
+        self.text.push_str(&delta.text);
+        self.reasoning.push_str(&delta.reasoning);
+        self.logprobs.extend(delta.logprobs);
+        delta.tool_calls.into_iter().for_each(|call| join(&mut self.tool_calls, call));
+    }
+}
+
 /// Reads `events` to their end.
 pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> Result<Answer> {
     let mut answer = Answer::default();
@@ -42,10 +52,7 @@ pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> 
         match event? {
             Event::Delta(delta) => {
                 let Some(choice) = answer.choices.get_mut(usize::from(delta.choice)) else { continue };
-                choice.text.push_str(&delta.text);
-                choice.reasoning.push_str(&delta.reasoning);
-                choice.logprobs.extend(delta.logprobs);
-                delta.tool_calls.into_iter().for_each(|call| join(&mut choice.tool_calls, call));
+                choice.absorb(delta);
             }
             Event::ChoiceFinished(finished) => {
                 if let Some(choice) = answer.choices.get_mut(usize::from(finished.choice)) {
@@ -76,7 +83,7 @@ pub fn join(calls: &mut Vec<ToolCallDelta>, delta: ToolCallDelta) {
 
 #[cfg(test)]
 mod tests {
-    use protocol::generation::{ChoiceFinished, Delta, Finished, Started};
+    use protocol::generation::{ChoiceFinished, Finished, Started};
 
     use super::*;
 

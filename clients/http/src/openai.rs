@@ -1,6 +1,6 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
-//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `models` and `tokens` are the
+//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `sessions`, `models` and `tokens` are the
 //! endpoints;
 //! `chunks` streams an answer and `prompts` joins several. Nothing outside this folder knows these shapes.
 //!
@@ -16,5 +16,6 @@ pub mod prompts;
 pub mod request;
 pub mod response;
 pub mod responses;
+pub mod sessions;
 mod shape;
 pub mod tokens;

@@ -1,11 +1,14 @@
 //! `/v1/chat/completions`.
 
+mod session;
+
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use protocol::generation::{self as g, Chat, ChoiceFinished, Delta, GenerateRequest, Prompt, Role, ToolCallDelta};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -14,12 +17,15 @@ use serde_json::{Value, json};
 use super::chunks::{self, Header, Shape};
 use super::request::{SHARED, Shared, accept_only, in_our_words};
 use super::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, finish_reason};
+use super::sessions::remembering;
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+
+pub use session::check_messages;
 
 /// The most alternatives beside a token.
 pub const TOP_LOGPROBS_MAX: u8 = 20;
@@ -36,6 +42,7 @@ const OWN: &[&str] = &[
     "enable_thinking",
     "reasoning_effort",
     "thinking_budget_tokens",
+    "session_id",
     "store",
     "modalities",
 ];
@@ -190,12 +197,18 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, &[SHARED, OWN])?;
     let shared: Shared = members.part()?;
-    let own: Own = members.part()?;
+    let mut own: Own = members.part()?;
     let streaming = shared.streaming()?;
     let choices = shared.choices();
+    let client = bridge.daemon.client().await?;
+    let memory = own.go_on(&members, &client, choices).await?;
     let request = request(shared, own)?;
     let with_logprobs = request.logprobs.is_some();
-    let Begun { started, events, .. } = begin(&bridge.daemon.client().await?, request).await?;
+    let Begun { started, events, .. } = begin(&client, request).await?;
+    let events = match memory {
+        Some(memory) => remembering(events, memory, |choice| json!(message_body(choice))).boxed(),
+        None => events.boxed(),
+    };
     let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "chat.completion.chunk", created, include_usage };
@@ -372,19 +385,24 @@ struct AssistantMessage {
     tool_calls: Vec<ToolCallBody>,
 }
 
-fn whole(index: usize, choice: Choice, with_logprobs: bool) -> ChatChoice {
-    let tool_calls: Vec<_> = choice.tool_calls.into_iter().map(|call| call_body(call, false)).collect();
+fn whole(index: usize, mut choice: Choice, with_logprobs: bool) -> ChatChoice {
+    let logprobs = std::mem::take(&mut choice.logprobs);
     ChatChoice {
         index,
-        message: AssistantMessage {
-            role: "assistant",
-            content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
-            refusal: None,
-            reasoning_content: choice.reasoning,
-            tool_calls,
-        },
-        logprobs: with_logprobs.then(|| choice.logprobs.into()),
         finish_reason: choice.reason.map(finish_reason),
+        message: message_body(choice),
+        logprobs: with_logprobs.then(|| logprobs.into()),
+    }
+}
+
+fn message_body(choice: Choice) -> AssistantMessage {
+    let tool_calls: Vec<_> = choice.tool_calls.into_iter().map(|call| call_body(call, false)).collect();
+    AssistantMessage {
+        role: "assistant",
+        content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
+        refusal: None,
+        reasoning_content: choice.reasoning,
+        tool_calls,
     }
 }
 
