@@ -139,7 +139,7 @@ async fn what_coding_agents_send_is_understood() {
 async fn refusals_are_in_anthropics_shape() {
     let mut house = House::start();
     let http = house.http().await;
-    let long = "word ".repeat(60_000);
+    let long = "word ".repeat(120_000);
     let cases = [
         (json!({"model": "nobody"}), 404, "not_found_error", "nobody"),
         (json!({"max_tokens": null}), 400, "invalid_request_error", "max_tokens"),

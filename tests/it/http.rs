@@ -113,7 +113,7 @@ async fn refusals_name_the_parameter_and_keep_their_status() {
             }
         }
     }
-    let long = http.post("/v1/chat/completions", &chat(&"word ".repeat(60_000))).await.json().await;
+    let long = http.post("/v1/chat/completions", &chat(&"word ".repeat(120_000))).await.json().await;
     assert_eq!(long["error"]["code"], "context_length_exceeded", "{long}");
     assert!(long["error"]["message"].as_str().unwrap().contains("maximum context length is"));
 }

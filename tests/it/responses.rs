@@ -146,7 +146,7 @@ async fn refusals_are_in_the_one_shape() {
     }
     let refused = http.post(&format!("{url}/cancel"), &json!({})).await;
     assert_eq!(refused.status, 400);
-    let long = "word ".repeat(60_000);
+    let long = "word ".repeat(120_000);
     for (more, status, param) in [
         (json!({"model": "nobody"}), 404, "model"),
         (json!({"temperature": 3}), 400, "temperature"),

@@ -89,7 +89,7 @@ test('refusals become the classes of the client', async () => {
   assert.ok(refusal instanceof OpenAI.BadRequestError);
   assert.equal(refusal.param, 'temperature');
   assert.match(refusal.requestID, /^req_[0-9a-f]{12}$/);
-  const long = await client.chat.completions.create(ask('word '.repeat(60_000))).catch((error) => error);
+  const long = await client.chat.completions.create(ask('word '.repeat(120_000))).catch((error) => error);
   assert.equal(long.code, 'context_length_exceeded');
 });
 

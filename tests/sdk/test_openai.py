@@ -334,7 +334,7 @@ class Errors(Service):
         self.refused(bad, "unsupported_parameter", "messages[0].content[0]", messages=[{"role": "user", "content": image}])
 
     def test_a_prompt_over_the_context_says_so(self):
-        long = [{"role": "user", "content": "word " * 60_000}]
+        long = [{"role": "user", "content": "word " * 120_000}]
         self.refused(openai.BadRequestError, "context_length_exceeded", "messages", messages=long)
 
     def test_an_unknown_path_is_not_found(self):
