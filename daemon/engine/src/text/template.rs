@@ -14,11 +14,11 @@ mod source;
 mod strftime;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
@@ -112,9 +112,9 @@ impl Compiled {
         let mut variables = self.special_tokens.clone();
         variables.extend(conversation.arguments.clone());
         let mut variables: BTreeMap<&str, minijinja::Value> =
-            variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())).collect();
-        variables.insert("messages", Serde(conversation.messages).into());
-        variables.insert("tools", Serde(conversation.tools).into());
+            variables.iter().map(|(name, value)| (name.as_str(), values::of(value))).collect();
+        variables.insert("messages", values::of(conversation.messages));
+        variables.insert("tools", conversation.tools.map_or(minijinja::Value::from(()), values::of));
         variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
         variables.entry("documents").or_insert(minijinja::Value::from(()));
         variables.insert(environment::CLOCK, minijinja::Value::from_object(Clock(conversation.now_unix_ms)));

@@ -9,7 +9,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Object, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use super::{json, methods, strftime};
+use super::{json, methods, strftime, values};
 
 /// The variable that holds the time; no template can name it.
 pub const CLOCK: &str = "the clock";
@@ -50,6 +50,8 @@ pub fn new() -> Environment<'static> {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined)
     });
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    environment.add_test("number", values::is_number);
+    environment.add_test("float", values::is_float);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment

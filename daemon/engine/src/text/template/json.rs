@@ -6,6 +6,8 @@
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
+use super::values::Exponential;
+
 const DEPTH_MAX: usize = 200;
 const BYTES_MAX: usize = 16 << 20;
 
@@ -72,7 +74,10 @@ impl Style {
                     self.write(text, &value.get_item(key)?, depth + 1)
                 })?;
             }
-            other => return Err(refuse(format!("a value of type {other} is not JSON"))),
+            other => match value.downcast_object_ref::<Exponential>() {
+                Some(number) => text.push_str(&float(number.0)),
+                None => return Err(refuse(format!("a value of type {other} is not JSON"))),
+            },
         }
         Ok(())
     }
@@ -158,7 +163,7 @@ fn escape(text: &mut String, letter: char) {
 }
 
 /// Python's `repr` of a float: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
-fn float(number: f64) -> String {
+pub fn float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_string();
     }

@@ -87,6 +87,21 @@ fn json_is_written_as_python_does() {
 }
 
 #[test]
+fn numbers_read_as_pythons_wherever_they_stand() {
+    let write =
+        |source: &str| render_with(source, json!({"x": 1e-7, "y": [1e16, 0.5, 2.0], "z": {"a": -2.5e-9}})).unwrap();
+    assert_eq!(
+        write("{{ x }} {{ '' ~ x }} {{ x|string }} {{ y }} {{ z }}"),
+        "1e-07 1e-07 1e-07 [1e+16, 0.5, 2.0] {'a': -2.5e-09}"
+    );
+    assert_eq!(write("{{ x|tojson }} {{ z|tojson }} {{ y|join(' ') }}"), "1e-07 {\"a\": -2.5e-09} 1e+16 0.5 2.0");
+    assert_eq!(
+        write("{{ x is number }} {{ x is float }} {{ x is integer }} {{ x is string }}"),
+        "True True False False"
+    );
+}
+
+#[test]
 fn time_comes_from_the_caller() {
     check("{{ strftime_now('%d %b %Y') }}", "29 Feb 2024");
     check(
