@@ -185,3 +185,32 @@ async fn a_dropped_call_is_cancelled_in_the_daemon_while_the_connection_lives() 
     daemon.until(|state| state.reads_running == 0).await;
     assert!(client.models().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_second_request_with_an_id_in_flight_ends_the_connection_with_the_reason() {
+    let daemon = Daemon::new();
+    let (mut stream, served) = send(&daemon, &Preface::client(Codec::Json).to_bytes()).await;
+    assert_eq!(read_preface(&mut stream).await.status, ACCEPTED);
+    let ask = |id: u64, verb: Value| {
+        frame(json!({ "Request": { "id": id, "deadline_ms": 60_000, "verb": verb } }).to_string().as_bytes())
+    };
+    let read = json!({ "Read": { "request": { "id": 7, "cursor": 0, "wait_ms": 0 } } });
+    // An id is free again once its reply is there, or its request is taken back.
+    for _ in 0..2 {
+        stream.write_all(&ask(3, json!({ "Models": {} }))).await.unwrap();
+        assert_eq!(read_json(&mut stream).await["id"], 3);
+    }
+    stream.write_all(&ask(4, read.clone())).await.unwrap();
+    daemon.until(|state| state.reads_running == 1).await;
+    stream.write_all(&frame(json!({ "Cancel": { "id": 4 } }).to_string().as_bytes())).await.unwrap();
+    daemon.until(|state| state.reads_running == 0).await;
+    stream.write_all(&ask(4, read)).await.unwrap();
+    daemon.until(|state| state.reads_running == 1).await;
+    stream.write_all(&ask(4, json!({ "Models": {} }))).await.unwrap();
+    let reply = read_json(&mut stream).await;
+    assert_eq!(reply["id"], json!(u64::MAX));
+    assert!(reply["result"]["Err"]["message"].as_str().unwrap().contains("the id 4 is in flight"), "{reply}");
+    assert_eq!(within(stream.read(&mut [0])).await.unwrap(), 0, "the connection is closed");
+    assert!(matches!(within(served).await.unwrap(), Some(ServeError::Unreadable(_))));
+    daemon.until(|state| state.reads_running == 0).await;
+}

@@ -4,9 +4,11 @@
 //! error reply and then fails, and it fails at once when the client is gone: a session never outlives its client.
 //! Nothing here waits without being polled, and nothing buffers more than one frame in each direction.
 
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use futures::{Sink, Stream, StreamExt as _};
 use serde::Serialize;
@@ -104,8 +106,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<ClientMessage<ImpetusRequest>> for 
 /// The daemon's side.
 pub(crate) struct ServerTransport<S> {
     frames: Frames<S>,
+    in_flight: InFlight,
     /// The last reply, once something unreadable has come.
     farewell: Option<Farewell>,
+}
+
+/// The requests that have no reply yet, with the moments after which they get none.
+#[derive(Default)]
+struct InFlight(HashMap<u64, Instant>);
+
+impl InFlight {
+    /// More than can be in flight; past this, what has expired is forgotten.
+    const KEPT_MAX: usize = 8192;
+
+    /// Notes a call; returns its id if it asks under one whose reply is still to come.
+    fn note(&mut self, message: &ClientMessage<ImpetusRequest>, now: Instant) -> Option<u64> {
+        match message {
+            ClientMessage::Request(request) => {
+                if self.0.len() >= Self::KEPT_MAX {
+                    self.0.retain(|_, until| *until > now);
+                }
+                let before = self.0.insert(request.id, request.context.deadline);
+                before.filter(|until| *until > now).map(|_| request.id)
+            }
+            ClientMessage::Cancel { request_id, .. } => {
+                self.0.remove(request_id);
+                None
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How far the last reply is.
@@ -116,7 +146,7 @@ enum Farewell {
 
 impl<S> ServerTransport<S> {
     pub(crate) fn new(stream: Framed<S, LengthDelimitedCodec>, codec: Codec) -> Self {
-        Self { frames: Frames { stream, codec }, farewell: None }
+        Self { frames: Frames { stream, codec }, in_flight: InFlight::default(), farewell: None }
     }
 
     /// Prepares the last reply: to the request that could not be read, if its id can be.
@@ -127,8 +157,19 @@ impl<S> ServerTransport<S> {
         };
         let error = Error::new(ErrorKind::Invalid, format!("impetusd cannot read this request: {message}"))
             .hint("compare it with protocol/frames of the same version; the connection is closed");
-        let reply = Reply { id: id.unwrap_or(u64::MAX), result: Err(error) };
-        self.farewell = Some(Farewell::Waiting(reply, io::Error::new(io::ErrorKind::InvalidData, message)));
+        self.part_with(id.unwrap_or(u64::MAX), error);
+    }
+
+    /// Prepares the last reply for a request whose id says nothing, because another with it waits for a reply.
+    fn part_from_double(&mut self, id: u64) {
+        let error = Error::new(ErrorKind::Invalid, format!("a request with the id {id} is in flight already"))
+            .hint("give every request in flight an id of its own; the connection is closed");
+        self.part_with(u64::MAX, error);
+    }
+
+    fn part_with(&mut self, id: u64, error: Error) {
+        let cause = io::Error::new(io::ErrorKind::InvalidData, error.message.clone());
+        self.farewell = Some(Farewell::Waiting(Reply { id, result: Err(error) }, cause));
     }
 }
 
@@ -166,7 +207,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ServerTransport<S> {
                 // An end is an error here: tarpc would otherwise finish what the client no longer wants.
                 None => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
                 Some(Ok(body)) => match this.frames.codec.decode::<Call<ImpetusRequest>>(&body) {
-                    Ok(call) => return Poll::Ready(Some(Ok(call.into_tarpc()))),
+                    Ok(call) => {
+                        let message = call.into_tarpc();
+                        match this.in_flight.note(&message, Instant::now()) {
+                            None => return Poll::Ready(Some(Ok(message))),
+                            Some(id) => this.part_from_double(id),
+                        }
+                    }
                     Err(error) => this.part(&body, error.to_string()),
                 },
                 Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => this.part(&[], error.to_string()),
@@ -187,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Response<ImpetusResponse>> for Serv
 
     fn start_send(mut self: Pin<&mut Self>, response: Response<ImpetusResponse>) -> io::Result<()> {
         let reply = Reply::from_tarpc(response);
+        self.in_flight.0.remove(&reply.id);
         match self.frames.send(&reply) {
             // What does not fit a frame costs its own request, not the connection.
             Err(SendError::Wire(error)) => {
