@@ -15,6 +15,8 @@ use crate::{COMMIT, VERSION, service};
 pub async fn prepare(daemon: Arc<Daemon>) {
     if let Err(error) = install(&daemon).await {
         tracing::error!(kind = ?error.kind, "the bundled models are not there: {}", error.message);
+        // Set once: this runs once.
+        let _ = daemon.unbundled.set(error);
     }
     daemon.prepared.send_replace(true);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use protocol::status::{Bridge, Machine};
 use protocol::transcript::TranscriptId;
@@ -51,6 +51,8 @@ pub struct Daemon {
     pub started: Instant,
     /// Becomes true when the bundled models are known.
     pub prepared: watch::Sender<bool>,
+    /// Why the bundled models are not there, if they are not.
+    pub unbundled: OnceLock<Error>,
     /// Counts sessions.
     pub sessions: AtomicU64,
     /// Sessions that are open, with the bridges they announced.
@@ -86,6 +88,17 @@ impl Daemon {
         // The sender lives in self. A slow disk must not keep the verbs waiting for ever.
         let known = async { self.prepared.subscribe().wait_for(|prepared| *prepared).await.is_ok() };
         let _ = tokio::time::timeout(self.config.worker.inspect, known).await;
+    }
+
+    /// Adds to the refusal of an absent model why the bundled ones are absent, if they are.
+    pub fn explain(&self, error: Error) -> Error {
+        match self.unbundled.get() {
+            Some(cause) if error.kind == ErrorKind::ModelNotFound => {
+                let message = format!("{}; {}", error.message, cause.message);
+                Error { message, hint: cause.hint.clone().or(error.hint.clone()), ..error }
+            }
+            _ => error,
+        }
     }
 
     /// Cancels work from a place that cannot wait.

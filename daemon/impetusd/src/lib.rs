@@ -137,6 +137,7 @@ fn assemble(
         budget,
         started: Instant::now(),
         prepared: watch::Sender::new(false),
+        unbundled: Default::default(),
         sessions: AtomicU64::new(0),
         open: Default::default(),
         config,

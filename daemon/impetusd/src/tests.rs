@@ -111,6 +111,20 @@ async fn a_fresh_daemon_answers_with_its_bundled_model() {
 }
 
 #[tokio::test]
+async fn bundled_models_that_cannot_be_written_are_the_reason_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    // A file where the folder should be stands for a disk that takes nothing more.
+    std::fs::write(models.join("bundled"), "").unwrap();
+    let house = House::start_in(folder, |_| {}).await;
+    let error = house.client().await.begin(ask(4)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ModelNotFound);
+    assert!(error.message.contains("no models") && error.message.contains("bundled"), "{error:?}");
+    house.stop().await;
+}
+
+#[tokio::test]
 async fn a_lost_connection_cancels_what_it_began() {
     let house = House::start().await;
     let watcher = house.client().await;

@@ -13,7 +13,9 @@ const WAIT_MS_MAX: u32 = 30_000;
 
 pub async fn begin(session: &Session, request: GenerateRequest) -> Result<TranscriptId> {
     session.daemon.prepared().await;
-    session.begin(|transcript| session.daemon.supervisor.begin(transcript, request, session.client())).await
+    let begun =
+        session.begin(|transcript| session.daemon.supervisor.begin(transcript, request, session.client())).await;
+    begun.map_err(|error| session.daemon.explain(error))
 }
 
 pub async fn read(session: &Session, request: ReadRequest) -> Result<Page> {

@@ -38,7 +38,8 @@ fn mixed_up() -> Error {
 async fn ask(session: &Session, model: Option<String>, question: Question) -> Result<Answer> {
     session.daemon.prepared().await;
     for _ in 0..TRIES {
-        match session.daemon.supervisor.question(model.clone(), question.clone()).await? {
+        let asked = session.daemon.supervisor.question(model.clone(), question.clone()).await;
+        match asked.map_err(|error| session.daemon.explain(error))? {
             Asked::Absent(name) => load(session, name).await?,
             Asked::Put(name, answer) => match answer.await {
                 Ok(answer) => return answer,
