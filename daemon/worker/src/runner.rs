@@ -8,6 +8,8 @@ mod pace;
 mod pulse;
 mod requests;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -102,25 +104,32 @@ impl Runner {
 
     /// Works until nobody can send a message, or until a drain has let everything finish.
     pub fn run(mut self) -> Result<(), RunError> {
-        while self.listen()? {
-            self.requests.guess(&mut self.scheduler, &self.pace);
-            let begun = Instant::now();
-            let now_ms = begun.saturating_duration_since(self.epoch).as_millis() as u64;
-            let plan = self.scheduler.plan(now_ms, self.pace.budget());
-            if plan.rows.is_empty() {
-                continue;
-            }
-            self.store_evicted();
-            self.forward(&plan)?;
-            let outcomes = self.draw(&plan);
-            self.pace.learn(self.load(&plan), begun.elapsed());
-            self.scheduler.commit(&outcomes);
-            self.requests.drop_failed(&mut self.scheduler);
-            self.emit()?;
-            self.beat()?;
-        }
+        while self.step()? {}
         self.close_shelf();
         Ok(())
+    }
+
+    /// Hears what there is to hear and computes one step, if there is one. False ends the worker.
+    fn step(&mut self) -> Result<bool, RunError> {
+        if !self.listen()? {
+            return Ok(false);
+        }
+        self.requests.guess(&mut self.scheduler, &self.pace);
+        let begun = Instant::now();
+        let now_ms = begun.saturating_duration_since(self.epoch).as_millis() as u64;
+        let plan = self.scheduler.plan(now_ms, self.pace.budget());
+        if plan.rows.is_empty() {
+            return Ok(true);
+        }
+        self.store_evicted();
+        self.forward(&plan)?;
+        let outcomes = self.draw(&plan);
+        self.pace.learn(self.load(&plan), begun.elapsed());
+        self.scheduler.commit(&outcomes);
+        self.requests.drop_failed(&mut self.scheduler);
+        self.emit()?;
+        self.beat()?;
+        Ok(true)
     }
 
     /// Takes every message that is there, and waits for one if there is nothing to compute. False ends the worker.

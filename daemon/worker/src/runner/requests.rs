@@ -131,6 +131,12 @@ impl Requests {
         self.tickets.len() as u32 - self.started
     }
 
+    /// Whether nothing is remembered of any request.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty() && self.generations.is_empty() && self.failed.is_empty()
+    }
+
     /// Whether a drain was asked for and everything has ended.
     pub fn drained(&self) -> bool {
         self.draining && self.tickets.is_empty()

@@ -1,0 +1,162 @@
+//! The heartbeat step by step: what a cancel costs is counted in steps, not waited for.
+
+use std::sync::mpsc::sync_channel;
+
+use pipe::{ToWorker, WorkId};
+use scheduler::blocks_for;
+
+use super::*;
+use crate::prompt::renderer::Rendering;
+use crate::prompt::{Prepared, Prompter};
+use crate::tests::kit::{self, Folder, program, request, submit};
+
+/// A worker without threads: the test hands prompts over and lets the heart beat.
+struct Stepped {
+    runner: Runner,
+    sender: SyncSender<Message>,
+    jobs: Receiver<Job>,
+    prompter: Prompter,
+    rendering: Rendering,
+    /// Messages that were not heard yet.
+    unheard: usize,
+}
+
+impl Stepped {
+    fn new(folder: &Folder) -> Self {
+        let facts = crate::facts::inspect(folder.path()).unwrap();
+        let (emitter, _) = Emitter::start(std::io::sink()).unwrap();
+        let opened = crate::open::open(&kit::open(folder), facts, &program(), &emitter).unwrap();
+        let (sender, inbox) = sync_channel(INBOX_MESSAGES_MAX);
+        let (prompts, jobs) = sync_channel(64);
+        let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
+        let pulse = opened.ready.pulse;
+        let runner = Runner::new(Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf: None });
+        Self { runner, sender, jobs, prompter: opened.prompter, rendering: opened.rendering, unheard: 0 }
+    }
+
+    fn say(&mut self, message: ToWorker) {
+        self.send(Message::Daemon(message));
+    }
+
+    fn send(&mut self, message: Message) {
+        self.sender.send(message).unwrap();
+        self.unheard += 1;
+    }
+
+    /// A heart without work would wait for a message that this thread never sends.
+    fn rests(&self) -> bool {
+        self.runner.scheduler.is_idle() && self.unheard == 0
+    }
+
+    fn step(&mut self) {
+        assert!(self.rests() || self.runner.step().unwrap(), "the worker goes on");
+        self.unheard = 0;
+    }
+
+    fn listen(&mut self) {
+        assert!(self.rests() || self.runner.listen().unwrap(), "the worker goes on");
+        self.unheard = 0;
+    }
+
+    /// Hears a request and hands its prompt back as tokens; returns how many. It runs from the next step on.
+    fn submit(&mut self, id: u64, text: &str, max_tokens: u32) -> u32 {
+        self.say(submit(id, &request(text, max_tokens), Vec::new()));
+        self.runner.listen().unwrap();
+        let Ok(Job::Prepare { ticket, submit, arrived }) = self.jobs.try_recv() else {
+            panic!("a prompt is to be read")
+        };
+        let generation = self.prompter.prepare(*submit, arrived, &mut self.rendering).unwrap();
+        let tokens = generation.prompt.len() as u32;
+        let prepared = Prepared { ticket, work: WorkId(id), result: Ok(Box::new(generation)) };
+        self.send(Message::Prepared(prepared));
+        tokens
+    }
+
+    fn blocks_used(&self) -> u32 {
+        self.runner.scheduler.stats().blocks_used
+    }
+}
+
+#[test]
+fn a_cancelled_answer_holds_no_block_after_the_next_step() {
+    let folder = Folder::new("stepped", |recipe| recipe.endless());
+    let mut worker = Stepped::new(&folder);
+    let kept = worker.submit(1, "this one stays", 3_000);
+    let _ = worker.submit(2, &"that one goes ".repeat(4), 3_000);
+    for _ in 0..40 {
+        worker.step();
+    }
+    assert_eq!(worker.runner.requests.running(), 2);
+    let before = worker.blocks_used();
+    worker.say(ToWorker::Cancel(WorkId(2)));
+    worker.step();
+    let (tokens, after) = (kept + 40, worker.blocks_used());
+    assert!(
+        after < before && (blocks_for(tokens - 1)..=blocks_for(tokens + 1)).contains(&after),
+        "{before} then {after}"
+    );
+    assert_eq!((worker.runner.requests.running(), worker.runner.scheduler.stats().running), (1, 1));
+    // The last one: nothing is left to compute, so not even a step passes.
+    worker.say(ToWorker::Cancel(WorkId(1)));
+    worker.listen();
+    assert_eq!((worker.blocks_used(), worker.runner.requests.running()), (0, 0));
+}
+
+#[test]
+fn a_request_cancelled_between_the_chunks_of_its_prompt_holds_no_block_after_the_next_step() {
+    let folder = Folder::new("chunked", |recipe| recipe.endless());
+    let mut worker = Stepped::new(&folder);
+    let tokens = worker.submit(1, &"a long prompt that comes in many chunks ".repeat(40), 10);
+    assert!(tokens > 4 * kit::open(&folder).prefill_tokens_max, "{tokens}");
+    worker.step();
+    worker.step();
+    assert!(worker.blocks_used() > 0 && worker.runner.requests.running() == 1);
+    worker.say(ToWorker::Cancel(WorkId(1)));
+    worker.step();
+    assert_eq!((worker.blocks_used(), worker.runner.requests.running()), (0, 0));
+}
+
+#[test]
+fn ten_thousand_cancels_at_random_moments_leak_nothing() {
+    let folder = Folder::new("cancels", |recipe| recipe.endless());
+    let mut worker = Stepped::new(&folder);
+    let mut seed = 0x5EED_u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let (mut alive, mut cancelled, mut next) = (Vec::new(), 0, 0);
+    while cancelled < 10_000 {
+        while alive.len() < 12 {
+            next += 1;
+            let text = "some words of a prompt ".repeat(random(6) as usize + 1);
+            // Some are cancelled while their prompt is being read.
+            if random(4) == 0 {
+                worker.say(submit(next, &request(&text, 50), Vec::new()));
+            } else {
+                worker.submit(next, &text, 1 + random(50) as u32);
+            }
+            alive.push(next);
+        }
+        if random(3) == 0 {
+            worker.step();
+        }
+        for _ in 0..random(8) {
+            let id = alive.swap_remove(random(alive.len() as u64) as usize);
+            worker.say(ToWorker::Cancel(WorkId(id)));
+            cancelled += 1;
+            if alive.is_empty() {
+                break;
+            }
+        }
+        worker.jobs.try_iter().for_each(drop);
+    }
+    alive.iter().for_each(|id| worker.say(ToWorker::Cancel(WorkId(*id))));
+    worker.listen();
+    let stats = worker.runner.scheduler.stats();
+    assert_eq!((stats.running, stats.waiting, stats.blocks_used), (0, 0, 0));
+    assert_eq!((worker.runner.requests.running(), worker.runner.requests.waiting()), (0, 0));
+    assert!(worker.runner.requests.is_empty(), "nothing is remembered of what is gone");
+}
