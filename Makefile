@@ -4,11 +4,12 @@
 #   make test         everything that CI runs
 #   make bench        the measures of BENCHMARKS.md
 #   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
+#   make soak         kills workers a hundred times under 32 streams: a minute or two
 #   make check-macos  type-checks the macOS code, on Linux too
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench bench-peers
+.PHONY: run stop build test check-macos bench bench-peers soak
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
@@ -54,3 +55,8 @@ bench:
 bench-peers:
 	@tools/bootstrap.sh run
 	@benches/peers/run.sh $(WORK)
+
+soak:
+	@tools/bootstrap.sh run
+	cargo build --release --locked --workspace --bins
+	cargo run --release --locked -p tests --example soak

@@ -8,9 +8,9 @@ use protocol::client::Client;
 use protocol::model::{AddRequest, ModelState};
 use protocol::{Error, ErrorKind};
 use tests::answer::{ask, first_text, whole};
-use tests::house::{House, question, raw};
+use tests::house::{House, Plan, question, raw};
 use tests::process::{kill, runs};
-use tests::{model, wait};
+use tests::{model, storm, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -44,6 +44,18 @@ async fn a_worker_killed_in_mid_stream_changes_no_answer() {
         assert_eq!(format!("{first}{}", rest.text()), undisturbed.text());
         assert_eq!(rest.finished.usage.completion_tokens, undisturbed.finished.usage.completion_tokens);
     }
+}
+
+#[tokio::test]
+async fn workers_killed_again_and_again_under_many_streams_change_no_answer() {
+    let house = House::with(Plan { config: storm::CONFIG.to_owned(), ..Plan::default() });
+    let client = house.client().await;
+    model::add(&house, &client, "m", &Recipe::tiny("qwen3", 16).endless()).await;
+    let wait_max = std::time::Duration::from_millis(30);
+    let plan = storm::Plan { streams: 12, tokens: 500, kills: 8, wait_max, seed: 0x5EED };
+    let report = storm::blow(&client, "m", plan).await;
+    assert!(report.differences.is_empty(), "{:#?}", report.differences);
+    assert!(report.kills == 8 && report.streams >= 12, "{report:?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,12 @@ pub fn runs(pid: u32) -> bool {
     !zombie && test_kill_process(raw(pid)).is_ok()
 }
 
+/// Kilobytes of memory that a process holds; `None` where the system does not say it in a file.
+pub fn resident_kb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
+}
+
 fn raw(pid: u32) -> Pid {
     i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id is above 0")
 }
