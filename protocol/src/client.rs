@@ -22,10 +22,12 @@ use tokio::sync::watch;
 
 use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
+use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
+use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::ImpetusClient;
-use crate::status::{Bridge, Principal, Status, StopRequest, Welcome};
+use crate::status::{Bridge, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 use crate::wire::frame::unwrap_refusal;
@@ -141,9 +143,9 @@ impl Client {
         call("first_key", QUICK, |context| self.rpc.first_key(context)).await
     }
 
-    /// Says who holds the key.
-    pub async fn authenticate(&self, key: &str) -> Result<Principal> {
-        call("authenticate", QUICK, |context| self.rpc.authenticate(context, key.to_owned())).await
+    /// Says who holds a key, and counts the request against its limit per minute.
+    pub async fn authenticate(&self, knock: Knock) -> Result<Principal> {
+        call("authenticate", QUICK, |context| self.rpc.authenticate(context, knock)).await
     }
 
     /// Tells the daemon where an HTTP bridge listens, for as long as this connection lasts.
@@ -199,6 +201,36 @@ impl Client {
     pub async fn rerank(&self, request: RerankRequest) -> Result<TranscriptId> {
         fits("documents", &request)?;
         call("rerank", QUICK, |context| self.rpc.rerank(context, request)).await
+    }
+
+    /// Lists the keys, oldest first, revoked ones too.
+    pub async fn keys(&self) -> Result<Vec<KeyCard>> {
+        call("keys", QUICK, |context| self.rpc.keys(context)).await
+    }
+
+    /// Makes a key; its secret is in this answer and nowhere else.
+    pub async fn create_key(&self, request: CreateKeyRequest) -> Result<IssuedKey> {
+        call("create_key", QUICK, |context| self.rpc.create_key(context, request)).await
+    }
+
+    /// Gives a key a new secret.
+    pub async fn rotate_key(&self, request: RotateKeyRequest) -> Result<IssuedKey> {
+        call("rotate_key", QUICK, |context| self.rpc.rotate_key(context, request)).await
+    }
+
+    /// Takes a key back for good, at once.
+    pub async fn revoke_key(&self, id: &str) -> Result<KeyCard> {
+        call("revoke_key", QUICK, |context| self.rpc.revoke_key(context, id.to_owned())).await
+    }
+
+    /// Returns who changed what.
+    pub async fn audit(&self, request: AuditRequest) -> Result<AuditPage> {
+        call("audit", QUICK, |context| self.rpc.audit(context, request)).await
+    }
+
+    /// Returns what was asked of which model.
+    pub async fn requests(&self, request: RequestsRequest) -> Result<RequestsPage> {
+        call("requests", QUICK, |context| self.rpc.requests(context, request)).await
     }
 }
 

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Incompatible,
     /// A defect of Impetus; the log has the cause.
     Internal,
+    /// A key has used up a limit per minute or per day.
+    RateLimited,
 }
 
 impl Error {

@@ -1,6 +1,7 @@
 //! The language of the house: the types, the service and the socket that every client of `impetusd` shares.
 //!
-//! `service` is the table of contents. `generation`, `encode`, `text`, `record`, `model`, `status`, `transcript` and `error` are the words;
+//! `service` is the table of contents. `generation`, `encode`, `text`, `record`, `model`, `status`, `key`, `journal`,
+//! `transcript` and `error` are the words;
 //! `wire` says how they become bytes, `socket` where those bytes travel, `client` how to ask without ceremony, and
 //! `server` how to answer.
 //! It holds no policy, starts nothing, and never reads a model. Every other crate of the house may depend on it;
@@ -10,6 +11,8 @@ pub mod client;
 pub mod encode;
 pub mod error;
 pub mod generation;
+pub mod journal;
+pub mod key;
 pub mod measures;
 pub mod model;
 pub mod record;

@@ -6,9 +6,11 @@
 use crate::Result;
 use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
+use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
+use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
-use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 
@@ -42,8 +44,8 @@ pub trait Impetus {
 
     /// Returns the first key, made at the first start; only for peers of the daemon's own user.
     async fn first_key() -> Result<String>;
-    /// Says who holds the key.
-    async fn authenticate(key: String) -> Result<Principal>;
+    /// Says who holds a key, and counts the request against its limit per minute.
+    async fn authenticate(knock: Knock) -> Result<Principal>;
     /// Tells the daemon where an HTTP bridge listens, for as long as this connection lasts.
     async fn announce(bridge: Bridge) -> Result<()>;
     /// Asks the daemon to end.
@@ -67,4 +69,17 @@ pub trait Impetus {
     async fn embed(request: EmbedRequest) -> Result<TranscriptId>;
     /// Starts to score documents for a query.
     async fn rerank(request: RerankRequest) -> Result<TranscriptId>;
+
+    /// Lists the keys, oldest first, revoked ones too.
+    async fn keys() -> Result<Vec<KeyCard>>;
+    /// Makes a key; its secret is in this answer and nowhere else.
+    async fn create_key(request: CreateKeyRequest) -> Result<IssuedKey>;
+    /// Gives a key a new secret.
+    async fn rotate_key(request: RotateKeyRequest) -> Result<IssuedKey>;
+    /// Takes a key back for good, at once.
+    async fn revoke_key(id: String) -> Result<KeyCard>;
+    /// Returns who changed what.
+    async fn audit(request: AuditRequest) -> Result<AuditPage>;
+    /// Returns what was asked of which model.
+    async fn requests(request: RequestsRequest) -> Result<RequestsPage>;
 }

@@ -1,4 +1,4 @@
-//! The words for the daemon itself: who answers, how it is, and who may ask.
+//! The words for the daemon itself: who answers, and how it is.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,9 @@ use crate::model::ModelCard;
 pub struct Hello {
     /// The program, as in `impetusctl/0.1.0`.
     pub client: String,
+    /// The id of the key that this connection acts for: it may then do what that key may, and no more. `None` is the
+    /// user of the socket, who may do everything.
+    pub key: Option<String>,
 }
 
 /// What the daemon says of itself.
@@ -100,28 +103,6 @@ pub struct Machine {
     pub cores: u32,
     /// The GPU's name, if there is one that Impetus can use.
     pub gpu: Option<String>,
-}
-
-/// Who holds a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Principal {
-    /// The key's id, fit for logs.
-    pub id: String,
-    /// The key's label.
-    pub label: String,
-    /// What it may do.
-    pub role: KeyRole,
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum KeyRole {
-    /// Look.
-    Readonly,
-    /// Look and generate.
-    User,
-    /// Everything.
-    Admin,
 }
 
 /// Asks the daemon to end.

@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
 use protocol::{Error, ErrorKind};
 
-use crate::access::{Hosts, check_host, check_key};
+use crate::access::{Hosts, Origins, check_host, check_key};
 use crate::daemon::Daemon;
 use crate::dialect::Dialect;
 use crate::openai::responses::background::Background;
-use crate::{Config, anthropic, body, health, ollama, openai, request_id, rerank};
+use crate::{Config, admin, anthropic, body, health, ollama, openai, request_id, rerank};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -22,6 +22,8 @@ pub struct Bridge {
     pub daemon: Daemon,
     /// The host names that requests may carry.
     pub hosts: Hosts,
+    /// The web pages that may ask.
+    pub origins: Origins,
     /// This bridge's base URL.
     pub url: String,
     /// Responses that are made after their request was answered.
@@ -34,6 +36,7 @@ impl Bridge {
         Arc::new(Self {
             daemon: Daemon::new(config.socket.clone()),
             hosts: Hosts::new(address, &config.allow_hosts),
+            origins: Origins::new(&config.allow_origins),
             url: format!("http://{address}"),
             background: Background::default(),
         })
@@ -60,6 +63,7 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .route("/v1/messages", post(anthropic::messages::create))
         .route("/v1/messages/count_tokens", post(anthropic::messages::count_tokens))
         .merge(ollama())
+        .merge(admin())
         .route("/api/health/status", get(health::status))
         .layer(from_fn(body::receive))
         .layer(from_fn_with_state(bridge.clone(), check_key));
@@ -80,6 +84,15 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .with_state(bridge)
 }
 
+fn admin() -> Router<Arc<Bridge>> {
+    Router::new()
+        .route("/api/keys", get(admin::keys::list).post(admin::keys::create))
+        .route("/api/keys/{id}", get(admin::keys::show).delete(admin::keys::revoke))
+        .route("/api/keys/{id}/rotate", post(admin::keys::rotate))
+        .route("/api/audit", get(admin::journal::audit))
+        .route("/api/requests", get(admin::journal::requests))
+}
+
 fn ollama() -> Router<Arc<Bridge>> {
     let mut routes = Router::new()
         .route("/api/chat", post(ollama::chat::chat))
@@ -98,11 +111,23 @@ fn ollama() -> Router<Arc<Bridge>> {
     routes
 }
 
+/// What every answer tells browsers: guess no type, keep no copy, frame nothing, load nothing, tell nobody.
+const HARDENING: [(HeaderName, &str); 6] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
 async fn harden(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in HARDENING {
+        // An explorer page has a policy of its own.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -3,12 +3,12 @@
 //! The body carries OpenAI's `error` object (all four keys, always) and the members of RFC 9457 beside it, so clients
 //! of either world find what they read.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
 
-use crate::request_id;
+use crate::{access, request_id};
 
 /// An error on its way to an HTTP client.
 #[derive(Debug)]
@@ -24,11 +24,14 @@ impl From<Error> for HttpError {
 #[derive(Debug, Serialize)]
 pub struct ErrorBody {
     error: OpenAiError,
+    r#type: String,
     title: &'static str,
     status: u16,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
@@ -65,7 +68,20 @@ fn face(kind: ErrorKind) -> (StatusCode, &'static str, &'static str, &'static st
         ErrorKind::Closing => (S::SERVICE_UNAVAILABLE, SERVER, "closing", "Shutting down"),
         ErrorKind::Unreachable => (S::BAD_GATEWAY, SERVER, "unreachable", "Unreachable"),
         ErrorKind::Incompatible => (S::BAD_GATEWAY, SERVER, "incompatible", "Incompatible versions"),
-        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, "INFERENCE_ERROR", "Internal error"),
+        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, SERVER, failure(), "Internal error"),
+        ErrorKind::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limit_error", "RATE_LIMITED", "Rate limited"),
+    }
+}
+
+/// The code of a defect: what it was that failed.
+fn failure() -> &'static str {
+    let embeds = |path: &str| path.ends_with("/embeddings") || path.ends_with("/embed");
+    if request_id::path_is(embeds) {
+        "EMBEDDING_ERROR"
+    } else if request_id::path_is(access::is_inference) {
+        "INFERENCE_ERROR"
+    } else {
+        "INTERNAL_ERROR"
     }
 }
 
@@ -74,19 +90,36 @@ pub fn status(kind: ErrorKind) -> StatusCode {
     face(kind).0
 }
 
-/// Returns the body for an error of the request `request_id`; streams send it as an event once headers are out.
-pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
-    body_as(error, face(error.kind).0, request_id)
+/// Adds what an error says in headers, whatever the dialect of its body.
+pub fn tell(error: &Error, status: StatusCode, headers: &mut HeaderMap) {
+    if let Some(after_ms) = error.retry_after_ms {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1000).max(1)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    let cut = matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::Cancelled | ErrorKind::Internal);
+    if cut && request_id::path_is(access::is_inference) {
+        headers.insert("x-generation-incomplete", HeaderValue::from_static("true"));
+    }
 }
 
-fn body_as(error: &Error, status: StatusCode, request_id: Option<String>) -> ErrorBody {
+/// Returns the body for an error of the request `request_id`; streams send it as an event once headers are out.
+pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
+    body_as(error, face(error.kind).0.as_u16(), request_id)
+}
+
+/// Returns the same body with a status that says more than the kind does.
+pub fn body_as(error: &Error, status: u16, request_id: Option<String>) -> ErrorBody {
     let (_, r#type, code, title) = face(error.kind);
     ErrorBody {
         error: OpenAiError { message: error.message.clone(), r#type, param: error.param.clone(), code },
+        r#type: format!("urn:impetus:error:{code}"),
         title,
-        status: status.as_u16(),
+        status,
         detail: error.message.clone(),
         hint: error.hint.clone(),
+        instance: request_id.as_ref().map(|id| format!("urn:impetus:request:{id}")),
         request_id,
     }
 }
@@ -101,14 +134,9 @@ impl IntoResponse for HttpError {
 impl HttpError {
     /// Answers with a status that says more than the kind does, such as 413.
     pub fn into_response_as(self, status: StatusCode) -> Response {
-        let mut response = (status, axum::Json(body_as(&self.0, status, request_id::current()))).into_response();
-        let headers = response.headers_mut();
-        if let Some(after_ms) = self.0.retry_after_ms {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1000).max(1)));
-        }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let body = body_as(&self.0, status.as_u16(), request_id::current());
+        let mut response = (status, axum::Json(body)).into_response();
+        tell(&self.0, status, response.headers_mut());
         response
     }
 }
@@ -128,10 +156,12 @@ mod tests {
         let error = Error::invalid("n", "'n' is 0.").hint("Ask for one.");
         let expected = json!({
             "error": {"message": "'n' is 0.", "type": "invalid_request_error", "param": "n", "code": "INVALID_REQUEST"},
+            "type": "urn:impetus:error:INVALID_REQUEST",
             "title": "Invalid request",
             "status": 400,
             "detail": "'n' is 0.",
             "hint": "Ask for one.",
+            "instance": "urn:impetus:request:req_0123456789ab",
             "request_id": "req_0123456789ab",
         });
         assert_eq!(shown(&error), expected);

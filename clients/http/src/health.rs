@@ -21,7 +21,7 @@ pub async fn live() -> Response {
 
 /// Answers 200 only if the daemon answers and takes work.
 pub async fn ready(State(bridge): State<Arc<Bridge>>) -> Result<Response, HttpError> {
-    let status = bridge.daemon.client().await?.status().await?;
+    let status = bridge.daemon.own().await?.status().await?;
     if status.draining {
         return Err(protocol::Error::new(ErrorKind::Closing, "The daemon is shutting down.").into());
     }

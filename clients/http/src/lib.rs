@@ -1,11 +1,12 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
-//! words; `access` says who may ask; `serve` accepts connections; `body` receives what they send; `frames` and
-//! `sse` are how streams leave; `daemon` holds the connection to the daemon. The bridge keeps no state, reads no model and has no privilege
-//! that the command line lacks.
+//! words; `admin` is for those who run the service; `access` says who may ask; `serve` accepts connections; `body`
+//! receives what they send; `frames` and `sse` are how streams leave; `daemon` holds the connections to the daemon. The
+//! bridge keeps no state, reads no model and has no privilege that the command line lacks.
 
 mod access;
+mod admin;
 mod answer;
 mod anthropic;
 mod app;
@@ -39,6 +40,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Host names allowed besides loopback and the address listened on.
     pub allow_hosts: Vec<String>,
+    /// Web origins allowed besides this machine's own pages.
+    pub allow_origins: Vec<String>,
 }
 
 /// Serves HTTP on `listener` until `shutdown` resolves; open requests are finished first.
@@ -48,6 +51,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
+    access::may_listen(address, &config.socket, daemon::NAME)
+        .await
+        .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
     let bridge = app::Bridge::new(&config, address);
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
     let served = serve::serve(listener, app::routes(bridge), shutdown).await;

@@ -8,7 +8,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The HTTP bridge of Impetus: OpenAI's dialect on top of the daemon's socket.
+/// The HTTP bridge of Impetus: what other programs speak, on top of the daemon's socket.
 #[derive(Debug, Parser)]
 #[command(name = "impetus-http", version)]
 struct Flags {
@@ -21,6 +21,9 @@ struct Flags {
     /// A host name that requests may carry besides this machine's
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
+    /// A web origin whose pages may ask, as in https://chat.example
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +60,7 @@ fn run(flags: Flags) -> Result<(), String> {
                 _ = terminate.recv() => {}
             }
         };
-        let config = impetus_http::Config { socket, allow_hosts: flags.allow_host };
+        let config = impetus_http::Config { socket, allow_hosts: flags.allow_host, allow_origins: flags.allow_origin };
         impetus_http::run(config, listener, shutdown).await.map_err(|error| format!("the bridge failed: {error}"))
     })
 }

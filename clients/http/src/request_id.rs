@@ -14,19 +14,31 @@ use crate::daemon::random_hex;
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
-    static CURRENT: String;
+    static CURRENT: Named;
+}
+
+/// A request while it is being answered.
+struct Named {
+    id: String,
+    path: String,
 }
 
 /// Returns the id of the request being answered; `None` outside of any, as in the body of a stream.
 pub fn current() -> Option<String> {
-    CURRENT.try_with(Clone::clone).ok()
+    CURRENT.try_with(|named| named.id.clone()).ok()
+}
+
+/// Asks something of the path of the request being answered.
+pub fn path_is(what: impl FnOnce(&str) -> bool) -> bool {
+    CURRENT.try_with(|named| what(&named.path)).unwrap_or(false)
 }
 
 /// Gives a request its id and its answer the header.
 pub async fn name(request: Request, next: Next) -> Response {
     let id = format!("req_{}", random_hex(12));
     let header = HeaderValue::from_str(&id);
-    let mut response = CURRENT.scope(id, next.run(request)).await;
+    let named = Named { id, path: request.uri().path().to_owned() };
+    let mut response = CURRENT.scope(named, next.run(request)).await;
     if let Ok(header) = header {
         response.headers_mut().insert(HEADER, header);
     }

@@ -3,13 +3,19 @@
 //! `axum::serve` has no limit on how slowly a head arrives, how large it is or how many connections are open; hyper,
 //! driven directly, has. Bodies have their own limits in `body`. Called by `run` alone.
 
+mod refusal;
+
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -17,11 +23,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::access::Peer;
+use refusal::Explained;
+
 /// How long a request's head may take, and how long an idle connection is kept.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The largest head, in bytes: a request line and its headers.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// The most headers of one request.
+const HEADERS_MAX: usize = 100;
 
 /// How many connections may be open; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4096;
@@ -44,17 +56,25 @@ async fn serve_within(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_patience).max_buf_size(HEAD_BYTES_MAX);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head_patience)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &room) => accepted?,
         };
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let routes = TowerToHyperService::new(routes.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            routes.call(request)
+        });
+        let stream = TokioIo::new(Explained::new(stream));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended badly");
@@ -73,14 +93,14 @@ async fn serve_within(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Tokens are small packets that should leave at once; without the option they merely leave later.
                 let _ = stream.set_nodelay(true);
-                return Ok((stream, permit));
+                return Ok((stream, peer.ip(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");

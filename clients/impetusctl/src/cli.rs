@@ -57,8 +57,12 @@ pub enum Command {
     Status,
     /// Show the daemon's log
     Logs(Logs),
-    /// Show keys of the HTTP bridge
+    /// Make, list, rotate and revoke keys of the HTTP bridge
     Key(Key),
+    /// Show who changed keys, models and settings
+    Audit(Audit),
+    /// Show what was asked of which model, without what was said
+    Requests(Requests),
     /// Check this installation and name what is wrong
     Doctor,
     /// Show the versions of this program and of the daemon
@@ -79,6 +83,12 @@ pub struct Serve {
     /// Start no HTTP bridge
     #[arg(long, conflicts_with = "http")]
     pub no_http: bool,
+    /// A host name that HTTP requests may carry besides this machine's
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// A web origin whose pages may ask, as in https://chat.example
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
 }
 
 /// Stop the daemon and its bridges.
@@ -225,7 +235,7 @@ pub struct Logs {
     pub lines: usize,
 }
 
-/// Show keys of the HTTP bridge.
+/// Make, list, rotate and revoke keys of the HTTP bridge.
 #[derive(Debug, Args)]
 pub struct Key {
     /// What to do with keys
@@ -236,8 +246,103 @@ pub struct Key {
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Print the first key, made at the first start
-    Show,
+    /// Print the first key, made at the first start; or what is known of another one
+    Show {
+        /// The key's id
+        id: Option<String>,
+    },
+    /// List the keys
+    List,
+    /// Make a key and print its secret, this once
+    Create(CreateKey),
+    /// Give a key a new secret and print it, this once
+    Rotate {
+        /// The key's id
+        id: String,
+        /// For how long the old secret still works, as in 90s, 15m, 24h or 7d
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = seconds)]
+        grace: u64,
+    },
+    /// Take a key back, at once and for good
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+}
+
+/// Make a key.
+#[derive(Debug, Args)]
+pub struct CreateKey {
+    /// What the key is for
+    pub label: String,
+    /// What it may do: look, make models work too, or everything
+    #[arg(long, value_enum, default_value_t = Role::User)]
+    pub role: Role,
+    /// A model it may use; all of them otherwise
+    #[arg(long = "model", short, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// How long it works, as in 12h or 30d; for ever otherwise
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub expires: Option<u64>,
+    /// Requests a minute that make a model work; 0 is any number [default: 60, for administrators any number]
+    #[arg(long, value_name = "N")]
+    pub inference_per_minute: Option<u32>,
+    /// Requests a minute that only look; 0 is any number [default: 120, for administrators any number]
+    #[arg(long, value_name = "N")]
+    pub reads_per_minute: Option<u32>,
+    /// Requests a day (UTC) that make a model work; any number otherwise
+    #[arg(long, value_name = "N")]
+    pub requests_per_day: Option<u64>,
+    /// Tokens a day (UTC), read and written; any number otherwise
+    #[arg(long, value_name = "N")]
+    pub tokens_per_day: Option<u64>,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Role {
+    /// Look
+    Readonly,
+    /// Look, and make models work
+    User,
+    /// Everything
+    Admin,
+}
+
+/// Reads a span of time, in seconds.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || "write a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)
+}
+
+/// Show who changed keys, models and settings.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// How many entries, the newest ones
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub lines: u32,
+}
+
+/// Show what was asked of which model.
+#[derive(Debug, Args)]
+pub struct Requests {
+    /// How many entries, the newest ones
+    #[arg(long, short = 'n', default_value_t = 50)]
+    pub lines: u32,
+    /// Only those for this model
+    #[arg(long, short)]
+    pub model: Option<String>,
+    /// Only those of this key
+    #[arg(long, value_name = "ID")]
+    pub key: Option<String>,
 }
 
 /// Print completions for a shell.

@@ -1,6 +1,7 @@
 //! One file a verb, named as the protocol and the daemon name it.
 
 mod answer;
+mod audit;
 mod chat;
 mod completions;
 mod doctor;
@@ -11,6 +12,7 @@ mod logs;
 mod models;
 mod ps;
 mod pull;
+mod requests;
 mod rm;
 mod run;
 mod serve;
@@ -43,7 +45,9 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Unload(unload) => unload::run(&daemon, output, unload).await,
         Command::Status => status::run(&daemon, output).await,
         Command::Logs(logs) => logs::run(&daemon, &logs).await,
-        Command::Key(key) => key::run(&daemon, output, &key).await,
+        Command::Key(key) => key::run(&daemon, output, key).await,
+        Command::Audit(audit) => audit::run(&daemon, output, &audit).await,
+        Command::Requests(requests) => requests::run(&daemon, output, requests).await,
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Version => version::run(&daemon, output).await,
         Command::Completions(completions) => completions::run(&completions),

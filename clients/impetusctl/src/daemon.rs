@@ -4,7 +4,6 @@
 //! outlives this program: it leads its own process group, away from the terminal's Ctrl-C, and logs to files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -80,9 +79,9 @@ impl Daemon {
         self.spawn("impetusd", &[], detach)
     }
 
-    /// Starts a bridge on `address` and waits until it has announced itself; returns its base URL.
-    pub async fn spawn_bridge(&self, client: &Client, address: SocketAddr, detach: bool) -> Result<(Child, String)> {
-        let mut child = self.spawn("impetus-http", &["--listen".to_owned(), address.to_string()], detach)?;
+    /// Starts a bridge with these flags and waits until it has announced itself; returns its base URL.
+    pub async fn spawn_bridge(&self, client: &Client, flags: &[String]) -> Result<(Child, String)> {
+        let mut child = self.spawn("impetus-http", flags, true)?;
         let pid = child.id();
         let end = Instant::now() + START_MAX;
         loop {

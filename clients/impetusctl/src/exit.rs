@@ -9,7 +9,7 @@ pub fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error.kind {
         ErrorKind::Internal | ErrorKind::ModelNotLoaded => 1,
         ErrorKind::ModelNotFound | ErrorKind::NotFound => 3,
-        ErrorKind::Busy | ErrorKind::NoMemory | ErrorKind::DeadlineExceeded => 4,
+        ErrorKind::Busy | ErrorKind::NoMemory | ErrorKind::DeadlineExceeded | ErrorKind::RateLimited => 4,
         ErrorKind::AuthRequired | ErrorKind::Forbidden => 5,
         ErrorKind::Unreachable | ErrorKind::Closing | ErrorKind::Incompatible => 6,
         ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::ContextLengthExceeded | ErrorKind::Conflict => 7,

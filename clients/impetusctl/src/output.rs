@@ -82,6 +82,22 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// Returns a time, in seconds since 1970, as people and programs write it, in UTC.
+pub fn when(unix_s: i64) -> String {
+    let (days, second) = (unix_s.div_euclid(86_400), unix_s.rem_euclid(86_400));
+    // Days of the civil calendar, counted from 1 March of year 0, so that leap days come last.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Lays out rows under a header, each column as wide as its widest cell.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = header.map(str::len);
@@ -107,6 +123,14 @@ mod tests {
     fn bytes_and_durations_read_like_people_write_them() {
         assert_eq!([bytes(999), bytes(1000), bytes(4_100_000)], ["999 B", "1.0 KB", "4.1 MB"]);
         assert_eq!([duration(900), duration(61_000), duration(90_061_000)], ["0s", "1m 1s", "1d 1h"]);
+    }
+
+    #[test]
+    fn times_are_dates_in_utc() {
+        assert_eq!(when(0), "1970-01-01 00:00:00Z");
+        assert_eq!(when(951_782_399), "2000-02-28 23:59:59Z");
+        assert_eq!(when(951_868_800), "2000-03-01 00:00:00Z");
+        assert_eq!(when(1_795_252_320), "2026-11-21 09:12:00Z");
     }
 
     #[test]

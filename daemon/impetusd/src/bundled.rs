@@ -30,7 +30,7 @@ async fn install(daemon: &Daemon) -> Result<()> {
         return Ok(());
     }
     for model in daemon.inspector.bundled(&folder).await? {
-        let card = service::register(daemon, model.name, Path::new(&model.path), Source::Bundled).await?;
+        let card = service::register(daemon, "impetusd", model.name, Path::new(&model.path), Source::Bundled).await?;
         tracing::info!(model = %card.name, path = %card.path, "bundled model is ready");
     }
     // Last: a crash before this line only does the work again.

@@ -1,17 +1,22 @@
-//! What the database knows, in the protocol's words: models and keys. The database is the truth; the supervisor's
-//! models are a shadow of it. Its calls wait for the disk, so they run on threads that may block.
+//! What the database knows: models, keys, and what has happened. The database is the truth; the supervisor's models and
+//! the keys in memory are shadows of it. Its calls wait for the disk, so they run on threads that may block.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use protocol::journal::{AuditEntry, AuditPage, AuditRequest, RequestEntry, RequestsPage, RequestsRequest};
 use protocol::model::{ModelCard, ModelState, Source};
-use protocol::status::{KeyRole, Principal};
 use protocol::{Error, ErrorKind, Result};
 use store::{
-    About, Bounds, Change, Draft, Kept, Key, KeyState, Model, Reader, Record, Role, Secret, Store, StoreError,
+    About, Bounds, Change, Draft, Kept, Key, Model, NewKey, Reader, Record, Request, RequestFilter, Secret, Spent,
+    Store, StoreError,
 };
 
 use crate::daemon::blocking;
+
+/// Entries in one page, and where a request does not say.
+const PAGE_MAX: u32 = 1_000;
+const PAGE: u32 = 100;
 
 /// The models and keys on disk.
 #[derive(Clone, Debug)]
@@ -32,7 +37,7 @@ impl Catalogue {
     }
 
     /// Writes a model; the one of its name keeps its pin and when it was added.
-    pub async fn put(&self, card: ModelCard) -> Result<()> {
+    pub async fn put(&self, actor: &str, card: ModelCard) -> Result<()> {
         let facts = serde_json::to_value(&card.facts).map_err(|error| Error::internal(error.to_string()))?;
         let source = match card.source {
             Source::Bundled => store::Source::Bundled,
@@ -42,39 +47,64 @@ impl Catalogue {
         let subject = card.name.clone();
         let ModelCard { name, path, pinned, created_unix_s, .. } = card;
         let model = Model { name, source, path, facts, pinned, keep_alive_ms: None, created_unix_s };
-        self.change("model.put", subject, move |store| store.models().put(model)).await
+        self.change(actor, "model.add", subject, move |store| store.models().put(model)).await
     }
 
     /// Writes whether a model is never evicted.
-    pub async fn pin(&self, name: String, pinned: bool) -> Result<()> {
+    pub async fn pin(&self, actor: &str, name: String, pinned: bool) -> Result<()> {
         let subject = name.clone();
         let action = if pinned { "model.pin" } else { "model.unpin" };
-        self.change(action, subject, move |store| store.models().set_pinned(&name, pinned).map(drop)).await
+        self.change(actor, action, subject, move |store| store.models().set_pinned(&name, pinned).map(drop)).await
     }
 
     /// Forgets a model.
-    pub async fn remove(&self, name: String) -> Result<()> {
+    pub async fn remove(&self, actor: &str, name: String) -> Result<()> {
         let subject = name.clone();
-        self.change("model.remove", subject, move |store| store.models().remove(&name).map(drop)).await
+        self.change(actor, "model.remove", subject, move |store| store.models().remove(&name).map(drop)).await
     }
 
-    /// Whether there is any key. Blocks.
-    pub fn has_keys(&self) -> Result<bool> {
-        self.store.keys().list().map(|keys| !keys.is_empty()).map_err(broken)
+    /// Writes down what somebody did that changed nothing here.
+    pub async fn audit(&self, actor: &str, action: &'static str, subject: String) -> Result<()> {
+        self.change(actor, action, subject, |_| Ok(())).await
     }
 
-    /// Makes a key known, if it is not; it may do everything. Blocks.
-    pub fn add_first_key(&self, secret: &Secret) -> Result<()> {
-        let key = self.store.keys().insert(secret, "first key", Role::Admin, None, now_s()).map_err(broken)?;
-        tracing::debug!(key = %key.id, "the first key is known");
-        Ok(())
+    /// Returns every key, oldest first. Blocks.
+    pub fn keys(&self) -> Result<Vec<Key>> {
+        self.store.keys().list().map_err(broken)
     }
 
-    /// Returns who holds a key that opens the door.
-    pub async fn holder(&self, secret: Secret) -> Result<Option<Principal>> {
+    /// Returns what keys have used today. Blocks.
+    pub fn spent_today(&self) -> Result<Vec<(String, Spent)>> {
+        self.store.requests().spent(now_ms()).map_err(broken)
+    }
+
+    /// Makes a key known, if it is not. Blocks.
+    pub fn add_first_key(&self, secret: &Secret, new: NewKey) -> Result<Key> {
+        self.store.keys().insert(secret, new).map_err(broken)
+    }
+
+    /// Adds a key.
+    pub async fn add_key(&self, actor: &str, secret: Secret, new: NewKey) -> Result<Key> {
+        let change = move |store: &Store| store.keys().insert(&secret, new).map(|key| (key.id.clone(), key));
+        self.change_found(actor, "key.create", change).await
+    }
+
+    /// Gives a key another secret; `None` if there is no such key.
+    pub async fn rotate_key(&self, actor: &str, id: String, secret: Secret, old_until: i64) -> Result<Option<Key>> {
+        let change = move |store: &Store| Ok((id.clone(), store.keys().rotate(&id, &secret, old_until)?));
+        self.change_found(actor, "key.rotate", change).await
+    }
+
+    /// Revokes a key; `None` if there is no such key.
+    pub async fn revoke_key(&self, actor: &str, id: String) -> Result<Option<Key>> {
+        let change = move |store: &Store| Ok((id.clone(), store.keys().revoke(&id, now_s())?));
+        self.change_found(actor, "key.revoke", change).await
+    }
+
+    /// Notes when keys were last used.
+    pub async fn keys_used(&self, uses: Vec<(String, i64)>) -> Result<()> {
         let store = self.store.clone();
-        let key = blocking(move || store.keys().find(&secret, now_s()).map_err(broken)).await?;
-        Ok(key.filter(|key| key.state(now_s()) == KeyState::Active).map(principal))
+        blocking(move || store.keys().used(uses).map_err(broken)).await
     }
 
     /// Writes a document that a client asked to be kept; `draft` is told the time.
@@ -108,18 +138,98 @@ impl Catalogue {
         blocking(move || store.records().list(collection, reader, after, count, now_ms()).map_err(broken)).await
     }
 
-    /// Changes something, and writes down that it was changed.
+    /// Writes down requests.
+    pub async fn record(&self, requests: Vec<Request>) -> Result<()> {
+        let store = self.store.clone();
+        blocking(move || store.requests().record(requests).map_err(broken)).await
+    }
+
+    /// Returns requests, newest first.
+    pub async fn requests_page(&self, request: RequestsRequest) -> Result<RequestsPage> {
+        let limit = page(request.limit)?;
+        let filter = RequestFilter {
+            after: request.after.map(number),
+            model: request.model,
+            key_id: request.key,
+            status: request.status,
+        };
+        let store = self.store.clone();
+        let mut found = blocking(move || store.requests().page(limit + 1, filter).map_err(broken)).await?;
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(|(id, _)| id.unsigned_abs());
+        Ok(RequestsPage { entries: found.into_iter().map(request_entry).collect(), next })
+    }
+
+    /// Returns changes, newest first.
+    pub async fn audit_page(&self, request: AuditRequest) -> Result<AuditPage> {
+        let (limit, after) = (page(request.limit)?, request.after.map(number));
+        let store = self.store.clone();
+        let mut found = blocking(move || store.audit().page(limit + 1, after).map_err(broken)).await?;
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(|(id, _)| id.unsigned_abs());
+        Ok(AuditPage { entries: found.into_iter().map(audit_entry).collect(), next })
+    }
+
+    /// Changes something, and writes down who changed it.
     async fn change(
         &self,
+        actor: &str,
         action: &'static str,
         subject: String,
         change: impl FnOnce(&Store) -> store::Result<()> + Send + 'static,
     ) -> Result<()> {
-        let store = self.store.clone();
-        let actor = format!("uid {}", protocol::socket::own_uid());
-        let entry = Change { time_unix_ms: now_ms(), actor, action: action.to_owned(), subject };
-        blocking(move || change(&store).and_then(|()| store.audit().record(entry)).map_err(broken)).await
+        self.change_found(actor, action, move |store| change(store).map(|()| (subject, ()))).await
     }
+
+    /// The same for a change that says what it was made to, and returns something.
+    async fn change_found<T: Send + 'static>(
+        &self,
+        actor: &str,
+        action: &'static str,
+        change: impl FnOnce(&Store) -> store::Result<(String, T)> + Send + 'static,
+    ) -> Result<T> {
+        let (store, actor, action) = (self.store.clone(), actor.to_owned(), action.to_owned());
+        blocking(move || {
+            let (subject, changed) = change(&store).map_err(broken)?;
+            let entry = Change { time_unix_ms: now_ms(), actor, action, subject };
+            store.audit().record(entry).map_err(broken).map(|()| changed)
+        })
+        .await
+    }
+}
+
+fn page(limit: u32) -> Result<u32> {
+    match limit {
+        0 => Ok(PAGE),
+        1..=PAGE_MAX => Ok(limit),
+        _ => Err(Error::invalid("limit", format!("limit is {limit}; it may be {PAGE_MAX} at most"))),
+    }
+}
+
+/// The database counts with a sign.
+fn number(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+fn request_entry((id, request): (i64, Request)) -> RequestEntry {
+    RequestEntry {
+        id: id.unsigned_abs(),
+        time_unix_ms: request.time_unix_ms,
+        verb: request.verb,
+        model: request.model,
+        key: request.key_id,
+        status: request.status,
+        prompt_tokens: request.prompt_tokens,
+        completion_tokens: request.completion_tokens,
+        latency_ms: request.latency_ms,
+    }
+}
+
+fn audit_entry((id, change): (i64, Change)) -> AuditEntry {
+    let Change { time_unix_ms, actor, action, subject } = change;
+    AuditEntry { id: id.unsigned_abs(), time_unix_ms, actor, action, subject }
 }
 
 fn card(model: Model) -> Option<ModelCard> {
@@ -139,15 +249,6 @@ fn card(model: Model) -> Option<ModelCard> {
     Some(ModelCard { name, source, path, facts, state: ModelState::Available, pinned, created_unix_s })
 }
 
-fn principal(key: Key) -> Principal {
-    let role = match key.role {
-        Role::Readonly => KeyRole::Readonly,
-        Role::User => KeyRole::User,
-        Role::Admin => KeyRole::Admin,
-    };
-    Principal { id: key.id, label: key.label, role }
-}
-
 fn broken(error: StoreError) -> Error {
     let hint = error.hint();
     Error::new(ErrorKind::Internal, error.to_string()).hint(hint)
@@ -157,10 +258,12 @@ fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn now_ms() -> i64 {
+/// Returns milliseconds since 1970.
+pub fn now_ms() -> i64 {
     i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
-fn now_s() -> i64 {
+/// Returns seconds since 1970.
+pub fn now_s() -> i64 {
     i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }

@@ -15,6 +15,8 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::inspect::Inspector;
+use crate::journal::Journal;
+use crate::keys::Keys;
 use crate::paths::Paths;
 use crate::shutdown::Shutdown;
 use crate::supervisor::Supervisor;
@@ -31,8 +33,12 @@ pub struct Daemon {
     pub supervisor: Supervisor,
     /// Long work.
     pub transcripts: Transcripts,
-    /// The models and keys on disk.
+    /// What is on disk.
     pub catalogue: Catalogue,
+    /// Who may come in over HTTP.
+    pub keys: Arc<Keys>,
+    /// What was asked of which model.
+    pub journal: Journal,
     /// Reads model folders.
     pub inspector: Inspector,
     /// Where models are pulled from.

@@ -1,106 +1,401 @@
-//! API keys: the first one, made at the first start, and who holds the one that a request shows. The database keeps
-//! digests only; the first key itself is in a file that nobody but its owner can read. No key is ever logged.
+//! API keys in memory: who holds the one a request shows, what it may do, and how much of its limits is left. The
+//! database is the truth and is written first, so that a revocation counts at once and for good; what is here only
+//! spares every request the disk. No secret is kept or logged. Used by `session` and `service`.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+mod bucket;
+pub mod first;
+#[cfg(test)]
+mod tests;
 
-use protocol::status::Principal;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::key::{
+    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Principal, Purpose,
+    RotateKeyRequest, Spent,
+};
 use protocol::{Error, ErrorKind, Result};
-use store::Secret;
+use store::{Digest, Key, Limits, NewKey, Role, Secret};
+use tokio::time::Instant;
 
-use crate::catalogue::Catalogue;
-use crate::paths::Paths;
+use crate::catalogue::{Catalogue, now_s};
+use bucket::Bucket;
 
 /// Longer texts are no keys, and are not looked up.
-const KEY_BYTES_MAX: usize = 256;
+const SECRET_BYTES_MAX: usize = 256;
 
-/// Makes the first key, unless there is one. The file comes first: a key whose file was lost in a crash would be
-/// lost for good, because the database only knows its digest. Blocks.
-pub fn prepare(paths: &Paths, catalogue: &Catalogue) -> Result<()> {
-    let broken = |error: io::Error| Error::internal(format!("{} cannot be used: {error}", paths.key().display()));
-    let secret = match fs::read_to_string(paths.key()) {
-        Ok(text) => Secret::from_text(&text),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(broken(error)),
-        // The user put the first key away: the database still knows it.
-        Err(_) if catalogue.has_keys()? => return Ok(()),
-        Err(_) => {
-            let secret = Secret::new().map_err(|error| Error::internal(error.to_string()))?;
-            write_private(paths, &secret).map_err(broken)?;
-            tracing::info!("the first API key is made; `impetusctl key show` prints it");
-            secret
+/// Bad keys per minute that one address may show before it is told to wait.
+const FAILURES_PER_MINUTE: u32 = 20;
+
+/// Addresses whose bad keys are counted; when there are more, those that may try again anyway are forgotten.
+const PEERS_MAX: usize = 4_096;
+
+/// Keys in all, revoked ones included.
+const KEYS_MAX: usize = 10_000;
+
+/// Bytes of a label, models that one key may name, and bytes of such a name.
+const LABEL_BYTES_MAX: usize = 128;
+const MODELS_MAX: usize = 64;
+const MODEL_BYTES_MAX: usize = 128;
+
+/// Defaults of keys that are not for administrators, per minute.
+const INFERENCE_PER_MINUTE: u32 = 60;
+const READS_PER_MINUTE: u32 = 120;
+
+/// The longest life of a key, and of a secret after its rotation, in seconds: a hundred years, and a month.
+const LIFE_S_MAX: u64 = 100 * 366 * 86_400;
+const GRACE_S_MAX: u64 = 31 * 86_400;
+
+/// How stale the time of last use may get on disk, in seconds.
+const USED_S: i64 = 60;
+
+const DAY_S: i64 = 86_400;
+
+/// The keys.
+#[derive(Debug)]
+pub struct Keys {
+    catalogue: Catalogue,
+    epoch: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: BTreeMap<String, Held>,
+    /// Ids of keys by the beginning of their digests.
+    index: HashMap<u64, Vec<String>>,
+    failures: HashMap<String, Bucket>,
+    /// The day that `spent` is about, in days since 1970.
+    day: i64,
+}
+
+#[derive(Debug)]
+struct Held {
+    key: Key,
+    inference: Bucket,
+    reads: Bucket,
+    spent: Spent,
+    used_written: Option<i64>,
+}
+
+impl Keys {
+    /// Reads the keys and what they have used today. Blocks.
+    pub fn open(catalogue: Catalogue) -> Result<Self> {
+        let mut state = State { day: now_s().div_euclid(DAY_S), ..State::default() };
+        catalogue.keys()?.into_iter().for_each(|key| state.put(key));
+        for (id, spent) in catalogue.spent_today()? {
+            if let Some(held) = state.keys.get_mut(&id) {
+                held.spent = Spent { requests: spent.requests, tokens: spent.tokens };
+            }
         }
-    };
-    catalogue.add_first_key(&secret)
-}
-
-/// Returns the first key.
-pub fn first(paths: &Paths) -> Result<String> {
-    let key = fs::read_to_string(paths.key()).map_err(|error| {
-        let message = format!("the first key is not in {}: {error}", paths.key().display());
-        Error::new(ErrorKind::NotFound, message).hint("use the copy you made of it")
-    })?;
-    Ok(key.trim().to_owned())
-}
-
-/// Says who holds a key.
-pub async fn authenticate(catalogue: &Catalogue, key: &str) -> Result<Principal> {
-    let unknown = || {
-        Error::new(ErrorKind::AuthRequired, "this API key is not known, or is no longer valid")
-            .hint("`impetusctl key show` prints the first one")
-    };
-    if key.is_empty() || key.len() > KEY_BYTES_MAX {
-        return Err(unknown());
+        Ok(Self { catalogue, epoch: Instant::now(), state: Mutex::new(state) })
     }
-    catalogue.holder(Secret::from_text(key)).await?.ok_or_else(unknown)
-}
 
-/// Writes the key where only its owner can read it; a crash leaves no half of it.
-fn write_private(paths: &Paths, secret: &Secret) -> io::Result<()> {
-    let part = paths.key().with_extension("part");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-    writeln!(file, "{}", secret.reveal())?;
-    file.sync_all()?;
-    fs::rename(part, paths.key())
-}
+    /// Says who holds a key, and counts the request against its limit per minute. Good keys are let in whatever else
+    /// came from their address: a guess at 256 random bits is hopeless at any speed, and a neighbour with a wrong key
+    /// must not lock anybody out. What is bounded is the trouble that bad ones make.
+    pub fn knock(&self, knock: &Knock) -> Result<Principal> {
+        let now_us = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut state = self.lock();
+        let found = (knock.secret.len() <= SECRET_BYTES_MAX)
+            .then(|| state.find(&Secret::from_text(&knock.secret).digest(), now_s()))
+            .flatten();
+        let Some(held) = found else { return Err(state.refuse(&knock.peer, now_us)) };
+        held.key.last_used_unix_s = Some(now_s());
+        let (bucket, limit) = match knock.purpose {
+            Purpose::Inference => (&mut held.inference, held.key.limits.inference_per_minute),
+            Purpose::Read => (&mut held.reads, held.key.limits.reads_per_minute),
+        };
+        Ok(Principal {
+            rate: limit.map(|limit| bucket.take(limit, now_us)),
+            id: held.key.id.clone(),
+            label: held.key.label.clone(),
+            role: role(held.key.role),
+        })
+    }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    /// Returns the role of a key that a connection acts for; an error once it is revoked or expired.
+    pub fn role(&self, id: &str) -> Result<KeyRole> {
+        self.active(&mut self.lock(), id).map(|held| role(held.key.role))
+    }
 
-    use protocol::status::KeyRole;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_first_key_is_made_once_kept_private_and_let_in() {
-        let home = tempfile::tempdir().unwrap();
-        let paths = Paths::make(home.path()).unwrap();
-        let catalogue = Catalogue::open(&paths.database()).unwrap();
-        prepare(&paths, &catalogue).unwrap();
-        let key = first(&paths).unwrap();
-        assert!(key.starts_with("imp_") && key.len() > 40, "a key of {} letters", key.len());
-        assert_eq!(fs::metadata(paths.key()).unwrap().permissions().mode() & 0o777, 0o600);
-        prepare(&paths, &catalogue).unwrap();
-        assert_eq!(first(&paths).unwrap(), key);
-        assert_eq!(authenticate(&catalogue, &key).await.unwrap().role, KeyRole::Admin);
-        for wrong in ["", "imp_", "imp_00", &key[..key.len() - 1], &"x".repeat(10_000)] {
-            assert_eq!(authenticate(&catalogue, wrong).await.unwrap_err().kind, ErrorKind::AuthRequired);
+    /// Whether a key may use a model.
+    pub fn allows(&self, id: &str, model: &str) -> Result<()> {
+        let mut state = self.lock();
+        let key = &self.active(&mut state, id)?.key;
+        if key.models.is_empty() || key.models.iter().any(|allowed| allowed == model) {
+            return Ok(());
         }
-        // A key that its user put away stays valid, and no second one is made behind their back.
-        fs::remove_file(paths.key()).unwrap();
-        prepare(&paths, &catalogue).unwrap();
-        assert_eq!(first(&paths).unwrap_err().kind, ErrorKind::NotFound);
-        assert!(authenticate(&catalogue, &key).await.is_ok());
+        let message = format!("the key {:?} may not use the model {model:?}", key.label);
+        let hint = format!("it may use {}", key.models.join(", "));
+        Err(Error::new(ErrorKind::Forbidden, message).hint(hint).param("model"))
     }
 
-    #[tokio::test]
-    async fn a_key_file_makes_its_key_known_to_a_new_database() {
-        let home = tempfile::tempdir().unwrap();
-        let paths = Paths::make(home.path()).unwrap();
-        fs::write(paths.key(), "imp_mine\n").unwrap();
-        let catalogue = Catalogue::open(&paths.database()).unwrap();
-        prepare(&paths, &catalogue).unwrap();
-        assert!(authenticate(&catalogue, "imp_mine").await.is_ok());
+    /// Returns the only models that a key may use; empty is all of them.
+    pub fn models(&self, id: &str) -> Result<Vec<String>> {
+        self.active(&mut self.lock(), id).map(|held| held.key.models.clone())
     }
+
+    /// Counts a request against a key's limits of the day; refuses it if they are used up.
+    pub fn charge(&self, id: &str) -> Result<()> {
+        let mut state = self.lock();
+        let held = self.active(&mut state, id)?;
+        let limits = held.key.limits;
+        let over = |spent: u64, limit: Option<u64>| limit.filter(|limit| spent >= *limit);
+        let used = over(held.spent.requests, limits.requests_per_day).map(|limit| (limit, "requests"));
+        if let Some((limit, what)) = used.or(over(held.spent.tokens, limits.tokens_per_day).map(|l| (l, "tokens"))) {
+            let message = format!("the key {:?} has used its {limit} {what} of today", held.key.label);
+            let left_ms = (DAY_S - now_s().rem_euclid(DAY_S)).unsigned_abs() * 1_000;
+            return Err(Error::new(ErrorKind::RateLimited, message)
+                .hint("days begin at midnight UTC; an administrator can make a key with other limits")
+                .retry_after_ms(left_ms));
+        }
+        held.spent.requests += 1;
+        Ok(())
+    }
+
+    /// Counts tokens against a key's limit of the day.
+    pub fn spend(&self, id: &str, tokens: u64) {
+        if let Some(held) = self.lock().today().keys.get_mut(id) {
+            held.spent.tokens = held.spent.tokens.saturating_add(tokens);
+        }
+    }
+
+    /// Returns the id of the key that a secret belongs to, if it opens the door.
+    pub fn id_of(&self, secret: &str) -> Option<String> {
+        let digest = Secret::from_text(secret).digest();
+        self.lock().find(&digest, now_s()).map(|held| held.key.id.clone())
+    }
+
+    /// Returns every key, oldest first.
+    pub fn cards(&self) -> Vec<KeyCard> {
+        let mut state = self.lock();
+        let mut cards: Vec<_> = state.today().keys.values().map(Held::card).collect();
+        cards.sort_by(|a, b| (a.created_unix_s, &a.id).cmp(&(b.created_unix_s, &b.id)));
+        cards
+    }
+
+    /// Makes a key.
+    pub async fn create(&self, actor: &str, request: CreateKeyRequest) -> Result<IssuedKey> {
+        let new = new_key(request)?;
+        if self.lock().keys.len() >= KEYS_MAX {
+            return Err(Error::new(ErrorKind::Conflict, format!("there are {KEYS_MAX} keys, the most there may be"))
+                .hint("use one key for a program and not one for a run"));
+        }
+        let secret = Secret::new().map_err(|error| Error::internal(error.to_string()))?;
+        let key = self.catalogue.add_key(actor, secret.clone(), new).await?;
+        Ok(IssuedKey { secret: secret.reveal().to_owned(), card: self.hold(key) })
+    }
+
+    /// Gives a key another secret.
+    pub async fn rotate(&self, actor: &str, request: &RotateKeyRequest) -> Result<(Secret, KeyCard)> {
+        if request.grace_s > GRACE_S_MAX {
+            let message = format!("grace_s is {}; it may be {GRACE_S_MAX} at most", request.grace_s);
+            return Err(Error::invalid("grace_s", message));
+        }
+        let known = self.lock().keys.get(&request.id).map(|held| held.key.state(now_s()));
+        match known {
+            None => return Err(unknown(&request.id)),
+            Some(store::KeyState::Active) => {}
+            Some(_) => {
+                let message = format!("the key {} is revoked or has expired", request.id);
+                return Err(Error::new(ErrorKind::Conflict, message).hint("make a new one: `impetusctl key create`"));
+            }
+        }
+        let secret = Secret::new().map_err(|error| Error::internal(error.to_string()))?;
+        let until = now_s().saturating_add_unsigned(request.grace_s);
+        let key = self.catalogue.rotate_key(actor, request.id.clone(), secret.clone(), until).await?;
+        Ok((secret, self.hold(key.ok_or_else(|| unknown(&request.id))?)))
+    }
+
+    /// Takes a key back, at once.
+    pub async fn revoke(&self, actor: &str, id: &str) -> Result<KeyCard> {
+        if !self.lock().keys.contains_key(id) {
+            return Err(unknown(id));
+        }
+        let key = self.catalogue.revoke_key(actor, id.to_owned()).await?;
+        Ok(self.hold(key.ok_or_else(|| unknown(id))?))
+    }
+
+    /// Writes down when keys were last used, where that is stale on disk.
+    pub async fn write_uses(&self) {
+        let stale: Vec<(String, i64)> = {
+            let mut state = self.lock();
+            let stale = |held: &&mut Held| match (held.key.last_used_unix_s, held.used_written) {
+                (Some(used), Some(written)) => used >= written + USED_S,
+                (used, _) => used.is_some(),
+            };
+            let note = |held: &mut Held| {
+                held.used_written = held.key.last_used_unix_s;
+                Some((held.key.id.clone(), held.used_written?))
+            };
+            state.keys.values_mut().filter(stale).filter_map(note).collect()
+        };
+        if !stale.is_empty()
+            && let Err(error) = self.catalogue.keys_used(stale).await
+        {
+            tracing::warn!(%error, "the last use of keys cannot be written down");
+        }
+    }
+
+    /// Takes in a key as the database now has it.
+    fn hold(&self, key: Key) -> KeyCard {
+        let mut state = self.lock();
+        let id = key.id.clone();
+        state.put(key);
+        state.today().keys.get(&id).map(Held::card).expect("the key was put in under the same lock")
+    }
+
+    fn active<'a>(&self, state: &'a mut State, id: &str) -> Result<&'a mut Held> {
+        let held = state.today().keys.get_mut(id);
+        held.filter(|held| held.key.state(now_s()) == store::KeyState::Active).ok_or_else(refused)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put(&mut self, key: Key) {
+        for digest in [Some(key.digest), key.old.map(|(digest, _)| digest)].into_iter().flatten() {
+            let ids = self.index.entry(digest.prefix()).or_default();
+            if !ids.contains(&key.id) {
+                ids.push(key.id.clone());
+            }
+        }
+        match self.keys.get_mut(&key.id) {
+            Some(held) => held.key = Key { last_used_unix_s: held.key.last_used_unix_s, ..key },
+            None => {
+                let (inference, reads) = (Bucket::default(), Bucket::default());
+                let used_written = key.last_used_unix_s;
+                let held = Held { inference, reads, spent: Spent::default(), used_written, key };
+                self.keys.insert(held.key.id.clone(), held);
+            }
+        }
+    }
+
+    /// Returns the key of a secret, if it opens the door.
+    fn find(&mut self, digest: &Digest, now: i64) -> Option<&mut Held> {
+        let fits =
+            |key: &Key| key.digest == *digest || key.old.is_some_and(|(old, until)| old == *digest && now < until);
+        let opens = |id: &&String| self.keys.get(*id).is_some_and(|held| fits(&held.key));
+        let id = self.index.get(&digest.prefix())?.iter().find(opens)?;
+        self.keys.get_mut(id).filter(|held| held.key.state(now) == store::KeyState::Active)
+    }
+
+    /// Counts a bad key of an address, and returns what it is told.
+    fn refuse(&mut self, peer: &str, now_us: u64) -> Error {
+        if self.failures.len() >= PEERS_MAX {
+            self.failures.retain(|_, bucket| !bucket.is_full(now_us));
+        }
+        // Where thousands of addresses guess at once, those past the bound share one bucket.
+        let peer = if self.failures.len() >= PEERS_MAX && !self.failures.contains_key(peer) { "" } else { peer };
+        let rate = self.failures.entry(peer.to_owned()).or_default().take(FAILURES_PER_MINUTE, now_us);
+        if rate.wait_ms == 0 {
+            return refused();
+        }
+        Error::new(ErrorKind::RateLimited, "too many bad API keys came from this address")
+            .hint("wait, then send a key that is known: `impetusctl key show` prints the first one")
+            .retry_after_ms(rate.wait_ms)
+    }
+
+    /// Forgets what was spent once the day is over.
+    fn today(&mut self) -> &mut Self {
+        let day = now_s().div_euclid(DAY_S);
+        if day != self.day {
+            self.day = day;
+            self.keys.values_mut().for_each(|held| held.spent = Spent::default());
+        }
+        self
+    }
+}
+
+impl Held {
+    fn card(&self) -> KeyCard {
+        let Key { id, label, models, created_unix_s, expires_unix_s, revoked_unix_s, last_used_unix_s, .. } =
+            self.key.clone();
+        let limits = self.key.limits;
+        KeyCard {
+            id,
+            label,
+            role: role(self.key.role),
+            models,
+            limits: KeyLimits {
+                inference_per_minute: limits.inference_per_minute,
+                reads_per_minute: limits.reads_per_minute,
+                requests_per_day: limits.requests_per_day,
+                tokens_per_day: limits.tokens_per_day,
+            },
+            state: match self.key.state(now_s()) {
+                store::KeyState::Active => KeyState::Active,
+                store::KeyState::Expired => KeyState::Expired,
+                store::KeyState::Revoked => KeyState::Revoked,
+            },
+            spent_today: self.spent,
+            created_unix_s,
+            expires_unix_s,
+            revoked_unix_s,
+            last_used_unix_s,
+        }
+    }
+}
+
+/// Checks what is asked for, and fills in the role's defaults.
+fn new_key(request: CreateKeyRequest) -> Result<NewKey> {
+    let label = request.label.trim();
+    if label.is_empty() || label.len() > LABEL_BYTES_MAX || label.contains(char::is_control) {
+        let message = format!("a key's label has 1 to {LABEL_BYTES_MAX} bytes, and nothing that cannot be seen");
+        return Err(Error::invalid("label", message).hint("say what the key is for, as in \"laptop\""));
+    }
+    let named = |model: &String| !model.is_empty() && model.len() <= MODEL_BYTES_MAX;
+    if request.models.len() > MODELS_MAX || !request.models.iter().all(named) {
+        let message = format!("a key names at most {MODELS_MAX} models, each in 1 to {MODEL_BYTES_MAX} bytes");
+        return Err(Error::invalid("models", message));
+    }
+    if let Some(life) = request.expires_in_s.filter(|life| !(1..=LIFE_S_MAX).contains(life)) {
+        return Err(Error::invalid("expires_in_s", format!("expires_in_s is {life}; it is from 1 to {LIFE_S_MAX}")));
+    }
+    Ok(NewKey {
+        label: label.to_owned(),
+        role: match request.role {
+            KeyRole::Readonly => Role::Readonly,
+            KeyRole::User => Role::User,
+            KeyRole::Admin => Role::Admin,
+        },
+        models: request.models,
+        limits: limits(request.role, request.limits),
+        created_unix_s: now_s(),
+        expires_unix_s: request.expires_in_s.map(|life| now_s().saturating_add_unsigned(life)),
+    })
+}
+
+fn limits(role: KeyRole, asked: LimitsRequest) -> Limits {
+    let default = |limit| (role != KeyRole::Admin).then_some(limit);
+    let minute = |asked: Option<u32>, limit| asked.map_or(default(limit), |asked| (asked > 0).then_some(asked));
+    let day = |asked: Option<u64>| asked.filter(|asked| *asked > 0);
+    Limits {
+        inference_per_minute: minute(asked.inference_per_minute, INFERENCE_PER_MINUTE),
+        reads_per_minute: minute(asked.reads_per_minute, READS_PER_MINUTE),
+        requests_per_day: day(asked.requests_per_day),
+        tokens_per_day: day(asked.tokens_per_day),
+    }
+}
+
+fn role(role: Role) -> KeyRole {
+    match role {
+        Role::Readonly => KeyRole::Readonly,
+        Role::User => KeyRole::User,
+        Role::Admin => KeyRole::Admin,
+    }
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::AuthRequired, "this API key is not known, or is no longer valid")
+        .hint("`impetusctl key show` prints the first one")
+}
+
+fn unknown(id: &str) -> Error {
+    let message = format!("there is no key {id:?}");
+    Error::new(ErrorKind::NotFound, message).param("id").hint("`impetusctl key list` shows the ids")
 }

@@ -17,6 +17,7 @@ mod catalogue;
 mod daemon;
 mod hub;
 mod inspect;
+mod journal;
 mod keys;
 mod machine;
 mod nearest;
@@ -48,6 +49,8 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::hub::Hub;
 use crate::inspect::Inspector;
+use crate::journal::Journal;
+use crate::keys::Keys;
 use crate::paths::Paths;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{Setting, Supervisor};
@@ -98,6 +101,8 @@ pub async fn run(config: Config, listeners: Vec<Listener>, shutdown: Shutdown) -
     end(&daemon, supervision).await;
     closing.cancel();
     background.iter().for_each(tokio::task::JoinHandle::abort);
+    daemon.journal.flush().await;
+    daemon.keys.write_uses().await;
     tracing::info!("impetusd ends");
     Ok(())
 }
@@ -110,7 +115,8 @@ fn assemble(
 ) -> Result<(Arc<Daemon>, tokio::task::JoinHandle<()>), RunError> {
     let catalogue = Catalogue::open(&paths.database()).map_err(RunError::Catalogue)?;
     let models = catalogue.models().map_err(RunError::Catalogue)?;
-    keys::prepare(&paths, &catalogue).map_err(RunError::Catalogue)?;
+    keys::first::prepare(&paths, &catalogue).map_err(RunError::Catalogue)?;
+    let keys = Arc::new(Keys::open(catalogue.clone()).map_err(RunError::Catalogue)?);
     let total = machine::memory().total;
     let budget = config.memory.budget.of(total);
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
@@ -127,6 +133,8 @@ fn assemble(
         paths,
         supervisor,
         transcripts: Transcripts::new(&config.transcripts),
+        journal: Journal::start(catalogue.clone(), keys.clone()),
+        keys,
         catalogue,
         inspector,
         hub: Hub::new(&config.hub),
@@ -149,6 +157,7 @@ async fn prune(daemon: Arc<Daemon>) {
     loop {
         tokio::time::sleep(PRUNE_EVERY).await;
         daemon.transcripts.prune(Instant::now());
+        daemon.keys.write_uses().await;
     }
 }
 

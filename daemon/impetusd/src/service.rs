@@ -1,8 +1,9 @@
-//! The daemon's side of the protocol: one line per verb. Each decodes, calls and encodes in `service/`; what is
+//! The daemon's side of the protocol: two lines per verb, who may say it and what does it. Each is done in `service/`; what is
 //! decided is decided in `supervisor`, `admission` and `residency`. Called by `protocol::server` for each request.
 
 mod encode;
 mod generation;
+mod journal;
 mod keys;
 mod models;
 mod pull;
@@ -15,10 +16,13 @@ use std::sync::Arc;
 use protocol::Result;
 use protocol::encode::{EmbedRequest, RerankRequest};
 use protocol::generation::GenerateRequest;
+use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
+use protocol::key::KeyRole::{Admin, Readonly, User};
+use protocol::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use protocol::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use protocol::service::Impetus;
-use protocol::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use protocol::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use tarpc::context::Context;
@@ -40,77 +44,124 @@ impl Service {
 
 impl Impetus for Service {
     async fn handshake(self, _: Context, hello: Hello) -> Result<Welcome> {
-        status::handshake(&self.0, &hello)
+        status::handshake(&self.0, hello)
     }
     async fn status(self, _: Context) -> Result<Status> {
-        status::status(&self.0.daemon).await
+        self.0.allow(Readonly)?;
+        status::status(&self.0).await
     }
 
     async fn begin(self, _: Context, request: GenerateRequest) -> Result<TranscriptId> {
+        self.0.allow(User)?;
         generation::begin(&self.0, request).await
     }
     async fn read(self, _: Context, request: ReadRequest) -> Result<Page> {
+        self.0.allow(User)?;
         generation::read(&self.0, request).await
     }
     async fn cancel(self, _: Context, id: TranscriptId) -> Result<()> {
+        // Even a key that was revoked meanwhile may end what it began.
         generation::cancel(&self.0, id).await
     }
 
     async fn models(self, _: Context) -> Result<Vec<ModelCard>> {
-        models::list(&self.0.daemon).await
+        self.0.allow(Readonly)?;
+        models::list(&self.0).await
     }
     async fn add(self, _: Context, request: AddRequest) -> Result<ModelCard> {
-        models::add(&self.0.daemon, request).await
+        self.0.allow(Admin)?;
+        models::add(&self.0, request).await
     }
     async fn remove(self, _: Context, request: RemoveRequest) -> Result<()> {
-        models::remove(&self.0.daemon, request).await
+        self.0.allow(Admin)?;
+        models::remove(&self.0, request).await
     }
     async fn pull(self, _: Context, request: PullRequest) -> Result<TranscriptId> {
+        self.0.allow(Admin)?;
         pull::pull(&self.0, request).await
     }
     async fn load(self, _: Context, request: LoadRequest) -> Result<TranscriptId> {
+        // A generation loads its model too, so this is no more than a user may do anyway.
+        self.0.allow(User)?;
         models::load(&self.0, request).await
     }
     async fn unload(self, _: Context, model: String) -> Result<()> {
-        models::unload(&self.0.daemon, model).await
+        self.0.allow(Admin)?;
+        models::unload(&self.0, model).await
     }
 
     async fn first_key(self, _: Context) -> Result<String> {
-        keys::first_key(&self.0.daemon).await
+        keys::first_key(&self.0).await
     }
-    async fn authenticate(self, _: Context, key: String) -> Result<Principal> {
-        keys::authenticate(&self.0.daemon, &key).await
+    async fn authenticate(self, _: Context, knock: Knock) -> Result<Principal> {
+        self.0.allow(Admin)?;
+        keys::authenticate(&self.0, &knock).await
     }
     async fn announce(self, _: Context, bridge: Bridge) -> Result<()> {
+        self.0.allow(Admin)?;
         status::announce(&self.0, bridge)
     }
     async fn stop(self, _: Context, request: StopRequest) -> Result<()> {
+        self.0.allow(Admin)?;
         status::stop(&self.0.daemon, request).await
     }
 
     async fn tokenize(self, _: Context, request: TokenizeRequest) -> Result<Tokens> {
+        self.0.allow(User)?;
         text::tokenize(&self.0, request).await
     }
     async fn detokenize(self, _: Context, request: DetokenizeRequest) -> Result<String> {
+        self.0.allow(User)?;
         text::detokenize(&self.0, request).await
     }
 
     async fn keep(self, _: Context, request: KeepRequest) -> Result<RecordCard> {
+        self.0.allow(User)?;
         records::keep(&self.0, request).await
     }
     async fn recall(self, _: Context, id: RecordId) -> Result<Record> {
+        self.0.allow(User)?;
         records::recall(&self.0, id).await
     }
     async fn forget(self, _: Context, id: RecordId) -> Result<()> {
+        self.0.allow(User)?;
         records::forget(&self.0, id).await
     }
     async fn list(self, _: Context, request: ListRequest) -> Result<RecordList> {
+        self.0.allow(User)?;
         records::list(&self.0, request).await
     }
     async fn embed(self, _: Context, request: EmbedRequest) -> Result<TranscriptId> {
+        self.0.allow(User)?;
         encode::begin(&self.0, Whole::Embed(request)).await
     }
     async fn rerank(self, _: Context, request: RerankRequest) -> Result<TranscriptId> {
+        self.0.allow(User)?;
         encode::begin(&self.0, Whole::Rerank(request)).await
+    }
+
+    async fn keys(self, _: Context) -> Result<Vec<KeyCard>> {
+        self.0.allow(Admin)?;
+        keys::list(&self.0).await
+    }
+    async fn create_key(self, _: Context, request: CreateKeyRequest) -> Result<IssuedKey> {
+        self.0.allow(Admin)?;
+        keys::create(&self.0, request).await
+    }
+    async fn rotate_key(self, _: Context, request: RotateKeyRequest) -> Result<IssuedKey> {
+        self.0.allow(Admin)?;
+        keys::rotate(&self.0, request).await
+    }
+    async fn revoke_key(self, _: Context, id: String) -> Result<KeyCard> {
+        self.0.allow(Admin)?;
+        keys::revoke(&self.0, &id).await
+    }
+    async fn audit(self, _: Context, request: AuditRequest) -> Result<AuditPage> {
+        self.0.allow(Admin)?;
+        journal::audit(&self.0.daemon, request).await
+    }
+    async fn requests(self, _: Context, request: RequestsRequest) -> Result<RequestsPage> {
+        self.0.allow(Admin)?;
+        journal::requests(&self.0.daemon, request).await
     }
 }

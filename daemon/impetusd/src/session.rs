@@ -1,14 +1,16 @@
-//! One client connection: what it began, and the bridge it announced. When it is dropped, its work is cancelled and
-//! its bridge is forgotten, whatever ended the connection. Made by `listener`, used by every verb of `service`.
+//! One client connection: whom it acts for, what it began, and the bridge it announced. When it is dropped, its work is
+//! cancelled and its bridge is forgotten, whatever ended the connection. Made by `listener`, used by every verb of
+//! `service`, which asks it first whether the verb is allowed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use protocol::Result;
+use protocol::key::KeyRole;
 use protocol::transcript::TranscriptId;
+use protocol::{Error, ErrorKind, Result};
 
 use crate::daemon::Daemon;
-use crate::transcript::Transcript;
+use crate::transcript::{Observer, Transcript};
 
 /// Pieces of work that are remembered before ended ones are forgotten.
 const BEGAN_MAX: usize = 256;
@@ -20,6 +22,8 @@ pub struct Session {
     pub id: u64,
     /// Whom it speaks to.
     pub daemon: Arc<Daemon>,
+    /// The key it acts for; never set is the user of the socket.
+    key: OnceLock<String>,
     began: Mutex<BTreeSet<TranscriptId>>,
 }
 
@@ -27,20 +31,59 @@ impl Session {
     /// Opens a session.
     pub fn open(daemon: Arc<Daemon>) -> Arc<Self> {
         let id = daemon.enter();
-        Arc::new(Self { id, daemon, began: Mutex::default() })
+        Arc::new(Self { id, daemon, key: OnceLock::new(), began: Mutex::default() })
     }
 
-    /// Opens the transcript of work that this session begins; `start` hands the work to whoever does it.
-    pub async fn begin<F>(&self, start: impl FnOnce(Arc<Transcript>) -> F) -> Result<TranscriptId>
+    /// Gives up every right that a key does not have. There is no way back.
+    pub fn act_for(&self, key: String) -> Result<()> {
+        self.daemon.keys.role(&key)?;
+        if self.key.get_or_init(|| key.clone()) == &key {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "this connection acts for another key already").hint("open another one"))
+    }
+
+    /// The id of the key it acts for; `None` is the user of the socket.
+    pub fn key(&self) -> Option<&str> {
+        self.key.get().map(String::as_str)
+    }
+
+    /// Who acts, for logs.
+    pub fn actor(&self) -> String {
+        self.key().map_or_else(|| format!("uid {}", protocol::socket::own_uid()), str::to_owned)
+    }
+
+    /// Refuses what only a higher role may do, and everything once the key is revoked or expired.
+    pub fn allow(&self, least: KeyRole) -> Result<()> {
+        let Some(key) = self.key() else { return Ok(()) };
+        let role = self.daemon.keys.role(key)?;
+        if role >= least {
+            return Ok(());
+        }
+        let message = format!("this needs a key of the role {}; this one is {}", name(least), name(role));
+        Err(Error::new(ErrorKind::Forbidden, message).hint("an administrator makes keys: `impetusctl key create`"))
+    }
+
+    /// Opens the transcript of work that this session begins; `start` hands the work to whoever does it. An observer sees
+    /// its events, a refusal included.
+    pub async fn begin<F>(
+        &self,
+        observer: Option<Box<dyn Observer>>,
+        start: impl FnOnce(Arc<Transcript>) -> F,
+    ) -> Result<TranscriptId>
     where
         F: Future<Output = Result<()>>,
     {
         let transcript = self.daemon.transcripts.open();
         let id = transcript.id();
+        if let Some(observer) = observer {
+            transcript.observe(observer);
+        }
         // Before the work starts: a connection that is lost meanwhile must cancel it.
         self.remember(id);
-        let started = start(transcript).await;
+        let started = start(transcript.clone()).await;
         if let Err(error) = &started {
+            transcript.fail(error.clone());
             tracing::info!(session = self.id, request = id.0, kind = ?error.kind, "refused");
             self.forget(id);
             self.daemon.transcripts.forget(id);
@@ -55,7 +98,7 @@ impl Session {
 
     /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.
     pub fn owner(&self) -> Option<String> {
-        None
+        self.key().map(str::to_owned)
     }
 
     /// Forgets work that has ended.
@@ -82,5 +125,13 @@ impl Drop for Session {
         for id in std::mem::take(&mut *self.lock()) {
             self.daemon.abandon(id);
         }
+    }
+}
+
+fn name(role: KeyRole) -> &'static str {
+    match role {
+        KeyRole::Readonly => "readonly",
+        KeyRole::User => "user",
+        KeyRole::Admin => "admin",
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use protocol::client::{Client, Patience};
 use protocol::generation::{GenerateRequest, Json, Priority, Prompt, Sampling, Stop};
+use protocol::journal::{AuditRequest, RequestsRequest};
+use protocol::key::{CreateKeyRequest, KeyRole, Knock, LimitsRequest, Purpose, RotateKeyRequest};
 use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
 use protocol::record::{Collection, KeepRequest, ListRequest, RecordId};
-use protocol::status::{Bridge, StopRequest};
+use protocol::status::{Bridge, Hello, StopRequest};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
 use protocol::transcript::{Cursor, Event, ReadRequest, TranscriptId};
 use protocol::{ErrorKind, Result, socket};
@@ -217,13 +219,99 @@ async fn a_client_can_stop_the_daemon_which_then_takes_no_more_work() {
     tokio::time::timeout(LIMIT, house.task).await.unwrap().unwrap().unwrap();
 }
 
+fn knock(secret: &str) -> Knock {
+    Knock { secret: secret.to_owned(), peer: "127.0.0.1".to_owned(), purpose: Purpose::Inference }
+}
+
+fn wish(role: KeyRole) -> CreateKeyRequest {
+    let limits = Default::default();
+    CreateKeyRequest { label: "guest".to_owned(), role, models: vec![], expires_in_s: None, limits }
+}
+
 #[tokio::test]
-async fn the_first_key_lets_its_holder_in() {
+async fn the_first_key_lets_its_holder_in_even_after_its_rotation() {
     let house = House::start().await;
     let client = house.client().await;
     let key = client.first_key().await.unwrap();
-    assert_eq!(client.authenticate(&key).await.unwrap().role, protocol::status::KeyRole::Admin);
-    assert_eq!(client.authenticate("imp_wrong").await.unwrap_err().kind, ErrorKind::AuthRequired);
+    let principal = client.authenticate(knock(&key)).await.unwrap();
+    assert_eq!(principal.role, KeyRole::Admin);
+    assert_eq!(client.authenticate(knock("imp_wrong")).await.unwrap_err().kind, ErrorKind::AuthRequired);
+    let request = RotateKeyRequest { id: principal.id, grace_s: 0 };
+    let issued = client.rotate_key(request).await.unwrap();
+    assert_eq!(client.first_key().await.unwrap(), issued.secret);
+    assert!(client.authenticate(knock(&key)).await.is_err());
+    let folder = house.stop().await;
+    let house = House::start_in(folder, |_| {}).await;
+    let client = house.client().await;
+    assert!(client.authenticate(knock(&issued.secret)).await.is_ok());
+    assert!(client.authenticate(knock(&key)).await.is_err());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_for_a_key_may_do_what_the_key_may_and_no_more() {
+    let house = House::start().await;
+    let owner = house.client().await;
+    let mut keys = Vec::new();
+    for role in [KeyRole::Readonly, KeyRole::User, KeyRole::Admin] {
+        keys.push(owner.create_key(wish(role)).await.unwrap().card.id);
+    }
+    let act = async |key: &str| {
+        let hello = Hello { client: "test".to_owned(), key: Some(key.to_owned()) };
+        Client::connect_as(&house.config.socket, hello, Patience::STARTING).await
+    };
+    let [reader, user, admin] =
+        [act(&keys[0]).await.unwrap(), act(&keys[1]).await.unwrap(), act(&keys[2]).await.unwrap()];
+    let forbidden = |error: Option<protocol::Error>| error.map(|error| error.kind) == Some(ErrorKind::Forbidden);
+    assert_eq!(reader.models().await.unwrap().len(), 1);
+    assert!(forbidden(reader.begin(ask(2)).await.err()) && forbidden(reader.keys().await.err()));
+    assert!(ends_well(&user, user.begin(ask(2)).await.unwrap()).await);
+    assert!(forbidden(user.keys().await.err()) && forbidden(user.unload("impetus-nano").await.err()));
+    assert!(forbidden(user.first_key().await.err()) && forbidden(admin.first_key().await.err()));
+    assert_eq!(admin.keys().await.unwrap().len(), 4);
+    admin.revoke_key(&keys[1]).await.unwrap();
+    assert_eq!(user.models().await.unwrap_err().kind, ErrorKind::AuthRequired);
+    assert_eq!(act(&keys[1]).await.unwrap_err().kind, ErrorKind::AuthRequired);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn requests_and_changes_are_written_down_for_whoever_made_them() {
+    let house = House::start().await;
+    let owner = house.client().await;
+    let limits = LimitsRequest { requests_per_day: Some(2), ..LimitsRequest::default() };
+    let wish = CreateKeyRequest { models: vec!["impetus-nano".to_owned()], limits, ..wish(KeyRole::User) };
+    let key = owner.create_key(wish).await.unwrap().card.id;
+    let hello = Hello { client: "test".to_owned(), key: Some(key.clone()) };
+    let client = Client::connect_as(&house.config.socket, hello, Patience::STARTING).await.unwrap();
+    assert!(ends_well(&client, client.begin(ask(4)).await.unwrap()).await);
+    let other = GenerateRequest { model: Some("other".to_owned()), ..ask(4) };
+    assert_eq!(client.begin(other).await.unwrap_err().kind, ErrorKind::Forbidden);
+    let bad = GenerateRequest { choices: 0, ..ask(4) };
+    assert_eq!(client.begin(bad).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(client.begin(ask(4)).await.unwrap_err().kind, ErrorKind::RateLimited);
+    let page = async |after| {
+        let request = RequestsRequest { limit: 3, after, key: Some(key.clone()), ..RequestsRequest::default() };
+        owner.requests(request).await.unwrap()
+    };
+    let written = async {
+        while page(None).await.next.is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, written).await.expect("four requests are written down in time");
+    let newest = page(None).await;
+    let statuses: Vec<_> = newest.entries.iter().map(|entry| entry.status.as_str()).collect();
+    assert_eq!(statuses, ["rate_limited", "invalid", "forbidden"]);
+    let first = page(newest.next).await.entries;
+    assert_eq!((first.len(), first[0].status.as_str(), first[0].completion_tokens), (1, "ok", 4));
+    assert_eq!(first[0].model.as_deref(), Some("impetus-nano"));
+    let card = owner.keys().await.unwrap().into_iter().find(|card| card.id == key).unwrap();
+    assert_eq!(card.spent_today.requests, 2);
+    owner.unload("impetus-nano").await.unwrap();
+    let actions: Vec<_> = owner.audit(AuditRequest::default()).await.unwrap().entries;
+    let ours = actions.iter().filter(|entry| entry.actor != "impetusd");
+    assert_eq!(ours.map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["model.unload", "key.create"]);
     house.stop().await;
 }
 

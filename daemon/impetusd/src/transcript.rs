@@ -28,6 +28,12 @@ pub struct PageLimits {
     pub bytes_max: usize,
 }
 
+/// Somebody who sees every event of a transcript as it is appended, and decides nothing.
+pub trait Observer: std::fmt::Debug + Send {
+    /// Sees an event; the last one is `Finished` or `Failed`.
+    fn see(&mut self, event: &Event);
+}
+
 /// The events of one piece of work.
 #[derive(Debug)]
 pub struct Transcript {
@@ -45,6 +51,7 @@ struct Log {
     /// Events before this were handed to a reader: they never change again.
     frozen: usize,
     ended: Option<Instant>,
+    observer: Option<Box<dyn Observer>>,
 }
 
 impl Transcript {
@@ -63,6 +70,11 @@ impl Transcript {
         &self.cancelled
     }
 
+    /// Lets somebody see the events to come.
+    pub fn observe(&self, observer: Box<dyn Observer>) {
+        self.lock().observer = Some(observer);
+    }
+
     /// Adds an event; once the transcript has ended, nothing follows.
     pub fn append(&self, event: Event) {
         {
@@ -70,8 +82,12 @@ impl Transcript {
             if log.ended.is_some() {
                 return;
             }
+            if let Some(observer) = &mut log.observer {
+                observer.see(&event);
+            }
             if matches!(event, Event::Finished(_) | Event::Failed(_)) {
                 log.ended = Some(Instant::now());
+                log.observer = None;
             }
             log.push(event, self.limits.bytes_max);
         }

@@ -36,20 +36,21 @@ impl Audit<'_> {
         })
     }
 
-    /// Returns the latest changes, newest first, at most `count`.
-    pub fn latest(self, count: u32) -> Result<Vec<Change>> {
+    /// Returns changes with their numbers, newest first: at most `count`, and only those before the number `after`.
+    pub fn page(self, count: u32, after: Option<i64>) -> Result<Vec<(i64, Change)>> {
         self.0.call(move |connection| {
-            let select = "SELECT * FROM audit_log ORDER BY id DESC LIMIT ?1";
-            connection.prepare(select)?.query_map([count], read)?.collect()
+            let select = "SELECT * FROM audit_log WHERE id < ?2 ORDER BY id DESC LIMIT ?1";
+            connection.prepare(select)?.query_map((count, after.unwrap_or(i64::MAX)), read)?.collect()
         })
     }
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Change> {
-    Ok(Change {
+fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Change)> {
+    let change = Change {
         time_unix_ms: row.get("time_unix_ms")?,
         actor: row.get("actor")?,
         action: row.get("action")?,
         subject: row.get("subject")?,
-    })
+    };
+    Ok((row.get("id")?, change))
 }

@@ -18,10 +18,10 @@ mod store;
 
 pub use audit::{Audit, Change};
 pub use error::StoreError;
-pub use keys::{Key, KeyState, Keys, Role, Secret};
+pub use keys::{Digest, Key, KeyState, Keys, Limits, NewKey, Role, Secret};
 pub use models::{Model, Models, Source};
 pub use records::{About, Bounds, Draft, Kept, Reader, Record, Records};
-pub use requests::{Request, Requests, Spent};
+pub use requests::{Request, RequestFilter, Requests, Spent};
 pub use store::Store;
 
 /// The result of every call.

@@ -11,8 +11,11 @@ use crate::error::explain;
 use crate::{Result, StoreError};
 
 /// Every migration, oldest first.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_records.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_records.sql"),
+    include_str!("../migrations/0003_access.sql"),
+];
 
 /// What a database of ours says it is: `IMPT`.
 const APPLICATION_ID: i64 = 0x494D_5054;

@@ -44,10 +44,15 @@ impl Patience {
 impl Client {
     /// Connects to the daemon on `path` as the program `name`, as in `impetusctl/0.1.0`.
     pub async fn connect(path: &Path, name: &str, patience: Patience) -> Result<Self> {
+        Self::connect_as(path, Hello { client: name.to_owned(), key: None }, patience).await
+    }
+
+    /// Connects to the daemon on `path` as `hello` says, perhaps for a key and with its rights only.
+    pub async fn connect_as(path: &Path, hello: Hello, patience: Patience) -> Result<Self> {
         let start = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
-            let error = match try_connect(path, name).await {
+            let error = match try_connect(path, hello.clone()).await {
                 Ok(client) => return Ok(client),
                 Err(error) if error.kind != ErrorKind::Unreachable => return Err(error),
                 Err(error) => error,
@@ -66,6 +71,13 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        Self::begin_over(stream, codec, Hello { client: name.to_owned(), key: None }).await
+    }
+
+    async fn begin_over<S>(stream: S, codec: Codec, hello: Hello) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let transport = tokio::time::timeout(QUICK, open(stream, codec)).await.map_err(|_| {
             let message = format!("impetusd did not answer the preface within {} s", QUICK.as_secs());
             Error::new(ErrorKind::DeadlineExceeded, message).hint("look into its log with `impetusctl logs`")
@@ -77,16 +89,15 @@ impl Client {
             let _ = dispatch.await;
             drop(open);
         });
-        let hello = Hello { client: name.to_owned() };
         let welcome = call("handshake", QUICK, |context| rpc.handshake(context, hello)).await?;
         Ok(Self { rpc, welcome: Arc::new(welcome), closed })
     }
 }
 
 /// Tries once to connect.
-async fn try_connect(path: &Path, name: &str) -> Result<Client> {
+async fn try_connect(path: &Path, hello: Hello) -> Result<Client> {
     let stream = socket::connect(path).await.map_err(|error| unreachable(path, &error))?;
-    Client::over(stream, Codec::Bincode, name).await
+    Client::begin_over(stream, Codec::Bincode, hello).await
 }
 
 /// Exchanges prefaces and returns the transport behind them.

@@ -14,11 +14,13 @@ use super::samples;
 use crate::client::Client;
 use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
+use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
+use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::server::{Limits, ServeError, accept};
 use crate::service::Impetus;
-use crate::status::{Bridge, Hello, Principal, Status, StopRequest, Welcome};
+use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Cursor, Event, Page, ReadRequest, TranscriptId};
 use crate::wire::Codec;
@@ -160,7 +162,7 @@ impl Impetus for Daemon {
         Ok("x".repeat(crate::wire::FRAME_BYTES_MAX))
     }
 
-    async fn authenticate(self, _: Context, _: String) -> Result<Principal> {
+    async fn authenticate(self, _: Context, _: Knock) -> Result<Principal> {
         Err(Error::new(ErrorKind::AuthRequired, "this key is not known"))
     }
 
@@ -202,5 +204,29 @@ impl Impetus for Daemon {
 
     async fn rerank(self, _: Context, _: RerankRequest) -> Result<TranscriptId> {
         Ok(TranscriptId(11))
+    }
+
+    async fn keys(self, _: Context) -> Result<Vec<KeyCard>> {
+        Ok(vec![samples::key_card()])
+    }
+
+    async fn create_key(self, _: Context, _: CreateKeyRequest) -> Result<IssuedKey> {
+        Ok(samples::issued())
+    }
+
+    async fn rotate_key(self, _: Context, _: RotateKeyRequest) -> Result<IssuedKey> {
+        Ok(samples::issued())
+    }
+
+    async fn revoke_key(self, _: Context, _: String) -> Result<KeyCard> {
+        Ok(samples::key_card())
+    }
+
+    async fn audit(self, _: Context, _: AuditRequest) -> Result<AuditPage> {
+        Ok(AuditPage { entries: vec![], next: None })
+    }
+
+    async fn requests(self, _: Context, _: RequestsRequest) -> Result<RequestsPage> {
+        Ok(RequestsPage { entries: vec![], next: None })
     }
 }

@@ -1,11 +1,15 @@
 //! One value of every type on the wire, each optional field present somewhere and absent somewhere else.
 
+mod access;
+
 use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
     Chat, ChoiceFinished, Constraint, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority,
     Prompt, Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta,
     ToolChoice, Usage,
 };
+use crate::journal::{AuditPage, AuditRequest, RequestsPage};
+use crate::key::{KeyRole, Principal, Rate, RotateKeyRequest};
 use crate::measures::Measures;
 use crate::model::{
     AddRequest, Capabilities, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest, RemoveRequest, Residence,
@@ -13,11 +17,14 @@ use crate::model::{
 };
 use crate::record::{Collection, KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
-use crate::status::{Bridge, Hello, KeyRole, Machine, Memory, Principal, Status, StopRequest, Welcome};
+use crate::status::{Bridge, Hello, Machine, Memory, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use crate::transcript::{Cursor, Event, Page, Progress, ReadRequest, Stage, TranscriptId, Unit};
 use crate::wire::{Call, Reply};
 use crate::{Error, ErrorKind};
+
+use access::{audit_entry, create_key, knock, request_entry, requests};
+pub(super) use access::{issued, key_card};
 
 /// Returns every golden call, by name.
 pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
@@ -26,7 +33,10 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
     let remove = RemoveRequest { model: "impetus-nano".into(), delete_files: true };
     let add = AddRequest { path: "/models/qwen".into(), name: None };
     let verbs = vec![
-        ("handshake", Request::Handshake { hello: Hello { client: "impetusctl/0.1.0".into() } }),
+        (
+            "handshake",
+            Request::Handshake { hello: Hello { client: "impetusctl/0.1.0".into(), key: Some("key_1".into()) } },
+        ),
         ("status", Request::Status {}),
         ("begin-chat", Request::Begin { request: chat() }),
         ("begin-text", Request::Begin { request: text() }),
@@ -40,7 +50,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("load", Request::Load { request: load }),
         ("unload", Request::Unload { model: "impetus-nano".into() }),
         ("first-key", Request::FirstKey {}),
-        ("authenticate", Request::Authenticate { key: "imp_example".into() }),
+        ("authenticate", Request::Authenticate { knock: knock() }),
         ("announce", Request::Announce { bridge: bridge() }),
         ("stop", Request::Stop { request: StopRequest { drain_ms: 5_000 } }),
         ("tokenize", Request::Tokenize { request: tokenize() }),
@@ -51,6 +61,12 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("list", Request::List { request: list() }),
         ("embed", Request::Embed { request: embed() }),
         ("rerank", Request::Rerank { request: rerank() }),
+        ("keys", Request::Keys {}),
+        ("create-key", Request::CreateKey { request: create_key() }),
+        ("rotate-key", Request::RotateKey { request: RotateKeyRequest { id: "key_1".into(), grace_s: 60 } }),
+        ("revoke-key", Request::RevokeKey { id: "key_1".into() }),
+        ("audit", Request::Audit { request: AuditRequest { limit: 10, after: Some(7) } }),
+        ("requests", Request::Requests { request: requests() }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -60,7 +76,8 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
 
 /// Returns every golden reply, by name.
 pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
-    let principal = Principal { id: "key_1".into(), label: "first".into(), role: KeyRole::Admin };
+    let rate = Rate { limit: 60, remaining: 59, reset_ms: 1_000, wait_ms: 0 };
+    let principal = Principal { id: "key_1".into(), label: "first".into(), role: KeyRole::User, rate: Some(rate) };
     let refused = Error::new(ErrorKind::Busy, "too many requests are in flight on this connection");
     let verbs = vec![
         ("handshake", Ok(Response::Handshake(Ok(welcome())))),
@@ -88,6 +105,12 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("list", Ok(Response::List(Ok(RecordList { cards: vec![record().card], more: true })))),
         ("embed", Ok(Response::Embed(Ok(TranscriptId(10))))),
         ("rerank", Ok(Response::Rerank(Ok(TranscriptId(11))))),
+        ("keys", Ok(Response::Keys(Ok(vec![key_card()])))),
+        ("create-key", Ok(Response::CreateKey(Ok(issued())))),
+        ("rotate-key", Ok(Response::RotateKey(Ok(issued())))),
+        ("revoke-key", Ok(Response::RevokeKey(Ok(key_card())))),
+        ("audit", Ok(Response::Audit(Ok(AuditPage { entries: vec![audit_entry()], next: Some(7) })))),
+        ("requests", Ok(Response::Requests(Ok(RequestsPage { entries: vec![request_entry()], next: None })))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
@@ -114,6 +137,7 @@ pub(super) fn errors() -> Vec<Error> {
         Unreachable,
         Incompatible,
         Internal,
+        RateLimited,
     ];
     kinds.map(|kind| Error::new(kind, format!("{kind:?} happened"))).into()
 }

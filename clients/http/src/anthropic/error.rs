@@ -1,10 +1,11 @@
 //! Refusals and failures in Anthropic's shape: `{"type": "error", "error": {type, message}, "request_id"}`.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
 
+use crate::error::tell;
 use crate::request_id;
 
 /// An error on its way to an Anthropic client.
@@ -53,6 +54,7 @@ fn face(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Unreachable | ErrorKind::Incompatible => (S::BAD_GATEWAY, "api_error"),
         ErrorKind::ModelNotLoaded => (S::SERVICE_UNAVAILABLE, "api_error"),
         ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "api_error"),
+        ErrorKind::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limit_error"),
     }
 }
 
@@ -112,10 +114,7 @@ impl AnthropicError {
             body.error.r#type = "request_too_large";
         }
         let mut response = named((status, axum::Json(body)).into_response());
-        if let Some(after_ms) = self.0.retry_after_ms {
-            let seconds = after_ms.div_ceil(1000).max(1);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        tell(&self.0, status, response.headers_mut());
         response
     }
 }

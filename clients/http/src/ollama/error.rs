@@ -1,11 +1,11 @@
 //! Refusals and failures in Ollama's shape: `{"error": "…"}`.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::Error;
 use serde::Serialize;
 
-use crate::error::status;
+use crate::error::{status, tell};
 
 /// An error on its way to an Ollama client.
 #[derive(Debug)]
@@ -67,10 +67,7 @@ impl OllamaError {
     /// Answers with a status that says more than the kind does, such as 413.
     pub fn into_response_as(self, status: StatusCode) -> Response {
         let mut response = (status, axum::Json(body(&self.0))).into_response();
-        if let Some(after_ms) = self.0.retry_after_ms {
-            let seconds = after_ms.div_ceil(1000).max(1);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        tell(&self.0, status, response.headers_mut());
         response
     }
 }

@@ -23,6 +23,9 @@ use crate::error::HttpError;
 /// OpenAI's default for this endpoint.
 const MAX_TOKENS: u32 = 16;
 
+/// How long an answer may take, in milliseconds; chats get the daemon's limit.
+const DEADLINE_MS: u64 = 10 * 60_000;
+
 /// The most choices of all prompts together.
 const CHOICES_MAX: u16 = 128;
 
@@ -110,6 +113,7 @@ fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
         choices: best_of,
         priority,
         constraint: constraint.clone(),
+        deadline_ms: Some(DEADLINE_MS),
         ..GenerateRequest::new(shared.model.clone(), prompt)
     };
     Ok(prompts.into_iter().map(request).collect())

@@ -50,8 +50,15 @@ async fn a_head_that_does_not_end_ends_its_connection() {
 async fn heads_out_of_bounds_and_nonsense_are_refused() {
     let server = start(LIMIT).await;
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(4 * HEAD_BYTES_MAX));
-    assert!(server.say(long.as_bytes()).await.starts_with("HTTP/1.1 431"));
-    assert!(server.say(b"\x00\xff nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(HEADERS_MAX));
+    for (request, status) in [(long.as_bytes(), 431), (many.as_bytes(), 431), (b"\x00\xff nonsense\r\n\r\n", 400)] {
+        let answer = server.say(request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).expect("a refusal has a body");
+        assert_eq!(body["status"], status);
+        assert!(head.contains(body["request_id"].as_str().unwrap()), "{answer}");
+    }
     let both = server.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x01nonsense\r\n\r\n").await;
     assert!(both.starts_with("HTTP/1.1 200") && both.contains("HTTP/1.1 400"), "{both}");
 }

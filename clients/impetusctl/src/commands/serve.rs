@@ -30,7 +30,7 @@ async fn detached(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> 
     let url = match running {
         Some(bridge) => Some(bridge.url),
         None if serve.no_http => None,
-        None => Some(daemon.spawn_bridge(&client, serve.http, true).await?.1),
+        None => Some(daemon.spawn_bridge(&client, &flags(serve)).await?.1),
     };
     report(&client, output, url).await
 }
@@ -45,7 +45,7 @@ async fn foreground(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()
     let client = daemon.connected(&mut children[0]).await?;
     let mut url = None;
     if !serve.no_http {
-        let (child, announced) = daemon.spawn_bridge(&client, serve.http, true).await?;
+        let (child, announced) = daemon.spawn_bridge(&client, &flags(serve)).await?;
         children.push(child);
         url = Some(announced);
     }
@@ -82,6 +82,16 @@ async fn watch(children: &mut [Child]) -> Result<()> {
             }
         }
     }
+}
+
+/// Returns the flags of the bridge.
+fn flags(serve: &Serve) -> Vec<String> {
+    let mut flags = vec!["--listen".to_owned(), serve.http.to_string()];
+    let given = [("--allow-host", &serve.allow_host), ("--allow-origin", &serve.allow_origin)];
+    for (flag, values) in given {
+        flags.extend(values.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
+    }
+    flags
 }
 
 async fn report(client: &Client, output: Output, url: Option<String>) -> Result<()> {

@@ -1,12 +1,38 @@
 //! `embed` and `rerank`: texts that are read whole.
 
-use protocol::Result;
 use protocol::transcript::TranscriptId;
+use protocol::{Error, Result};
 
 use crate::admission::Whole;
 use crate::session::Session;
 
 pub async fn begin(session: &Session, request: Whole) -> Result<TranscriptId> {
-    session.daemon.prepared().await;
-    session.begin(|transcript| session.daemon.supervisor.encode(transcript, request)).await
+    let daemon = &session.daemon;
+    daemon.prepared().await;
+    let (verb, model) = match &request {
+        Whole::Embed(request) => ("embed", request.model.clone()),
+        Whole::Rerank(request) => ("rerank", request.model.clone()),
+    };
+    let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
+    match admit(session, model.as_deref()) {
+        Ok(()) => observation = observation.charged(),
+        Err(error) => {
+            observation.end(Some(&error));
+            return Err(error);
+        }
+    }
+    let begin = |transcript| daemon.supervisor.encode(transcript, request);
+    session.begin(Some(Box::new(observation)), begin).await
+}
+
+/// Refuses what the key of this connection may not ask for, and counts what it may.
+fn admit(session: &Session, model: Option<&str>) -> Result<()> {
+    let Some(key) = session.key() else { return Ok(()) };
+    let keys = &session.daemon.keys;
+    match model {
+        Some(model) => keys.allows(key, model)?,
+        None if keys.models(key)?.is_empty() => {}
+        None => return Err(Error::invalid("model", "this key is for some models only: name one of them")),
+    }
+    keys.charge(key)
 }

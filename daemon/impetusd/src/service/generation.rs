@@ -11,11 +11,41 @@ use crate::session::Session;
 /// The longest wait of one read.
 const WAIT_MS_MAX: u32 = 30_000;
 
-pub async fn begin(session: &Session, request: GenerateRequest) -> Result<TranscriptId> {
-    session.daemon.prepared().await;
-    let begun =
-        session.begin(|transcript| session.daemon.supervisor.begin(transcript, request, session.client())).await;
-    begun.map_err(|error| session.daemon.explain(error))
+pub async fn begin(session: &Session, mut request: GenerateRequest) -> Result<TranscriptId> {
+    let daemon = &session.daemon;
+    daemon.prepared().await;
+    let key = session.key().map(str::to_owned);
+    let mut observation = daemon.journal.observe("generate", request.model.clone(), key);
+    match admit(session, &mut request.model).await {
+        Ok(()) => observation = observation.charged(),
+        Err(error) => {
+            observation.end(Some(&error));
+            return Err(error);
+        }
+    }
+    let begin = |transcript| daemon.supervisor.begin(transcript, request, session.client());
+    let begun = session.begin(Some(Box::new(observation)), begin).await;
+    begun.map_err(|error| daemon.explain(error))
+}
+
+/// Refuses what the key of this connection may not ask for, and counts what it may.
+pub(crate) async fn admit(session: &Session, model: &mut Option<String>) -> Result<()> {
+    allowed(session, model).await?;
+    session.key().map_or(Ok(()), |key| session.daemon.keys.charge(key))
+}
+
+/// Refuses a model that the key of this connection may not use. A key for some models means one of them: where none is
+/// named, the default has to be among them.
+pub(crate) async fn allowed(session: &Session, model: &mut Option<String>) -> Result<()> {
+    let Some(key) = session.key() else { return Ok(()) };
+    let keys = &session.daemon.keys;
+    if keys.models(key)?.is_empty() {
+        return Ok(());
+    }
+    if model.is_none() {
+        *model = session.daemon.supervisor.look().await?.default;
+    }
+    keys.allows(key, model.as_deref().unwrap_or_default())
 }
 
 pub async fn read(session: &Session, request: ReadRequest) -> Result<Page> {

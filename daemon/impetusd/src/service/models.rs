@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use protocol::key::KeyRole;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, RemoveRequest, Source};
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
@@ -19,12 +20,25 @@ const NAME_BYTES_MAX: usize = 128;
 /// How long `unload` waits for a model with work to be out, before it answers that it is on its way.
 const UNLOAD_WAIT: Duration = Duration::from_secs(10);
 
-pub async fn list(daemon: &Daemon) -> Result<Vec<ModelCard>> {
+pub async fn list(session: &Session) -> Result<Vec<ModelCard>> {
+    let daemon = &session.daemon;
     daemon.prepared().await;
-    Ok(daemon.supervisor.look().await?.models)
+    let mut models = daemon.supervisor.look().await?.models;
+    only_allowed(session, &mut models)?;
+    Ok(models)
 }
 
-pub async fn add(daemon: &Daemon, request: AddRequest) -> Result<ModelCard> {
+/// Hides the models that the key of a connection may not use.
+pub(crate) fn only_allowed(session: &Session, models: &mut Vec<ModelCard>) -> Result<()> {
+    let allowed = session.key().map_or(Ok(Vec::new()), |key| session.daemon.keys.models(key))?;
+    if !allowed.is_empty() {
+        models.retain(|card| allowed.contains(&card.name));
+    }
+    Ok(())
+}
+
+pub async fn add(session: &Session, request: AddRequest) -> Result<ModelCard> {
+    let daemon = &session.daemon;
     let asked = PathBuf::from(&request.path);
     if !asked.is_absolute() {
         let message = format!("the path {:?} is not absolute", request.path);
@@ -34,13 +48,19 @@ pub async fn add(daemon: &Daemon, request: AddRequest) -> Result<ModelCard> {
     }
     let path = blocking(move || folder(&asked)).await?;
     let name = request.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
-    let card = register(daemon, name, &path, Source::Local).await?;
+    let card = register(daemon, &session.actor(), name, &path, Source::Local).await?;
     tracing::info!(model = %card.name, path = %card.path, "model added");
     Ok(card)
 }
 
 /// Reads a folder's facts, and makes the model known on disk and to the supervisor.
-pub(crate) async fn register(daemon: &Daemon, name: String, path: &Path, source: Source) -> Result<ModelCard> {
+pub(crate) async fn register(
+    daemon: &Daemon,
+    actor: &str,
+    name: String,
+    path: &Path,
+    source: Source,
+) -> Result<ModelCard> {
     check_name(&name)?;
     let facts = daemon.inspector.facts(path).await?;
     let path = path.to_str().ok_or_else(|| Error::invalid("path", "the path is not UTF-8"))?.to_owned();
@@ -60,12 +80,13 @@ pub(crate) async fn register(daemon: &Daemon, name: String, path: &Path, source:
         pinned: known.as_ref().is_some_and(|known| known.pinned),
         created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
     };
-    daemon.catalogue.put(card.clone()).await?;
+    daemon.catalogue.put(actor, card.clone()).await?;
     daemon.supervisor.register(card.clone()).await?;
     Ok(card)
 }
 
-pub async fn remove(daemon: &Daemon, request: RemoveRequest) -> Result<()> {
+pub async fn remove(session: &Session, request: RemoveRequest) -> Result<()> {
+    let daemon = &session.daemon;
     let snapshot = daemon.supervisor.look().await?;
     let names = || snapshot.models.iter().map(|card| card.name.as_str());
     let card = snapshot.models.iter().find(|card| card.name == request.model);
@@ -75,9 +96,9 @@ pub async fn remove(daemon: &Daemon, request: RemoveRequest) -> Result<()> {
         return Err(Error::new(ErrorKind::Conflict, message).hint("it takes no memory unless it is loaded"));
     }
     // A model that is only idle in memory leaves; one with work is in use, and says so.
-    unload(daemon, card.name.clone()).await?;
+    leave(daemon, card.name.clone()).await?;
     daemon.supervisor.remove(card.name.clone()).await?;
-    daemon.catalogue.remove(card.name.clone()).await?;
+    daemon.catalogue.remove(&session.actor(), card.name.clone()).await?;
     tracing::info!(model = %card.name, "model removed");
     if request.delete_files
         && let Source::Hub { repo, .. } = &card.source
@@ -92,13 +113,26 @@ pub async fn remove(daemon: &Daemon, request: RemoveRequest) -> Result<()> {
 pub async fn load(session: &Arc<Session>, request: LoadRequest) -> Result<TranscriptId> {
     let daemon = &session.daemon;
     daemon.prepared().await;
-    if let Some(pinned) = request.pin {
-        daemon.catalogue.pin(request.model.clone(), pinned).await?;
+    if let Some(key) = session.key() {
+        daemon.keys.allows(key, &request.model)?;
     }
-    session.begin(|transcript| daemon.supervisor.load(transcript, request)).await
+    let actor = session.actor();
+    if let Some(pinned) = request.pin {
+        session.allow(KeyRole::Admin)?;
+        daemon.catalogue.pin(&actor, request.model.clone(), pinned).await?;
+    }
+    let model = request.model.clone();
+    let id = session.begin(None, |transcript| daemon.supervisor.load(transcript, request)).await?;
+    daemon.catalogue.audit(&actor, "model.load", model).await?;
+    Ok(id)
 }
 
-pub async fn unload(daemon: &Daemon, model: String) -> Result<()> {
+pub async fn unload(session: &Session, model: String) -> Result<()> {
+    leave(&session.daemon, model.clone()).await?;
+    session.daemon.catalogue.audit(&session.actor(), "model.unload", model).await
+}
+
+async fn leave(daemon: &Daemon, model: String) -> Result<()> {
     // After that long it still leaves; its state says so.
     tokio::time::timeout(UNLOAD_WAIT, daemon.supervisor.unload(model)).await.unwrap_or(Ok(()))
 }

@@ -22,12 +22,20 @@ const REVISION_BYTES_MAX: usize = 128;
 pub async fn pull(session: &Arc<Session>, request: PullRequest) -> Result<TranscriptId> {
     let wish = wish(&request)?;
     let name = request.name.unwrap_or_else(|| wish.repo.clone());
-    let daemon = session.daemon.clone();
-    session.begin(|transcript| std::future::ready(begin(daemon, wish, name, transcript))).await
+    let (daemon, order) = (session.daemon.clone(), Order { wish, name, actor: session.actor() });
+    session.begin(None, |transcript| std::future::ready(begin(daemon, order, transcript))).await
+}
+
+/// What is to be fetched, under which name, and who wants it.
+struct Order {
+    wish: Wish,
+    name: String,
+    actor: String,
 }
 
 /// Starts the pull, unless the same one goes on.
-fn begin(daemon: Arc<Daemon>, wish: Wish, name: String, transcript: Arc<Transcript>) -> Result<()> {
+fn begin(daemon: Arc<Daemon>, order: Order, transcript: Arc<Transcript>) -> Result<()> {
+    let wish = order.wish.clone();
     if daemon.shutdown.is_requested() {
         return Err(Error::new(ErrorKind::Closing, "the daemon is shutting down"));
     }
@@ -35,7 +43,7 @@ fn begin(daemon: Arc<Daemon>, wish: Wish, name: String, transcript: Arc<Transcri
     tracing::info!(request = transcript.id().0, repo = %wish.repo, revision = %wish.revision, "pull begins");
     tokio::spawn(async move {
         let ended = tokio::select! {
-            ended = run(&turn, &wish, name, &transcript) => ended,
+            ended = run(&turn, order, &transcript) => ended,
             () = transcript.cancelled().cancelled() => {
                 Err(Error::new(ErrorKind::Cancelled, "the pull was cancelled; what was fetched is kept"))
             }
@@ -55,7 +63,8 @@ fn begin(daemon: Arc<Daemon>, wish: Wish, name: String, transcript: Arc<Transcri
     Ok(())
 }
 
-async fn run(turn: &Arc<Turn>, wish: &Wish, name: String, transcript: &Arc<Transcript>) -> Result<()> {
+async fn run(turn: &Arc<Turn>, order: Order, transcript: &Arc<Transcript>) -> Result<()> {
+    let Order { wish, name, actor } = order;
     let daemon = &turn.daemon;
     let (subject, unit) = (wish.repo.clone(), Unit::Bytes);
     transcript.append(Event::Progress(Progress { stage: Stage::Queued, subject, done: 0, total: None, unit }));
@@ -67,7 +76,7 @@ async fn run(turn: &Arc<Turn>, wish: &Wish, name: String, transcript: &Arc<Trans
         tokio::task::spawn_blocking(move || turn.daemon.hub.fetch(&wish, &transcript)).await.map_err(lost)??
     };
     let source = Source::Hub { repo: wish.repo.clone(), revision: fetched.commit };
-    let card = register(daemon, name, &fetched.path, source).await?;
+    let card = register(daemon, &actor, name, &fetched.path, source).await?;
     tracing::info!(request = transcript.id().0, model = %card.name, path = %card.path, "pull ended");
     Ok(())
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use protocol::status::{Bridge, Hello, Memory, Status, StopRequest, Welcome};
 use protocol::{Error, PROTOCOL_VERSION, Result};
 
+use super::models::only_allowed;
 use crate::daemon::Daemon;
 use crate::session::Session;
 use crate::{COMMIT, VERSION, machine};
 
 /// What this daemon can do; words are only ever added.
-const CAPABILITIES: [&str; 8] = ["generate", "models", "pull", "keys", "tokenize", "records", "embed", "rerank"];
+const CAPABILITIES: [&str; 9] =
+    ["generate", "models", "pull", "keys", "tokenize", "records", "embed", "rerank", "journal"];
 
 /// The longest drain that a client may ask for.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
@@ -18,9 +20,12 @@ const DRAIN_MAX: Duration = Duration::from_secs(3600);
 /// Bytes of an announced URL.
 const URL_BYTES_MAX: usize = 512;
 
-pub fn handshake(session: &Session, hello: &Hello) -> Result<Welcome> {
+pub fn handshake(session: &Session, hello: Hello) -> Result<Welcome> {
     let client: String = hello.client.chars().filter(|c| !c.is_control()).take(64).collect();
-    tracing::debug!(session = session.id, %client, "handshake");
+    if let Some(key) = hello.key {
+        session.act_for(key)?;
+    }
+    tracing::debug!(session = session.id, %client, actor = %session.actor(), "handshake");
     Ok(Welcome {
         version: VERSION.to_owned(),
         commit: COMMIT.to_owned(),
@@ -30,8 +35,10 @@ pub fn handshake(session: &Session, hello: &Hello) -> Result<Welcome> {
     })
 }
 
-pub async fn status(daemon: &Daemon) -> Result<Status> {
-    let snapshot = daemon.supervisor.look().await?;
+pub async fn status(session: &Session) -> Result<Status> {
+    let daemon = &session.daemon;
+    let mut snapshot = daemon.supervisor.look().await?;
+    only_allowed(session, &mut snapshot.models)?;
     let memory = machine::memory();
     let (connections, bridges) = daemon.connected();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@ use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::{Cursor, Event};
 use protocol::{Error, ErrorKind, Result};
 
+use super::generation::allowed;
 use crate::session::Session;
 use crate::supervisor::Asked;
 
@@ -35,8 +36,9 @@ fn mixed_up() -> Error {
     Error::internal("the worker answered another question than it was asked")
 }
 
-async fn ask(session: &Session, model: Option<String>, question: Question) -> Result<Answer> {
+async fn ask(session: &Session, mut model: Option<String>, question: Question) -> Result<Answer> {
     session.daemon.prepared().await;
+    allowed(session, &mut model).await?;
     for _ in 0..TRIES {
         let asked = session.daemon.supervisor.question(model.clone(), question.clone()).await;
         match asked.map_err(|error| session.daemon.explain(error))? {
@@ -54,7 +56,7 @@ async fn ask(session: &Session, model: Option<String>, question: Question) -> Re
 /// Brings a model into memory, and waits until it is there.
 async fn load(session: &Session, model: String) -> Result<()> {
     let request = LoadRequest { model, pin: None, keep_alive_ms: None };
-    let id = session.begin(|transcript| session.daemon.supervisor.load(transcript, request)).await?;
+    let id = session.begin(None, |transcript| session.daemon.supervisor.load(transcript, request)).await?;
     let transcript = session.daemon.transcripts.find(id)?;
     let mut cursor = Cursor::default();
     loop {

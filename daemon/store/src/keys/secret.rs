@@ -1,11 +1,12 @@
 //! The secret half of a key: `imp_` and 43 letters and digits, 256 bits of the system's randomness.
 //!
-//! It never shows itself in a debug print. What the database keeps of it is `hash`; what logs may show is `id`.
+//! It never shows itself in a debug print. What the database keeps of it is `digest`; what logs may show is `id`.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use super::Digest as Known;
 use crate::StoreError;
 
 /// What every secret starts with, so that scanners and people know one when they see it.
@@ -52,14 +53,13 @@ impl Secret {
     }
 
     /// Returns what the database knows it by.
-    pub(crate) fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
+    pub fn digest(&self) -> Known {
+        Known::new(Sha256::digest(self.0.as_bytes()).into())
     }
 
-    /// Returns the key's id, `key_` and twelve hexadecimal digits of the hash: it tells nothing about the secret.
+    /// Returns the key's id, `key_` and twelve hexadecimal digits of the digest: it tells nothing about the secret.
     pub(crate) fn id(&self) -> String {
-        let hash = self.hash();
-        hash[..6].iter().fold(String::from("key_"), |id, byte| format!("{id}{byte:02x}"))
+        format!("key_{:012x}", self.digest().prefix() >> 16)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Documents come back as they were written, to those who may see them, for as long as they are to be kept.
 
 use super::*;
+use crate::keys::tests::new_key;
 use crate::store::tests::store;
 use crate::{Role, Secret};
 
@@ -53,7 +54,7 @@ fn a_change_made_meanwhile_is_not_overwritten() {
 #[test]
 fn a_key_sees_and_changes_its_own_documents_only() {
     let (_directory, store) = store();
-    let key = || store.keys().insert(&Secret::new().unwrap(), "k", Role::User, None, 0).unwrap().id;
+    let key = || store.keys().insert(&Secret::new().unwrap(), new_key("k", Role::User)).unwrap().id;
     let (mine, other) = (key(), key());
     let owned = |body| Draft { owner: Some(mine.clone()), ..draft("a", body) };
     store.records().keep(owned("[1]"), ROOMY, 1).unwrap();

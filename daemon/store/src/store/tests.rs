@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::*;
+use crate::keys::tests::new_key;
 use crate::migrate::MIGRATIONS;
 use crate::{Model, Role, Secret, Source};
 
@@ -191,14 +192,14 @@ fn a_backup_is_complete_private_and_never_overwrites() {
     let (directory, store) = store();
     let secret = Secret::new().unwrap();
     store.models().insert(model("a")).unwrap();
-    store.keys().insert(&secret, "first", Role::Admin, None, 0).unwrap();
+    let key = store.keys().insert(&secret, new_key("first", Role::Admin)).unwrap();
     let copy = directory.path().join("copy.db");
     store.backup(&copy).unwrap();
     assert_eq!(mode(&copy), 0o600);
     assert!(matches!(store.backup(&copy), Err(StoreError::Io { .. })));
     let restored = Store::open(&copy).unwrap();
     assert_eq!(restored.models().list().unwrap(), [model("a")]);
-    assert!(restored.keys().find(&secret, 1).unwrap().is_some());
+    assert_eq!(restored.keys().list().unwrap(), [key]);
 }
 
 #[test]

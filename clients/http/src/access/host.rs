@@ -1,0 +1,117 @@
+//! The names this machine is called by. The check stops DNS rebinding: a web page that resolves its own name to this
+//! machine still sends its own name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use protocol::{Error, ErrorKind};
+
+use super::origin;
+use crate::app::Bridge;
+use crate::dialect::Dialect;
+
+/// Where a request comes from; `serve` adds it to every one.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// The host names that requests may carry.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    names: Vec<String>,
+    /// Whether any address will do: rebinding needs a name.
+    addresses: bool,
+}
+
+impl Hosts {
+    /// Allows loopback names, the address listened on, and `more`, with or without a port.
+    pub fn new(listen: SocketAddr, more: &[String]) -> Self {
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+        names.push(match listen {
+            SocketAddr::V4(address) => address.ip().to_string(),
+            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+        });
+        names.extend(more.iter().map(|name| name.to_ascii_lowercase()));
+        Self { names, addresses: listen.ip().is_unspecified() }
+    }
+
+    /// Says whether a `Host` header, or the authority of an `Origin`, names this machine.
+    pub fn allow(&self, authority: &str) -> bool {
+        let name = match authority.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => authority,
+        };
+        let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+            || (self.addresses && address.parse::<IpAddr>().is_ok())
+    }
+}
+
+/// Refuses requests whose Host or Origin is not ours, answers preflights, and tells browsers who may read the answer.
+pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
+    let trusted = match verdict(&bridge, request.headers()) {
+        Ok(trusted) => trusted,
+        Err(error) => return Dialect::of(request.uri().path()).refuse(error),
+    };
+    let Some(origin) = trusted else { return next.run(request).await };
+    let preflight = origin::preflight(request.method(), request.headers());
+    let mut response = match preflight {
+        Some(response) => response,
+        None => next.run(request).await,
+    };
+    origin::share(&origin, response.headers_mut());
+    response
+}
+
+/// Returns the origin, if there is one and it is trusted.
+fn verdict(bridge: &Bridge, headers: &HeaderMap) -> Result<Option<header::HeaderValue>, Error> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !bridge.hosts.allow(host) {
+        return Err(Error::new(ErrorKind::Forbidden, format!("The Host '{host}' is not allowed."))
+            .hint("Use the address that impetusctl status shows, or start the bridge with --allow-host."));
+    }
+    let Some(value) = headers.get(header::ORIGIN) else { return Ok(None) };
+    let origin = value.to_str().unwrap_or_default();
+    if bridge.origins.allow(origin, &bridge.hosts) {
+        return Ok(Some(value.clone()));
+    }
+    Err(Error::new(ErrorKind::Forbidden, format!("Requests from the web origin '{origin}' are not allowed."))
+        .hint("Start the bridge with --allow-origin to trust a page of yours."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts() -> Hosts {
+        Hosts::new("127.0.0.1:8420".parse().unwrap(), &["box.local".to_owned()])
+    }
+
+    #[test]
+    fn loopback_names_pass_with_and_without_a_port() {
+        for host in ["localhost", "LOCALHOST:8420", "127.0.0.1:1", "[::1]:8420", "[::1]", "box.local:80"] {
+            assert!(hosts().allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_rebound_name_is_refused() {
+        for host in ["evil.example", "localhost.evil.example:8420", "127.0.0.1.evil.example", "", "::1", "10.0.0.7"] {
+            assert!(!hosts().allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_bridge_on_every_interface_has_every_address_and_no_other_name() {
+        let hosts = Hosts::new("0.0.0.0:8420".parse().unwrap(), &[]);
+        for host in ["10.0.0.7:8420", "[fe80::1]:8420", "localhost"] {
+            assert!(hosts.allow(host), "{host}");
+        }
+        for host in ["evil.example:8420", "10.0.0.7.evil.example", ""] {
+            assert!(!hosts.allow(host), "{host}");
+        }
+    }
+}

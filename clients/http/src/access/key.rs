@@ -1,0 +1,130 @@
+//! Lets the holder of a key in. The daemon judges it on every request, so that a revocation counts at once, and counts
+//! the request against the key's limit per minute, so that several bridges share one count.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use protocol::key::{Knock, Principal, Rate};
+use protocol::{Error, ErrorKind};
+
+use super::host::Peer;
+use super::need::{Need, need};
+use crate::app::Bridge;
+use crate::dialect::Dialect;
+
+tokio::task_local! {
+    static CURRENT: Arc<Principal>;
+}
+
+/// Returns who asks, while a request is being handled; `None` outside of any, as in the body of a stream.
+pub fn current() -> Option<Arc<Principal>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Refuses requests without a known key, with one that may not do this, or with one that has asked too much.
+pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
+    let dialect = Dialect::of(request.uri().path());
+    let need = need(request.method(), request.uri().path());
+    let principal = match enter(&bridge, knock(&request, need)).await {
+        Ok(principal) => principal,
+        Err(error) => return dialect.refuse(error),
+    };
+    let rate = principal.rate;
+    let mut response = match verdict(&principal, need) {
+        Ok(()) => CURRENT.scope(Arc::new(principal), next.run(request)).await,
+        Err(error) => dialect.refuse(error),
+    };
+    if let Some(rate) = rate {
+        tell(rate, response.headers_mut());
+    }
+    response
+}
+
+/// Returns what a request shows at the door; `None` if it has no key.
+fn knock(request: &Request, need: Need) -> Option<Knock> {
+    let secret = key(request.headers())?.to_owned();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
+    Some(Knock { secret, peer, purpose: need.purpose })
+}
+
+async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error> {
+    let hint = "Send 'Authorization: Bearer KEY' or 'x-api-key: KEY'; impetusctl key show prints the first key.";
+    let keyless = || Error::new(ErrorKind::AuthRequired, "This request carries no key.").hint(hint);
+    bridge.daemon.own().await?.authenticate(knock.ok_or_else(keyless)?).await
+}
+
+fn verdict(principal: &Principal, need: Need) -> Result<(), Error> {
+    if let Some(rate) = principal.rate.filter(|rate| rate.wait_ms > 0) {
+        let message = format!("The key '{}' may ask {} times a minute.", principal.label, rate.limit);
+        return Err(Error::new(ErrorKind::RateLimited, message)
+            .hint("Wait as long as Retry-After says, or use a key with another limit.")
+            .retry_after_ms(rate.wait_ms));
+    }
+    if principal.role < need.role {
+        let message = format!("This needs a key of the role {:?}; this one is {:?}.", need.role, principal.role);
+        return Err(Error::new(ErrorKind::Forbidden, message.to_ascii_lowercase().replacen("this", "This", 1))
+            .hint("An administrator makes keys: impetusctl key create."));
+    }
+    Ok(())
+}
+
+/// Says how much of a limit is left; the reset is in seconds from now.
+fn tell(rate: Rate, headers: &mut HeaderMap) {
+    let reset = HeaderValue::from(rate.reset_ms.div_ceil(1_000));
+    headers.insert("x-ratelimit-limit", HeaderValue::from(rate.limit));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(rate.remaining));
+    headers.insert("x-ratelimit-reset", reset);
+}
+
+/// Returns the key of a request: a bearer token, or `x-api-key`, which Anthropic's clients send.
+fn key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim());
+    let named = || headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    let given = |key: &&str| !key.is_empty();
+    bearer.filter(given).or_else(|| named().filter(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::key::{KeyRole, Purpose};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_bearer_token_or_has_a_header_of_its_own() {
+        let read = |lines: &[(&'static str, &str)]| {
+            let headers: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+                .collect();
+            key(&headers).map(str::to_owned)
+        };
+        assert_eq!(read(&[("authorization", "Bearer a")]).as_deref(), Some("a"));
+        assert_eq!(read(&[("x-api-key", " b ")]).as_deref(), Some("b"));
+        assert_eq!(read(&[("authorization", "bearer a"), ("x-api-key", "b")]).as_deref(), Some("a"));
+        assert_eq!(read(&[("authorization", "Basic a"), ("x-api-key", "b")]).as_deref(), Some("b"));
+        assert_eq!(read(&[("authorization", "Bearer "), ("x-api-key", "")]), None);
+    }
+
+    #[test]
+    fn a_role_too_small_and_a_rate_too_high_are_told_apart() {
+        let rate = |wait_ms| Some(Rate { limit: 60, remaining: 0, reset_ms: 60_000, wait_ms });
+        let who = |role, rate| Principal { id: "key_1".into(), label: "laptop".into(), role, rate };
+        let need = Need { role: KeyRole::User, purpose: Purpose::Inference };
+        assert!(verdict(&who(KeyRole::User, rate(0)), need).is_ok());
+        assert!(verdict(&who(KeyRole::Admin, None), need).is_ok());
+        let small = verdict(&who(KeyRole::Readonly, None), need).unwrap_err();
+        assert_eq!(small.kind, ErrorKind::Forbidden);
+        assert_eq!(small.message, "This needs a key of the role user; this one is readonly.");
+        let fast = verdict(&who(KeyRole::User, rate(900)), need).unwrap_err();
+        assert_eq!((fast.kind, fast.retry_after_ms), (ErrorKind::RateLimited, Some(900)));
+    }
+}

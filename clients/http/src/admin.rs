@@ -1,0 +1,87 @@
+//! `/api`: for those who run the service. Keys, models, memory, settings, and what has happened.
+//!
+//! Bodies are the bridge's own: lower case, seconds since 1970, lists as OpenAI's clients know them. Every endpoint is a
+//! verb of the daemon, which the command line has too.
+
+pub mod journal;
+pub mod keys;
+
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use protocol::{Error, Result};
+use serde::Serialize;
+
+/// A page of a list, newest first.
+#[derive(Debug, Serialize)]
+pub struct List<T> {
+    object: &'static str,
+    data: Vec<T>,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+impl<T> List<T> {
+    /// Makes a page; `next` is where the following one begins.
+    pub fn new(data: Vec<T>, next: Option<u64>) -> Self {
+        Self { object: "list", data, has_more: next.is_some(), next_cursor: next.map(|next| next.to_string()) }
+    }
+}
+
+/// Reads what the query says, or says what is wrong with it.
+pub fn query<T>(query: std::result::Result<Query<T>, QueryRejection>) -> Result<T> {
+    query.map(|Query(value)| value).map_err(|error| {
+        let text = error.body_text();
+        let param = text.rsplit_once(": ").map_or("query", |(before, _)| before.rsplit(' ').next().unwrap_or("query"));
+        Error::invalid(param, format!("The query cannot be read: {text}."))
+    })
+}
+
+/// Reads the id in the path.
+pub fn id(path: std::result::Result<Path<String>, PathRejection>) -> Result<String> {
+    path.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The id in the path is not UTF-8."))
+}
+
+/// Reads a cursor that a page gave out.
+pub fn cursor(after: Option<&str>) -> Result<Option<u64>> {
+    let parse = |after: &str| {
+        after.parse().map_err(|_| {
+            Error::invalid("after", format!("'{after}' is no cursor.")).hint("Send the next_cursor of the last page.")
+        })
+    };
+    after.map(parse).transpose()
+}
+
+/// Refuses a limit of entries that is out of range; `None` is the daemon's own.
+pub fn limit(limit: Option<u32>) -> Result<u32> {
+    match limit {
+        None => Ok(0),
+        Some(limit @ 1..=1_000) => Ok(limit),
+        Some(limit) => Err(Error::invalid("limit", format!("'limit' is {limit}; it is from 1 to 1000."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_where_the_next_one_begins() {
+        let shown = |next| serde_json::to_value(List::new(vec![1], next)).unwrap();
+        assert_eq!(
+            shown(Some(7)),
+            serde_json::json!({"object": "list", "data": [1], "has_more": true, "next_cursor": "7"})
+        );
+        assert_eq!(shown(None)["next_cursor"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn cursors_and_limits_out_of_range_are_refused_by_name() {
+        assert_eq!((cursor(Some("7")).unwrap(), cursor(None).unwrap()), (Some(7), None));
+        for bad in ["", "-1", "x", "99999999999999999999"] {
+            assert_eq!(cursor(Some(bad)).unwrap_err().param.as_deref(), Some("after"), "{bad}");
+        }
+        assert_eq!((limit(None).unwrap(), limit(Some(1_000)).unwrap()), (0, 1_000));
+        assert!(limit(Some(0)).is_err() && limit(Some(1_001)).is_err());
+    }
+}

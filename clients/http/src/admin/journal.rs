@@ -1,0 +1,106 @@
+//! `/api/requests` and `/api/audit`: what was asked, and who changed what; newest first, page by page. Neither holds what
+//! was said to a model or by it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use protocol::journal::{AuditEntry, AuditRequest, RequestEntry, RequestsRequest};
+use serde::{Deserialize, Serialize};
+
+use super::{List, cursor, limit, query};
+use crate::app::Bridge;
+use crate::error::HttpError;
+
+/// Which requests to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    limit: Option<u32>,
+    after: Option<String>,
+    model: Option<String>,
+    key: Option<String>,
+    status: Option<String>,
+}
+
+/// Which changes to list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+/// One request, without what was said.
+#[derive(Debug, Serialize)]
+pub struct Asked {
+    id: u64,
+    /// Milliseconds since 1970.
+    time_unix_ms: i64,
+    verb: String,
+    model: Option<String>,
+    /// The key's id; null for the socket.
+    key: Option<String>,
+    /// `ok`, or the kind of the error.
+    status: String,
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    latency_ms: u32,
+}
+
+/// One change.
+#[derive(Debug, Serialize)]
+pub struct Changed {
+    id: u64,
+    /// Milliseconds since 1970.
+    time_unix_ms: i64,
+    /// A key's id, or `uid 501` for the socket.
+    actor: String,
+    /// As in `key.create`.
+    action: String,
+    subject: String,
+}
+
+/// Lists what was asked.
+pub async fn requests(
+    State(bridge): State<Arc<Bridge>>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<List<Asked>>, HttpError> {
+    let which = query(which)?;
+    let request = RequestsRequest {
+        limit: limit(which.limit)?,
+        after: cursor(which.after.as_deref())?,
+        model: which.model,
+        key: which.key,
+        status: which.status,
+    };
+    let page = bridge.daemon.client().await?.requests(request).await?;
+    Ok(Json(List::new(page.entries.into_iter().map(Asked::from).collect(), page.next)))
+}
+
+/// Lists who changed what.
+pub async fn audit(
+    State(bridge): State<Arc<Bridge>>,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Json<List<Changed>>, HttpError> {
+    let part = query(part)?;
+    let request = AuditRequest { limit: limit(part.limit)?, after: cursor(part.after.as_deref())? };
+    let page = bridge.daemon.client().await?.audit(request).await?;
+    Ok(Json(List::new(page.entries.into_iter().map(Changed::from).collect(), page.next)))
+}
+
+impl From<RequestEntry> for Asked {
+    fn from(entry: RequestEntry) -> Self {
+        let RequestEntry { id, time_unix_ms, verb, model, key, status, prompt_tokens, completion_tokens, latency_ms } =
+            entry;
+        Self { id, time_unix_ms, verb, model, key, status, prompt_tokens, completion_tokens, latency_ms }
+    }
+}
+
+impl From<AuditEntry> for Changed {
+    fn from(entry: AuditEntry) -> Self {
+        let AuditEntry { id, time_unix_ms, actor, action, subject } = entry;
+        Self { id, time_unix_ms, actor, action, subject }
+    }
+}

@@ -1,0 +1,211 @@
+//! `/api/keys`: made, listed, rotated, revoked. A secret is in the answer that makes it and in no other.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use protocol::key::{
+    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, LimitsRequest, RotateKeyRequest,
+};
+use protocol::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use super::{List, id};
+use crate::app::Bridge;
+use crate::body::Members;
+use crate::error::HttpError;
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Look.
+    Readonly,
+    /// Look, and have models work.
+    User,
+    /// Everything.
+    Admin,
+}
+
+/// Whether a key opens the door.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It does.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// Somebody took it back.
+    Revoked,
+}
+
+/// How much a key may ask for; null is without limit.
+#[derive(Debug, Serialize)]
+pub struct Limits {
+    inference_per_minute: Option<u32>,
+    reads_per_minute: Option<u32>,
+    requests_per_day: Option<u64>,
+    tokens_per_day: Option<u64>,
+}
+
+/// What a key has used since midnight UTC.
+#[derive(Debug, Serialize)]
+pub struct Spent {
+    requests: u64,
+    tokens: u64,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Serialize)]
+pub struct Key {
+    id: String,
+    object: &'static str,
+    label: String,
+    role: Role,
+    state: Standing,
+    /// The only models it may use; empty is all of them.
+    models: Vec<String>,
+    limits: Limits,
+    spent_today: Spent,
+    created: i64,
+    expires: Option<i64>,
+    revoked: Option<i64>,
+    last_used: Option<i64>,
+}
+
+/// A key with its secret, which is shown this once.
+#[derive(Debug, Serialize)]
+pub struct NewKey {
+    secret: String,
+    #[serde(flatten)]
+    key: Key,
+}
+
+/// What a new key is to be.
+#[derive(Debug, Deserialize)]
+pub struct Wish {
+    label: String,
+    role: Role,
+    models: Option<Vec<String>>,
+    expires_in_s: Option<u64>,
+    inference_per_minute: Option<u32>,
+    reads_per_minute: Option<u32>,
+    requests_per_day: Option<u64>,
+    tokens_per_day: Option<u64>,
+}
+
+const WISH: &[&str] = &[
+    "label",
+    "role",
+    "models",
+    "expires_in_s",
+    "inference_per_minute",
+    "reads_per_minute",
+    "requests_per_day",
+    "tokens_per_day",
+];
+
+/// For how long an old secret still works.
+#[derive(Debug, Default, Deserialize)]
+pub struct Grace {
+    grace_s: Option<u64>,
+}
+
+/// Lists the keys, oldest first, revoked ones too.
+pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Key>>, HttpError> {
+    let cards = bridge.daemon.client().await?.keys().await?;
+    Ok(Json(List::new(cards.into_iter().map(Key::from).collect(), None)))
+}
+
+/// Shows one key.
+pub async fn show(
+    State(bridge): State<Arc<Bridge>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Key>, HttpError> {
+    let id = id(path)?;
+    let cards = bridge.daemon.client().await?.keys().await?;
+    let absent = || Error::new(ErrorKind::NotFound, format!("There is no key '{id}'.")).param("id");
+    Ok(Json(cards.into_iter().find(|card| card.id == id).ok_or_else(absent)?.into()))
+}
+
+/// Makes a key.
+pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(StatusCode, Json<NewKey>), HttpError> {
+    let wish: Wish = Members::read(&body, &[WISH])?.part()?;
+    let request = CreateKeyRequest {
+        label: wish.label,
+        role: match wish.role {
+            Role::Readonly => KeyRole::Readonly,
+            Role::User => KeyRole::User,
+            Role::Admin => KeyRole::Admin,
+        },
+        models: wish.models.unwrap_or_default(),
+        expires_in_s: wish.expires_in_s,
+        limits: LimitsRequest {
+            inference_per_minute: wish.inference_per_minute,
+            reads_per_minute: wish.reads_per_minute,
+            requests_per_day: wish.requests_per_day,
+            tokens_per_day: wish.tokens_per_day,
+        },
+    };
+    let issued = bridge.daemon.client().await?.create_key(request).await?;
+    Ok((StatusCode::CREATED, Json(issued.into())))
+}
+
+/// Gives a key a new secret.
+pub async fn rotate(
+    State(bridge): State<Arc<Bridge>>,
+    path: Result<Path<String>, PathRejection>,
+    body: Bytes,
+) -> Result<Json<NewKey>, HttpError> {
+    let id = id(path)?;
+    // Nothing has to be said.
+    let grace: Grace =
+        if body.is_empty() { Grace::default() } else { Members::read(&body, &[&["grace_s"]])?.part()? };
+    let request = RotateKeyRequest { id, grace_s: grace.grace_s.unwrap_or(0) };
+    Ok(Json(bridge.daemon.client().await?.rotate_key(request).await?.into()))
+}
+
+/// Takes a key back, at once and for good.
+pub async fn revoke(
+    State(bridge): State<Arc<Bridge>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Key>, HttpError> {
+    Ok(Json(bridge.daemon.client().await?.revoke_key(&id(path)?).await?.into()))
+}
+
+impl From<KeyCard> for Key {
+    fn from(card: KeyCard) -> Self {
+        let KeyLimits { inference_per_minute, reads_per_minute, requests_per_day, tokens_per_day } = card.limits;
+        Self {
+            id: card.id,
+            object: "key",
+            label: card.label,
+            role: match card.role {
+                KeyRole::Readonly => Role::Readonly,
+                KeyRole::User => Role::User,
+                KeyRole::Admin => Role::Admin,
+            },
+            state: match card.state {
+                KeyState::Active => Standing::Active,
+                KeyState::Expired => Standing::Expired,
+                KeyState::Revoked => Standing::Revoked,
+            },
+            models: card.models,
+            limits: Limits { inference_per_minute, reads_per_minute, requests_per_day, tokens_per_day },
+            spent_today: Spent { requests: card.spent_today.requests, tokens: card.spent_today.tokens },
+            created: card.created_unix_s,
+            expires: card.expires_unix_s,
+            revoked: card.revoked_unix_s,
+            last_used: card.last_used_unix_s,
+        }
+    }
+}
+
+impl From<IssuedKey> for NewKey {
+    fn from(issued: IssuedKey) -> Self {
+        Self { secret: issued.secret, key: issued.card.into() }
+    }
+}

@@ -1,0 +1,166 @@
+//! What was asked of which model, written down when it has ended: never what was said. Writing waits for no disk: a
+//! task of its own writes what has gathered, in one go. Begun by `service`, fed by the transcript it is given to.
+
+use std::sync::Arc;
+
+use protocol::transcript::Event;
+use protocol::{Error, ErrorKind};
+use store::Request;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::catalogue::{Catalogue, now_ms};
+use crate::keys::Keys;
+use crate::transcript::Observer;
+
+/// Entries that may wait for the disk; more are dropped, and said so.
+const WAITING_MAX: usize = 4_096;
+
+/// Entries written in one go.
+const BATCH: usize = 256;
+
+/// The way into the log of requests.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    entries: mpsc::Sender<Message>,
+    keys: Arc<Keys>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Entry(Request),
+    /// Answered once everything before it is on disk.
+    Flush(oneshot::Sender<()>),
+}
+
+/// One request that goes on.
+#[derive(Debug)]
+pub struct Observation {
+    journal: Journal,
+    entry: Request,
+    began: Instant,
+}
+
+impl Journal {
+    /// Starts the task that writes.
+    pub fn start(catalogue: Catalogue, keys: Arc<Keys>) -> Self {
+        let (entries, inbox) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(write(catalogue, inbox));
+        Self { entries, keys }
+    }
+
+    /// Begins to observe a request: what is asked, of which model, with which key.
+    pub fn observe(&self, verb: &str, model: Option<String>, key: Option<String>) -> Observation {
+        let entry = Request {
+            time_unix_ms: now_ms(),
+            verb: verb.to_owned(),
+            model,
+            key_id: key,
+            status: String::new(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            latency_ms: 0,
+            charged: false,
+        };
+        Observation { journal: self.clone(), entry, began: Instant::now() }
+    }
+
+    /// Waits until everything so far is on disk.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.entries.send(Message::Flush(done)).await.is_ok() {
+            // Fails only if the writer has ended, with nothing left to write.
+            let _ = flushed.await;
+        }
+    }
+}
+
+impl Observation {
+    /// Notes that the request counts against its key's limits.
+    pub fn charged(mut self) -> Self {
+        self.entry.charged = true;
+        self
+    }
+
+    /// Ends the observation of a request that no transcript carries; `None` is a good end.
+    pub fn end(&mut self, error: Option<&Error>) {
+        self.entry.status = error.map_or_else(|| "ok".to_owned(), |error| name(error.kind));
+        self.entry.latency_ms = u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        if let Some(key) = &self.entry.key_id {
+            let tokens = u64::from(self.entry.prompt_tokens) + u64::from(self.entry.completion_tokens);
+            self.journal.keys.spend(key, tokens);
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) =
+            self.journal.entries.try_send(Message::Entry(self.entry.clone()))
+        {
+            tracing::warn!("the log of requests falls behind; an entry is lost");
+        }
+    }
+}
+
+impl Observer for Observation {
+    fn see(&mut self, event: &Event) {
+        match event {
+            Event::Started(started) => {
+                self.entry.model = Some(started.model.clone());
+                self.entry.prompt_tokens = started.prompt_tokens;
+            }
+            Event::Delta(delta) => {
+                self.entry.completion_tokens = self.entry.completion_tokens.saturating_add(delta.tokens);
+            }
+            Event::Finished(finished) => {
+                self.entry.prompt_tokens = finished.usage.prompt_tokens;
+                self.entry.completion_tokens = finished.usage.completion_tokens;
+                self.end(None);
+            }
+            Event::Failed(error) => self.end(Some(error)),
+            Event::Progress(_) | Event::ChoiceFinished(_) | Event::Embedded(_) | Event::Scored(_) => {}
+        }
+    }
+}
+
+/// Returns a kind as the log spells it: `RateLimited` is `rate_limited`.
+fn name(kind: ErrorKind) -> String {
+    let mut name = String::new();
+    for letter in format!("{kind:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+/// Writes until every way in is gone.
+async fn write(catalogue: Catalogue, mut inbox: mpsc::Receiver<Message>) {
+    let mut messages = Vec::with_capacity(BATCH);
+    while inbox.recv_many(&mut messages, BATCH).await > 0 {
+        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        for message in messages.drain(..) {
+            match message {
+                Message::Entry(entry) => entries.push(entry),
+                Message::Flush(done) => waiting.push(done),
+            }
+        }
+        if !entries.is_empty()
+            && let Err(error) = catalogue.record(entries).await
+        {
+            tracing::warn!(%error, "the log of requests cannot be written");
+        }
+        for done in waiting {
+            // Whoever waited may have gone.
+            let _ = done.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_spelled_in_the_way_of_logs() {
+        assert_eq!(name(ErrorKind::RateLimited), "rate_limited");
+        assert_eq!(name(ErrorKind::Busy), "busy");
+    }
+}
