@@ -95,5 +95,5 @@ async fn bad_sessions_are_refused_by_name_and_leave_nothing() {
     hot["temperature"] = json!(3);
     assert_eq!(http.post(CHAT, &hot).await.status, 400);
     assert_eq!(http.get("/api/sessions/fresh").await.status, 404);
-    assert_eq!(said(&http, "a").await, [json!({}); 0]);
+    assert!(said(&http, "a").await.is_empty());
 }
