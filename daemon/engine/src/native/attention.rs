@@ -1,9 +1,10 @@
 //! Attention over the block-wise cache, causal or both ways: grouped queries, online softmax, optional window and softcap.
 //!
-//! Work is cut into items: one key-value head times a few *columns*, which are (token, query head) pairs that read
-//! the same keys. Each column walks the blocks in ascending order and closes a partial sum every `CHUNK` blocks,
-//! counted from position 0. What a column sees depends on its place in its sequence alone, and a fully masked block changes
-//! nothing, so a token's result is the same in every batch, prompt chunk and thread count.
+//! Work is cut into items: a few *columns*, which are (token, query head) pairs, that walk the same blocks together.
+//! The many tokens of a prompt share one key-value head; a token that is decoded takes several heads at once, so that
+//! a thread reads long runs of memory. Each column walks the blocks in ascending order and closes a partial sum every
+//! `CHUNK` blocks, counted from position 0. What a column sees depends on its place in its sequence alone, and a fully
+//! masked block changes nothing, so a token's result is the same in every batch, prompt chunk and thread count.
 
 mod item;
 mod room;
@@ -17,7 +18,6 @@ use super::kv::Layer;
 use super::memory::{Scratch, Shared, share};
 use item::{CHUNK, Item};
 use room::Room;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// New tokens of one sequence: positions `start..start + len`, with the blocks that cover `0..start + len`.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,13 @@ pub fn attend(
     }
     assert!(shape.stride >= width && q.len() >= (tokens - 1) * shape.stride + width, "q must hold {tokens} tokens");
     layer.cache().check(spans);
-    let job = Job { layer, q, spans, shape, group: shape.heads / layer.kv_heads(), columns: pool.isa().columns() };
-    let plan = Plan { items: spans.iter().map(|span| job.tiles(span) * layer.kv_heads()).sum(), job };
+    let longest = spans.iter().map(Span::end).max().unwrap_or(0);
+    let chunks = longest.div_ceil(CHUNK * super::BLOCK_TOKENS);
+    let (group, columns) = (shape.heads / layer.kv_heads(), pool.isa().columns());
+    // Enough items for every thread come before long runs.
+    let together = (spans.len() * layer.kv_heads() * chunks / (4 * pool.threads())).max(1);
+    let job = Job { layer, q, spans, shape, group, columns, together };
+    let plan = Plan { items: spans.iter().map(|span| job.items(span)).sum(), chunks, job };
     plan.run(pool, scratch, Shared::new(out));
 }
 
@@ -92,12 +97,24 @@ struct Job<'a> {
     group: usize,
     /// Columns per item at most.
     columns: usize,
+    /// Key-value heads per item at most.
+    together: usize,
 }
 
 impl<'a> Job<'a> {
-    /// Items per head of a span.
+    /// Items per head, or heads, of a span.
     fn tiles(&self, span: &Span<'_>) -> usize {
         (span.len as usize * self.group).div_ceil(self.columns)
+    }
+
+    /// Key-value heads of an item: as many as fit, and divide them all.
+    fn heads(&self, span: &Span<'_>) -> usize {
+        let fit = (self.columns / (span.len as usize * self.group)).clamp(1, self.together);
+        (1..=fit).rev().find(|heads| self.layer.kv_heads().is_multiple_of(*heads)).unwrap_or(1)
+    }
+
+    fn items(&self, span: &Span<'_>) -> usize {
+        self.tiles(span) * (self.layer.kv_heads() / self.heads(span))
     }
 
     /// Item `index`; of one head, the last tokens come first, because they take longest.
@@ -105,12 +122,12 @@ impl<'a> Job<'a> {
         let (mut at, mut token) = (0, 0);
         loop {
             let span = &self.spans[at];
-            let (tiles, len) = (self.tiles(span), span.len as usize);
-            if index < tiles * self.layer.kv_heads() {
-                let (head, tile) = (index / tiles, tiles - 1 - index % tiles);
-                return Item::new(self, span, token, head, share(len * self.group, tile, tiles));
+            let (tiles, heads, len) = (self.tiles(span), self.heads(span), span.len as usize);
+            if index < self.items(span) {
+                let (first, tile) = (index / tiles * heads, tiles - 1 - index % tiles);
+                return Item::new(self, span, token, first..first + heads, share(len * self.group, tile, tiles));
             }
-            index -= tiles * self.layer.kv_heads();
+            index -= self.items(span);
             token += len;
             at += 1;
         }
@@ -121,14 +138,15 @@ impl<'a> Job<'a> {
 struct Plan<'a> {
     job: Job<'a>,
     items: usize,
+    /// Chunks of the longest span.
+    chunks: usize,
 }
 
 impl Plan<'_> {
     /// Whole items while there are enough for every thread; else their chunks first, and then the sums of those.
     fn run(&self, pool: &Pool, scratch: &mut Scratch, out: Shared<f32>) {
         let room = Room::new(self.job.layer.kind(), self.job.layer.head_dim(), self.job.columns);
-        let longest = self.job.spans.iter().map(Span::end).max().unwrap_or(0);
-        let chunks = longest.div_ceil(CHUNK * super::BLOCK_TOKENS);
+        let chunks = self.chunks;
         let split = self.items < 2 * pool.threads() && chunks > 1;
         let slots = if split { self.items * chunks * room.slot_bytes() } else { 0 };
         let base = scratch.reserve(slots + pool.threads() * room.bytes());
@@ -137,10 +155,10 @@ impl Plan<'_> {
         #[allow(unsafe_code)]
         let room = |thread: usize| room.at(unsafe { base.get().add(slots + thread * room.bytes()) });
         if !split {
-            return each(pool, self.items, &|thread, index| {
+            return pool.deal(self.items, &|thread, index| {
                 let mut item = self.job.item(index);
-                if index + pool.threads() < self.items {
-                    item.next = self.job.item(index + pool.threads()).first_keys();
+                if index + 1 < self.items {
+                    item.next = self.job.item(index + 1).first_keys();
                 }
                 // SAFETY: as above.
                 #[allow(unsafe_code)]
@@ -149,7 +167,7 @@ impl Plan<'_> {
                 }
             });
         }
-        each(pool, self.items * chunks, &|thread, index| {
+        pool.deal(self.items * chunks, &|thread, index| {
             let (item, room) = (self.job.item(index / chunks), room(thread));
             if item.chunks().contains(&(index % chunks)) {
                 // SAFETY: as above.
@@ -160,28 +178,14 @@ impl Plan<'_> {
                 }
             }
         });
-        each(pool, self.items, &|thread, index| {
+        pool.deal(self.items, &|thread, index| {
             let room = room(thread);
             // SAFETY: as above; every chunk has been computed.
             #[allow(unsafe_code)]
             unsafe {
                 let slots = base.get().add(index * chunks * room.slot_bytes());
-                item::join(&self.job.item(index), &room, slots, out);
+                item::join(pool.isa(), &self.job.item(index), &room, slots, out);
             }
         });
     }
-}
-
-/// Runs `work(thread, index)` for every index below `count`, each on the next free thread.
-fn each(pool: &Pool, count: usize, work: &(dyn Fn(usize, usize) + Sync)) {
-    let taken = AtomicUsize::new(0);
-    pool.run(&|thread| {
-        loop {
-            let index = taken.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return;
-            }
-            work(thread, index);
-        }
-    });
 }

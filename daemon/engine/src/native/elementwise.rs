@@ -67,21 +67,22 @@ pub fn rms_norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, weight: &[f32], 
 pub fn add(pool: &Pool, x: &mut [f32], y: &[f32]) {
     assert_eq!(x.len(), y.len(), "x and y must have one shape");
     by_rows(pool, x, 1, &|first, x| {
-        for (x, y) in x.iter_mut().zip(&y[first..]) {
-            *x += y;
-        }
+        add_rows(pool.isa(), x, &y[first..]);
     });
 }
 
 /// Adds `row` to every row of `x`.
 pub fn add_to_rows(pool: &Pool, x: &mut [f32], row: &[f32]) {
-    by_rows(pool, x, row.len(), &|_, rows| {
-        for x in rows.chunks_exact_mut(row.len()) {
-            for (x, y) in x.iter_mut().zip(row) {
-                *x += y;
-            }
-        }
-    });
+    by_rows(pool, x, row.len(), &|_, rows| rows.chunks_exact_mut(row.len()).for_each(|x| add_rows(pool.isa(), x, row)));
+}
+
+versions! { fn add_rows(x: &mut [f32], y: &[f32]) = add_rows_body }
+
+#[inline(always)]
+fn add_rows_body(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
 }
 
 /// out = silu(gate) * up; `out` is `[rows, width]`, row r of the others begins at `r * stride`. For the two halves of

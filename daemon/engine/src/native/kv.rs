@@ -6,7 +6,7 @@
 //! even with huge pages (a fifth faster to read). Who owns a block is the scheduler's business.
 
 use super::attention::Span;
-use super::memory::{Memory, Shared, share};
+use super::memory::{Memory, Shared};
 use super::tile::{Kind, LANES, STEP};
 use super::{Pool, Precision, ShapeError, to_bf16};
 use std::ops::Range;
@@ -123,9 +123,7 @@ impl KvCache {
             (0..heads).for_each(|head| writer.head(head, spans, k, v, stride));
         } else {
             // One thread per head: two tokens share a dword of values.
-            pool.run(&|thread| {
-                share(heads, thread, pool.threads()).for_each(|head| writer.head(head, spans, k, v, stride));
-            });
+            pool.deal(heads, &|_, head| writer.head(head, spans, k, v, stride));
         }
     }
 

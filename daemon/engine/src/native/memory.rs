@@ -117,15 +117,19 @@ pub(super) fn lines(bytes: usize) -> usize {
 /// Elements that one thread handles faster than it can wake another.
 const ALONE: usize = 16 * 1024;
 
+/// Parts for each thread, so that a fast one can help a slow one.
+const PARTS: usize = 4;
+
 /// Runs `work(first_row, rows)` over the rows of `data`, `width` elements each, divided among the pool's threads.
 pub(super) fn by_rows(pool: &Pool, data: &mut [f32], width: usize, work: &(dyn Fn(usize, &mut [f32]) + Sync)) {
     if data.len() <= ALONE {
         return work(0, data);
     }
     let rows = data.len() / width;
+    let parts = rows.min(PARTS * pool.threads());
     let shared = Shared::new(data);
-    pool.run(&|thread| {
-        let range = share(rows, thread, pool.threads());
+    pool.deal(parts, &|_, index| {
+        let range = share(rows, index, parts);
         // SAFETY: the ranges are disjoint parts of `data`, which outlives the job.
         #[allow(unsafe_code)]
         let part =

@@ -7,6 +7,7 @@
 mod tests;
 
 use super::cpu::Isa;
+use super::memory::share;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,8 +27,15 @@ pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     turn: Mutex<()>,
+    /// How many things of each thread's share have been taken in the current deal.
+    taken: Vec<Taken>,
     isa: Isa,
 }
+
+/// A counter with a cache line, and its neighbour, to itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct Taken(AtomicUsize);
 
 struct Shared {
     /// Number of the current job; workers run each number once.
@@ -81,7 +89,8 @@ impl Pool {
                 Err(_) => break,
             }
         }
-        Pool { shared, workers, turn: Mutex::new(()), isa }
+        let taken = (0..=workers.len()).map(|_| Taken::default()).collect();
+        Pool { shared, workers, turn: Mutex::new(()), taken, isa }
     }
 
     /// Threads that run a job, the caller among them.
@@ -104,15 +113,53 @@ impl Pool {
     ///
     /// The indices must not wait for each other: a nested or concurrent call runs them one after another.
     pub fn run(&self, job: &(dyn Fn(usize) + Sync)) {
-        let turn = match self.turn.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        };
-        if turn.is_none() || self.workers.is_empty() {
-            (0..self.threads()).for_each(job);
-            return;
+        match self.turn() {
+            Some(turn) => self.run_in(turn, job),
+            None => (0..self.threads()).for_each(job),
         }
+    }
+
+    /// Runs `work(thread, index)` once for every index below `count`. A thread begins with a contiguous share, in order,
+    /// and then helps the others with theirs: nobody waits long for a thread that lost its core.
+    pub fn deal(&self, count: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+        self.deal_after(&|_| {}, count, work);
+    }
+
+    /// The same, where each thread that takes part runs `prepare(thread)` once before its first index.
+    pub fn deal_after(&self, prepare: &(dyn Fn(usize) + Sync), count: usize, work: &(dyn Fn(usize, usize) + Sync)) {
+        let Some(turn) = self.turn() else {
+            prepare(0);
+            (0..count).for_each(|index| work(0, index));
+            return;
+        };
+        self.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
+        let threads = self.threads();
+        self.run_in(turn, &|thread| {
+            prepare(thread);
+            for owner in (thread..threads).chain(0..thread) {
+                let share = share(count, owner, threads);
+                loop {
+                    let index = share.start + self.taken[owner].0.fetch_add(1, Ordering::Relaxed);
+                    if index >= share.end {
+                        break;
+                    }
+                    work(thread, index);
+                }
+            }
+        });
+    }
+
+    /// The right to use the workers; nobody has it twice, and a pool of one thread needs none.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(std::sync::TryLockError::WouldBlock) => return None,
+        };
+        (!self.workers.is_empty()).then_some(turn)
+    }
+
+    fn run_in(&self, turn: MutexGuard<'_, ()>, job: &(dyn Fn(usize) + Sync)) {
         self.publish(job);
         let own = catch_unwind(AssertUnwindSafe(|| job(0)));
         self.await_workers();

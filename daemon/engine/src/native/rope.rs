@@ -7,6 +7,7 @@
 mod tests;
 
 use super::Pool;
+use super::cpu::versions;
 use super::elementwise::Heads;
 use super::memory::by_rows;
 use std::f64::consts::PI;
@@ -124,18 +125,25 @@ impl Rope {
             for (r, row) in rows.chunks_exact_mut(heads.stride).enumerate() {
                 let at = (first + r) * half;
                 let (cos, sin) = (&angles.cos[at..at + half], &angles.sin[at..at + half]);
-                for head in heads.of(row).chunks_exact_mut(heads.dim) {
-                    if self.neighbours { rotate_neighbours(head, cos, sin) } else { rotate(head, cos, sin) }
+                if self.neighbours {
+                    heads.of(row).chunks_exact_mut(heads.dim).for_each(|head| rotate_neighbours(head, cos, sin));
+                } else {
+                    rotate(pool.isa(), heads.of(row), heads.dim, cos, sin);
                 }
             }
         });
     }
 }
 
-fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let (low, rest) = head.split_at_mut(cos.len());
-    for (((a, b), cos), sin) in low.iter_mut().zip(rest).zip(cos).zip(sin) {
-        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+versions! { fn rotate(heads: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) = rotate_body }
+
+#[inline(always)]
+fn rotate_body(heads: &mut [f32], dim: usize, cos: &[f32], sin: &[f32]) {
+    for head in heads.chunks_exact_mut(dim) {
+        let (low, rest) = head.split_at_mut(cos.len());
+        for (((a, b), cos), sin) in low.iter_mut().zip(rest).zip(cos).zip(sin) {
+            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        }
     }
 }
 

@@ -1,8 +1,12 @@
-//! One item of attention: a few columns that walk the blocks of one key-value head.
+//! One item of attention: a few columns that walk the same blocks, of one key-value head or of several beside each other.
+//!
+//! Column c belongs to head `heads.start + c / columns.len()`. In a block the keys of all heads come first, then one
+//! softmax over all columns, then their values; each of these is a *piece* of memory. Two pieces on is fetched ahead.
 
 use super::room::Room;
 use super::softmax::{Block, COLUMNS, Running, finite, softmax};
 use super::{Job, Span};
+use crate::native::cpu::versions;
 use crate::native::exponential::exp2;
 use crate::native::kv::{BLOCK_TOKENS, key_bytes, padded};
 use crate::native::memory::Shared;
@@ -13,15 +17,15 @@ use std::ops::{Range, RangeInclusive};
 /// Blocks per partial sum: 512 tokens.
 pub(super) const CHUNK: usize = 16;
 
-/// Columns `columns` of `span` for one key-value head; column c is token `c / group`, query head `c % group`.
+/// Columns `columns` of `span` for each of some key-value heads; there, c is token `c / group`, query head `c % group`.
 pub(super) struct Item<'a> {
     pub job: &'a Job<'a>,
     pub span: &'a Span<'a>,
     /// Row of the span's first token in `q` and `out`.
     pub token: usize,
-    pub head: usize,
+    pub heads: Range<usize>,
     pub columns: Range<usize>,
-    /// Position of each column's token.
+    /// Position of each column's token; the first head's columns are in ascending order.
     pub positions: [usize; COLUMNS],
     /// Keys of the item that this thread is likely to take next, or null: they are fetched ahead.
     pub next: *const u8,
@@ -36,13 +40,13 @@ pub(super) struct Item<'a> {
 pub(super) unsafe fn whole(isa: Isa, item: &Item<'_>, room: &Room, out: Shared<f32>) {
     // SAFETY: passed on to the caller; every part of the room is used within its size.
     unsafe {
-        item.load_queries(room);
+        item.load_queries(isa, room);
         let mut total = None;
         for chunk in item.chunks() {
             let partial = item.chunk(isa, chunk, room, room.partial());
-            merge(&mut total, &partial, room, room.partial(), item.columns.len());
+            merge(&mut total, &partial, room, room.partial(), item.count());
         }
-        item.store(room, total, out);
+        item.store(isa, room, total, out);
     }
 }
 
@@ -54,7 +58,7 @@ pub(super) unsafe fn whole(isa: Isa, item: &Item<'_>, room: &Room, out: Shared<f
 pub(super) unsafe fn part(isa: Isa, item: &Item<'_>, chunk: usize, room: &Room, slot: *mut u8) {
     // SAFETY: passed on to the caller.
     unsafe {
-        item.load_queries(room);
+        item.load_queries(isa, room);
         room.running(slot).write(item.chunk(isa, chunk, room, slot.cast()));
     }
 }
@@ -65,34 +69,46 @@ pub(super) unsafe fn part(isa: Isa, item: &Item<'_>, chunk: usize, room: &Room, 
 /// # Safety
 /// As for `whole`; every chunk of the item has been computed.
 #[allow(unsafe_code)]
-pub(super) unsafe fn join(item: &Item<'_>, room: &Room, slots: *mut u8, out: Shared<f32>) {
+pub(super) unsafe fn join(isa: Isa, item: &Item<'_>, room: &Room, slots: *mut u8, out: Shared<f32>) {
     // SAFETY: passed on to the caller.
     unsafe {
         let mut total = None;
         for chunk in item.chunks() {
             let slot = slots.add(chunk * room.slot_bytes());
-            merge(&mut total, &*room.running(slot), room, slot.cast(), item.columns.len());
+            merge(&mut total, &*room.running(slot), room, slot.cast(), item.count());
         }
-        item.store(room, total, out);
+        item.store(isa, room, total, out);
     }
 }
 
 impl<'a> Item<'a> {
-    pub(super) fn new(job: &'a Job<'a>, span: &'a Span<'a>, token: usize, head: usize, columns: Range<usize>) -> Self {
-        // Columns beyond the last repeat it.
-        let position = |c: usize| span.start as usize + (columns.start + c).min(columns.end - 1) / job.group;
-        Item { job, span, token, head, positions: std::array::from_fn(position), columns, next: std::ptr::null() }
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        span: &'a Span<'a>,
+        token: usize,
+        heads: Range<usize>,
+        columns: Range<usize>,
+    ) -> Self {
+        // Columns beyond the last repeat one.
+        let position = |c: usize| span.start as usize + (columns.start + c % columns.len()) / job.group;
+        Item { job, span, token, heads, positions: std::array::from_fn(position), columns, next: std::ptr::null() }
+    }
+
+    /// Columns of all heads.
+    fn count(&self) -> usize {
+        self.heads.len() * self.columns.len()
     }
 
     /// The keys that the item reads first.
     pub(super) fn first_keys(&self) -> *const u8 {
-        self.job.layer.unit(self.span.blocks[self.blocks().0], self.head)
+        self.job.layer.unit(self.span.blocks[self.blocks().0], self.heads.start)
     }
 
     /// Start of the f32 of a column in a matrix whose tokens lie `stride` apart.
     fn at(&self, column: usize, stride: usize) -> usize {
-        let (column, group) = (self.columns.start + column, self.job.group);
-        (self.token + column / group) * stride + (self.head * group + column % group) * self.job.layer.head_dim()
+        let (head, group) = (self.heads.start + column / self.columns.len(), self.job.group);
+        let column = self.columns.start + column % self.columns.len();
+        (self.token + column / group) * stride + (head * group + column % group) * self.job.layer.head_dim()
     }
 
     /// The last position that a token sees.
@@ -141,75 +157,100 @@ impl<'a> Item<'a> {
             if tokens >= BLOCK_TOKENS { u32::MAX } else { (1 << tokens) - 1 }
         };
         let window = self.window();
+        if window == usize::MAX && (block + 1) * BLOCK_TOKENS <= self.reach(self.positions[0]) + 1 {
+            return [u32::MAX; COLUMNS];
+        }
         self.positions.map(|position| below(self.reach(position) + 1) & !below((position + 1).saturating_sub(window)))
     }
 
-    /// What follows `block` in this thread's reading.
-    fn after(&self, block: usize) -> *const u8 {
-        let next = self.span.blocks.get(block + 1).filter(|_| block < self.last() / BLOCK_TOKENS);
-        next.map_or(self.next, |&next| self.job.layer.unit(next, self.head))
+    /// The piece of memory that is read two pieces after `piece` of `block`, or null: with one head, the same of the next
+    /// block. What follows the last block is the next item's, as far as it is known.
+    fn upcoming(&self, block: usize, piece: usize) -> *const u8 {
+        let heads = self.heads.len();
+        let (block, piece) =
+            if piece + 2 < 2 * heads { (block, piece + 2) } else { (block + 1, piece + 2 - 2 * heads) };
+        let layer = &self.job.layer;
+        let values = if piece < heads { 0 } else { key_bytes(layer.kind(), layer.head_dim()) };
+        let unit = if block <= self.last() / BLOCK_TOKENS {
+            layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
+        } else if heads == 1 || piece == 0 {
+            self.next
+        } else {
+            std::ptr::null()
+        };
+        if unit.is_null() { unit } else { unit.wrapping_add(values) }
     }
 
     #[allow(unsafe_code)]
-    unsafe fn load_queries(&self, room: &Room) {
-        let (dim, count, kind) = (room.head_dim, self.columns.len(), room.kind);
-        for column in 0..count {
+    unsafe fn load_queries(&self, isa: Isa, room: &Room) {
+        let (dim, count, steps) = (room.head_dim, self.columns.len(), room.steps());
+        for column in 0..self.count() {
             let at = self.at(column, self.job.shape.stride);
-            let q = &self.job.q[at..at + dim];
-            for step in 0..padded(dim) / kind.width() {
-                let value = |i: usize| q.get(i).copied().unwrap_or(0.0);
-                let dword = match kind {
-                    Kind::F32 => value(step).to_bits(),
-                    Kind::Bf16 => u32::from(to_bf16(value(2 * step))) | u32::from(to_bf16(value(2 * step + 1))) << 16,
-                };
-                // SAFETY: `steps * count` dwords of this thread's room.
-                unsafe { *room.queries().add(step * count + column) = dword };
-            }
+            let head = column / count;
+            // SAFETY: each head has `steps * count` dwords of this thread's room.
+            let out =
+                unsafe { std::slice::from_raw_parts_mut(room.queries().add(head * steps * count), steps * count) };
+            interleave(isa, room.kind, &self.job.q[at..at + dim], out, (count, column % count));
         }
     }
 
     /// Adds one block to every column; `opens` if nothing precedes it.
     #[allow(unsafe_code)]
     unsafe fn block(&self, isa: Isa, block: usize, room: &Room, running: &mut Running, sums: *mut f32, opens: bool) {
-        let (count, kind, dim) = (self.columns.len(), room.kind, padded(room.head_dim));
-        let panel = self.job.layer.unit(self.span.blocks[block], self.head);
-        let next = self.after(block);
-        // SAFETY: keys and values lie in one unit of the cache; the rest is this thread's room.
+        let (count, kind) = (self.columns.len(), room.kind);
+        let seen = self.seen(block);
+        // SAFETY: passed on to the caller; scores and weights are this thread's room.
         unsafe {
-            let keys = Call {
-                panel,
-                steps: dim / kind.width(),
-                columns: room.queries(),
-                apart: false,
-                count,
-                out: room.scores(),
-                stride: LANES,
-                keep: std::ptr::null(),
-                next,
-            };
-            tile::run(isa, kind, &keys);
-            let seen = self.seen(block);
+            for head in 0..self.heads.len() {
+                let keys = Call {
+                    panel: self.job.layer.unit(self.span.blocks[block], self.heads.start + head),
+                    steps: room.steps(),
+                    columns: room.queries().add(head * room.steps() * count),
+                    apart: false,
+                    count,
+                    out: room.scores().add(head * count * LANES),
+                    stride: LANES,
+                    keep: std::ptr::null(),
+                    next: self.upcoming(block, head),
+                };
+                tile::run(isa, kind, &keys);
+            }
             let mut probabilities = Block {
                 shape: self.job.shape,
                 kind,
-                scores: std::slice::from_raw_parts_mut(room.scores().cast(), count),
-                weights: std::slice::from_raw_parts_mut(room.weights().cast(), count),
+                scores: std::slice::from_raw_parts_mut(room.scores().cast(), self.count()),
+                weights: std::slice::from_raw_parts_mut(room.weights().cast(), self.count()),
                 seen: &seen,
             };
             let keep = softmax(isa, &mut probabilities, running);
-            // Tokens that no column sees are left out: their memory may be another sequence's past.
-            let tokens = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS);
-            for part in 0..dim / LANES {
-                let at = key_bytes(kind, room.head_dim) + part * (LANES / kind.width()) * STEP;
+            let keep = if opens { std::ptr::null() } else { keep.as_ptr() };
+            for head in 0..self.heads.len() {
+                self.values(isa, (block, head), room, keep, sums);
+            }
+        }
+    }
+
+    /// Adds the values of one head, `head` heads after the item's first, times their probabilities.
+    #[allow(unsafe_code)]
+    unsafe fn values(&self, isa: Isa, (block, head): (usize, usize), room: &Room, keep: *const f32, sums: *mut f32) {
+        let (count, kind, dim) = (self.columns.len(), room.kind, padded(room.head_dim));
+        let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
+        let next = self.upcoming(block, self.heads.len() + head);
+        // Tokens that no column sees are left out: their memory may be another sequence's past.
+        let tokens = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS);
+        for part in 0..dim / LANES {
+            let at = part * (LANES / kind.width()) * STEP;
+            // SAFETY: the values follow the keys in the unit; the rest is this thread's room.
+            unsafe {
                 let values = Call {
-                    panel: panel.add(at),
+                    panel: unit.add(key_bytes(kind, room.head_dim) + at),
                     steps: tokens.div_ceil(kind.width()),
-                    columns: room.weights(),
+                    columns: room.weights().add(head * count * LANES),
                     apart: true,
                     count,
-                    out: sums.add(part * LANES),
+                    out: sums.add(head * count * dim + part * LANES),
                     stride: dim,
-                    keep: if opens { std::ptr::null() } else { keep.as_ptr() },
+                    keep: if keep.is_null() { keep } else { keep.add(head * count) },
                     next: if next.is_null() { next } else { next.wrapping_add(at) },
                 };
                 tile::run(isa, kind, &values);
@@ -220,27 +261,71 @@ impl<'a> Item<'a> {
     /// What the sink of a column's head adds to its sum, if it has one.
     fn sink(&self, column: usize, max: f32) -> f32 {
         let Some(sinks) = self.job.shape.sinks else { return 0.0 };
-        let head = self.head * self.job.group + (self.columns.start + column) % self.job.group;
+        let (group, columns) = (self.job.group, self.columns.len());
+        let head = (self.heads.start + column / columns) * group + (self.columns.start + column % columns) % group;
         exp2(sinks[head] * std::f32::consts::LOG2_E - finite(max))
     }
 
     /// Writes total / sum to `out`.
     #[allow(unsafe_code)]
-    unsafe fn store(&self, room: &Room, total: Option<Running>, out: Shared<f32>) {
+    unsafe fn store(&self, isa: Isa, room: &Room, total: Option<Running>, out: Shared<f32>) {
         let total = total.unwrap_or_else(Running::new);
         let dim = room.head_dim;
-        for column in 0..self.columns.len() {
+        for column in 0..self.count() {
             let inverse = 1.0 / (total.sum[column].iter().sum::<f32>() + self.sink(column, total.max[column]));
             // SAFETY: the item's own columns of `out` and of the room.
             unsafe {
                 let from = std::slice::from_raw_parts(room.total().add(column * padded(dim)), dim);
                 let to = out.get().add(self.at(column, self.job.shape.heads * dim));
-                for (i, value) in from.iter().enumerate() {
-                    *to.add(i) = value * inverse;
-                }
+                scaled(isa, from, inverse, std::slice::from_raw_parts_mut(to, dim));
             }
         }
     }
+}
+
+versions! {
+    /// Writes a query as one of `count` interleaved columns: dword `step * count + column`, zeros beyond its end.
+    fn interleave(kind: Kind, q: &[f32], out: &mut [u32], place: (usize, usize)) = interleave_body
+}
+
+#[inline(always)]
+fn interleave_body(kind: Kind, q: &[f32], out: &mut [u32], (count, column): (usize, usize)) {
+    // Beyond the head's size, and one half of the last dword of an odd one, all is zero.
+    for step in q.len() / kind.width()..out.len() / count {
+        out[step * count + column] = 0;
+    }
+    match kind {
+        Kind::F32 => {
+            for (step, value) in q.iter().enumerate() {
+                out[step * count + column] = value.to_bits();
+            }
+        }
+        Kind::Bf16 => {
+            let (runs, rest) = q.as_chunks::<32>();
+            for (run, values) in runs.iter().enumerate() {
+                // All at once first, so that compilers take vectors for it.
+                let dwords: [u32; 16] = std::array::from_fn(|i| dword(values[2 * i], values[2 * i + 1]));
+                for (i, dword) in dwords.into_iter().enumerate() {
+                    out[(16 * run + i) * count + column] = dword;
+                }
+            }
+            for (i, pair) in rest.chunks(2).enumerate() {
+                out[(16 * runs.len() + i) * count + column] = dword(pair[0], *pair.get(1).unwrap_or(&0.0));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dword(low: f32, high: f32) -> u32 {
+    u32::from(to_bf16(low)) | u32::from(to_bf16(high)) << 16
+}
+
+versions! { fn scaled(from: &[f32], factor: f32, to: &mut [f32]) = scaled_body }
+
+#[inline(always)]
+fn scaled_body(from: &[f32], factor: f32, to: &mut [f32]) {
+    from.iter().zip(to).for_each(|(from, to)| *to = from * factor);
 }
 
 /// Adds the sums of a chunk to the total in `room`; the first becomes the total.

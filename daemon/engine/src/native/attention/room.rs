@@ -27,8 +27,13 @@ impl Room {
         Room { base, ..self }
     }
 
+    /// Steps of a head's key panels.
+    pub(super) fn steps(&self) -> usize {
+        padded(self.head_dim) / self.kind.width()
+    }
+
     fn query_bytes(&self) -> usize {
-        lines(self.columns * padded(self.head_dim) / self.kind.width() * 4)
+        lines(self.columns * self.steps() * 4)
     }
 
     fn sum_bytes(&self) -> usize {
@@ -44,7 +49,7 @@ impl Room {
         lines(self.sum_bytes() + size_of::<Running>())
     }
 
-    /// Queries, interleaved: dword `step * count + column`.
+    /// Queries, head after head, interleaved: dword `step * count + column`.
     pub(super) fn queries(&self) -> *mut u32 {
         self.base.cast()
     }

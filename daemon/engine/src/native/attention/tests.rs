@@ -279,3 +279,22 @@ fn a_sink_takes_its_share_of_attention() {
         }
     }
 }
+
+#[test]
+fn heads_that_are_read_together_equal_heads_alone() {
+    // In a prompt each head is an item of its own; a single token takes several, and with two threads their chunks too.
+    let sequence = Sequence::new(13, (16, 8, 16), 1_600, 0);
+    let mut pieces = vec![1_596];
+    pieces.extend([1; 4]);
+    for isa in Isa::available() {
+        for (window, precision) in [(None, Precision::Fast), (Some(700), Precision::Fast), (None, Precision::Exact)] {
+            let shape = Shape { window, ..sequence.shape() };
+            let whole = sequence.run(&Pool::with_isa(2, isa), &mut sequence.cache(50, precision), &shape, &[1_600]);
+            for threads in [1, 2] {
+                let pool = Pool::with_isa(threads, isa);
+                let cut = sequence.run(&pool, &mut sequence.cache(50, precision), &shape, &pieces);
+                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {precision:?} {window:?} {threads} threads");
+            }
+        }
+    }
+}

@@ -84,18 +84,16 @@ impl Panels {
         if blocks == 1 {
             pack(0);
         } else {
-            pool.run(&|thread| share(blocks, thread, pool.threads()).for_each(pack));
+            pool.deal(blocks, &|_, b| pack(b));
         }
         let y = Shared::new(y);
-        pool.run(&|thread| {
-            for p in share(self.outputs.div_ceil(LANES), thread, pool.threads()) {
-                for b in 0..blocks {
-                    // SAFETY: the block was packed above, and only this thread writes the outputs of panel `p`.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        let columns = columns.get().add(b * block_bytes).cast::<u32>();
-                        self.multiply(isa, p, columns, part(b), y);
-                    }
+        pool.deal(self.outputs.div_ceil(LANES), &|_, p| {
+            for b in 0..blocks {
+                // SAFETY: the block was packed above, and only this thread writes the outputs of panel `p`.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let columns = columns.get().add(b * block_bytes).cast::<u32>();
+                    self.multiply(isa, p, columns, part(b), y);
                 }
             }
         });

@@ -87,3 +87,39 @@ fn it_says_what_it_runs_on() {
     assert!(Pool::new(2).describe().starts_with("CPU, 2 threads, "));
     assert!(Pool::with_isa(1, super::Isa::Scalar).describe().starts_with("CPU, 1 thread, portable"));
 }
+
+#[test]
+fn every_index_of_a_deal_is_worked_once_by_whoever_is_free() {
+    for threads in [1, 2, 5] {
+        let pool = Pool::new(threads);
+        for count in [0, 1, 3, 64] {
+            let counts: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            let prepared: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+            let prepare = |thread: usize| {
+                prepared[thread].fetch_add(1, Ordering::Relaxed);
+            };
+            pool.deal_after(&prepare, count, &|thread, index| {
+                assert_eq!(prepared[thread].load(Ordering::Relaxed), 1);
+                counts[index].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        }
+    }
+}
+
+#[test]
+fn a_thread_that_is_held_up_gets_help() {
+    let pool = Pool::new(2);
+    let by_other = AtomicUsize::new(0);
+    // Whatever the caller takes first ends only when the other thread has worked the rest of the caller's share.
+    pool.deal(8, &|thread, index| {
+        if thread == 0 {
+            while by_other.load(Ordering::SeqCst) < 3 {
+                std::thread::yield_now();
+            }
+        } else if index < 4 {
+            by_other.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    assert!(by_other.load(Ordering::SeqCst) >= 3);
+}
