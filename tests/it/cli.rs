@@ -126,3 +126,32 @@ fn any_language_can_speak_the_protocol() {
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.contains("impetus-nano") && said.out.contains("Impetus is"), "{said:?}");
 }
+
+#[test]
+fn bench_reports_every_figure_and_fails_past_a_regression() {
+    let house = House::start();
+    let file = house.home().join("baseline.json");
+    let file = file.to_str().unwrap();
+    let few = ["bench", "--json", "--runs", "2", "--prompt", "32", "--tokens", "8", "--streams", "2"];
+    let saved = run(&house, &[&few[..], &["--save", file]].concat());
+    assert_eq!(saved.code, 0, "{saved:?}");
+    let report = saved.json();
+    let names: Vec<_> = report["measures"].as_array().unwrap().iter().map(|measure| &measure["name"]).collect();
+    assert_eq!(names, ["ttft", "prefill", "decode", "batch"]);
+    assert!(report["measures"].as_array().unwrap().iter().all(|measure| measure["value"].as_f64().unwrap() > 0.0));
+    assert!(report["measures"][2]["roofline_percent"].as_f64().unwrap() > 0.0, "{report}");
+    assert!(report["memory_read_bytes_per_s"].as_f64().unwrap() > 1e6);
+
+    // A baseline that no machine reaches: the comparison is printed, and the command fails.
+    let mut faster: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    faster["measures"][2]["value"] = 1e12.into();
+    std::fs::write(file, faster.to_string()).unwrap();
+    let regressed = run(&house, &[&few[..], &["--baseline", file, "--regression", "50"]].concat());
+    assert_eq!(regressed.code, 1, "{regressed:?}");
+    let changes = regressed.json()["comparison"]["changes"].clone();
+    assert_eq!((&changes[2]["name"], &changes[2]["regressed"]), (&"decode".into(), &true.into()));
+    assert!(regressed.err.contains("decode"), "{regressed:?}");
+
+    let other = run(&house, &["bench", "--tokens", "9", "--baseline", file]);
+    assert_eq!(other.code, 7, "{other:?}");
+}

@@ -67,6 +67,8 @@ pub enum Command {
     Doctor,
     /// Show the versions of this program and of the daemon
     Version,
+    /// Measure how fast a model is on this machine
+    Bench(Bench),
     /// Print completions for a shell
     Completions(Completions),
 }
@@ -343,6 +345,39 @@ pub struct Requests {
     /// Only those of this key
     #[arg(long, value_name = "ID")]
     pub key: Option<String>,
+}
+
+/// Measure how fast a model is on this machine.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The model; the daemon's default otherwise
+    pub model: Option<String>,
+    /// Samples of each measure; their medians are reported
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runs: u32,
+    /// Tokens of the prompt whose reading is timed
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub prompt: u32,
+    /// Tokens of each answer
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub tokens: u32,
+    /// Streams of the batch
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub streams: u32,
+    /// Save the report for later comparisons
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Compare with a saved report; a regression is a failure
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// By how many percent a figure may be worse than the baseline
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, requires = "baseline", value_parser = percent)]
+    pub regression: f64,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("it is not between 0 and 100".to_owned()) }
 }
 
 /// Print completions for a shell.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod audit;
+mod bench;
 mod chat;
 mod completions;
 mod doctor;
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Requests(requests) => requests::run(&daemon, output, requests).await,
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Version => version::run(&daemon, output).await,
+        Command::Bench(bench) => bench::run(&daemon, output, bench).await,
         Command::Completions(completions) => completions::run(&completions),
     }
 }

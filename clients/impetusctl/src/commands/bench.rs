@@ -1,0 +1,87 @@
+//! `impetusctl bench`: how fast a model is through the daemon, beside what this machine's memory allows.
+//!
+//! Everything is timed at this end of the socket, as a client sees it. `measure` asks and times, `bandwidth` finds the
+//! roofline, `report` holds the figures, `baseline` compares them with those of another day.
+
+mod bandwidth;
+mod baseline;
+mod measure;
+mod report;
+
+use protocol::client::Client;
+use protocol::model::{LoadRequest, ModelCard, ModelState};
+use protocol::status::Status;
+use protocol::{Error, ErrorKind, Result};
+
+use super::work;
+use crate::cli::Bench;
+use crate::daemon::Daemon;
+use crate::output::Output;
+use measure::Bencher;
+use report::{Measure, Report, Settings};
+
+/// Runs the command.
+pub async fn run(daemon: &Daemon, output: Output, bench: Bench) -> Result<()> {
+    // A baseline that cannot be read should fail now, not after a minute of work.
+    let baseline = bench.baseline.as_deref().map(baseline::read).transpose()?;
+    let client = daemon.start().await?;
+    let status = client.status().await?;
+    let model = bench.model.clone().or_else(|| status.default_model.clone()).ok_or_else(|| {
+        Error::new(ErrorKind::ModelNotFound, "There is no model to measure.").hint("Add one: impetusctl pull ORG/NAME")
+    })?;
+    let settings = Settings { runs: bench.runs, prompt: bench.prompt, tokens: bench.tokens, streams: bench.streams };
+    if let Some((path, before)) = &baseline {
+        before.check(path, &model, &settings)?;
+    }
+    let read = bandwidth::measure(status.memory.available_bytes)?;
+    let card = load(&client, output, &model).await?;
+    let report = measured(&client, &status, card, settings, read).await?;
+    if let Some(path) = &bench.save {
+        report.save(path)?;
+    }
+    match baseline {
+        None => output.result(&report, report.table()),
+        Some((_, before)) => {
+            let comparison = before.compare(&report, bench.regression);
+            output
+                .result(&comparison.document(&report)?, format_args!("{}\n\n{}", report.table(), comparison.table()))?;
+            comparison.verdict()
+        }
+    }
+}
+
+/// Brings the model into memory and returns what is known of it then.
+async fn load(client: &Client, output: Output, model: &str) -> Result<ModelCard> {
+    let id = client.load(LoadRequest { model: model.to_owned(), pin: None, keep_alive_ms: None }).await?;
+    work::follow(client, output, id).await?;
+    client.models().await?.into_iter().find(|card| card.name == model).ok_or_else(|| {
+        Error::new(ErrorKind::ModelNotFound, format!("The model {model:?} was removed while it was measured."))
+    })
+}
+
+async fn measured(client: &Client, status: &Status, card: ModelCard, settings: Settings, read: f64) -> Result<Report> {
+    let ModelState::Loaded(residence) = &card.state else {
+        return Err(Error::new(ErrorKind::ModelNotLoaded, format!("The model {:?} left memory again.", card.name)));
+    };
+    let bencher = Bencher::new(client, &card, &settings);
+    bencher.warm_up().await?;
+    // A token that is decoded alone reads every weight once.
+    let roofline = read / card.facts.weights_bytes.max(1) as f64;
+    let measures = vec![
+        Measure::lower("ttft", "ms", bencher.first_tokens().await?),
+        Measure::higher("prefill", "tok/s", bencher.prefills().await?),
+        Measure::higher("decode", "tok/s", bencher.decodes().await?).against(roofline),
+        Measure::higher("batch", "tok/s", bencher.batches().await?),
+    ];
+    Ok(Report {
+        version: status.version.clone(),
+        commit: status.commit.clone(),
+        cpu: status.machine.cpu.clone(),
+        device: residence.device.clone(),
+        weights: card.facts.weights.clone(),
+        model: card.name,
+        settings,
+        memory_read_bytes_per_s: read,
+        measures,
+    })
+}

@@ -1,0 +1,137 @@
+//! Asks the model and times the answers.
+//!
+//! Prompts are token ids that no earlier prompt began with, so nothing comes from the prefix cache. It prints nothing.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::StreamExt;
+use futures::future::try_join_all;
+use protocol::client::Client;
+use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::model::ModelCard;
+use protocol::transcript::Event;
+use protocol::{Error, Result};
+
+use super::report::Settings;
+
+/// Tokens of a prompt whose length does not matter.
+const SHORT: u32 = 16;
+
+/// Measures one model.
+pub struct Bencher<'a> {
+    client: &'a Client,
+    card: &'a ModelCard,
+    settings: &'a Settings,
+    /// Makes prompts differ from those of earlier runs of this program.
+    salt: u64,
+}
+
+/// When an answer came, counted from its request.
+struct Answer {
+    prompt_tokens: u32,
+    /// Until the first token.
+    first: Duration,
+    /// Until the last.
+    last: Duration,
+    /// Tokens that came after the first arrival.
+    rest: u32,
+}
+
+impl<'a> Bencher<'a> {
+    pub fn new(client: &'a Client, card: &'a ModelCard, settings: &'a Settings) -> Self {
+        let salt = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        Self { client, card, settings, salt }
+    }
+
+    /// One answer that nobody counts.
+    pub async fn warm_up(&self) -> Result<()> {
+        self.answer(0, SHORT, self.settings.tokens).await.map(drop)
+    }
+
+    /// Milliseconds to the first token of a short prompt.
+    pub async fn first_tokens(&self) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            samples.push(self.answer(1000 + run, SHORT, 1).await?.first.as_secs_f64() * 1e3);
+        }
+        Ok(samples)
+    }
+
+    /// Prompt tokens per second, up to the first token of the answer.
+    pub async fn prefills(&self) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            let answer = self.answer(2000 + run, self.settings.prompt, 1).await?;
+            samples.push(f64::from(answer.prompt_tokens) / answer.first.as_secs_f64());
+        }
+        Ok(samples)
+    }
+
+    /// Tokens per second of one stream, from its first token on.
+    pub async fn decodes(&self) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            let answer = self.answer(3000 + run, SHORT, self.settings.tokens).await?;
+            samples.push(f64::from(answer.rest) / (answer.last - answer.first).as_secs_f64().max(1e-9));
+        }
+        Ok(samples)
+    }
+
+    /// Tokens per second of all streams at once, from the first request to the last token.
+    pub async fn batches(&self) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            let start = Instant::now();
+            let seed = |stream| 4000 + run * self.settings.streams + stream;
+            let answers =
+                (0..self.settings.streams).map(|stream| self.answer(seed(stream), SHORT, self.settings.tokens));
+            try_join_all(answers).await?;
+            let tokens = self.settings.streams * self.settings.tokens;
+            samples.push(f64::from(tokens) / start.elapsed().as_secs_f64());
+        }
+        Ok(samples)
+    }
+
+    /// Asks for exactly `tokens` tokens after a prompt of `length` that `seed` makes.
+    async fn answer(&self, seed: u32, length: u32, tokens: u32) -> Result<Answer> {
+        let request = GenerateRequest {
+            model: Some(self.card.name.clone()),
+            prompt: Prompt::Tokens(prompt(self.salt ^ u64::from(seed), length, self.card.facts.vocabulary)),
+            sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
+            stop: Stop { max_tokens: Some(tokens), ignore_eos: true, ..Stop::default() },
+            logprobs: None,
+            choices: 1,
+            priority: Priority::Normal,
+            deadline_ms: None,
+        };
+        let start = Instant::now();
+        let mut events = self.client.generate(request).await?;
+        let (mut first, mut rest) = (None, 0);
+        while let Some(event) = events.next().await {
+            match event? {
+                Event::Delta(delta) if first.is_some() => rest += delta.tokens,
+                Event::Delta(delta) if delta.tokens > 0 => first = Some(start.elapsed()),
+                Event::Finished(finished) => {
+                    let last = start.elapsed();
+                    let prompt_tokens = finished.usage.prompt_tokens - finished.usage.cached_tokens;
+                    return Ok(Answer { prompt_tokens, first: first.unwrap_or(last), last, rest });
+                }
+                Event::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+        Err(Error::internal("The answer ended without saying how."))
+    }
+}
+
+/// Token ids drawn by SplitMix64.
+fn prompt(seed: u64, length: u32, vocabulary: u32) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % u64::from(vocabulary.max(1))
+    };
+    (0..length).map(|_| next() as u32).collect()
+}
