@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod accuracy;
 mod attention;
 mod daemon;
 mod embed;
@@ -19,16 +20,18 @@ mod streams;
 use std::future::Future;
 use std::pin::Pin;
 
-type Measure = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
+/// Its name, the head of its table, and what runs it.
+type Measure = (&'static str, &'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 
 const MEASURES: &[Measure] = &[
-    ("daemon", || Box::pin(daemon::run())),
-    ("hops", || Box::pin(hops::run())),
-    ("attention", || Box::pin(attention::run())),
-    ("model", || Box::pin(model::run())),
-    ("embed", || Box::pin(embed::run())),
-    ("serving", || Box::pin(serving::run())),
-    ("streams", || Box::pin(streams::run())),
+    ("daemon", sample::HEAD, || Box::pin(daemon::run())),
+    ("hops", sample::HEAD, || Box::pin(hops::run())),
+    ("attention", sample::HEAD, || Box::pin(attention::run())),
+    ("accuracy", accuracy::HEAD, || Box::pin(accuracy::run())),
+    ("model", sample::HEAD, || Box::pin(model::run())),
+    ("embed", sample::HEAD, || Box::pin(embed::run())),
+    ("serving", sample::HEAD, || Box::pin(serving::run())),
+    ("streams", sample::HEAD, || Box::pin(streams::run())),
 ];
 
 fn main() {
@@ -37,9 +40,9 @@ fn main() {
     if let Some(("peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return runtime.block_on(peers::run(rows));
     }
-    for (name, measure) in MEASURES {
+    for (name, head, measure) in MEASURES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            println!("\n## {name}\n\n| measure | median | p99 or worst | runs |\n|---|---|---|---|");
+            println!("\n## {name}\n\n{head}");
             runtime.block_on(measure());
         }
     }

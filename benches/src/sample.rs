@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// The head of a table of such rows.
+pub const HEAD: &str = "| measure | median | p99 or worst | runs |
+|---|---|---|---|";
+
 /// Prints one row: the median and the 99th percentile (the worst, below a hundred samples).
 pub fn row(measure: &str, unit: &str, mut samples: Vec<f64>) {
     samples.sort_by(f64::total_cmp);
