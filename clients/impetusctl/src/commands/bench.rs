@@ -26,9 +26,10 @@ pub async fn run(daemon: &Daemon, output: Output, bench: Bench) -> Result<()> {
     let baseline = bench.baseline.as_deref().map(baseline::read).transpose()?;
     let client = daemon.start().await?;
     let status = client.status().await?;
-    let model = bench.model.clone().or_else(|| status.default_model.clone()).ok_or_else(|| {
-        Error::new(ErrorKind::ModelNotFound, "There is no model to measure.").hint("Add one: impetusctl pull ORG/NAME")
-    })?;
+    let model = match &bench.model {
+        Some(model) => model.clone(),
+        None => measure::default_model(&client).await?,
+    };
     let settings = Settings { runs: bench.runs, prompt: bench.prompt, tokens: bench.tokens, streams: bench.streams };
     if let Some((path, before)) = &baseline {
         before.check(path, &model, &settings)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::try_join_all;
 use protocol::client::Client;
-use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
+use protocol::generation::{GenerateRequest, Prompt, Sampling, Stop};
 use protocol::model::ModelCard;
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -35,6 +35,28 @@ struct Answer {
     last: Duration,
     /// Tokens that came after the first arrival.
     rest: u32,
+}
+
+/// Asks for one token without naming a model, and returns the name of the one that answers.
+pub async fn default_model(client: &Client) -> Result<String> {
+    let mut events = client.generate(request(None, vec![0], 1)).await?;
+    while let Some(event) = events.next().await {
+        match event? {
+            Event::Started(started) => return Ok(started.model),
+            Event::Failed(error) => return Err(error),
+            _ => {}
+        }
+    }
+    Err(Error::internal("The answer ended without saying whose it is."))
+}
+
+/// Asks for exactly `tokens` tokens.
+fn request(model: Option<&str>, prompt: Vec<u32>, tokens: u32) -> GenerateRequest {
+    GenerateRequest {
+        sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
+        stop: Stop { max_tokens: Some(tokens), ignore_eos: true, ..Stop::default() },
+        ..GenerateRequest::new(model.map(str::to_owned), Prompt::Tokens(prompt))
+    }
 }
 
 impl<'a> Bencher<'a> {
@@ -94,16 +116,8 @@ impl<'a> Bencher<'a> {
 
     /// Asks for exactly `tokens` tokens after a prompt of `length` that `seed` makes.
     async fn answer(&self, seed: u32, length: u32, tokens: u32) -> Result<Answer> {
-        let request = GenerateRequest {
-            model: Some(self.card.name.clone()),
-            prompt: Prompt::Tokens(prompt(self.salt ^ u64::from(seed), length, self.card.facts.vocabulary)),
-            sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
-            stop: Stop { max_tokens: Some(tokens), ignore_eos: true, ..Stop::default() },
-            logprobs: None,
-            choices: 1,
-            priority: Priority::Normal,
-            deadline_ms: None,
-        };
+        let prompt = prompt(self.salt ^ u64::from(seed), length, self.card.facts.vocabulary);
+        let request = request(Some(&self.card.name), prompt, tokens);
         let start = Instant::now();
         let mut events = self.client.generate(request).await?;
         let (mut first, mut rest) = (None, 0);
