@@ -31,7 +31,7 @@ if [ "$missing" = 1 ]; then
         "$place/python/bin/cmake" -S "$place/source" -B "$place/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
             -DBUILD_SHARED_LIBS=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
             -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
-        "$place/python/bin/cmake" --build "$place/build" --parallel --target "${programs[@]}"
+        "$place/python/bin/cmake" --build "$place/build" --parallel "$(getconf _NPROCESSORS_ONLN)" --target "${programs[@]}"
     } >"$place/setup.log" 2>&1 || { echo "setup.sh: llama.cpp could not be built, see $place/setup.log" >&2; exit 1; }
 fi
 echo "$place/build/bin"
