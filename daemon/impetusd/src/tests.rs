@@ -1,6 +1,6 @@
 //! The daemon as one call, over a real socket, with the scripted worker in place of a model.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use protocol::client::{Client, Patience};
@@ -76,12 +76,15 @@ async fn ends_well(client: &Client, id: TranscriptId) -> bool {
 
 /// Waits until the client's view of the daemon is as wanted.
 async fn until(client: &Client, wanted: impl Fn(&protocol::status::Status) -> bool) {
-    let look = async {
-        while !wanted(&client.status().await.unwrap()) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+    let end = Instant::now() + LIMIT;
+    loop {
+        let status = client.status().await.unwrap();
+        if wanted(&status) {
+            return;
         }
-    };
-    tokio::time::timeout(LIMIT, look).await.expect("the daemon did not get there in time");
+        assert!(Instant::now() < end, "the daemon did not get there in time: {status:#?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 fn running(status: &protocol::status::Status) -> u32 {

@@ -183,8 +183,13 @@ impl State {
         let id = event.id;
         // Events of cancelled work may still be on their way.
         let Some(work) = worker.works.get_mut(&id) else { return };
+        let over = matches!(event.event, Event::Finished(_) | Event::Failed(_));
         if work.take(event) {
             worker.works.remove(&id);
+            if !over {
+                // The transcript was ended by another hand, which the worker cannot know.
+                worker.process.send(ToWorker::Cancel(id));
+            }
             let idle = worker.works.is_empty();
             model.used = now;
             tracing::info!(request = id.0, model = %name, "generation ended");

@@ -289,6 +289,16 @@ async fn cancelling_ends_running_and_waiting_work() {
 }
 
 #[tokio::test]
+async fn work_whose_transcript_another_hand_ended_leaves_its_worker() {
+    let world = World::new();
+    let (supervisor, _task) = world.start(&[("m", "{}")]).await;
+    let running = world.begin(&supervisor, ask("m", 100_000)).await.unwrap();
+    until(&supervisor, "m", |state| matches!(state, ModelState::Loaded(residence) if residence.running == 1)).await;
+    running.fail(Error::new(ErrorKind::Cancelled, "the client left"));
+    until(&supervisor, "m", |state| matches!(state, ModelState::Loaded(residence) if residence.running == 0)).await;
+}
+
+#[tokio::test]
 async fn a_deadline_ends_waiting_and_running_work() {
     let world = World::new();
     let (supervisor, _task) = world.start(&[("m", "{}"), ("stuck", r#"{"load": "hang"}"#)]).await;

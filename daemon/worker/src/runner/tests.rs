@@ -160,3 +160,22 @@ fn ten_thousand_cancels_at_random_moments_leak_nothing() {
     assert_eq!((worker.runner.requests.running(), worker.runner.requests.waiting()), (0, 0));
     assert!(worker.runner.requests.is_empty(), "nothing is remembered of what is gone");
 }
+
+#[test]
+fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
+    let folder = Folder::new("overtake", |recipe| recipe.endless());
+    let mut worker = Stepped::new(&folder);
+    let long = worker.submit(1, &"a long prompt that comes in many chunks ".repeat(80), 4);
+    assert!(long > 8 * kit::open(&folder).prefill_tokens_max, "{long}");
+    let _ = worker.submit(2, "hello", 4);
+    worker.step();
+    while worker.runner.requests.running() == 2 {
+        worker.step();
+    }
+    let mut steps = 0;
+    while worker.runner.requests.running() == 1 {
+        worker.step();
+        steps += 1;
+    }
+    assert!(steps > 4, "the long one was still being read when the short one ended, {steps} steps before");
+}
