@@ -151,7 +151,7 @@ class Errors(Service):
         self.refused(anthropic.BadRequestError, "telepathy", extra_body={"telepathy": True})
 
     def test_a_prompt_over_the_context_says_so(self):
-        self.refused(anthropic.BadRequestError, "context length", messages=[{"role": "user", "content": "word " * 60_000}])
+        self.refused(anthropic.BadRequestError, "context length", messages=[{"role": "user", "content": "word " * 120_000}])
 
 
 class Endings(Service):

@@ -31,9 +31,9 @@ struct Answer {
     prompt_tokens: u32,
     /// Until the first token.
     first: Duration,
-    /// Until the last.
-    last: Duration,
-    /// Tokens that came after the first arrival.
+    /// From the first token to the last, as the daemon saw it: tokens may arrive together.
+    decode: Duration,
+    /// Tokens after the first.
     rest: u32,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Bencher<'a> {
         let mut samples = Vec::new();
         for run in 0..self.settings.runs {
             let answer = self.answer(3000 + run, SHORT, self.settings.tokens).await?;
-            samples.push(f64::from(answer.rest) / (answer.last - answer.first).as_secs_f64().max(1e-9));
+            samples.push(f64::from(answer.rest) / answer.decode.as_secs_f64().max(1e-9));
         }
         Ok(samples)
     }
@@ -120,15 +120,16 @@ impl<'a> Bencher<'a> {
         let request = request(Some(&self.card.name), prompt, tokens);
         let start = Instant::now();
         let mut events = self.client.generate(request).await?;
-        let (mut first, mut rest) = (None, 0);
+        let mut first = None;
         while let Some(event) = events.next().await {
             match event? {
-                Event::Delta(delta) if first.is_some() => rest += delta.tokens,
-                Event::Delta(delta) if delta.tokens > 0 => first = Some(start.elapsed()),
+                Event::Delta(delta) if first.is_none() && delta.tokens > 0 => first = Some(start.elapsed()),
                 Event::Finished(finished) => {
-                    let last = start.elapsed();
+                    let first = first.unwrap_or_else(|| start.elapsed());
+                    let decode = Duration::from_micros(finished.timing.decode_us);
+                    let rest = finished.usage.completion_tokens.saturating_sub(1);
                     let prompt_tokens = finished.usage.prompt_tokens - finished.usage.cached_tokens;
-                    return Ok(Answer { prompt_tokens, first: first.unwrap_or(last), last, rest });
+                    return Ok(Answer { prompt_tokens, first, decode, rest });
                 }
                 Event::Failed(error) => return Err(error),
                 _ => {}
