@@ -10,6 +10,7 @@ mod faults;
 mod generate;
 mod http;
 mod ollama;
+mod openapi;
 mod responses;
 mod sessions;
 mod shapes;

@@ -11,7 +11,7 @@ mod origin;
 
 pub use host::{Hosts, Peer, check_host};
 pub use key::{check_key, current};
-pub use need::is_inference;
+pub use need::{is_inference, role_needed};
 pub use origin::Origins;
 
 use std::net::SocketAddr;

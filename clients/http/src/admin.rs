@@ -11,9 +11,17 @@ use axum::extract::Query;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use protocol::{Error, Result};
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::openapi::Routes;
+
+/// Returns the routes of this folder.
+pub fn routes() -> Routes {
+    keys::routes().merge(journal::routes())
+}
 
 /// A page of a list, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct List<T> {
     object: &'static str,
     data: Vec<T>,
@@ -23,7 +31,7 @@ pub struct List<T> {
 
 impl<T> List<T> {
     /// Makes a page; `next` is where the following one begins.
-    pub fn new(data: Vec<T>, next: Option<u64>) -> Self {
+    pub fn new(data: Vec<T>, next: Option<impl ToString>) -> Self {
         Self { object: "list", data, has_more: next.is_some(), next_cursor: next.map(|next| next.to_string()) }
     }
 }
@@ -67,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_page_says_where_the_next_one_begins() {
-        let shown = |next| serde_json::to_value(List::new(vec![1], next)).unwrap();
+        let shown = |next: Option<u64>| serde_json::to_value(List::new(vec![1], next)).unwrap();
         assert_eq!(
             shown(Some(7)),
             serde_json::json!({"object": "list", "data": [1], "has_more": true, "next_cursor": "7"})

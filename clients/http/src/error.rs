@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{access, request_id};
 
@@ -21,7 +22,7 @@ impl From<Error> for HttpError {
 }
 
 /// The one body of every error.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
     error: OpenAiError,
     r#type: String,
@@ -36,7 +37,7 @@ pub struct ErrorBody {
     request_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct OpenAiError {
     message: String,
     r#type: &'static str,

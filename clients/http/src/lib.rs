@@ -2,7 +2,7 @@
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
 //! words; `admin` is for those who run the service; `access` says who may ask; `serve` accepts connections; `body`
-//! receives what they send; `frames` and `sse` are how streams leave; `daemon` holds the connections to the daemon. The
+//! receives what they send; `frames` and `sse` are how streams leave; `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The
 //! bridge keeps no state, reads no model and has no privilege that the command line lacks.
 
 mod access;
@@ -19,6 +19,7 @@ mod frames;
 mod health;
 mod ollama;
 mod openai;
+mod openapi;
 mod request_id;
 mod rerank;
 mod sampling;

@@ -8,6 +8,10 @@
 //! leaves; `keep_alive` holds for the model until a request says otherwise; an option that would have no effect is
 //! refused by name.
 
+use axum::routing::any;
+
+use crate::openapi::Routes;
+
 pub mod chat;
 pub mod embed;
 pub mod error;
@@ -17,3 +21,15 @@ pub mod models;
 pub mod pull;
 pub mod request;
 pub mod time;
+
+/// Returns the routes of this dialect.
+pub fn routes() -> Routes {
+    let routes = Routes::new("Ollama")
+        .post("/api/chat", chat::chat, chat::operation())
+        .post("/api/generate", generate::generate, generate::operation())
+        .merge(embed::routes())
+        .merge(models::routes())
+        .post("/api/pull", pull::pull, pull::operation());
+    let absent = ["/api/create", "/api/copy", "/api/push", "/api/blobs/{digest}"];
+    absent.into_iter().fold(routes, |routes, path| routes.unlisted(path, any(models::absent)))
+}

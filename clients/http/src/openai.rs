@@ -7,6 +7,9 @@
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
 //! ask for 32,000 and more of any model; a prompt is never cut.
 
+use crate::openapi::Routes;
+use crate::rerank;
+
 pub mod chat;
 pub mod chunks;
 pub mod completions;
@@ -19,3 +22,15 @@ pub mod responses;
 pub mod sessions;
 mod shape;
 pub mod tokens;
+
+/// Returns the routes of this dialect, relative to `/v1`.
+pub fn routes() -> Routes {
+    Routes::new("OpenAI")
+        .post("/chat/completions", chat::complete, chat::operation())
+        .post("/completions", completions::complete, completions::operation())
+        .post("/embeddings", embeddings::create, embeddings::operation())
+        .merge(models::routes())
+        .merge(responses::routes())
+        .merge(tokens::routes())
+        .merge(rerank::routes())
+}

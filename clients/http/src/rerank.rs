@@ -10,17 +10,20 @@ use protocol::Error;
 use protocol::encode::{Overlong, RerankRequest};
 use protocol::generation::Priority;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::daemon::answer_id;
 use crate::error::HttpError;
 use crate::openai::embeddings::Counts;
+use crate::openapi::{Operation, Routes, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
 const MEMBERS: &[&str] = &["model", "query", "documents", "top_n", "return_documents", "truncate"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Body {
     model: Option<String>,
     query: String,
@@ -30,14 +33,15 @@ struct Body {
     truncate: Option<bool>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = RerankDocument)]
 #[serde(untagged, expecting = "expected a string, or an object with 'text'")]
 enum Document {
     Text(String),
     Object { text: String },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Ranking {
     id: String,
     object: &'static str,
@@ -46,7 +50,7 @@ struct Ranking {
     usage: Counts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Ranked {
     index: usize,
     relevance_score: f32,
@@ -54,7 +58,8 @@ struct Ranked {
     document: Option<Shown>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RankedDocument)]
 struct Shown {
     text: String,
 }
@@ -67,8 +72,19 @@ impl Document {
     }
 }
 
+/// Returns the routes of this module, relative to `/v1`.
+pub fn routes() -> Routes {
+    let rerank = Operation::new("Order documents by how well they answer a query")
+        .more("Needs a cross-encoder; none is bundled.")
+        .takes("RerankRequest", &[MEMBERS], [part::<Body>()], json!({
+            "model": "BAAI/bge-reranker-base", "query": "What is a cat?", "documents": ["A pet that purrs.", "A tool."]
+        }))
+        .gives::<Ranking>("The documents, best first.");
+    Routes::new("Rerank").post("/rerank", create, rerank)
+}
+
 /// Orders documents by how well they answer a query.
-pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
     let body: Body = Members::read(&body, &[MEMBERS])?.part()?;
     if body.top_n == Some(0) {
         return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1.").into());

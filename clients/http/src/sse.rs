@@ -13,9 +13,24 @@ use futures::{Stream, StreamExt, stream};
 use protocol::transcript::Progress;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
+use utoipa::ToSchema;
 
 /// How long a stream may be silent, in wall-clock time, before a comment is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A frame of a stream whose frames differ, as the document tells it.
+#[derive(ToSchema)]
+#[schema(as = Event)]
+pub struct Typed {
+    /// Which frame it is; the name of its event too.
+    #[expect(dead_code, reason = "only the document reads it")]
+    r#type: String,
+    /// What it says.
+    #[schema(value_type = HashMap<String, Value>)]
+    #[serde(flatten)]
+    #[expect(dead_code, reason = "only the document reads it")]
+    members: std::collections::HashMap<String, serde_json::Value>,
+}
 
 /// Returns one `data:` frame with `value` as JSON.
 pub fn data<T: Serialize>(value: &T) -> Bytes {

@@ -9,6 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("bincode", &["protocol/src/wire"]),
     ("interprocess", &["protocol/src/socket"]),
     ("axum", &["clients/http/"]),
+    ("utoipa", &["clients/http/"]),
     ("hyper", &["clients/http/src/serve"]),
     ("hyper_util", &["clients/http/src/serve"]),
     ("rusqlite", &["daemon/store/"]),

@@ -58,6 +58,15 @@ pub fn need(method: &Method, path: &str) -> Need {
     Need { role, purpose: if works { Purpose::Inference } else { Purpose::Read } }
 }
 
+/// Returns the word for the least role that a path asks for.
+pub fn role_needed(method: &Method, path: &str) -> &'static str {
+    match need(method, path).role {
+        KeyRole::Readonly => "readonly",
+        KeyRole::User => "user",
+        KeyRole::Admin => "admin",
+    }
+}
+
 /// Whether a path makes a model work.
 pub fn is_inference(path: &str) -> bool {
     let path = if path.starts_with("/api/v1/") { &path["/api".len()..] } else { path };

@@ -8,13 +8,27 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use protocol::journal::{AuditEntry, AuditRequest, RequestEntry, RequestsRequest};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{List, cursor, limit, query};
 use crate::app::Bridge;
 use crate::error::HttpError;
+use crate::openapi::{Operation, Routes};
+
+/// Returns the routes of this module.
+pub fn routes() -> Routes {
+    let requests = Operation::new("List what was asked, newest first")
+        .more("What was said to a model, or by it, is not in the log.")
+        .query::<Which>()
+        .gives_of::<List<Asked>, Asked>("JournalRequestList", "A page of requests.");
+    let audit = Operation::new("List who changed keys, models and settings, newest first")
+        .query::<Part>()
+        .gives_of::<List<Changed>, Changed>("JournalChangeList", "A page of changes.");
+    Routes::new("Journal").get("/api/requests", self::requests, requests).get("/api/audit", self::audit, audit)
+}
 
 /// Which requests to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
     limit: Option<u32>,
@@ -25,7 +39,7 @@ pub struct Which {
 }
 
 /// Which changes to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     limit: Option<u32>,
@@ -33,7 +47,8 @@ pub struct Part {
 }
 
 /// One request, without what was said.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JournalRequest)]
 pub struct Asked {
     id: u64,
     /// Milliseconds since 1970.
@@ -50,7 +65,8 @@ pub struct Asked {
 }
 
 /// One change.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JournalChange)]
 pub struct Changed {
     id: u64,
     /// Milliseconds since 1970.
@@ -63,7 +79,7 @@ pub struct Changed {
 }
 
 /// Lists what was asked.
-pub async fn requests(
+async fn requests(
     State(bridge): State<Arc<Bridge>>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<List<Asked>>, HttpError> {
@@ -80,7 +96,7 @@ pub async fn requests(
 }
 
 /// Lists who changed what.
-pub async fn audit(
+async fn audit(
     State(bridge): State<Arc<Bridge>>,
     part: Result<Query<Part>, QueryRejection>,
 ) -> Result<Json<List<Changed>>, HttpError> {

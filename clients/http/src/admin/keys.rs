@@ -12,14 +12,47 @@ use protocol::key::{
 };
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{List, id};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::error::HttpError;
+use crate::openapi::{Operation, Routes, part};
+
+/// Returns the routes of this module.
+pub fn routes() -> Routes {
+    let id = "The key's id, which grants nothing.";
+    let list = Operation::new("List the keys, oldest first")
+        .gives_of::<List<Key>, Key>("KeyList", "Every key, revoked ones too, without their secrets.");
+    let create = Operation::new("Make a key")
+        .more("Limits that are left out are the role's own; 0 is without limit.")
+        .takes(
+            "KeyRequest",
+            &[WISH],
+            [part::<Wish>()],
+            json!({
+                "label": "laptop", "role": "user", "expires_in_s": 2_592_000, "tokens_per_day": 1_000_000
+            }),
+        )
+        .makes::<NewKey>("The key with its secret, which is shown this once.");
+    let show = Operation::new("Show a key").path("id", id).gives::<Key>("The key, without its secret.");
+    let revoke = Operation::new("Revoke a key, at once and for good").path("id", id).gives::<Key>("The key.");
+    let rotate = Operation::new("Give a key a new secret")
+        .path("id", id)
+        .may_take("KeyRotation", &[GRACE], [part::<Grace>()], json!({ "grace_s": 900 }))
+        .gives::<NewKey>("The key with its new secret, which is shown this once.");
+    Routes::new("Keys")
+        .get("/api/keys", self::list, list)
+        .post("/api/keys", self::create, create)
+        .get("/api/keys/{id}", self::show, show)
+        .delete("/api/keys/{id}", self::revoke, revoke)
+        .post("/api/keys/{id}/rotate", self::rotate, rotate)
+}
 
 /// What a key may do.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Look.
@@ -31,7 +64,8 @@ pub enum Role {
 }
 
 /// Whether a key opens the door.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = KeyState)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// It does.
@@ -43,7 +77,8 @@ pub enum Standing {
 }
 
 /// How much a key may ask for; null is without limit.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeyLimits)]
 pub struct Limits {
     inference_per_minute: Option<u32>,
     reads_per_minute: Option<u32>,
@@ -52,14 +87,15 @@ pub struct Limits {
 }
 
 /// What a key has used since midnight UTC.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeySpent)]
 pub struct Spent {
     requests: u64,
     tokens: u64,
 }
 
 /// A key, without its secret.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Key {
     id: String,
     object: &'static str,
@@ -77,7 +113,7 @@ pub struct Key {
 }
 
 /// A key with its secret, which is shown this once.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct NewKey {
     secret: String,
     #[serde(flatten)]
@@ -85,7 +121,7 @@ pub struct NewKey {
 }
 
 /// What a new key is to be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Wish {
     label: String,
     role: Role,
@@ -108,20 +144,22 @@ const WISH: &[&str] = &[
     "tokens_per_day",
 ];
 
+const GRACE: &[&str] = &["grace_s"];
+
 /// For how long an old secret still works.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct Grace {
     grace_s: Option<u64>,
 }
 
 /// Lists the keys, oldest first, revoked ones too.
-pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Key>>, HttpError> {
+async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Key>>, HttpError> {
     let cards = bridge.daemon.client().await?.keys().await?;
-    Ok(Json(List::new(cards.into_iter().map(Key::from).collect(), None)))
+    Ok(Json(List::new(cards.into_iter().map(Key::from).collect(), None::<u64>)))
 }
 
 /// Shows one key.
-pub async fn show(
+async fn show(
     State(bridge): State<Arc<Bridge>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Key>, HttpError> {
@@ -132,7 +170,7 @@ pub async fn show(
 }
 
 /// Makes a key.
-pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(StatusCode, Json<NewKey>), HttpError> {
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(StatusCode, Json<NewKey>), HttpError> {
     let wish: Wish = Members::read(&body, &[WISH])?.part()?;
     let request = CreateKeyRequest {
         label: wish.label,
@@ -155,21 +193,20 @@ pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(S
 }
 
 /// Gives a key a new secret.
-pub async fn rotate(
+async fn rotate(
     State(bridge): State<Arc<Bridge>>,
     path: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Json<NewKey>, HttpError> {
     let id = id(path)?;
     // Nothing has to be said.
-    let grace: Grace =
-        if body.is_empty() { Grace::default() } else { Members::read(&body, &[&["grace_s"]])?.part()? };
+    let grace: Grace = if body.is_empty() { Grace::default() } else { Members::read(&body, &[GRACE])?.part()? };
     let request = RotateKeyRequest { id, grace_s: grace.grace_s.unwrap_or(0) };
     Ok(Json(bridge.daemon.client().await?.rotate_key(request).await?.into()))
 }
 
 /// Takes a key back, at once and for good.
-pub async fn revoke(
+async fn revoke(
     State(bridge): State<Arc<Bridge>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Key>, HttpError> {

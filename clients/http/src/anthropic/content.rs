@@ -8,12 +8,14 @@ use protocol::generation::{Json, Message, Role, ToolCall};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::body::part;
 use crate::turns::{append, instruct};
 
 /// Content as text, or as blocks.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicContent)]
 #[serde(untagged)]
 pub enum Content {
     /// Only text.
@@ -23,13 +25,15 @@ pub enum Content {
 }
 
 /// One message of a request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicMessage)]
 pub struct MessageBody {
     role: RoleBody,
     content: Content,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicRole)]
 #[serde(rename_all = "lowercase")]
 enum RoleBody {
     System,

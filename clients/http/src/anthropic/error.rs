@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::tell;
 use crate::request_id;
@@ -19,14 +20,16 @@ impl From<Error> for AnthropicError {
 }
 
 /// The body of every error; streams send it as an event once headers are out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicErrorBody)]
 pub struct ErrorBody {
     r#type: &'static str,
     error: Fault,
     request_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicError)]
 struct Fault {
     r#type: &'static str,
     message: String,

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use protocol::Error;
 use protocol::generation::{Prompt, Usage};
 use protocol::text::{Special, TokenizeRequest};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::error::{AnthropicError, named};
 use super::request::{OWN, Own, SHARED, Shared};
@@ -20,14 +22,59 @@ use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::Members;
 use crate::daemon::answer_id;
+use crate::openapi::{EVENTS, Operation, Routes, part};
+use crate::sse;
+
+/// Returns the routes of this module.
+pub fn routes() -> Routes {
+    let conversation = json!([{ "role": "user", "content": "What is Impetus?" }]);
+    let create = Operation::new("Answer a conversation")
+        .more("`max_tokens` beyond the context is cut to what the context leaves; a prompt is never cut.")
+        .takes(
+            "MessageRequest",
+            CREATE,
+            [part::<Shared>(), part::<Own>()],
+            json!({
+                "model": "impetus-nano", "max_tokens": 64, "messages": conversation
+            }),
+        )
+        .gives::<Message>("The answer, whole, or event by event where `stream` is true.")
+        .streams::<sse::Typed>(EVENTS);
+    let count = Operation::new("Count the tokens of a conversation without answering it")
+        .takes(
+            "TokenCountRequest",
+            COUNT,
+            [part::<Shared>()],
+            json!({
+                "model": "impetus-nano", "messages": conversation
+            }),
+        )
+        .gives::<Count>("How many tokens the prompt has.");
+    Routes::new("Anthropic").post("/v1/messages", self::create, create).post(
+        "/v1/messages/count_tokens",
+        count_tokens,
+        count,
+    )
+}
+
+/// The members of a request, and of a question for its length.
+const CREATE: &[&[&str]] = &[SHARED, OWN];
+const COUNT: &[&[&str]] = &[SHARED];
+
+/// How long a prompt is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenCount)]
+struct Count {
+    input_tokens: usize,
+}
 
 /// Answers a conversation, whole or streamed.
-pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
     Ok(named(answer(&bridge, &body).await?))
 }
 
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, &[SHARED, OWN])?;
+    let members = Members::read(body, CREATE)?;
     let own: Own = members.part()?;
     let streams = own.streams();
     let request = own.request(members.part()?)?;
@@ -56,11 +103,11 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
 }
 
 /// Says how many tokens a conversation has, without answering it.
-pub async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
-    let shared: Shared = Members::read(&body, &[SHARED])?.part()?;
+async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
+    let shared: Shared = Members::read(&body, COUNT)?.part()?;
     let (model, chat) = shared.chat(None)?;
     let prompt = Prompt::Chat(chat);
     let request = TokenizeRequest { model: Some(model), prompt, special: Special::Parse, pieces: false };
     let tokens = bridge.daemon.client().await?.tokenize(request).await?.tokens;
-    Ok(named(Json(json!({ "input_tokens": tokens.len() })).into_response()))
+    Ok(named(Json(Count { input_tokens: tokens.len() }).into_response()))
 }

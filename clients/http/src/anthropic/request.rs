@@ -4,6 +4,7 @@ use protocol::generation::{self as g, Chat, Constraint, GenerateRequest, Prompt,
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::content::{Content, MessageBody, conversation};
 use crate::body::part;
@@ -20,7 +21,7 @@ pub const OWN: &[&str] =
     &["max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "service_tier"];
 
 /// What is asked of whom.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Shared {
     model: String,
     messages: Vec<MessageBody>,
@@ -33,7 +34,7 @@ pub struct Shared {
 }
 
 /// How it is answered.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Own {
     max_tokens: u32,
     stream: Option<bool>,
@@ -51,14 +52,16 @@ struct ToolBody {
     strict: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicToolChoice)]
 struct ToolChoiceBody {
     r#type: ChoiceKind,
     name: Option<String>,
     disable_parallel_tool_use: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicToolChoiceType)]
 #[serde(rename_all = "lowercase")]
 enum ChoiceKind {
     Auto,
@@ -67,7 +70,8 @@ enum ChoiceKind {
     None,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicThinking)]
 struct ThinkingBody {
     r#type: ThinkingKind,
     budget_tokens: Option<u32>,
@@ -89,7 +93,8 @@ enum Effort {
     Max,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, ToSchema)]
+#[schema(as = AnthropicThinkingType)]
 #[serde(rename_all = "lowercase")]
 enum ThinkingKind {
     Enabled,

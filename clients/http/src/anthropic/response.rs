@@ -3,11 +3,13 @@
 use protocol::generation::{FinishReason, Usage};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::answer::Choice;
 
 /// A message, whole or about to be streamed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicAnswer)]
 pub struct Message {
     /// `msg_…`.
     pub id: String,
@@ -28,7 +30,8 @@ pub struct Message {
 }
 
 /// One block of content.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicBlock)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Block {
     /// Reasoning; its signature is empty, because thoughts are read back as they are.
@@ -55,7 +58,8 @@ pub enum Block {
 }
 
 /// Token counts; tokens read from the cache are not counted among the input tokens.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicUsage)]
 pub struct UsageBody {
     input_tokens: u32,
     cache_creation_input_tokens: u32,

@@ -9,21 +9,27 @@ use axum::response::Response;
 use protocol::Error;
 use protocol::generation::{self as g, Chat, Json, Message, Prompt, Role, ToolCall};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::error::OllamaError;
-use super::lines::{Kind, Manner, answer, only_load};
+use super::lines::{Kind, Line, Manner, answer, only_load};
 use super::request::{SHARED, Shared, card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::openapi::{LINES, Operation, part};
 
-#[derive(Debug, Deserialize)]
+/// The members of a request.
+const KNOWN: &[&[&str]] = &[SHARED, &["messages", "tools"]];
+
+#[derive(Debug, Deserialize, ToSchema)]
 struct Own {
     messages: Option<Vec<MessageBody>>,
     tools: Option<Vec<ToolBody>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaMessage)]
 struct MessageBody {
     role: RoleBody,
     content: Option<String>,
@@ -34,7 +40,8 @@ struct MessageBody {
     tool_call_id: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaRole)]
 #[serde(rename_all = "lowercase")]
 enum RoleBody {
     System,
@@ -43,29 +50,44 @@ enum RoleBody {
     Tool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaCall)]
 struct CallBody {
     id: Option<String>,
     function: CalledBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaCalled)]
 struct CalledBody {
     name: String,
     arguments: Option<Map<String, Value>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaTool)]
 struct ToolBody {
     r#type: Option<String>,
     function: FunctionBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaFunction)]
 struct FunctionBody {
     name: String,
     description: Option<String>,
     parameters: Option<Value>,
+}
+
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Answer a conversation")
+        .more("It streams unless `stream` is false. Without messages it only brings the model into memory.")
+        .takes("OllamaChatRequest", KNOWN, [part::<Shared>(), part::<Own>()], json!({
+            "model": "impetus-nano", "messages": [{ "role": "user", "content": "What is Impetus?" }], "stream": false
+        }))
+        .gives::<Line>("The answer, whole, or line by line.")
+        .streams::<Line>(LINES)
 }
 
 /// Answers a conversation; one without messages only brings the model into memory.
@@ -75,7 +97,7 @@ pub async fn chat(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Resp
 
 async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let arrived = Instant::now();
-    let members = Members::read(body, &[SHARED, &["messages", "tools"]])?;
+    let members = Members::read(body, KNOWN)?;
     let mut shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let client = bridge.daemon.client().await?;
@@ -148,8 +170,6 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn read(bodies: Value) -> Result<Vec<Message>, Error> {

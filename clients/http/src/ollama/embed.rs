@@ -15,38 +15,79 @@ use protocol::client::Embeddings;
 use protocol::encode::{EmbedRequest, Input, Overlong};
 use protocol::generation::Priority;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::error::OllamaError;
 use super::request::{Shared, card, load};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::openapi::{Operation, Routes, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
 const SHARED: &[&str] = &["model", "options", "keep_alive"];
 const OWN: &[&str] = &["input", "truncate", "dimensions"];
 const OLDER: &[&str] = &["prompt"];
 
-#[derive(Debug, Deserialize)]
+/// The members of a request, and of one in the older form.
+const KNOWN: &[&[&str]] = &[SHARED, OWN];
+const KNOWN_BEFORE: &[&[&str]] = &[SHARED, OLDER];
+
+/// Returns the routes of this module.
+pub fn routes() -> Routes {
+    let embed = Operation::new("Turn texts into vectors")
+        .more("Vectors have length 1. Without `truncate` a text that does not fit is refused.")
+        .takes(
+            "OllamaEmbedRequest",
+            KNOWN,
+            [part::<Shared>(), part::<Own>()],
+            json!({
+                "model": "impetus-nano-embed", "input": ["a text", "another one"]
+            }),
+        )
+        .gives::<Answer>("One vector a text.");
+    let older = Operation::new("Turn one text into a vector, in the older form")
+        .takes(
+            "OllamaEmbeddingRequest",
+            KNOWN_BEFORE,
+            [part::<Shared>(), part::<Older>()],
+            json!({
+                "model": "impetus-nano-embed", "prompt": "a text"
+            }),
+        )
+        .gives::<Single>("The vector.");
+    Routes::new("Ollama").post("/api/embed", self::embed, embed).post("/api/embeddings", embeddings, older)
+}
+
+/// One vector.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaEmbedding)]
+struct Single {
+    embedding: Option<Vec<f32>>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
 struct Own {
     input: Texts,
     truncate: Option<bool>,
     dimensions: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Older {
     prompt: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaTexts)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
 enum Texts {
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaEmbeddings)]
 struct Answer {
     model: String,
     embeddings: Vec<Vec<f32>>,
@@ -56,9 +97,9 @@ struct Answer {
 }
 
 /// Turns texts into vectors.
-pub async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
+async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
     let arrived = Instant::now();
-    let members = Members::read(&body, &[SHARED, OWN])?;
+    let members = Members::read(&body, KNOWN)?;
     let own: Own = members.part()?;
     let texts = match own.input {
         Texts::One(text) => vec![text],
@@ -80,11 +121,11 @@ pub async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Res
 }
 
 /// Turns one text into a vector.
-pub async fn embeddings(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Value>, OllamaError> {
-    let members = Members::read(&body, &[SHARED, OLDER])?;
+async fn embeddings(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Single>, OllamaError> {
+    let members = Members::read(&body, KNOWN_BEFORE)?;
     let older: Older = members.part()?;
     let mut answer = vectors(&bridge, &members, vec![older.prompt], None, Overlong::Refuse).await?;
-    Ok(Json(json!({ "embedding": answer.vectors.pop() })))
+    Ok(Json(Single { embedding: answer.vectors.pop() }))
 }
 
 async fn vectors(

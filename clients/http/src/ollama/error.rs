@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use protocol::Error;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{status, tell};
 
@@ -18,7 +19,8 @@ impl From<Error> for OllamaError {
 }
 
 /// The body of every error; streams send it as their last line once headers are out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaErrorBody)]
 pub struct ErrorBody {
     error: String,
 }

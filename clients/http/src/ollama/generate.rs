@@ -9,17 +9,22 @@ use axum::response::Response;
 use protocol::Error;
 use protocol::generation::{Chat, Message, Prompt, Role};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::error::OllamaError;
-use super::lines::{Kind, Manner, answer, only_load};
+use super::lines::{Kind, Line, Manner, answer, only_load};
 use super::request::{SHARED, Shared, card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::openapi::{LINES, Operation, part};
+
+/// The members of a request.
+const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
 const OWN: &[&str] = &["prompt", "system", "raw", "suffix", "images", "template", "context"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Own {
     prompt: Option<String>,
     system: Option<String>,
@@ -30,6 +35,22 @@ struct Own {
     context: Option<Vec<Value>>,
 }
 
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Answer a prompt")
+        .more("It streams unless `stream` is false. Without a prompt it only brings the model into memory.")
+        .takes(
+            "OllamaGenerateRequest",
+            KNOWN,
+            [part::<Shared>(), part::<Own>()],
+            json!({
+                "model": "impetus-nano", "prompt": "What is Impetus?", "stream": false
+            }),
+        )
+        .gives::<Line>("The answer, whole, or line by line.")
+        .streams::<Line>(LINES)
+}
+
 /// Answers a prompt; an empty one only brings the model into memory.
 pub async fn generate(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
     Ok(complete(&bridge, &body).await?)
@@ -37,7 +58,7 @@ pub async fn generate(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
 
 async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let arrived = Instant::now();
-    let members = Members::read(body, &[SHARED, OWN])?;
+    let members = Members::read(body, KNOWN)?;
     let mut shared: Shared = members.part()?;
     let own: Own = members.part()?;
     own.check()?;

@@ -17,6 +17,7 @@ use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::error::body;
 use super::request::load;
@@ -48,8 +49,9 @@ pub struct Manner {
 }
 
 /// One line.
-#[derive(Debug, Serialize)]
-struct Line {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaAnswer)]
+pub struct Line {
     model: String,
     created_at: String,
     #[serde(flatten)]
@@ -59,7 +61,8 @@ struct Line {
     end: Option<End>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaSaid)]
 #[serde(untagged)]
 enum Said {
     Chat {
@@ -72,7 +75,8 @@ enum Said {
     },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaAnswerMessage)]
 struct MessageBody {
     role: &'static str,
     content: String,
@@ -82,20 +86,23 @@ struct MessageBody {
     tool_calls: Vec<CallBody>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaAnswerCall)]
 struct CallBody {
     id: String,
     function: CalledBody,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaAnswerCalled)]
 struct CalledBody {
     index: u16,
     name: String,
     arguments: Value,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaEnd)]
 struct End {
     done_reason: &'static str,
     #[serde(flatten)]
@@ -103,7 +110,8 @@ struct End {
 }
 
 /// Counts and nanoseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaFigures)]
 struct Figures {
     total_duration: u128,
     load_duration: u128,

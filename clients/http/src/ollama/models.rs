@@ -11,21 +11,58 @@ use protocol::model::{ModelCard, ModelState, RemoveRequest, Source};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::error::OllamaError;
 use super::request::card;
 use super::time::{FOR_EVER, date, from_now};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::openapi::{Operation, Routes, part};
+
+/// Returns the routes of this module.
+pub fn routes() -> Routes {
+    let named = json!({ "model": "impetus-nano" });
+    let tags = Operation::new("List the models")
+        .gives_of::<Models<Model>, Model>("OllamaModelList", "Every model, loaded or loadable.");
+    let ps = Operation::new("List the models in memory")
+        .gives_of::<Models<Loaded>, Loaded>("OllamaLoadedList", "What is in memory.");
+    let show = Operation::new("Show a model")
+        .takes("OllamaShowRequest", SHOW, [part::<Named>()], named)
+        .gives::<Shown>("The model.");
+    let delete = Operation::new("Forget a model, and delete what was downloaded for it")
+        .takes("OllamaDeleteRequest", DELETE, [part::<Named>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
+        .gives_nothing("It is gone.");
+    let version = Operation::new("Tell which Impetus this is").gives::<Version>("The version.");
+    Routes::new("Ollama")
+        .get("/api/tags", self::tags, tags)
+        .get("/api/ps", self::ps, ps)
+        .post("/api/show", self::show, show)
+        .delete("/api/delete", self::delete, delete)
+        .get("/api/version", self::version, version)
+}
+
+/// The members of a request for one model, and of one to forget it.
+const SHOW: &[&[&str]] = &[&["model", "name", "verbose"]];
+const DELETE: &[&[&str]] = &[&["model", "name"]];
+
+/// Which Impetus this is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaVersion)]
+struct Version {
+    version: String,
+}
 
 /// A list of models.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaModels)]
 pub struct Models<T> {
     models: Vec<T>,
 }
 
 /// One model on disk.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaModel)]
 pub struct Model {
     name: String,
     model: String,
@@ -38,7 +75,8 @@ pub struct Model {
 }
 
 /// One model in memory.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaLoaded)]
 pub struct Loaded {
     name: String,
     model: String,
@@ -49,7 +87,8 @@ pub struct Loaded {
 }
 
 /// What a model is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaDetails)]
 pub struct Details {
     parent_model: &'static str,
     format: &'static str,
@@ -60,7 +99,8 @@ pub struct Details {
 }
 
 /// Everything of one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaShown)]
 pub struct Shown {
     modified_at: String,
     details: Details,
@@ -68,35 +108,35 @@ pub struct Shown {
     capabilities: Vec<&'static str>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Named {
     #[serde(alias = "name")]
     model: String,
 }
 
 /// Lists every model, loaded or loadable.
-pub async fn tags(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Model>>, OllamaError> {
+async fn tags(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Model>>, OllamaError> {
     let cards = bridge.daemon.client().await?.models().await?;
     Ok(Json(Models { models: cards.into_iter().map(Model::from).collect() }))
 }
 
 /// Lists the models in memory.
-pub async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, OllamaError> {
+async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, OllamaError> {
     let cards = bridge.daemon.client().await?.models().await?;
     Ok(Json(Models { models: cards.into_iter().filter_map(loaded).collect() }))
 }
 
 /// Shows one model.
-pub async fn show(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Shown>, OllamaError> {
+async fn show(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Shown>, OllamaError> {
     // More words about the same facts would be the same words here.
-    let named: Named = Members::read(&body, &[&["model", "name", "verbose"]])?.part()?;
+    let named: Named = Members::read(&body, SHOW)?.part()?;
     let card = card(&bridge.daemon.client().await?, &named.model).await?;
     Ok(Json(shown(card)))
 }
 
 /// Forgets one model, and deletes what was downloaded for it.
-pub async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<StatusCode, OllamaError> {
-    let named: Named = Members::read(&body, &[&["model", "name"]])?.part()?;
+async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<StatusCode, OllamaError> {
+    let named: Named = Members::read(&body, DELETE)?.part()?;
     let client = bridge.daemon.client().await?;
     let model = card(&client, &named.model).await?.name;
     client.remove(RemoveRequest { model, delete_files: true }).await?;
@@ -104,9 +144,9 @@ pub async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<St
 }
 
 /// Says which Impetus this is.
-pub async fn version(State(bridge): State<Arc<Bridge>>) -> Result<Json<Value>, OllamaError> {
+async fn version(State(bridge): State<Arc<Bridge>>) -> Result<Json<Version>, OllamaError> {
     let client = bridge.daemon.client().await?;
-    Ok(Json(json!({ "version": client.welcome().version })))
+    Ok(Json(Version { version: client.welcome().version.clone() }))
 }
 
 /// Refuses what Ollama has and Impetus has not.

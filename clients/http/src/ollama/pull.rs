@@ -13,14 +13,17 @@ use protocol::model::{PullRequest, Source};
 use protocol::transcript::{Event, Progress, Stage};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::error::{OllamaError, body};
 use super::lines::{bytes, respond};
 use super::request::{card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::openapi::{LINES, Operation, part};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Wish {
     #[serde(alias = "name")]
     model: String,
@@ -29,7 +32,8 @@ struct Wish {
 }
 
 /// How far a pull has come.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaPulling)]
 struct Line {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,13 +42,25 @@ struct Line {
     completed: Option<u64>,
 }
 
+/// The members of a request.
+const KNOWN: &[&[&str]] = &[&["model", "name", "stream", "insecure"]];
+
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Fetch a model from the hub")
+        .more("It streams unless `stream` is false. Hanging up ends it; what was fetched is kept for the next time.")
+        .takes("OllamaPullRequest", KNOWN, [part::<Wish>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
+        .gives::<Line>("How it ended, or how far it has come, line by line.")
+        .streams::<Line>(LINES)
+}
+
 /// Fetches `ORG/NAME` from the hub.
 pub async fn pull(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
     Ok(fetch(&bridge, &body).await?)
 }
 
 async fn fetch(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let wish: Wish = Members::read(body, &[&["model", "name", "stream", "insecure"]])?.part()?;
+    let wish: Wish = Members::read(body, KNOWN)?.part()?;
     if wish.insecure == Some(true) {
         return Err(unsupported("insecure", "'insecure' is not supported: the hub's certificate is always checked."));
     }

@@ -9,6 +9,7 @@ use protocol::model::{LoadRequest, ModelCard};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::time;
 use crate::body::part;
@@ -37,7 +38,7 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// The members that both answering endpoints share.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Shared {
     /// The model's name, perhaps with `:latest`.
     pub model: String,
@@ -84,7 +85,7 @@ struct Options {
     frequency_penalty: Option<f32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum StopStrings {
     One(String),

@@ -1,5 +1,6 @@
 //! `/v1/chat/completions`.
 
+mod answer;
 mod session;
 
 use std::sync::Arc;
@@ -9,26 +10,32 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use protocol::generation::{self as g, Chat, ChoiceFinished, Delta, GenerateRequest, Prompt, Role, ToolCallDelta};
+use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Role};
 use protocol::{Error, ErrorKind};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::chunks::{self, Header, Shape};
+use super::chunks::{self, Header};
 use super::request::{SHARED, Shared, accept_only, in_our_words};
-use super::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, finish_reason};
+use super::response::Completion;
 use super::sessions::remembering;
-use crate::answer::{Choice, gather};
+use crate::answer::gather;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::openapi::{EVENTS, Operation, part};
 
+use answer::{ChatChoice, ChatShape, ChunkChoice, message_body, whole};
 pub use session::check_messages;
 
 /// The most alternatives beside a token.
 pub const TOP_LOGPROBS_MAX: u8 = 20;
+
+/// The members of a request.
+const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
 const OWN: &[&str] = &[
     "messages",
@@ -48,7 +55,7 @@ const OWN: &[&str] = &[
 ];
 
 /// The members of this endpoint alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Own {
     messages: Vec<MessageBody>,
     tools: Option<Vec<ToolBody>>,
@@ -65,7 +72,8 @@ pub struct Own {
     modalities: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatMessage)]
 struct MessageBody {
     role: RoleBody,
     content: Option<Content>,
@@ -75,6 +83,7 @@ struct MessageBody {
     tool_call_id: Option<String>,
     name: Option<String>,
     #[serde(flatten)]
+    #[schema(ignore)]
     rest: serde_json::Map<String, Value>,
 }
 
@@ -82,7 +91,8 @@ struct MessageBody {
 pub const BUDGETS: [u32; 3] = [512, 2048, 8192];
 
 /// How much a model reasons before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, ToSchema)]
+#[schema(as = ReasoningEffort)]
 #[serde(rename_all = "lowercase")]
 enum Effort {
     None,
@@ -128,7 +138,8 @@ fn template_arguments(given: Option<serde_json::Map<String, Value>>, effort: Opt
 /// Members of messages that clients send back as they got them; none is meant to change an answer.
 const MESSAGE_LABELS: &[&str] = &["annotations", "refusal", "cache_control", "provider_specific_fields"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatRole)]
 #[serde(rename_all = "lowercase")]
 enum RoleBody {
     System,
@@ -138,38 +149,43 @@ enum RoleBody {
     Tool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatContent)]
 #[serde(untagged)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatPart)]
 struct Part {
     r#type: String,
     text: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatCall)]
 struct CallBody {
     id: String,
     function: CalledBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatCalled)]
 struct CalledBody {
     name: String,
     arguments: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatTool)]
 struct ToolBody {
     r#type: String,
     function: FunctionDefinition,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct FunctionDefinition {
     name: String,
     description: Option<String>,
@@ -177,16 +193,38 @@ struct FunctionDefinition {
     strict: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatToolChoice)]
 #[serde(untagged)]
 enum ToolChoiceBody {
     Mode(String),
     Named { function: NamedFunction },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct NamedFunction {
     name: String,
+}
+
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Answer a conversation")
+        .more("With a `session_id` the conversation goes on from what was said in that session.")
+        .takes(
+            "ChatRequest",
+            KNOWN,
+            [part::<Shared>(), part::<session::Sent>(), part::<Own>()],
+            json!({
+                "model": "impetus-nano",
+                "messages": [{ "role": "user", "content": "What is Impetus?" }],
+                "max_tokens": 64
+            }),
+        )
+        .gives_of::<Completion<ChatChoice>, ChatChoice>(
+            "ChatCompletion",
+            "The answer, whole, or in chunks where `stream` is true.",
+        )
+        .streams_of::<Completion<ChunkChoice>, ChunkChoice>("ChatCompletionChunk", EVENTS)
 }
 
 /// Answers a conversation, whole or streamed.
@@ -195,7 +233,7 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
 }
 
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, &[SHARED, OWN])?;
+    let members = Members::read(body, KNOWN)?;
     let shared: Shared = members.part()?;
     let mut own: Own = members.part()?;
     let streaming = shared.streaming()?;
@@ -363,120 +401,6 @@ fn tool_choice(body: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::Too
         ));
     }
     Ok(choice)
-}
-
-/// One choice of a whole answer.
-#[derive(Debug, Serialize)]
-struct ChatChoice {
-    index: usize,
-    message: AssistantMessage,
-    logprobs: Option<ChatLogprobs>,
-    finish_reason: Option<&'static str>,
-}
-
-#[derive(Debug, Serialize)]
-struct AssistantMessage {
-    role: &'static str,
-    content: Option<String>,
-    refusal: Option<()>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reasoning_content: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCallBody>,
-}
-
-fn whole(index: usize, mut choice: Choice, with_logprobs: bool) -> ChatChoice {
-    let logprobs = std::mem::take(&mut choice.logprobs);
-    ChatChoice {
-        index,
-        finish_reason: choice.reason.map(finish_reason),
-        message: message_body(choice),
-        logprobs: with_logprobs.then(|| logprobs.into()),
-    }
-}
-
-fn message_body(choice: Choice) -> AssistantMessage {
-    let tool_calls: Vec<_> = choice.tool_calls.into_iter().map(|call| call_body(call, false)).collect();
-    AssistantMessage {
-        role: "assistant",
-        content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
-        refusal: None,
-        reasoning_content: choice.reasoning,
-        tool_calls,
-    }
-}
-
-fn call_body(call: ToolCallDelta, in_chunk: bool) -> ToolCallBody {
-    ToolCallBody {
-        index: in_chunk.then_some(call.index),
-        r#type: call.id.is_some().then_some("function"),
-        id: call.id,
-        function: FunctionBody { name: call.name, arguments: call.arguments },
-    }
-}
-
-struct ChatShape {
-    choices: u16,
-    with_logprobs: bool,
-}
-
-/// One choice of a chunk.
-#[derive(Debug, Serialize)]
-struct ChunkChoice {
-    index: u16,
-    delta: DeltaBody,
-    logprobs: Option<ChatLogprobs>,
-    finish_reason: Option<&'static str>,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct DeltaBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_content: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCallBody>,
-}
-
-impl Shape for ChatShape {
-    type Choice = ChunkChoice;
-
-    fn opening(&mut self) -> Vec<ChunkChoice> {
-        let delta = || DeltaBody { role: Some("assistant"), content: Some(String::new()), ..DeltaBody::default() };
-        (0..self.choices)
-            .map(|index| ChunkChoice { index, delta: delta(), logprobs: None, finish_reason: None })
-            .collect()
-    }
-
-    fn more(&mut self, delta: Delta) -> Option<ChunkChoice> {
-        let some = |text: String| (!text.is_empty()).then_some(text);
-        let body = DeltaBody {
-            role: None,
-            content: some(delta.text),
-            reasoning_content: some(delta.reasoning),
-            tool_calls: delta.tool_calls.into_iter().map(|call| call_body(call, true)).collect(),
-        };
-        let silent = body.content.is_none() && body.reasoning_content.is_none() && body.tool_calls.is_empty();
-        let logprobs = (self.with_logprobs && !delta.logprobs.is_empty()).then(|| delta.logprobs.into());
-        (!silent || logprobs.is_some()).then_some(ChunkChoice {
-            index: delta.choice,
-            delta: body,
-            logprobs,
-            finish_reason: None,
-        })
-    }
-
-    fn complete(&mut self, finished: ChoiceFinished) -> ChunkChoice {
-        ChunkChoice {
-            index: finished.choice,
-            delta: DeltaBody::default(),
-            logprobs: None,
-            finish_reason: Some(finish_reason(finished.reason)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::chunks::{self, Header, Shape};
 use super::prompts;
@@ -19,6 +21,7 @@ use crate::app::Bridge;
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::openapi::{EVENTS, Operation, part};
 
 /// OpenAI's default for this endpoint.
 const MAX_TOKENS: u32 = 16;
@@ -29,9 +32,12 @@ const DEADLINE_MS: u64 = 10 * 60_000;
 /// The most choices of all prompts together.
 const CHOICES_MAX: u16 = 128;
 
+/// The members of a request.
+const KNOWN: &[&[&str]] = &[SHARED, OWN];
+
 const OWN: &[&str] = &["prompt", "logprobs", "echo", "best_of"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Own {
     prompt: PromptBody,
     logprobs: Option<u8>,
@@ -39,7 +45,8 @@ struct Own {
     best_of: Option<u16>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CompletionPrompt)]
 #[serde(untagged)]
 enum PromptBody {
     Text(String),
@@ -48,13 +55,31 @@ enum PromptBody {
     TokenLists(Vec<Vec<u32>>),
 }
 
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Continue a text")
+        .takes(
+            "CompletionRequest",
+            KNOWN,
+            [part::<Shared>(), part::<Own>()],
+            json!({
+                "model": "impetus-nano", "prompt": "Impetus is", "max_tokens": 16, "temperature": 0
+            }),
+        )
+        .gives_of::<Completion<TextChoice>, TextChoice>(
+            "TextCompletion",
+            "The text, whole, or in chunks where `stream` is true.",
+        )
+        .streams_of::<Completion<TextChoice>, TextChoice>("TextCompletion", EVENTS)
+}
+
 /// Continues a prompt, whole or streamed.
 pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
     answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
 }
 
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, &[SHARED, OWN])?;
+    let members = Members::read(body, KNOWN)?;
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
@@ -178,7 +203,7 @@ fn echoes(shared: &Shared, own: &Own) -> Result<Vec<String>, Error> {
 }
 
 /// One choice, whole or in part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TextChoice {
     index: usize,
     text: String,

@@ -9,18 +9,21 @@ use axum::response::{IntoResponse, Response};
 use protocol::Error;
 use protocol::encode::{EmbedRequest, Input, Overlong};
 use protocol::generation::{Priority, Usage};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::request::in_our_words;
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::error::HttpError;
+use crate::openapi::{Operation, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
 /// `truncate` is what other servers call the permission to leave a text's end out; `user` is a label.
 const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate"];
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct Body {
     model: Option<String>,
     input: Inputs,
@@ -29,7 +32,8 @@ struct Body {
     truncate: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EmbeddingInput)]
 #[serde(
     untagged,
     expecting = "expected a string, an array of strings, an array of token ids, or an array of such arrays"
@@ -41,7 +45,8 @@ enum Inputs {
     TokenLists(Vec<Vec<u32>>),
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = EncodingFormat)]
 #[serde(rename_all = "lowercase")]
 enum Format {
     #[default]
@@ -49,7 +54,7 @@ enum Format {
     Base64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Embeddings {
     object: &'static str,
     data: Vec<Embedding>,
@@ -57,7 +62,7 @@ struct Embeddings {
     usage: Counts,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Embedding {
     object: &'static str,
     index: usize,
@@ -65,14 +70,17 @@ struct Embedding {
 }
 
 /// A vector, as the client wants it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Vector)]
+#[serde(untagged)]
 enum Numbers {
     Float(Vec<f32>),
-    Base64(Vec<f32>),
+    Base64(String),
 }
 
 /// Token counts of requests that generate nothing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PromptUsage)]
 pub struct Counts {
     prompt_tokens: u32,
     total_tokens: u32,
@@ -95,16 +103,19 @@ impl From<Inputs> for Vec<Input> {
     }
 }
 
-impl Serialize for Numbers {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Float(numbers) => numbers.serialize(serializer),
-            Self::Base64(numbers) => {
-                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-                serializer.serialize_str(&base64(&bytes))
-            }
-        }
-    }
+/// What the document says of this endpoint.
+pub fn operation() -> Operation {
+    Operation::new("Turn texts into vectors")
+        .more("Vectors have length 1, shortened ones too. Without `truncate` a text that does not fit is refused.")
+        .takes(
+            "EmbeddingRequest",
+            &[MEMBERS],
+            [part::<Body>()],
+            json!({
+                "model": "impetus-nano-embed", "input": ["a text", "another one"]
+            }),
+        )
+        .gives::<Embeddings>("One vector a text.")
 }
 
 /// Turns texts into vectors.
@@ -129,7 +140,10 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         index,
         embedding: match format {
             Format::Float => Numbers::Float(vector),
-            Format::Base64 => Numbers::Base64(vector),
+            Format::Base64 => {
+                let bytes: Vec<u8> = vector.into_iter().flat_map(f32::to_le_bytes).collect();
+                Numbers::Base64(base64(&bytes))
+            }
         },
     };
     let answered = Embeddings {
@@ -158,7 +172,7 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 

@@ -6,22 +6,38 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use protocol::model::ModelCard;
 use protocol::{Error, ErrorKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::Bridge;
 use crate::error::HttpError;
+use crate::openapi::{Operation, Routes};
+
+/// Returns the routes of this module, relative to `/v1`.
+pub fn routes() -> Routes {
+    let name = "The model's name; where it has a slash, that may stand as it is.";
+    let show = Operation::new("Show a model").path("id", name).gives::<Model>("The model.");
+    let can = Operation::new("Tell what a model can do").path("id", name).gives::<Abilities>("What it can do.");
+    Routes::new("OpenAI")
+        .get("/models", list, Operation::new("List the models").gives::<Models>("Every model, loaded or loadable."))
+        .get("/models/{*id}", self::show, show)
+        .within("/models/{id}/capabilities", can)
+        .unlisted("/moderations", any(no_moderations))
+}
 
 /// A list of models.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelList)]
 pub struct Models {
     object: &'static str,
     data: Vec<Model>,
 }
 
 /// One model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Model {
     id: String,
     object: &'static str,
@@ -43,13 +59,14 @@ impl From<ModelCard> for Model {
 }
 
 /// Lists every model, loaded or loadable.
-pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
+async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
     let cards = bridge.daemon.client().await?.models().await?;
     Ok(Json(Models { object: "list", data: cards.into_iter().map(Model::from).collect() }))
 }
 
 /// What a model can do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ModelCapabilities)]
 pub struct Abilities {
     id: String,
     object: &'static str,
@@ -84,7 +101,7 @@ impl From<ModelCard> for Abilities {
 }
 
 /// Shows one model, or what it can do; names may hold slashes, so the path is told apart here.
-pub async fn show(
+async fn show(
     State(bridge): State<Arc<Bridge>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
@@ -105,7 +122,7 @@ pub async fn show(
 }
 
 /// Says that nothing here judges texts.
-pub async fn no_moderations() -> HttpError {
+async fn no_moderations() -> HttpError {
     Error::new(ErrorKind::NotFound, "Moderations are not offered: no model here judges texts.")
         .hint("Nothing you send leaves this machine.")
         .into()

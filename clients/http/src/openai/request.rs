@@ -6,6 +6,7 @@ use protocol::generation::{Constraint, Priority, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::shape;
 use crate::sampling::mirostat;
@@ -53,7 +54,7 @@ pub const SHARED: &[&str] = &[
 ];
 
 /// The members that both endpoints share.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Shared {
     /// The model's name.
     pub model: Option<String>,
@@ -93,21 +94,21 @@ pub struct Shared {
 }
 
 /// How an answer is streamed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
     pub include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum StopStrings {
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Urgency {
     Low,

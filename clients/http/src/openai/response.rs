@@ -2,9 +2,10 @@
 
 use protocol::generation::{FinishReason, TokenLogprob, Usage};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A whole answer or one chunk of it; `C` is the endpoint's choice.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Completion<C> {
     /// `chatcmpl-…` or `cmpl-…`.
     pub id: String,
@@ -18,13 +19,15 @@ pub struct Completion<C> {
     pub choices: Vec<C>,
     /// Token counts: in whole answers, and in streams that asked for them (null until the last chunk).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<UsageBody>)]
     pub usage: Option<Option<UsageBody>>,
     /// Always null: the build is named by the daemon's status.
     pub system_fingerprint: Option<String>,
 }
 
 /// Token counts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
 pub struct UsageBody {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -33,12 +36,12 @@ pub struct UsageBody {
     completion_tokens_details: CompletionDetails,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PromptDetails {
     cached_tokens: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct CompletionDetails {
     reasoning_tokens: u32,
 }
@@ -65,7 +68,8 @@ pub fn finish_reason(reason: FinishReason) -> &'static str {
 }
 
 /// A tool call, whole or in part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolCall)]
 pub struct ToolCallBody {
     /// Which call of the message; in chunks only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +85,8 @@ pub struct ToolCallBody {
 }
 
 /// A called function.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CalledFunction)]
 pub struct FunctionBody {
     /// Its name, once.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,22 +96,24 @@ pub struct FunctionBody {
 }
 
 /// Log-probabilities of chat tokens.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct ChatLogprobs {
     /// One entry per token.
     pub content: Vec<ChatLogprob>,
+    #[schema(value_type = Option<String>)]
     refusal: Option<()>,
 }
 
 /// One chat token and its alternatives.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatLogprob {
     #[serde(flatten)]
     token: TokenBody,
     top_logprobs: Vec<TokenBody>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = TokenLogprob)]
 struct TokenBody {
     token: String,
     logprob: f32,
@@ -133,7 +140,7 @@ impl From<Vec<TokenLogprob>> for ChatLogprobs {
 }
 
 /// Log-probabilities of plain completions.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct TextLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<f32>,

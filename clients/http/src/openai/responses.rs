@@ -17,16 +17,16 @@ pub mod writer;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use futures::StreamExt;
 use protocol::{Error, ErrorKind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use self::kept::Stored;
 use self::request::Asked;
@@ -37,6 +37,7 @@ use crate::begin::{Begun, begin};
 use crate::body;
 use crate::error::HttpError;
 use crate::frames::frames;
+use crate::openapi::{EVENTS, Operation, Routes, part};
 use crate::sse;
 
 /// The most items of one page.
@@ -46,12 +47,62 @@ const PAGE_MAX: usize = 100;
 const PAGE: usize = 20;
 
 /// Returns the routes of this module, relative to `/v1`.
-pub fn routes() -> Router<Arc<Bridge>> {
-    Router::new()
-        .route("/responses", post(create))
-        .route("/responses/{id}", get(show).delete(delete))
-        .route("/responses/{id}/cancel", post(cancel))
-        .route("/responses/{id}/input_items", get(input_items))
+pub fn routes() -> Routes {
+    let id = "The response's id.";
+    let make = Operation::new("Make a response")
+        .more("It is kept for 30 days, so that another can go on from it, unless `store` is false.")
+        .takes(
+            "ResponseRequest",
+            request::KNOWN,
+            [part::<request::Body>()],
+            json!({
+                "model": "impetus-nano", "input": "What is Impetus?", "max_output_tokens": 64
+            }),
+        )
+        .gives::<object::Response>("The response, whole, or event by event where `stream` is true.")
+        .streams::<sse::Typed>(EVENTS);
+    let show = Operation::new("Show a response")
+        .path("id", id)
+        .query::<ShowQuery>()
+        .gives::<object::Response>("The response, or its events where `stream` is true.")
+        .streams::<sse::Typed>(EVENTS);
+    let delete = Operation::new("Delete a response").path("id", id).gives::<Deleted>("It is gone.");
+    let cancel = Operation::new("Cancel a response that is made in the background")
+        .path("id", id)
+        .gives::<object::Response>("The response as it is now.");
+    let items = Operation::new("List what a response answers")
+        .path("id", id)
+        .query::<PageQuery>()
+        .gives::<Items>("A page of items, the latest first unless `order` is `asc`.");
+    Routes::new("OpenAI")
+        .post("/responses", create, make)
+        .get("/responses/{id}", self::show, show)
+        .delete("/responses/{id}", self::delete, delete)
+        .post("/responses/{id}/cancel", self::cancel, cancel)
+        .get("/responses/{id}/input_items", input_items, items)
+}
+
+/// What is gone.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedObject)]
+pub struct Deleted {
+    /// What it was called.
+    pub id: String,
+    /// What it was.
+    pub object: &'static str,
+    /// Always true.
+    pub deleted: bool,
+}
+
+/// A page of what a response answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InputItems)]
+struct Items {
+    object: &'static str,
+    data: Vec<Value>,
+    first_id: Value,
+    last_id: Value,
+    has_more: bool,
 }
 
 /// A response's id in a path.
@@ -118,7 +169,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
     Ok(sse::response(frames))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 struct ShowQuery {
     stream: Option<bool>,
     starting_after: Option<u64>,
@@ -143,12 +194,12 @@ async fn show(
     Ok(sse::response(log.frames(query.starting_after.map_or(0, |last| last.saturating_add(1)))))
 }
 
-async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Value>, HttpError> {
+async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Deleted>, HttpError> {
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     Stored::find(&client, &id).await?;
     bridge.background.end(&id).await;
     kept::forget(&client, &id).await?;
-    Ok(Json(json!({ "id": id, "object": "response", "deleted": true })))
+    Ok(Json(Deleted { id, object: "response", deleted: true }))
 }
 
 async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Value>, HttpError> {
@@ -165,7 +216,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
     Ok(Json(bridge.background.look(&client, &id).await?.response))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 struct PageQuery {
     after: Option<String>,
     limit: Option<usize>,
@@ -176,13 +227,13 @@ async fn input_items(
     State(bridge): State<Arc<Bridge>>,
     id: PathId,
     query: std::result::Result<Query<PageQuery>, QueryRejection>,
-) -> std::result::Result<Json<Value>, HttpError> {
+) -> std::result::Result<Json<Items>, HttpError> {
     let (id, query) = (path_id(id)?, body::query(query)?);
     let stored = Stored::find(&bridge.daemon.client().await?, &id).await?;
     Ok(Json(page(stored.input, query)?))
 }
 
-fn page(mut items: Vec<Value>, query: PageQuery) -> Result<Value> {
+fn page(mut items: Vec<Value>, query: PageQuery) -> Result<Items> {
     match query.order.as_deref() {
         None | Some("desc") => items.reverse(),
         Some("asc") => {}
@@ -201,5 +252,5 @@ fn page(mut items: Vec<Value>, query: PageQuery) -> Result<Value> {
     items.truncate(limit);
     let end = |item: Option<&Value>| item.map_or(Value::Null, |item| item["id"].clone());
     let (first_id, last_id) = (end(items.first()), end(items.last()));
-    Ok(json!({ "object": "list", "data": items, "first_id": first_id, "last_id": last_id, "has_more": has_more }))
+    Ok(Items { object: "list", data: items, first_id, last_id, has_more })
 }

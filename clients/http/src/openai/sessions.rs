@@ -9,22 +9,25 @@ mod memory;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
 use protocol::record::{Collection, ListRequest, RecordCard, RecordId};
 use protocol::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::chat;
+use crate::admin::List;
 use crate::app::Bridge;
 use crate::body::{self, Members};
 use crate::daemon::random_hex;
 use crate::error::HttpError;
+use crate::openai::responses::Deleted;
+use crate::openapi::{Operation, Routes, part};
 
 use memory::{Body, TTL_SECONDS, TTL_SECONDS_MAX, find, put};
 pub use memory::{Memory, remembering};
@@ -33,19 +36,66 @@ pub use memory::{Memory, remembering};
 const PAGE: u16 = 20;
 
 /// Returns the routes of this module.
-pub fn routes() -> Router<Arc<Bridge>> {
-    Router::new()
-        .route("/api/sessions", get(list).post(create))
-        .route("/api/sessions/{id}", get(show).patch(change).delete(delete))
+pub fn routes() -> Routes {
+    let id = "The session's id.";
+    let list = Operation::new("List sessions, by id")
+        .query::<PageQuery>()
+        .gives_of::<List<Session>, Session>("SessionList", "A page of sessions, without what was said in them.");
+    let create = Operation::new("Begin a session")
+        .more("The first chat request that names a session begins it too.")
+        .takes(
+            "SessionRequest",
+            NEW,
+            [part::<CreateBody>(), part::<ChangeBody>()],
+            json!({
+                "title": "About Impetus", "messages": [{ "role": "system", "content": "Be brief." }]
+            }),
+        )
+        .makes::<Session>("The session.");
+    let show = Operation::new("Show a session").path("id", id).gives::<Session>("What was said so far.");
+    let change = Operation::new("Change a session")
+        .path("id", id)
+        .takes("SessionChange", CHANGE, [part::<ChangeBody>()], json!({ "title": "About something else" }))
+        .gives::<Session>("The session as it is now.");
+    let delete = Operation::new("Delete a session").path("id", id).gives::<Deleted>("It is gone.");
+    Routes::new("Sessions")
+        .get("/api/sessions", self::list, list)
+        .post("/api/sessions", self::create, create)
+        .get("/api/sessions/{id}", self::show, show)
+        .patch("/api/sessions/{id}", self::change, change)
+        .delete("/api/sessions/{id}", self::delete, delete)
 }
 
-#[derive(Debug, Deserialize)]
-struct CreateBody {
-    id: Option<String>,
+/// The members of a new session, and of a change.
+const NEW: &[&[&str]] = &[&["id", "title", "metadata", "ttl_seconds", "messages"]];
+const CHANGE: &[&[&str]] = &[&["title", "metadata", "ttl_seconds"]];
+
+/// A session as clients see it; lists leave out what was said.
+#[derive(Serialize, ToSchema)]
+struct Session {
+    id: String,
+    object: &'static str,
+    title: String,
+    created_at: i64,
+    updated_at: i64,
+    expires_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
     messages: Option<Vec<Value>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+struct CreateBody {
+    id: Option<String>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    messages: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
 struct ChangeBody {
     title: Option<String>,
     metadata: Option<Map<String, Value>>,
@@ -74,8 +124,8 @@ fn path_id(id: PathId) -> Result<String> {
     id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The session's id in the path is not UTF-8."))
 }
 
-async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
-    let members = Members::read(&body, &[&["id", "title", "metadata", "ttl_seconds", "messages"]])?;
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(StatusCode, Json<Session>)> {
+    let members = Members::read(&body, NEW)?;
     let CreateBody { id, messages } = members.part()?;
     let messages = messages.unwrap_or_default();
     chat::check_messages(&messages)?;
@@ -86,7 +136,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(Statu
     Ok((StatusCode::CREATED, Json(shown(&card, Some(session)))))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 struct PageQuery {
     after: Option<String>,
     limit: Option<u16>,
@@ -95,22 +145,21 @@ struct PageQuery {
 async fn list(
     State(bridge): State<Arc<Bridge>>,
     query: std::result::Result<Query<PageQuery>, QueryRejection>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<List<Session>>> {
     let PageQuery { after, limit } = body::query(query)?;
     let request = ListRequest { collection: Collection::Sessions, after, limit: limit.unwrap_or(PAGE) };
     let found = bridge.daemon.client().await?.list(request).await?;
-    let data: Vec<Value> = found.cards.iter().map(|card| shown(card, None)).collect();
-    let next_cursor = found.cards.last().filter(|_| found.more).map(|card| card.id.clone());
-    Ok(Json(json!({ "object": "list", "data": data, "has_more": found.more, "next_cursor": next_cursor })))
+    let next = found.cards.last().filter(|_| found.more).map(|card| card.id.clone());
+    Ok(Json(List::new(found.cards.iter().map(|card| shown(card, None)).collect(), next)))
 }
 
-async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<Value>> {
+async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<Session>> {
     let (card, session) = find(&bridge.daemon.client().await?, &path_id(id)?).await?;
     Ok(Json(shown(&card, Some(session))))
 }
 
-async fn change(State(bridge): State<Arc<Bridge>>, id: PathId, body: Bytes) -> Answer<Json<Value>> {
-    let wishes: ChangeBody = Members::read(&body, &[&["title", "metadata", "ttl_seconds"]])?.part()?;
+async fn change(State(bridge): State<Arc<Bridge>>, id: PathId, body: Bytes) -> Answer<Json<Session>> {
+    let wishes: ChangeBody = Members::read(&body, CHANGE)?.part()?;
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     let (card, mut session) = find(&client, &id).await?;
     wishes.apply(&mut session)?;
@@ -118,29 +167,27 @@ async fn change(State(bridge): State<Arc<Bridge>>, id: PathId, body: Bytes) -> A
     Ok(Json(shown(&card, Some(session))))
 }
 
-async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<Value>> {
+async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<Deleted>> {
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     find(&client, &id).await?;
     client.forget(RecordId { collection: Collection::Sessions, id: id.clone() }).await?;
-    Ok(Json(json!({ "id": id, "object": "session", "deleted": true })))
+    Ok(Json(Deleted { id, object: "session", deleted: true }))
 }
 
-/// Returns a session as clients see it; lists leave out what was said.
-fn shown(card: &RecordCard, session: Option<Body>) -> Value {
+fn shown(card: &RecordCard, body: Option<Body>) -> Session {
     let seconds = |ms: i64| ms.div_euclid(1000);
-    let mut shown = json!({
-        "id": card.id,
-        "object": "session",
-        "title": card.label,
-        "created_at": seconds(card.created_unix_ms),
-        "updated_at": seconds(card.updated_unix_ms),
-        "expires_at": card.expires_unix_ms.map(seconds),
-    });
-    if let Some(Body { title, metadata, ttl_seconds, messages }) = session {
-        shown["title"] = json!(title);
-        shown["metadata"] = json!(metadata);
-        shown["ttl_seconds"] = json!(ttl_seconds);
-        shown["messages"] = json!(messages);
+    let whole = body.is_some();
+    let Body { title, metadata, ttl_seconds, messages } =
+        body.unwrap_or_else(|| Body { title: card.label.clone(), ..Body::default() });
+    Session {
+        id: card.id.clone(),
+        object: "session",
+        title,
+        created_at: seconds(card.created_unix_ms),
+        updated_at: seconds(card.updated_unix_ms),
+        expires_at: card.expires_unix_ms.map(seconds),
+        metadata: whole.then_some(metadata),
+        ttl_seconds: whole.then_some(ttl_seconds),
+        messages: whole.then_some(messages),
     }
-    shown
 }

@@ -2,34 +2,63 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
 use protocol::generation::{Chat, Prompt};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::chat;
 use super::request::{accept_only, in_our_words};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::error::HttpError;
+use crate::openapi::{Operation, Routes, part};
 
 /// The members that make a conversation.
 const CONVERSATION: &[&str] = &["messages", "tools", "tool_choice", "chat_template_kwargs", "enable_thinking"];
 
 /// Returns the routes of this module, relative to wherever they are to be found.
-pub fn routes() -> Router<Arc<Bridge>> {
-    Router::new()
-        .route("/tokenize", post(tokenize))
-        .route("/detokenize", post(detokenize))
-        .route("/apply-template", post(apply_template))
+pub fn routes() -> Routes {
+    let conversation = json!([{ "role": "user", "content": "What is Impetus?" }]);
+    let tokenize = Operation::new("Turn a text or a conversation into tokens")
+        .takes(
+            "TokenizeRequest",
+            TOKENIZE,
+            [part::<TokenizeBody>(), part::<chat::Own>()],
+            json!({
+                "content": "What is Impetus?", "with_pieces": true
+            }),
+        )
+        .gives::<TokenList>("The tokens.");
+    let detokenize = Operation::new("Turn tokens into text")
+        .takes("DetokenizeRequest", DETOKENIZE, [part::<DetokenizeBody>()], json!({ "tokens": [1, 2, 3] }))
+        .gives::<Spelt>("The text.");
+    let template = Operation::new("Show the prompt that a conversation becomes")
+        .takes(
+            "TemplateRequest",
+            TEMPLATE,
+            [part::<TemplateBody>(), part::<chat::Own>()],
+            json!({
+                "messages": conversation
+            }),
+        )
+        .gives::<Rendered>("The prompt, as the model's template writes it.");
+    Routes::new("Tokens")
+        .post("/tokenize", self::tokenize, tokenize)
+        .post("/detokenize", self::detokenize, detokenize)
+        .post("/apply-template", apply_template, template)
 }
 
-#[derive(Debug, Deserialize)]
+const TOKENIZE: &[&[&str]] = &[&["model", "content", "add_special", "parse_special", "with_pieces"], CONVERSATION];
+const DETOKENIZE: &[&[&str]] = &[&["model", "tokens"]];
+const TEMPLATE: &[&[&str]] = &[&["model", "add_generation_prompt"], CONVERSATION];
+
+#[derive(Debug, Deserialize, ToSchema)]
 struct TokenizeBody {
     model: Option<String>,
     content: Option<String>,
@@ -39,20 +68,20 @@ struct TokenizeBody {
     messages: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct DetokenizeBody {
     model: Option<String>,
     tokens: Vec<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 struct TemplateBody {
     model: Option<String>,
     add_generation_prompt: Option<Value>,
 }
 
 /// A token, with or without what it spells.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Token {
     Id(u32),
@@ -60,23 +89,36 @@ enum Token {
 }
 
 /// What a token spells: text, or bytes where it is half a character.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Piece {
     Text(String),
     Bytes(Vec<u8>),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct TokenList {
     tokens: Vec<Token>,
     count: usize,
 }
 
+/// What tokens spell.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DetokenizedText)]
+struct Spelt {
+    content: String,
+}
+
+/// What a conversation becomes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RenderedTemplate)]
+struct Rendered {
+    prompt: String,
+}
+
 /// Returns the tokens of a text, or of a conversation.
 async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<TokenList>, HttpError> {
-    const OWN: &[&str] = &["model", "content", "add_special", "parse_special", "with_pieces"];
-    let members = Members::read(&body, &[OWN, CONVERSATION])?;
+    let members = Members::read(&body, TOKENIZE)?;
     let own: TokenizeBody = members.part()?;
     let pieces = own.with_pieces.unwrap_or(false);
     let prompt = match (&own.content, &own.messages) {
@@ -101,21 +143,21 @@ async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json
 }
 
 /// Returns the text that tokens spell.
-async fn detokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Value>, HttpError> {
-    let DetokenizeBody { model, tokens } = Members::read(&body, &[&["model", "tokens"]])?.part()?;
+async fn detokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Spelt>, HttpError> {
+    let DetokenizeBody { model, tokens } = Members::read(&body, DETOKENIZE)?.part()?;
     let content = bridge.daemon.client().await?.detokenize(DetokenizeRequest { model, tokens }).await?;
-    Ok(Json(json!({ "content": content })))
+    Ok(Json(Spelt { content }))
 }
 
 /// Returns the prompt that the model's template makes of a conversation.
-async fn apply_template(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Value>, HttpError> {
-    let members = Members::read(&body, &[&["model", "add_generation_prompt"], CONVERSATION])?;
+async fn apply_template(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Rendered>, HttpError> {
+    let members = Members::read(&body, TEMPLATE)?;
     let own: TemplateBody = members.part()?;
     accept_only("add_generation_prompt", own.add_generation_prompt.as_ref(), &[json!(true)])?;
     let prompt = Prompt::Chat(conversation(&members)?);
     let request = TokenizeRequest { model: own.model, prompt, special: Special::Parse, pieces: false };
     let found = bridge.daemon.client().await?.tokenize(request).await.map_err(named)?;
-    Ok(Json(json!({ "prompt": found.rendered.unwrap_or_default() })))
+    Ok(Json(Rendered { prompt: found.rendered.unwrap_or_default() }))
 }
 
 fn conversation(members: &Members) -> Result<Chat, Error> {

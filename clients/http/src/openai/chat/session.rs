@@ -5,10 +5,18 @@ use protocol::Error;
 use protocol::client::Client;
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{MessageBody, Own, message};
 use crate::body::{Members, part};
 use crate::openai::sessions::Memory;
+
+/// What a session has to do with, as it was sent.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Sent {
+    messages: Vec<Value>,
+    session_id: Option<String>,
+}
 
 impl Own {
     /// Puts what was said in the request's session before its messages; returns the session, to be added to.
@@ -18,11 +26,6 @@ impl Own {
         client: &Client,
         choices: u16,
     ) -> Result<Option<Memory>, Error> {
-        #[derive(Deserialize)]
-        struct Sent {
-            messages: Vec<Value>,
-            session_id: Option<String>,
-        }
         let Sent { messages, session_id } = members.part()?;
         let Some(id) = session_id else { return Ok(None) };
         if choices != 1 {

@@ -4,11 +4,13 @@ use protocol::Error;
 use protocol::generation::Usage;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::openai::response::ChatLogprob;
 
 /// Where a response is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ResponseStatus)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It waits for its turn in the background.
@@ -26,7 +28,8 @@ pub enum Status {
 }
 
 /// A response.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ResponseObject)]
 pub struct Response {
     /// `resp_…`.
     pub id: String,
@@ -56,7 +59,8 @@ pub struct Response {
 }
 
 /// Why a response failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ResponseError)]
 pub struct Fault {
     code: &'static str,
     message: String,
@@ -69,14 +73,16 @@ impl From<&Error> for Fault {
 }
 
 /// Why a response is incomplete.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = IncompleteDetails)]
 pub struct Incomplete {
     /// Always `max_output_tokens`: its limit, or the context's end.
     pub reason: &'static str,
 }
 
 /// One item of the output.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OutputItem)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Item {
     /// What the model said.
@@ -118,7 +124,8 @@ pub enum Item {
 
 /// One part of an item; the names are those on the wire.
 #[allow(clippy::enum_variant_names)]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OutputPart)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
     /// Text of an answer.
@@ -126,6 +133,7 @@ pub enum Part {
         /// The text.
         text: String,
         /// Always empty.
+        #[schema(value_type = Vec<Object>)]
         annotations: [(); 0],
         /// One entry per token, if asked for.
         logprobs: Vec<ChatLogprob>,
@@ -161,7 +169,8 @@ impl Part {
 }
 
 /// Token counts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ResponseUsage)]
 pub struct UsageBody {
     input_tokens: u32,
     input_tokens_details: InputDetails,
@@ -170,13 +179,13 @@ pub struct UsageBody {
     total_tokens: u32,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct InputDetails {
     cached_tokens: u32,
     cache_write_tokens: u32,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct OutputDetails {
     reasoning_tokens: u32,
 }

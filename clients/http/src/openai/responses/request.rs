@@ -5,6 +5,7 @@ use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Sampling, S
 use protocol::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::input::{Turns, complete};
 use super::kept::{Keeping, history};
@@ -16,7 +17,7 @@ use crate::openai::request::accept_only;
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
-const KNOWN: &[&str] = &[
+pub const KNOWN: &[&[&str]] = &[&[
     "model",
     "input",
     "instructions",
@@ -44,7 +45,7 @@ const KNOWN: &[&str] = &[
     // Hints; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
     "prompt_cache_retention",
-];
+]];
 
 /// Members that a response repeats as they were sent, and what it says where they were not.
 const ECHOED: &[(&str, &str)] = &[
@@ -65,8 +66,8 @@ const ECHOED: &[(&str, &str)] = &[
     ("user", "null"),
 ];
 
-#[derive(Debug, Deserialize)]
-struct Body {
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Body {
     model: Option<String>,
     input: Value,
     instructions: Option<String>,
@@ -98,14 +99,16 @@ struct FunctionBody {
     strict: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ResponseToolChoice)]
 #[serde(untagged)]
 enum ToolChoiceBody {
     Mode(String),
     Kind(Map<String, Value>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ResponseReasoning)]
 #[serde(deny_unknown_fields)]
 struct ReasoningBody {
     effort: Option<Effort>,
@@ -114,7 +117,8 @@ struct ReasoningBody {
 }
 
 /// How long a summary is to be; thoughts are given whole.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = ReasoningSummary)]
 #[serde(rename_all = "lowercase")]
 enum Summary {
     Auto,
@@ -122,7 +126,8 @@ enum Summary {
     Detailed,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = ResponseEffort)]
 #[serde(rename_all = "lowercase")]
 enum Effort {
     None,
@@ -134,7 +139,8 @@ enum Effort {
     Max,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ResponseText)]
 #[serde(deny_unknown_fields)]
 struct TextBody {
     format: Option<Value>,
@@ -158,7 +164,7 @@ pub struct Asked {
 impl Asked {
     /// Reads a request, and what it goes on from.
     pub async fn read(body: &axum::body::Bytes, client: &Client) -> Result<Self> {
-        let members = Members::read(body, &[KNOWN])?;
+        let members = Members::read(body, KNOWN)?;
         let echo: Map<String, Value> = members.part()?;
         let body: Body = members.part()?;
         body.check()?;

@@ -5,7 +5,7 @@ use super::*;
 fn body(more: Value) -> Result<(GenerateRequest, Response)> {
     let mut sent = json!({"model": "m", "input": "Hi"});
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let members = Members::read(&sent.to_string().into_bytes().into(), &[KNOWN])?;
+    let members = Members::read(&sent.to_string().into_bytes().into(), KNOWN)?;
     let (echo, body): (Map<String, Value>, Body) = (members.part()?, members.part()?);
     body.check()?;
     let tools = functions(body.tools.as_deref().unwrap_or_default())?;

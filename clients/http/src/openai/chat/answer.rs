@@ -1,0 +1,136 @@
+//! What the clients of `/v1/chat/completions` receive: choices, whole or in chunks.
+
+use protocol::generation::{ChoiceFinished, Delta, ToolCallDelta};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::answer::Choice;
+use crate::openai::chunks::Shape;
+use crate::openai::response::{ChatLogprobs, FunctionBody, ToolCallBody, finish_reason};
+
+/// One choice of a whole answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChatChoice {
+    index: usize,
+    message: AssistantMessage,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+/// What the assistant said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AssistantMessage {
+    role: &'static str,
+    content: Option<String>,
+    #[schema(value_type = Option<String>)]
+    refusal: Option<()>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody>,
+}
+
+/// Returns one choice of a whole answer.
+pub fn whole(index: usize, mut choice: Choice, with_logprobs: bool) -> ChatChoice {
+    let logprobs = std::mem::take(&mut choice.logprobs);
+    ChatChoice {
+        index,
+        finish_reason: choice.reason.map(finish_reason),
+        message: message_body(choice),
+        logprobs: with_logprobs.then(|| logprobs.into()),
+    }
+}
+
+/// Returns what the assistant said, as a message.
+pub fn message_body(choice: Choice) -> AssistantMessage {
+    let tool_calls: Vec<_> = choice.tool_calls.into_iter().map(|call| call_body(call, false)).collect();
+    AssistantMessage {
+        role: "assistant",
+        content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
+        refusal: None,
+        reasoning_content: choice.reasoning,
+        tool_calls,
+    }
+}
+
+fn call_body(call: ToolCallDelta, in_chunk: bool) -> ToolCallBody {
+    ToolCallBody {
+        index: in_chunk.then_some(call.index),
+        r#type: call.id.is_some().then_some("function"),
+        id: call.id,
+        function: FunctionBody { name: call.name, arguments: call.arguments },
+    }
+}
+
+/// How an answer is written as chunks.
+pub struct ChatShape {
+    /// How many choices there are.
+    pub choices: u16,
+    /// Whether each token comes with its log-probability.
+    pub with_logprobs: bool,
+}
+
+/// One choice of a chunk.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatChunkChoice)]
+pub struct ChunkChoice {
+    index: u16,
+    delta: DeltaBody,
+    logprobs: Option<ChatLogprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+/// What a chunk adds to a message.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = ChatDelta)]
+pub struct DeltaBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody>,
+}
+
+impl Shape for ChatShape {
+    type Choice = ChunkChoice;
+
+    fn opening(&mut self) -> Vec<ChunkChoice> {
+        let delta = || DeltaBody { role: Some("assistant"), content: Some(String::new()), ..DeltaBody::default() };
+        (0..self.choices)
+            .map(|index| ChunkChoice { index, delta: delta(), logprobs: None, finish_reason: None })
+            .collect()
+    }
+
+    fn more(&mut self, delta: Delta) -> Option<ChunkChoice> {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let body = DeltaBody {
+            role: None,
+            content: some(delta.text),
+            reasoning_content: some(delta.reasoning),
+            tool_calls: delta.tool_calls.into_iter().map(|call| call_body(call, true)).collect(),
+        };
+        let silent = body.content.is_none() && body.reasoning_content.is_none() && body.tool_calls.is_empty();
+        let logprobs = (self.with_logprobs && !delta.logprobs.is_empty()).then(|| delta.logprobs.into());
+        (!silent || logprobs.is_some()).then_some(ChunkChoice {
+            index: delta.choice,
+            delta: body,
+            logprobs,
+            finish_reason: None,
+        })
+    }
+
+    fn complete(&mut self, finished: ChoiceFinished) -> ChunkChoice {
+        ChunkChoice {
+            index: finished.choice,
+            delta: DeltaBody::default(),
+            logprobs: None,
+            finish_reason: Some(finish_reason(finished.reason)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
