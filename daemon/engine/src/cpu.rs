@@ -13,7 +13,7 @@ use self::experts::{Experts, Routes};
 use crate::folder::Folder;
 use crate::models::{self, Description};
 use crate::native::{
-    self, Angles, Heads, KvCache, Pool, Precision, Rope, Shape, add, attend, layer_norm, rms_norm, rms_norm_heads,
+    self, Angles, HeadNorm, Heads, KvCache, Precision, Rope, Shape, add, attend, layer_norm, prepare, rms_norm,
     silu_mul, swiglu_clipped,
 };
 use crate::ops::{Attention, Ops, Step};
@@ -46,6 +46,12 @@ pub(crate) struct Norm {
     kind: models::NormKind,
     weight: Vec<f32>,
     epsilon: f32,
+}
+
+impl Norm {
+    fn of_heads(&self) -> HeadNorm<'_> {
+        HeadNorm { weight: &self.weight, epsilon: self.epsilon }
+    }
 }
 
 impl Cpu {
@@ -192,14 +198,9 @@ impl Ops for Cpu {
         let queries = Heads { stride, offset: 0, count: heads, dim: head_dim };
         let keys = Heads { offset: heads * head_dim, count: kv_heads, ..queries };
         let x = qkv.all_mut();
-        if let Some((of_queries, of_keys)) = &attention.qk_norm {
-            norm_heads(pool, x, queries, of_queries);
-            norm_heads(pool, x, keys, of_keys);
-        }
-        if let Some((rope, angles)) = rope.map(|rope| &ropes[rope]) {
-            rope.apply(pool, angles, x, queries);
-            rope.apply(pool, angles, x, keys);
-        }
+        let (of_queries, of_keys) = attention.qk_norm.as_ref().map(|(q, k)| (q.of_heads(), k.of_heads())).unzip();
+        let rope = rope.map(|rope| (&ropes[rope].0, &ropes[rope].1));
+        prepare(pool, x, &[(queries, of_queries), (keys, of_keys)], rope);
         let values = &x[keys.offset + kv_heads * head_dim..];
         cache.append(pool, layer, step.spans, &x[keys.offset..], values, stride);
         let window = window.map(|positions| positions as u32);
@@ -214,6 +215,10 @@ impl Ops for Cpu {
     fn gate(&mut self, activation: models::Activation, gate_up: Rows) -> Result<Rows, Infallible> {
         let width = gate_up.width / 2;
         let mut gated = self.take(gate_up.count, width);
+        if gate_up.count == 0 {
+            self.done(gate_up);
+            return Ok(gated);
+        }
         let (pool, x, out) = (&self.machine.pool, gate_up.all(), gated.all_mut());
         match activation {
             models::Activation::Silu => silu_mul(pool, x, &x[width..], 2 * width, width, out),
@@ -239,13 +244,12 @@ impl Ops for Cpu {
         Ok(stream)
     }
 
-    fn wanted(&mut self, x: Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
+    fn wanted(&mut self, x: &Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
         let width = x.width;
         let mut chosen = self.take(step.wanted.len(), width);
         for (index, row) in step.wanted.iter().zip(chosen.all_mut().chunks_exact_mut(width)) {
             row.copy_from_slice(&x.numbers[index * width..(index + 1) * width]);
         }
-        self.done(x);
         Ok(chosen)
     }
 
@@ -259,13 +263,6 @@ impl Ops for Cpu {
         self.done(x);
         Ok(())
     }
-}
-
-/// Norms runs as long as the norm's weights, in place: each head, or all of them together.
-fn norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, norm: &Norm) {
-    let dim = norm.weight.len();
-    let runs = Heads { count: heads.count * heads.dim / dim, dim, ..heads };
-    rms_norm_heads(pool, x, runs, &norm.weight, norm.epsilon);
 }
 
 impl From<Infallible> for ForwardError {

@@ -72,12 +72,12 @@ impl<O: Ops> Decoder<O> {
     pub fn forward(&self, step: &Step<'_>, ops: &mut O, logits: &mut Vec<f32>) -> Result<(), O::Fault> {
         ops.begin(step)?;
         let mut stream = ops.embed(&self.embedding, step, self.embedding_scale)?;
-        for layer in &self.layers {
-            stream = layer.forward(ops, stream, step)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let last = index + 1 == self.layers.len();
+            stream = layer.forward(ops, stream, step, last)?;
         }
-        let chosen = ops.wanted(stream, step)?;
-        let normed = ops.norm(&self.norm, &chosen)?;
-        ops.done(chosen);
+        let normed = ops.norm(&self.norm, &stream)?;
+        ops.done(stream);
         ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, step, logits)?;
         self.adjust(logits);
         Ok(())
@@ -95,17 +95,26 @@ impl<O: Ops> Decoder<O> {
 }
 
 impl<O: Ops> Layer<O> {
-    fn forward(&self, ops: &mut O, mut stream: O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
+    /// The stream after this layer; after the last one, only of the rows whose logits are wanted: once keys and values
+    /// are stored, nobody needs the others.
+    fn forward(&self, ops: &mut O, mut stream: O::Rows, step: &Step<'_>, last: bool) -> Result<O::Rows, O::Fault> {
+        let cut = last && step.wanted.len() < step.tokens.len();
         if let (true, Some(mixer), Some(feed)) = (self.parallel, &self.mixer, &self.feed) {
             let branch = mixer.forward(ops, &stream, |ops, mixer, x| {
-                let mixed = mixer.forward(ops, x, step)?;
+                let mixed = mixer.forward(ops, x, step, cut)?;
+                let x = if cut { &ops.wanted(x, step)? } else { x };
                 let fed = feed.forward(ops, x, |ops, feed, x| feed.forward(ops, x))?;
                 ops.add(mixed, fed, 1.0)
             })?;
+            stream = if cut { wanted(ops, stream, step)? } else { stream };
             return ops.add(stream, branch, self.residual_scale);
         }
-        if let Some(mixer) = &self.mixer {
-            let branch = mixer.forward(ops, &stream, |ops, mixer, x| mixer.forward(ops, x, step))?;
+        let mixed = self
+            .mixer
+            .as_ref()
+            .map(|mixer| mixer.forward(ops, &stream, |ops, mixer, x| mixer.forward(ops, x, step, cut)));
+        stream = if cut { wanted(ops, stream, step)? } else { stream };
+        if let Some(branch) = mixed.transpose()? {
             stream = ops.add(stream, branch, self.residual_scale)?;
         }
         if let Some(feed) = &self.feed {
@@ -141,14 +150,22 @@ impl<O: Ops, T> Branch<O, T> {
 }
 
 impl<O: Ops> Mixer<O> {
-    /// output(attend(x)).
-    fn forward(&self, ops: &mut O, x: &O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
+    /// output(attend(x)), of all rows or of the wanted ones.
+    fn forward(&self, ops: &mut O, x: &O::Rows, step: &Step<'_>, cut: bool) -> Result<O::Rows, O::Fault> {
         let qkv = ops.linear(&self.qkv, x)?;
-        let attended = ops.attend(&self.attention, qkv, step)?;
+        let mut attended = ops.attend(&self.attention, qkv, step)?;
+        attended = if cut { wanted(ops, attended, step)? } else { attended };
         let out = ops.linear(&self.output, &attended)?;
         ops.done(attended);
         Ok(out)
     }
+}
+
+/// The wanted rows in the place of all.
+fn wanted<O: Ops>(ops: &mut O, x: O::Rows, step: &Step<'_>) -> Result<O::Rows, O::Fault> {
+    let chosen = ops.wanted(&x, step)?;
+    ops.done(x);
+    Ok(chosen)
 }
 
 impl<O: Ops> Feed<O> {

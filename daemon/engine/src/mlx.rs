@@ -167,9 +167,9 @@ impl Ops for Mlx {
         Ok(stream.add(scaled(branch, scale)?)?)
     }
 
-    fn wanted(&mut self, x: Array, step: &Step<'_>) -> Result<Array, Fault> {
+    fn wanted(&mut self, x: &Array, step: &Step<'_>) -> Result<Array, Fault> {
         Ok(match step.wanted {
-            [] => x,
+            [] => x.clone(),
             wanted => take_axis(x, indices(wanted.iter().copied()), 0)?,
         })
     }

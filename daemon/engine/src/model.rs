@@ -157,8 +157,8 @@ impl Model {
     /// Computes one step. `logits` becomes `[tokens whose logits are wanted, vocabulary]`, in the order of the rows.
     pub fn forward(&mut self, rows: &[Row<'_>], logits: &mut Vec<f32>) -> Result<(), ForwardError> {
         rows.iter().enumerate().try_for_each(|(index, row)| self.check(index, row))?;
-        logits.clear();
         if rows.is_empty() {
+            logits.clear();
             return Ok(());
         }
         self.tokens.clear();

@@ -89,7 +89,7 @@ pub(crate) trait Ops: Sized {
     fn add(&mut self, stream: Self::Rows, branch: Self::Rows, scale: f32) -> Result<Self::Rows, Self::Fault>;
 
     /// The rows of the tokens whose logits are wanted.
-    fn wanted(&mut self, x: Self::Rows, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
+    fn wanted(&mut self, x: &Self::Rows, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
 
     /// Gives activations back.
     fn done(&mut self, x: Self::Rows);
