@@ -11,8 +11,8 @@ use crate::folder::Folder;
 use crate::models::encoders::{self, Order, Pooling, Task};
 use crate::models::{self, Stack};
 use crate::native::{
-    Activation, Angles, BLOCK_TOKENS, Heads, KvCache, Pool, Precision, Rope, Shape, Span, activate, add, attend, gate,
-    layer_norm, rms_norm, rms_norm_heads,
+    Activation, Angles, BLOCK_TOKENS, HeadNorm, Heads, KvCache, Pool, Precision, Rope, Shape, Span, activate, add,
+    attend, gate, layer_norm, prepare, rms_norm,
 };
 use crate::projection::{Machine, Projection, sized};
 
@@ -251,14 +251,9 @@ impl Network {
             };
             layer.qkv.forward(machine, x, x.len() / hidden, qkv);
         }
-        if let Some((q_norm, k_norm)) = &layer.qk_norm {
-            rms_norm_heads(&machine.pool, qkv, *queries, &q_norm.weight, q_norm.epsilon);
-            rms_norm_heads(&machine.pool, qkv, *keys, &k_norm.weight, k_norm.epsilon);
-        }
-        if let Some(kind) = layer.rope {
-            self.ropes[kind].apply(&machine.pool, &activations.angles[kind], qkv, *queries);
-            self.ropes[kind].apply(&machine.pool, &activations.angles[kind], qkv, *keys);
-        }
+        let (of_queries, of_keys) = layer.qk_norm.as_ref().map(|(q, k)| (q.of_heads(), k.of_heads())).unzip();
+        let rope = layer.rope.map(|kind| (&self.ropes[kind], &activations.angles[kind]));
+        prepare(&machine.pool, qkv, &[(*queries, of_queries), (*keys, of_keys)], rope);
         let values = &qkv[keys.offset + keys.count * keys.dim..];
         cache.append(&machine.pool, 0, spans, &qkv[keys.offset..], values, keys.stride);
         attend(&machine.pool, &mut machine.scratch, cache.layer(0), qkv, spans, shape, attended);
@@ -364,6 +359,10 @@ impl Norm {
     fn load(folder: &Folder<encoders::Encoder>, norm: &encoders::Norm) -> Result<Self, LoadError> {
         let bias = norm.bias.as_ref().map(|bias| folder.vector(bias)).transpose()?;
         Ok(Self { weight: folder.vector(&norm.weight)?, bias, epsilon: norm.epsilon, centred: norm.centred })
+    }
+
+    fn of_heads(&self) -> HeadNorm<'_> {
+        HeadNorm { weight: &self.weight, epsilon: self.epsilon }
     }
 
     /// The norms of the rows of `x`, in `buffer`.

@@ -10,26 +10,6 @@ use super::cpu::versions;
 use super::exponential::exp;
 use super::memory::by_rows;
 
-/// Where the heads of each row lie in a matrix of rows `stride` apart: `count` heads of `dim` from `offset` on.
-#[derive(Clone, Copy, Debug)]
-pub struct Heads {
-    /// f32 per row of the matrix.
-    pub stride: usize,
-    /// First f32 of the first head within a row.
-    pub offset: usize,
-    /// Number of heads.
-    pub count: usize,
-    /// f32 per head.
-    pub dim: usize,
-}
-
-impl Heads {
-    /// The heads' part of a row.
-    pub(super) fn of<'a>(&self, row: &'a mut [f32]) -> &'a mut [f32] {
-        &mut row[self.offset..self.offset + self.count * self.dim]
-    }
-}
-
 /// out = x / sqrt(mean(x^2) + epsilon) * weight, for each row of `weight.len()`.
 pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "x and out must have one shape");
@@ -50,16 +30,6 @@ pub fn layer_norm(pool: &Pool, x: &[f32], weight: &[f32], bias: Option<&[f32]>, 
         let x = &x[first * width..first * width + out.len()];
         out.copy_from_slice(x);
         centre_rows(pool.isa(), out, weight, bias, epsilon);
-    });
-}
-
-/// Normalises every head of every row in place, each by itself, with one weight for all.
-pub fn rms_norm_heads(pool: &Pool, x: &mut [f32], heads: Heads, weight: &[f32], epsilon: f32) {
-    assert_eq!(weight.len(), heads.dim, "one weight per dimension of a head");
-    by_rows(pool, x, heads.stride, &|_, rows| {
-        for row in rows.chunks_exact_mut(heads.stride) {
-            norm_rows(pool.isa(), heads.of(row), weight, epsilon);
-        }
     });
 }
 
@@ -96,7 +66,7 @@ pub fn silu_mul(pool: &Pool, gate: &[f32], up: &[f32], stride: usize, width: usi
     });
 }
 
-versions! { fn norm_rows(rows: &mut [f32], weight: &[f32], epsilon: f32) = norm_rows_body }
+versions! { pub(super) fn norm_rows(rows: &mut [f32], weight: &[f32], epsilon: f32) = norm_rows_body }
 
 #[inline(always)]
 fn norm_rows_body(rows: &mut [f32], weight: &[f32], epsilon: f32) {

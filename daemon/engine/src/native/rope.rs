@@ -6,10 +6,8 @@
 #[cfg(test)]
 mod tests;
 
-use super::Pool;
+use super::Isa;
 use super::cpu::versions;
-use super::elementwise::Heads;
-use super::memory::by_rows;
 use std::f64::consts::PI;
 
 /// How frequencies are stretched for contexts longer than the model was first trained on.
@@ -116,22 +114,22 @@ impl Rope {
         }
     }
 
-    /// Rotates the heads of every row of `x` by that row's angles; dimensions beyond the rotated ones stay.
-    pub fn apply(&self, pool: &Pool, angles: &Angles, x: &mut [f32], heads: Heads) {
+    /// Panics unless `angles` hold those of `rows` tokens, for heads of `dim`.
+    pub(super) fn check(&self, angles: &Angles, rows: usize, dim: usize) {
         let half = self.frequencies.len();
-        assert!(2 * half <= heads.dim, "{} rotated dimensions in heads of {}", 2 * half, heads.dim);
-        assert_eq!(angles.cos.len() * heads.stride, x.len() * half, "one set of angles per row");
-        by_rows(pool, x, heads.stride, &|first, rows| {
-            for (r, row) in rows.chunks_exact_mut(heads.stride).enumerate() {
-                let at = (first + r) * half;
-                let (cos, sin) = (&angles.cos[at..at + half], &angles.sin[at..at + half]);
-                if self.neighbours {
-                    heads.of(row).chunks_exact_mut(heads.dim).for_each(|head| rotate_neighbours(head, cos, sin));
-                } else {
-                    rotate(pool.isa(), heads.of(row), heads.dim, cos, sin);
-                }
-            }
-        });
+        assert!(2 * half <= dim, "{} rotated dimensions in heads of {dim}", 2 * half);
+        assert_eq!(angles.cos.len(), rows * half, "one set of angles per row");
+    }
+
+    /// Rotates one row's heads of `dim` by the angles of row `row`; dimensions beyond the rotated ones stay.
+    pub(super) fn turn(&self, isa: Isa, angles: &Angles, row: usize, heads: &mut [f32], dim: usize) {
+        let half = self.frequencies.len();
+        let (cos, sin) = (&angles.cos[row * half..][..half], &angles.sin[row * half..][..half]);
+        if self.neighbours {
+            heads.chunks_exact_mut(dim).for_each(|head| rotate_neighbours(head, cos, sin));
+        } else {
+            rotate(isa, heads, dim, cos, sin);
+        }
     }
 }
 
