@@ -10,6 +10,7 @@ use super::cpu::Isa;
 use super::memory::share;
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,16 @@ pub struct Pool {
 #[derive(Default)]
 #[repr(align(128))]
 struct Taken(AtomicUsize);
+
+impl Taken {
+    /// The next half of what is left of `count` things. Every claim makes the processor wait for its reads, which a
+    /// thread that streams weights feels; halves are few, and leave small things to help with at the end.
+    fn claim(&self, count: usize) -> Option<Range<usize>> {
+        let half = |from: usize| (from < count).then(|| from + (count - from).div_ceil(2));
+        let from = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, half).ok()?;
+        half(from).map(|to| from..to)
+    }
+}
 
 struct Shared {
     /// Number of the current job; workers run each number once.
@@ -138,12 +149,8 @@ impl Pool {
             prepare(thread);
             for owner in (thread..threads).chain(0..thread) {
                 let share = share(count, owner, threads);
-                loop {
-                    let index = share.start + self.taken[owner].0.fetch_add(1, Ordering::Relaxed);
-                    if index >= share.end {
-                        break;
-                    }
-                    work(thread, index);
+                while let Some(run) = self.taken[owner].claim(share.len()) {
+                    run.for_each(|index| work(thread, share.start + index));
                 }
             }
         });

@@ -14,8 +14,8 @@ pub(super) unsafe fn avx512(bits: usize, call: &Call) {
     macro_rules! by_count {
         ($($count:literal)*) => {
             match (bits, call.columns.count) {
-                $((4, $count) => vnni::<$count, 4>(call),)*
-                $((_, $count) => vnni::<$count, 8>(call),)*
+                $((4, $count) => vnni::<$count, { apart($count) }, 4>(call),)*
+                $((_, $count) => vnni::<$count, { apart($count) }, 8>(call),)*
                 _ => debug_assert!(false, "1 to 12 columns"),
             }
         };
@@ -39,9 +39,19 @@ unsafe fn sixteen(at: *const u8, narrow: bool) -> __m512 {
     }
 }
 
-/// 12 integer and 12 float accumulators of the 32 registers at most; activations are memory operands.
+/// Integer accumulators of one column: a dot product waits four cycles for the one before it in the same register, so few
+/// columns need several to keep both multipliers busy.
+const fn apart(columns: usize) -> usize {
+    match columns {
+        1..=4 => 4,
+        5..=8 => 2,
+        _ => 1,
+    }
+}
+
+/// 12 to 20 integer and up to 12 float accumulators of the 32 registers; activations are memory operands.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn vnni<const C: usize, const BITS: usize>(call: &Call) {
+unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Call) {
     let nibble = _mm512_set1_epi8(15);
     let mut sums = [_mm512_setzero_ps(); C];
     let (mut w, mut q, mut x_scale, mut x_sum) =
@@ -55,28 +65,35 @@ unsafe fn vnni<const C: usize, const BITS: usize>(call: &Call) {
             let pairs = w.add(weight_bytes);
             let scale = sixteen(pairs, call.narrow);
             for _ in 0..call.halves {
-                let mut dots = [_mm512_setzero_si512(); C];
-                for _ in 0..call.lines {
-                    let line = _mm512_load_si512(w.cast());
-                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(call.ahead).cast());
-                    if BITS == 4 {
-                        let low = _mm512_and_si512(line, nibble);
-                        let high = _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble);
-                        for (c, dot) in dots.iter_mut().enumerate() {
-                            *dot = _mm512_dpbusd_epi32(*dot, low, _mm512_set1_epi32(*q.add(c) as i32));
+                let mut dots = [[_mm512_setzero_si512(); APART]; C];
+                // A group has an even number of lines.
+                for _ in 0..call.lines / 2 {
+                    for line in 0..2 {
+                        let bytes = _mm512_load_si512(w.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(call.ahead).cast());
+                        if BITS == 4 {
+                            let low = _mm512_and_si512(bytes, nibble);
+                            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[2 * line % APART], *q.add(c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, low, _mm512_set1_epi32(x));
+                            }
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[(2 * line + 1) % APART], *q.add(C + c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, high, _mm512_set1_epi32(x));
+                            }
+                        } else {
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[line % APART], *q.add(c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, bytes, _mm512_set1_epi32(x));
+                            }
                         }
-                        for (c, dot) in dots.iter_mut().enumerate() {
-                            *dot = _mm512_dpbusd_epi32(*dot, high, _mm512_set1_epi32(*q.add(C + c) as i32));
-                        }
-                    } else {
-                        for (c, dot) in dots.iter_mut().enumerate() {
-                            *dot = _mm512_dpbusd_epi32(*dot, line, _mm512_set1_epi32(*q.add(c) as i32));
-                        }
+                        w = w.add(64);
+                        q = q.add(C * 8 / BITS);
                     }
-                    w = w.add(64);
-                    q = q.add(C * 8 / BITS);
                 }
-                for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+                for (c, (sum, dots)) in sums.iter_mut().zip(dots).enumerate() {
+                    let dot = dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b));
                     let both = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scale.add(c)));
                     *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
                 }
