@@ -24,7 +24,7 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
-use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::ImpetusClient;
 use crate::status::{Bridge, Status, StopRequest, Welcome};
@@ -126,6 +126,11 @@ impl Client {
     /// Starts to fetch a model from the hub; follow it with `events`.
     pub async fn pull(&self, request: PullRequest) -> Result<TranscriptId> {
         call("pull", QUICK, |context| self.rpc.pull(context, request)).await
+    }
+
+    /// Starts to make a model folder of a GGUF file; follow it with `events`.
+    pub async fn import(&self, request: ImportRequest) -> Result<TranscriptId> {
+        call("import", QUICK, |context| self.rpc.import(context, request)).await
     }
 
     /// Starts to bring a model into memory; follow it with `events`.

@@ -138,13 +138,23 @@ pub struct AddRequest {
     pub name: Option<String>,
 }
 
+/// Asks to make a model folder of a GGUF file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// An absolute path on the daemon's machine.
+    pub path: String,
+    /// The name to give the model; `None` takes the file's.
+    pub name: Option<String>,
+}
+
 /// Asks to forget a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveRequest {
     /// The model's name.
     pub model: String,
-    /// Whether files that Impetus downloaded for it go too; a local folder's files never do.
+    /// Whether files that Impetus downloaded or made for it go too; those of a folder that was added never do.
     pub delete_files: bool,
 }
 

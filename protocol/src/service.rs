@@ -8,7 +8,7 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
-use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
@@ -82,4 +82,7 @@ pub trait Impetus {
     async fn audit(request: AuditRequest) -> Result<AuditPage>;
     /// Returns what was asked of which model.
     async fn requests(request: RequestsRequest) -> Result<RequestsPage>;
+
+    /// Starts to make a model folder of a GGUF file.
+    async fn import(request: ImportRequest) -> Result<TranscriptId>;
 }

@@ -1,6 +1,6 @@
 //! Long work as an append-only list of events, read with a cursor.
 //!
-//! tarpc is unary, so `begin`, `pull` and `load` return a `TranscriptId` and `read` returns what came after a cursor.
+//! tarpc is unary, so `begin`, `pull`, `import` and `load` return a `TranscriptId` and `read` returns what came after a cursor.
 //! Reading is idempotent: a lost reply is read again with the same cursor. A transcript ends with exactly one
 //! `Finished` or `Failed` event, and nothing follows it.
 
@@ -90,6 +90,8 @@ pub enum Stage {
     Loading,
     /// Reading the prompt.
     Prefilling,
+    /// Making a model folder of a file.
+    Importing,
 }
 
 /// What a progress counts.

@@ -8,6 +8,7 @@ mod cli;
 mod embed;
 mod faults;
 mod generate;
+mod gguf;
 mod http;
 mod ollama;
 mod openapi;

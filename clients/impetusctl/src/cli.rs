@@ -41,7 +41,7 @@ pub enum Command {
     Chat(Chat),
     /// Turn texts into vectors
     Embed(Embed),
-    /// List models, or add one from a folder
+    /// List models, or add one from a folder or a GGUF file
     Models(Models),
     /// List the models in memory
     Ps,
@@ -162,7 +162,7 @@ pub struct Chat {
     pub generation: Generation,
 }
 
-/// List models, or add one from a folder.
+/// List models, or add one from a folder or a GGUF file.
 #[derive(Debug, Args)]
 pub struct Models {
     /// What to do with models; lists them otherwise
@@ -178,6 +178,14 @@ pub enum ModelsCommand {
         /// The folder
         path: PathBuf,
         /// The name to give it; the folder's otherwise
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Make a model of a GGUF file; the file stays, and is no longer needed
+    Import {
+        /// The file
+        path: PathBuf,
+        /// The name to give it; the file's otherwise
         #[arg(long)]
         name: Option<String>,
     },
@@ -201,7 +209,7 @@ pub struct Pull {
 pub struct Rm {
     /// The model
     pub model: String,
-    /// Keep the files that Impetus downloaded for it
+    /// Keep the files that Impetus downloaded or made for it
     #[arg(long)]
     pub keep_files: bool,
 }

@@ -77,7 +77,7 @@ impl Checkpoint {
     }
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
-        let map = map(path)?;
+        let map = map(path, ADVICE)?;
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| broken(path, error))?;
         // Every offset was checked to lie inside the file, so none of these sums can overflow.
         let data = header + 8;
@@ -99,12 +99,13 @@ impl Checkpoint {
     }
 }
 
+/// Maps a file for reading; `advice` says what to do if there is none.
 #[expect(unsafe_code, reason = "a file mapping is only as constant as its file")]
-fn map(path: &Path) -> Result<Mmap, LoadError> {
-    let file = open_file(path, ADVICE)?;
+pub(crate) fn map(path: &Path, advice: &str) -> Result<Mmap, LoadError> {
+    let file = open_file(path, advice)?;
     // SAFETY: the mapping is private and read-only, and lives while the model is loaded. A file that another process cuts
     // short in that time raises SIGBUS, which ends this worker and no other process; the daemon reports it.
-    unsafe { Mmap::map(&file) }.map_err(|error| LoadError::reading(path, error, ADVICE))
+    unsafe { Mmap::map(&file) }.map_err(|error| LoadError::reading(path, error, advice))
 }
 
 /// The weight files of a folder: the shards of its index, else its one file, else an error that says what is there.
@@ -118,6 +119,10 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
         return Ok(vec![single]);
     }
     match other_weights(dir) {
+        Some(name) if name.ends_with(".gguf") => {
+            let advice = "safetensors files are; make a model of it with impetusctl models import FILE";
+            Err(LoadError::unsupported(format!("weight file {name}"), advice))
+        }
         Some(name) => {
             Err(LoadError::unsupported(format!("weight file {name}"), "safetensors files are; convert it first"))
         }

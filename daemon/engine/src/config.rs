@@ -34,6 +34,11 @@ impl Config {
         Ok(Self { path, values })
     }
 
+    /// Takes values that are not in a file yet; `path` is named in errors.
+    pub fn new(path: &Path, values: Map<String, Value>) -> Self {
+        Self { path: path.to_path_buf(), values }
+    }
+
     /// The same with values for keys that it lacks.
     pub fn with_defaults(&self, defaults: &Value) -> Self {
         let mut values = self.values.clone();

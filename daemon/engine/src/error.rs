@@ -31,6 +31,14 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file cannot be written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file's content is broken: not what its format says, or cut short.
     #[error("{} is invalid: {problem}; download it again", path.display())]
     Invalid {

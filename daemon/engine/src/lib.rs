@@ -14,6 +14,7 @@ pub mod encoder;
 mod error;
 mod facts;
 mod folder;
+pub mod gguf;
 mod matrix;
 #[cfg(feature = "mlx")]
 mod mlx;

@@ -5,6 +5,7 @@
 //! whole house, the benches and the maker of golden logits do. Weights are streamed, so the size of a real model is fine.
 
 mod fill;
+pub mod gguf;
 mod letters;
 mod peculiar;
 mod sentence;

@@ -57,6 +57,7 @@ fn main() {
         ["serve"] => serve(),
         ["inspect", path] => inspect(Path::new(path)),
         ["bundled", path] => bundled(Path::new(path)),
+        ["import", file, dir] => import(Path::new(file), Path::new(dir)),
         _ => std::process::exit(64),
     }
 }
@@ -96,6 +97,23 @@ fn bundled(folder: &Path) {
     std::fs::write(path.join("script.json"), "{}").unwrap();
     std::fs::write(path.join("config.json"), "{}").unwrap();
     println!("{}", serde_json::json!([{ "name": "impetus-nano", "path": path.to_str().unwrap() }]));
+}
+
+/// A file is a script, or the word for how its import ends.
+fn import(file: &Path, dir: &Path) {
+    let line = |line: &pipe::Importing| println!("{}", serde_json::to_string(line).unwrap());
+    let text = std::fs::read_to_string(file).unwrap();
+    line(&pipe::Importing::Progress { done: 1, total: 2 });
+    std::fs::write(dir.join("script.json"), &text).unwrap();
+    match text.as_str() {
+        "fail" => {
+            line(&pipe::Importing::Failed(Error::new(ErrorKind::Unsupported, "architecture mamba is not supported")));
+        }
+        "die" => std::process::exit(9),
+        // Until the daemon lets go.
+        "hang" => drop(io::copy(&mut io::stdin(), &mut io::sink())),
+        _ => line(&pipe::Importing::Done(pipe::Imported { requantized: 0, moved: 0.0 })),
+    }
 }
 
 fn say(message: &FromWorker) {

@@ -43,10 +43,10 @@ pub struct Daemon {
     pub inspector: Inspector,
     /// Where models are pulled from.
     pub hub: Hub,
-    /// Pulls at once.
-    pub pulls: Arc<Semaphore>,
-    /// Repositories that are being pulled.
-    pub pulling: Mutex<BTreeSet<String>>,
+    /// Pulls and imports at once.
+    pub fetches: Arc<Semaphore>,
+    /// Repositories that are being pulled, and names of models that are being imported.
+    pub fetching: Mutex<BTreeSet<String>>,
     /// How the daemon is asked to end.
     pub shutdown: Shutdown,
     /// The machine.

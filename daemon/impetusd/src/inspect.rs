@@ -1,6 +1,8 @@
-//! Asks the worker program about files on disk: the facts of a model folder, and the bundled models. impetusd links
+//! Asks the worker program about files on disk: the facts of a model folder, the bundled models, a folder of a GGUF file. impetusd links
 //! no tensor code, so a short-lived process reads what a config file means. Bounded in time and output.
-//! Called by `service` when models are added, by `hub` after a pull, and by `bundled`.
+//! Called by `service` when models are added, pulled or imported, and by `bundled`.
+
+mod import;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

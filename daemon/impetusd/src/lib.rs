@@ -115,6 +115,7 @@ fn assemble(
 ) -> Result<(Arc<Daemon>, tokio::task::JoinHandle<()>), RunError> {
     let catalogue = Catalogue::open(&paths.database()).map_err(RunError::Catalogue)?;
     let models = catalogue.models().map_err(RunError::Catalogue)?;
+    service::sweep(&paths.imported(), &models);
     keys::first::prepare(&paths, &catalogue).map_err(RunError::Catalogue)?;
     let keys = Arc::new(Keys::open(catalogue.clone()).map_err(RunError::Catalogue)?);
     let total = machine::memory().total;
@@ -138,8 +139,8 @@ fn assemble(
         catalogue,
         inspector,
         hub: Hub::new(&config.hub),
-        pulls: Arc::new(Semaphore::new(config.hub.pulls_max)),
-        pulling: Default::default(),
+        fetches: Arc::new(Semaphore::new(config.hub.pulls_max)),
+        fetching: Default::default(),
         shutdown,
         machine: machine::describe(),
         budget,

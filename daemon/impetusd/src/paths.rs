@@ -85,6 +85,11 @@ impl Paths {
         self.home.join("cache").join("prefixes")
     }
 
+    /// The folder of models that were made of GGUF files.
+    pub fn imported(&self) -> PathBuf {
+        self.models().join("imported")
+    }
+
     /// The folder of bundled models.
     pub fn bundled(&self) -> PathBuf {
         self.models().join("bundled")

@@ -1,8 +1,10 @@
 //! The daemon's side of the protocol: two lines per verb, who may say it and what does it. Each is done in `service/`; what is
 //! decided is decided in `supervisor`, `admission` and `residency`. Called by `protocol::server` for each request.
 
+mod background;
 mod encode;
 mod generation;
+mod import;
 mod journal;
 mod keys;
 mod models;
@@ -19,7 +21,7 @@ use protocol::generation::GenerateRequest;
 use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use protocol::key::KeyRole::{Admin, Readonly, User};
 use protocol::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
-use protocol::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use protocol::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use protocol::service::Impetus;
 use protocol::status::{Bridge, Hello, Status, StopRequest, Welcome};
@@ -29,6 +31,7 @@ use tarpc::context::Context;
 
 use crate::admission::Whole;
 use crate::session::Session;
+pub(crate) use import::sweep;
 pub(crate) use models::register;
 
 /// What answers one connection's requests.
@@ -163,5 +166,10 @@ impl Impetus for Service {
     async fn requests(self, _: Context, request: RequestsRequest) -> Result<RequestsPage> {
         self.0.allow(Admin)?;
         journal::requests(&self.0.daemon, request).await
+    }
+
+    async fn import(self, _: Context, request: ImportRequest) -> Result<TranscriptId> {
+        self.0.allow(Admin)?;
+        import::import(&self.0, request).await
     }
 }

@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod import;
+
 /// No wait of these tests is longer.
 const LIMIT: Duration = Duration::from_secs(30);
 

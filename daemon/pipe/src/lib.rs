@@ -18,6 +18,31 @@ use serde::{Deserialize, Serialize};
 /// The longest frame either side accepts, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
+/// What the worker program says while it makes a model folder of a GGUF file: a line of JSON each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Importing {
+    /// Bytes of tensors that are done, of how many.
+    Progress {
+        /// Done.
+        done: u64,
+        /// Of so many.
+        total: u64,
+    },
+    /// The folder is whole; nothing follows.
+    Done(Imported),
+    /// It is of no use; nothing follows.
+    Failed(Error),
+}
+
+/// What an import made of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Tensors whose numbers moved, because no form that is served holds them exactly.
+    pub requantized: u32,
+    /// How far those moved, as a share of their size.
+    pub moved: f64,
+}
+
 /// Names one generation on this pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WorkId(pub u64);

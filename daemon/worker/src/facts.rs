@@ -37,6 +37,11 @@ fn model_facts(facts: &engine::Facts) -> ModelFacts {
 
 /// Why a folder does not load, in the protocol's words.
 pub fn load_error(error: &LoadError) -> Error {
+    if let LoadError::Unwritable { source, .. } = error {
+        let full = source.kind() == std::io::ErrorKind::StorageFull;
+        let hint = if full { "make room on the disk" } else { "look at the folder's permissions" };
+        return Error::new(ErrorKind::Internal, error.to_string()).hint(hint);
+    }
     let kind = match error {
         LoadError::NoFolder(_) => ErrorKind::NotFound,
         LoadError::Unsupported { .. } => ErrorKind::Unsupported,

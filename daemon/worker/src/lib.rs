@@ -11,6 +11,7 @@ pub mod encode;
 pub mod facts;
 mod follow;
 pub mod generation;
+pub mod import;
 pub mod inbox;
 pub mod lookup;
 pub mod open;

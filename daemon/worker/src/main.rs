@@ -1,8 +1,8 @@
 //! `impetus-worker`: one resident model in a process of its own, started by `impetusd` and by nobody else.
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
-//! folder holds; `bundled` writes the models that Impetus ships; `render` is the process in which `serve` runs a model's
-//! chat template. Logs are JSON lines on standard error.
+//! folder holds; `bundled` writes the models that Impetus ships; `import` makes a folder of a GGUF file; `render` is the
+//! process in which `serve` runs a model's chat template. Logs are JSON lines on standard error.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +20,9 @@ impetus-worker holds one model for impetusd, which starts it. Its commands:
   impetus-worker serve          answers requests from standard input on standard output
   impetus-worker inspect PATH   prints what the model folder PATH holds, as JSON
   impetus-worker bundled DIR    writes the models that Impetus ships into DIR and prints where they are, as JSON
+  impetus-worker import FILE DIR
+                                makes a model folder of a GGUF file in the empty folder DIR, says how far it is in lines
+                                of JSON, and ends with its input
   impetus-worker render PATH    renders conversations with the chat template of the model folder PATH, from frames of
                                 JSON on standard input; `serve` starts it
 ";
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         ["serve"] => serve(),
         ["inspect", path] => print(inspect(Path::new(path))),
         ["bundled", dir] => print(worker::bundled::install(Path::new(dir))),
+        ["import", file, dir] => import(Path::new(file), Path::new(dir)),
         ["render", path] => render(Path::new(path), Some(Limits::default())),
         ["render", path, millis, bytes] => render(Path::new(path), limits(millis, bytes)),
         ["help" | "--help" | "-h"] => {
@@ -69,6 +73,13 @@ fn inspect(path: &Path) -> Result<ModelFacts, protocol::Error> {
             .map_err(|error| protocol::Error::new(protocol::ErrorKind::ModelNotLoaded, error.to_string()))?;
     }
     Ok(facts)
+}
+
+fn import(file: &Path, dir: &Path) -> ExitCode {
+    match worker::import::run(file, dir, std::io::stdin(), std::io::stdout()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
 }
 
 fn limits(millis: &str, bytes: &str) -> Option<Limits> {

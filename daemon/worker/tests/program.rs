@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use engine::random::Recipe;
-use pipe::{FromWorker, Open, Submit, ToWorker, WorkId};
+use engine::random::gguf::{Form, write_folder};
+use pipe::{FromWorker, Importing, Open, Submit, ToWorker, WorkId};
 use protocol::ErrorKind;
 use protocol::generation::{Chat, FinishReason, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop};
 use protocol::model::ModelFacts;
@@ -137,4 +138,49 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
     assert_eq!(reason, Some(FinishReason::Stop), "{text}");
     drop(input);
     assert!(worker.wait().unwrap().success());
+}
+
+/// A GGUF file of a tiny model, and an empty folder for what is made of it.
+fn gguf(folder: &Folder) -> (PathBuf, PathBuf) {
+    Recipe::tiny("llama", 1).write(&folder.0).expect("the folder is written");
+    let (file, made) = (folder.0.join("tiny.gguf"), folder.0.join("made"));
+    write_folder(&folder.0, &file, |_| Form::F16).expect("the file is written");
+    std::fs::create_dir(&made).expect("the folder is made");
+    (file, made)
+}
+
+/// Runs an import to its end, and returns whether it went well and what it said.
+fn listen(program: &mut Command) -> (bool, Vec<Importing>) {
+    let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program starts");
+    // Its input stays open as long as somebody waits for it.
+    let held = child.stdin.take();
+    let output = child.wait_with_output().expect("the program ends");
+    drop(held);
+    let said = output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    (output.status.success(), said.collect())
+}
+
+#[test]
+fn import_makes_a_folder_that_inspects_well() {
+    let folder = Folder::new("import");
+    let (file, made) = gguf(&folder);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_impetus-worker"));
+    let (good, said) = listen(program.arg("import").args([&file, &made]));
+    assert!(good);
+    assert!(matches!(said.last(), Some(Importing::Done(imported)) if imported.requantized == 0), "{said:?}");
+    assert!(run(&["inspect"], Some(&made)).status.success());
+}
+
+#[test]
+fn import_to_a_disk_that_takes_no_more_says_so() {
+    let folder = Folder::new("full");
+    let (file, made) = gguf(&folder);
+    // The largest size of a file stands for a full disk: a write fails in the middle.
+    let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" import \"$1\" \"$2\"";
+    let mut shell = Command::new("bash");
+    let shell = shell.args(["-c", script, env!("CARGO_BIN_EXE_impetus-worker")]).args([&file, &made]);
+    let (good, said) = listen(shell);
+    assert!(!good);
+    let Some(Importing::Failed(error)) = said.last() else { panic!("{said:?}") };
+    assert!(error.message.contains("model.safetensors") && error.message.contains("cannot be written"), "{error:?}");
 }

@@ -16,7 +16,7 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
-use crate::model::{AddRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::server::{Limits, ServeError, accept};
 use crate::service::Impetus;
@@ -147,6 +147,10 @@ impl Impetus for Daemon {
 
     async fn pull(self, _: Context, _: PullRequest) -> Result<TranscriptId> {
         Ok(TranscriptId(8))
+    }
+
+    async fn import(self, _: Context, _: ImportRequest) -> Result<TranscriptId> {
+        Ok(TranscriptId(12))
     }
 
     async fn load(self, _: Context, _: LoadRequest) -> Result<TranscriptId> {

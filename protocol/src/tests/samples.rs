@@ -12,8 +12,8 @@ use crate::journal::{AuditPage, AuditRequest, RequestsPage};
 use crate::key::{KeyRole, Principal, Rate, RotateKeyRequest};
 use crate::measures::Measures;
 use crate::model::{
-    AddRequest, Capabilities, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest, RemoveRequest, Residence,
-    Source,
+    AddRequest, Capabilities, ImportRequest, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest,
+    RemoveRequest, Residence, Source,
 };
 use crate::record::{Collection, KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
@@ -31,6 +31,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
     let read = ReadRequest { id: TranscriptId(7), cursor: Cursor(3), wait_ms: 20_000 };
     let load = LoadRequest { model: "impetus-nano".into(), pin: Some(true), keep_alive_ms: None };
     let remove = RemoveRequest { model: "impetus-nano".into(), delete_files: true };
+    let import = ImportRequest { path: "/models/qwen.gguf".into(), name: Some("mine".into()) };
     let add = AddRequest { path: "/models/qwen".into(), name: None };
     let verbs = vec![
         (
@@ -67,6 +68,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("revoke-key", Request::RevokeKey { id: "key_1".into() }),
         ("audit", Request::Audit { request: AuditRequest { limit: 10, after: Some(7) } }),
         ("requests", Request::Requests { request: requests() }),
+        ("import", Request::Import { request: import }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -111,6 +113,7 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("revoke-key", Ok(Response::RevokeKey(Ok(key_card())))),
         ("audit", Ok(Response::Audit(Ok(AuditPage { entries: vec![audit_entry()], next: Some(7) })))),
         ("requests", Ok(Response::Requests(Ok(RequestsPage { entries: vec![request_entry()], next: None })))),
+        ("import", Ok(Response::Import(Ok(TranscriptId(12))))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()

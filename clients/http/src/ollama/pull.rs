@@ -125,7 +125,7 @@ impl From<Progress> for Line {
                 total: progress.total,
                 completed: Some(progress.done),
             },
-            Stage::Loading | Stage::Prefilling => Self::stage("writing manifest"),
+            Stage::Loading | Stage::Prefilling | Stage::Importing => Self::stage("writing manifest"),
         }
     }
 }

@@ -1,8 +1,12 @@
-//! `impetusctl models`: lists models, or adds one from a folder.
+//! `impetusctl models`: lists models, or adds one from a folder or a GGUF file.
 
-use protocol::model::{AddRequest, ModelCard, ModelState, Source};
+use std::path::Path;
+
+use protocol::model::{AddRequest, ImportRequest, ModelCard, ModelState, Source};
 use protocol::{Error, ErrorKind, Result};
+use serde_json::json;
 
+use super::work;
 use crate::cli::{Models, ModelsCommand};
 use crate::daemon::Daemon;
 use crate::output::{Output, bytes, table};
@@ -16,16 +20,28 @@ pub async fn run(daemon: &Daemon, output: Output, models: Models) -> Result<()> 
             output.result(&cards, list(&cards))
         }
         Some(ModelsCommand::Add { path, name }) => {
-            let found = std::fs::canonicalize(&path).map_err(|error| {
-                Error::new(ErrorKind::NotFound, format!("The folder {} cannot be read: {error}.", path.display()))
-            })?;
-            let path = found.into_os_string().into_string().map_err(|path| {
-                Error::invalid("path", format!("The path {} is not UTF-8 text.", path.to_string_lossy()))
-            })?;
+            let path = full(&path)?;
             let card = client.add(AddRequest { path, name }).await?;
             output.result(&card, format_args!("{} is ready: impetusctl run --model {} PROMPT", card.name, card.name))
         }
+        Some(ModelsCommand::Import { path, name }) => {
+            let path = full(&path)?;
+            let stem = Path::new(&path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let model = name.clone().or(stem).unwrap_or_default();
+            let id = client.import(ImportRequest { path, name }).await?;
+            work::follow(&client, output, id).await?;
+            let ready = format_args!("{model} is ready: impetusctl run --model {model} PROMPT");
+            output.result(&json!({ "model": model }), ready)
+        }
     }
+}
+
+/// The path as the daemon needs it, which runs elsewhere.
+fn full(path: &Path) -> Result<String> {
+    let found = std::fs::canonicalize(path)
+        .map_err(|error| Error::new(ErrorKind::NotFound, format!("{} cannot be read: {error}.", path.display())))?;
+    let text = found.into_os_string().into_string();
+    text.map_err(|path| Error::invalid("path", format!("The path {} is not UTF-8 text.", path.to_string_lossy())))
 }
 
 fn list(cards: &[ModelCard]) -> String {

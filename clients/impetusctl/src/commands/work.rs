@@ -1,4 +1,4 @@
-//! Follows long work with a progress bar; `pull` and `load` share it.
+//! Follows long work with a progress bar; `pull`, `models import` and `load` share it.
 
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -57,6 +57,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
         Stage::Verifying => "verifying",
         Stage::Loading => "loading",
         Stage::Prefilling => "reading",
+        Stage::Importing => "importing",
     });
     bar.set_message(progress.subject.clone());
     bar.set_position(progress.done);

@@ -100,14 +100,27 @@ pub async fn remove(session: &Session, request: RemoveRequest) -> Result<()> {
     daemon.supervisor.remove(card.name.clone()).await?;
     daemon.catalogue.remove(&session.actor(), card.name.clone()).await?;
     tracing::info!(model = %card.name, "model removed");
-    if request.delete_files
-        && let Source::Hub { repo, .. } = &card.source
-        && !snapshot.models.iter().any(|other| other.name != card.name && other.path == card.path)
-    {
-        let (hub, repo) = (daemon.hub.clone(), repo.clone());
-        blocking(move || hub.delete(&repo)).await?;
+    let shared = snapshot.models.iter().any(|other| other.name != card.name && other.path == card.path);
+    if request.delete_files && !shared {
+        delete_files(daemon, card).await?;
     }
     Ok(())
+}
+
+/// Deletes the files that Impetus downloaded or made for a model; those of a folder that was added stay.
+async fn delete_files(daemon: &Daemon, card: &ModelCard) -> Result<()> {
+    let path = PathBuf::from(&card.path);
+    match &card.source {
+        Source::Hub { repo, .. } => {
+            let (hub, repo) = (daemon.hub.clone(), repo.clone());
+            blocking(move || hub.delete(&repo)).await
+        }
+        Source::Local if path.parent() == Some(&daemon.paths.imported()) => {
+            let broken = |error| Error::internal(format!("{} cannot be deleted: {error}", card.path));
+            blocking(move || Ok(std::fs::remove_dir_all(&path))).await?.map_err(broken)
+        }
+        Source::Local | Source::Bundled => Ok(()),
+    }
 }
 
 pub async fn load(session: &Arc<Session>, request: LoadRequest) -> Result<TranscriptId> {
@@ -143,7 +156,11 @@ fn folder(path: &Path) -> Result<PathBuf> {
     let path = path.canonicalize().map_err(missing)?;
     if !path.is_dir() {
         let message = format!("{} is a file; a model is a folder with config.json and safetensors", path.display());
-        return Err(Error::invalid("path", message).hint("give the folder"));
+        let hint = match path.extension().is_some_and(|ending| ending == "gguf") {
+            true => "make a folder of it: impetusctl models import FILE",
+            false => "give the folder",
+        };
+        return Err(Error::invalid("path", message).hint(hint));
     }
     Ok(path)
 }
@@ -157,7 +174,7 @@ fn same_repo(known: &Source, new: &Source) -> bool {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     let allowed = |c: char| c.is_alphanumeric() || "._-/:+@".contains(c);
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(allowed) {
         return Ok(());

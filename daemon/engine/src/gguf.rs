@@ -1,0 +1,97 @@
+//! GGUF files, made into folders that load: weights in MLX's form, `config.json`, tokenizer, templates.
+//!
+//! The file comes from a stranger and is large: it is mapped, every claim in it is checked against its length, and the copy
+//! takes a few megabytes of memory. Most forms lose nothing; [`Imported`] says how far the others moved. The folder is what
+//! any other model's is, and no other part of the engine has heard of GGUF. The worker program calls [`import`] in a
+//! process of its own.
+
+mod fields;
+mod form;
+mod head;
+mod letters;
+mod names;
+mod pages;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use self::head::Head;
+use self::pages::Page;
+use self::weights::Plan;
+use crate::LoadError;
+use crate::checkpoint;
+use crate::config::Config;
+use crate::models::Description;
+
+const ADVICE: &str = "give the path of a GGUF file";
+
+/// What an import made of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Tensors whose numbers moved, because MLX has no form that holds them exactly.
+    pub requantized: u32,
+    /// How far those moved: the root of the sum of squared differences, as a share of that of the weights.
+    pub moved: f64,
+}
+
+/// Makes a folder of a GGUF file. `dir` exists and is empty; what is in it after an error is of no use. `progress` hears
+/// how many bytes of tensors are done, of how many.
+pub fn import(file: &Path, dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Imported, LoadError> {
+    let map = checkpoint::map(file, ADVICE)?;
+    let head = Head::read(file, &map)?;
+    if let Some(parts) = head.fields.whole_if_any("split.count")?.filter(|parts| *parts > 1) {
+        let advice = "a file that holds all is: join them with llama-gguf-split --merge";
+        return Err(LoadError::unsupported(format!("a GGUF model in {parts} files"), advice));
+    }
+    let page = Page::of(&head)?;
+    let values = page.config(&head)?;
+    let description = describe(&head, page, file, values.clone())?;
+    let plan = Plan::new(&head, &description, page)?;
+    letters::write(&head, dir)?;
+    let copied = plan.write(&dir.join("model.safetensors"), progress)?;
+    let mut values = values;
+    if let Some(quantization) = plan.quantization() {
+        values.insert("quantization".to_string(), quantization);
+    }
+    write_json(&dir.join("config.json"), &Value::Object(values))?;
+    // The folder's own entry, so that no name is lost with the power.
+    let synced = File::open(dir).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| LoadError::Unwritable { path: dir.to_path_buf(), source })?;
+    let share = copied.moved.differences / copied.moved.weights.max(f64::MIN_POSITIVE);
+    Ok(Imported { requantized: copied.requantized as u32, moved: share.sqrt() })
+}
+
+/// What the engine makes of a `config.json`, given the tensors of the file.
+fn describe(head: &Head<'_>, page: &Page, file: &Path, values: Map<String, Value>) -> Result<Description, LoadError> {
+    let holds = |tensor: &str| {
+        let name = tensor.strip_suffix(".weight").and_then(|module| names::of(module, page.after));
+        name.is_some_and(|name| head.tensors.contains_key(format!("{name}.weight").as_str()))
+    };
+    Description::read(&Config::new(file, values), &holds)
+}
+
+/// The name that a file of an architecture has for a module: for those who write such files to test this.
+pub(crate) fn gguf_name(architecture: &str, module: &str) -> Option<String> {
+    names::of(module, Page::named(architecture)?.after)
+}
+
+/// The row of transformers' order that a file of an architecture has at `row`.
+pub(crate) fn back(architecture: &str, row: usize, head_dim: usize) -> usize {
+    if !Page::named(architecture).is_some_and(|page| page.turned) {
+        return row;
+    }
+    let (head, at) = (row / head_dim, row % head_dim);
+    head * head_dim + at % 2 * (head_dim / 2) + at / 2
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), LoadError> {
+    let written = fs::write(path, format!("{value:#}\n")).and_then(|()| File::open(path)?.sync_all());
+    written.map_err(|source| LoadError::Unwritable { path: path.to_path_buf(), source })
+}

@@ -1,0 +1,158 @@
+//! Tokenizers, templates and generation settings as the files say them.
+
+use super::*;
+use crate::text::{GenerationDefaults, Special, Tokenizer};
+
+/// A file of a tiny Llama with a vocabulary of its own: tokens with scores and kinds.
+fn with_pieces(pieces: &[(&str, f32, i32)], more: impl Fn(&mut Gguf<'_>)) -> (TempFolder, PathBuf) {
+    changed(&Recipe::tiny("llama", 3), |file| {
+        file.text("tokenizer.ggml.model", "llama");
+        file.texts("tokenizer.ggml.tokens", pieces.iter().map(|(piece, ..)| (*piece).to_string()));
+        file.floats("tokenizer.ggml.scores", &pieces.iter().map(|(_, score, _)| *score).collect::<Vec<_>>());
+        file.numbers(
+            "tokenizer.ggml.token_type",
+            pieces.iter().map(|(.., kind)| *kind).collect::<Vec<_>>().into_iter(),
+        );
+        more(file);
+    })
+}
+
+const PIECES: &[(&str, f32, i32)] = &[
+    ("<unk>", 0.0, 2),
+    ("<s>", 0.0, 3),
+    ("</s>", 0.0, 3),
+    ("<0x0A>", 0.0, 6),
+    ("<0xC3>", 0.0, 6),
+    ("<0xA9>", 0.0, 6),
+    ("▁t", -1.0, 1),
+    ("he", -2.0, 1),
+    ("▁the", -3.0, 1),
+    ("th", -4.0, 1),
+    ("▁", -5.0, 1),
+    ("t", -6.0, 1),
+    ("h", -7.0, 1),
+    ("e", -8.0, 1),
+    ("<", -9.0, 1),
+    ("/", -10.0, 1),
+    ("s", -11.0, 1),
+    (">", -12.0, 1),
+    ("</", -13.0, 1),
+];
+
+fn texts(tokenizer: &Tokenizer, text: &str, special: Special) -> Vec<String> {
+    let bytes = |token: &u32| String::from_utf8_lossy(tokenizer.token_bytes(*token)).into_owned();
+    tokenizer.encode(text, special).unwrap().iter().map(bytes).collect()
+}
+
+#[test]
+fn byte_level_text_becomes_the_tokens_that_the_original_has_for_it() {
+    let recipe = Recipe::tiny("qwen3", 3);
+    let (folder, path) = file_of(&recipe, Form::F32);
+    let made = imported(&path);
+    let (original, copy) = (Tokenizer::open(folder.path()).unwrap(), Tokenizer::open(made.path()).unwrap());
+    for text in ["the house on the hill", "it's 1234 €, isn't it?\n\n  and <|im_end|> é", "", " "] {
+        for special in [Special::Plain, Special::Parse, Special::Begin] {
+            assert_eq!(original.encode(text, special).unwrap(), copy.encode(text, special).unwrap(), "{text:?}");
+        }
+    }
+    let defaults = GenerationDefaults::open(made.path(), &copy, None).unwrap();
+    assert_eq!(defaults.eos, [copy.token_id("<|im_end|>").unwrap()]);
+}
+
+#[test]
+fn scores_join_pieces_best_first_and_bytes_spell_the_rest() {
+    let (_folder, path) = with_pieces(PIECES, |file| {
+        file.number("tokenizer.ggml.bos_token_id", 1);
+        file.number("tokenizer.ggml.eos_token_id", 2);
+    });
+    let made = imported(&path);
+    let tokenizer = Tokenizer::open(made.path()).unwrap();
+    // `▁t` and `he` are better than `th`, and together they are `▁the`.
+    assert_eq!(texts(&tokenizer, "the the", Special::Plain), [" the", " the"]);
+    assert_eq!(texts(&tokenizer, "the", Special::Begin), ["<s>", " the"]);
+    assert_eq!(texts(&tokenizer, "\n", Special::Plain), [" ", "\n"]);
+    assert_eq!(tokenizer.encode("é", Special::Plain).unwrap(), [10, 4, 5]);
+    // Text that spells a special token joins to no such token unless it is asked to.
+    assert_eq!(texts(&tokenizer, "</s>", Special::Plain), [" ", "</", "s", ">"]);
+    assert_eq!(tokenizer.encode("</s>", Special::Parse).unwrap(), [2]);
+    let defaults = GenerationDefaults::open(made.path(), &tokenizer, None).unwrap();
+    assert_eq!(defaults.eos, [2]);
+}
+
+#[test]
+fn a_file_says_whether_a_space_and_a_token_come_first() {
+    let (_folder, path) = with_pieces(PIECES, |file| {
+        file.number("tokenizer.ggml.bos_token_id", 1);
+        file.flag("tokenizer.ggml.add_bos_token", false);
+        file.flag("tokenizer.ggml.add_space_prefix", false);
+    });
+    let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
+    assert_eq!(texts(&tokenizer, "the", Special::Begin), ["t", "he"]);
+}
+
+#[test]
+fn templates_and_sampling_come_along() {
+    let (_folder, path) = with_pieces(PIECES, |file| {
+        file.text("tokenizer.chat_template", "{{ messages[0].content }}");
+        file.texts("tokenizer.chat_templates", ["tool_use".to_string()].into_iter());
+        file.text("tokenizer.chat_template.tool_use", "{{ tools }}");
+        file.float("general.sampling.temp", 0.5);
+        file.number("general.sampling.top_k", 20);
+        file.number("tokenizer.ggml.eos_token_id", 2);
+        file.number("tokenizer.ggml.eot_token_id", 5);
+    });
+    let made = imported(&path);
+    let facts = crate::inspect(made.path()).unwrap();
+    assert!(facts.capabilities.chat && facts.capabilities.tools);
+    let tokenizer = Tokenizer::open(made.path()).unwrap();
+    let defaults = GenerationDefaults::open(made.path(), &tokenizer, None).unwrap();
+    assert_eq!((defaults.temperature, defaults.top_k), (Some(0.5), Some(20)));
+    assert_eq!(defaults.eos, [2, 5]);
+}
+
+#[test]
+fn letters_that_are_not_known_or_do_not_fit_are_refused_by_name() {
+    let says = |change: &dyn Fn(&mut Gguf<'_>), words: &str| {
+        let (_folder, path) = changed(&Recipe::tiny("llama", 3), |file| change(file));
+        let refusal = refusal(&path);
+        assert!(refusal.contains(words), "{refusal:?} does not say {words}");
+    };
+    let tokens = |file: &mut Gguf<'_>, count: usize| {
+        file.texts("tokenizer.ggml.tokens", (0..count).map(|id| format!("t{id}")));
+    };
+    let model = |file: &mut Gguf<'_>, model: &str| file.text("tokenizer.ggml.model", model);
+    says(&|file| model(file, "gpt2"), "0 tokens");
+    says(&|file| tokens(file, 10_000), "10000 tokens");
+    says(&|file| (tokens(file, 9), model(file, "t5")).0, "tokenizer t5");
+    says(&|file| (tokens(file, 9), model(file, "gpt2"), file.text("tokenizer.ggml.pre", "viking")).0, "viking");
+    says(&|file| (tokens(file, 9), model(file, "llama")).0, "scores");
+    says(
+        &|file| {
+            tokens(file, 9);
+            model(file, "gpt2");
+            file.text("tokenizer.ggml.pre", "qwen2");
+            file.number("tokenizer.ggml.eos_token_id", 9);
+        },
+        "eos_token_id is 9",
+    );
+}
+
+#[test]
+fn each_known_way_to_split_text_is_one_that_the_tokenizer_reads() {
+    for pre in ["llama-bpe", "qwen2", "gpt-2", "dbrx", "smollm", "tekken", "gpt-4o"] {
+        let recipe = Recipe::tiny("qwen3", 3);
+        let folder = recipe.temporary().unwrap();
+        let (_folder, path) = changed(&recipe, |file| {
+            crate::random::gguf::letters(folder.path(), file, pre).unwrap();
+            file.number("tokenizer.ggml.bos_token_id", 285);
+        });
+        let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
+        let text = "Hello 12345 World's  ends\n\n";
+        let tokens = tokenizer.encode(text, Special::Begin).unwrap();
+        let begins = matches!(pre, "llama-bpe" | "tekken");
+        assert_eq!(tokens[0] == 285, begins, "{pre}");
+        let bytes: Vec<u8> =
+            tokens.iter().skip(usize::from(begins)).flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
+        assert_eq!(String::from_utf8(bytes).unwrap(), text, "{pre}");
+    }
+}

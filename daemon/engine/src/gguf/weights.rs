@@ -1,0 +1,249 @@
+//! The weights of a GGUF file as `model.safetensors` in MLX's form: which tensors there must be, where each goes, and the
+//! copy itself.
+//!
+//! What is needed is what the engine's own description of the model names, so a missing tensor, a wrong shape and a tensor
+//! without a place are all found before a byte is written. Rows are read from the mapped file and written a megabyte at a
+//! time; nothing of a tensor's size is held in memory.
+
+mod copy;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::form::{Becomes, GROUP};
+use super::head::{Head, Tensor};
+use super::names;
+use super::pages::Page;
+use crate::LoadError;
+use crate::models::{Description, Norm, Part};
+use crate::native::Dtype;
+
+pub(super) use copy::Copied;
+
+/// What is to be written.
+pub(super) struct Plan<'a> {
+    items: Vec<Item<'a>>,
+}
+
+/// One tensor of the file, and what becomes of it.
+struct Item<'a> {
+    /// The module, and what follows its name.
+    module: String,
+    ending: &'static str,
+    tensor: Tensor<'a>,
+    /// The width of the heads whose rows are put back in transformers' order.
+    turned: Option<usize>,
+    /// Whether one is subtracted from each number.
+    less_one: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// Finds every tensor that a description needs.
+    pub fn new(head: &Head<'a>, description: &Description, page: &Page) -> Result<Self, LoadError> {
+        let head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
+        let mut finder = Finder { head, page, head_dim, used: HashSet::new(), items: Vec::new() };
+        for stack in description.stacks() {
+            for part in stack.parts.iter().filter(|part| part.slice.is_none_or(|(index, _)| index == 0)) {
+                finder.part(part, stack.inputs)?;
+            }
+        }
+        for norm in description.norms() {
+            finder.norm(norm)?;
+        }
+        for sinks in description.sinks() {
+            finder.add(&sinks.name, "weight", &[sinks.length], None)?;
+        }
+        finder.finish()
+    }
+
+    /// How the matrices are quantized, as `config.json` says it; `None` if none is.
+    pub fn quantization(&self) -> Option<Value> {
+        let mut bytes: Vec<(Value, usize)> = Vec::new();
+        let formats = || self.items.iter().filter_map(|item| Some((item, format(item.tensor.form.becomes())?)));
+        for (item, format) in formats() {
+            match bytes.iter_mut().find(|(known, _)| *known == format) {
+                Some((_, sum)) => *sum += item.tensor.bytes.len(),
+                None => bytes.push((format, item.tensor.bytes.len())),
+            }
+        }
+        let usual = bytes.into_iter().max_by_key(|(_, bytes)| *bytes)?.0;
+        let mut table = usual.clone();
+        for (item, format) in formats().filter(|(_, format)| *format != usual) {
+            table[&item.module] = format;
+        }
+        Some(table)
+    }
+}
+
+/// What `config.json` calls a form.
+fn format(becomes: Becomes) -> Option<Value> {
+    match becomes {
+        Becomes::Floats(_) => None,
+        Becomes::Affine { bits, .. } => Some(json!({ "group_size": GROUP, "bits": bits, "mode": "affine" })),
+        Becomes::Mxfp4 => Some(json!({ "group_size": GROUP, "bits": 4, "mode": "mxfp4" })),
+    }
+}
+
+/// Takes tensors out of a file, each once.
+struct Finder<'a, 'b> {
+    head: &'b Head<'a>,
+    page: &'b Page,
+    head_dim: Option<usize>,
+    used: HashSet<String>,
+    items: Vec<Item<'a>>,
+}
+
+impl<'a> Finder<'a, '_> {
+    fn part(&mut self, part: &Part, inputs: usize) -> Result<(), LoadError> {
+        let queries = part.name.ends_with("self_attn.q_proj") || part.name.ends_with("self_attn.k_proj");
+        let turned = self.head_dim.filter(|_| self.page.turned && queries);
+        let experts = part.slice.map(|(_, count)| count);
+        let shape = |last: &[usize]| experts.iter().chain(last).copied().collect::<Vec<_>>();
+        self.add(&part.name, "weight", &shape(&[part.outputs, inputs]), turned)?;
+        if part.bias {
+            self.add(&part.name, "bias", &shape(&[part.outputs]), turned)?;
+        }
+        Ok(())
+    }
+
+    fn norm(&mut self, norm: &Norm) -> Result<(), LoadError> {
+        let module = norm.weight.name.trim_end_matches(".weight");
+        self.add(module, "weight", &[norm.weight.length], None)?;
+        if let Some(item) = self.items.last_mut() {
+            item.less_one = norm.less_one;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        module: &str,
+        ending: &'static str,
+        shape: &[usize],
+        turned: Option<usize>,
+    ) -> Result<(), LoadError> {
+        let fields = &self.head.fields;
+        let name = names::of(module, self.page.after);
+        let name = name.ok_or_else(|| LoadError::unsupported(module, "modules that GGUF has a name for are"))?;
+        let name = format!("{name}.{ending}");
+        let tensor = self.head.tensors.get(name.as_str());
+        let tensor = tensor.ok_or_else(|| fields.problem(format!("tensor {name} is missing")))?;
+        if tensor.shape != shape {
+            let found = &tensor.shape;
+            return Err(fields.problem(format!("tensor {name} is {found:?} where its metadata call for {shape:?}")));
+        }
+        let vector = module.ends_with("sinks") || ending == "bias" || shape.len() == 1;
+        if vector && !matches!(tensor.form.becomes(), Becomes::Floats(_)) {
+            return Err(LoadError::unsupported(format!("{name} in quantized form"), "vectors of plain numbers are"));
+        }
+        self.used.insert(name);
+        let (module, tensor) = (module.to_string(), tensor.clone());
+        self.items.push(Item { module, ending, tensor, turned, less_one: false });
+        Ok(())
+    }
+
+    /// Refuses what has no place; factors of rope have been read by then.
+    fn finish(self) -> Result<Plan<'a>, LoadError> {
+        let rope = |name: &str| name == "rope_freqs.weight" || name.starts_with("rope_factors_");
+        let extra = self.head.tensors.keys().filter(|name| !self.used.contains(**name) && !rope(name)).min();
+        match extra {
+            None => Ok(Plan { items: self.items }),
+            Some(name) => Err(LoadError::unsupported(
+                format!("tensor {name} of this GGUF file"),
+                "a model whose every tensor has a place is",
+            )),
+        }
+    }
+}
+
+/// A stretch of the file that is written.
+struct Place {
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: u64,
+}
+
+impl Item<'_> {
+    /// The tensors that this one becomes: endings of names, and what they hold.
+    fn places(&self) -> Vec<(&'static str, Place)> {
+        let place = |dtype, last: usize| {
+            let mut shape = self.tensor.shape.clone();
+            *shape.last_mut().expect("a tensor has a dimension") = last;
+            let bytes = shape.iter().map(|size| *size as u64).product::<u64>() * width(dtype);
+            Place { dtype, shape, bytes }
+        };
+        let inputs = self.inputs();
+        match self.tensor.form.becomes() {
+            Becomes::Floats(_) if self.less_one => vec![(self.ending(), place("F32", inputs))],
+            Becomes::Floats(dtype) => vec![(self.ending(), place(name(dtype), inputs))],
+            Becomes::Affine { bits, pairs } => vec![
+                ("weight", place("U32", inputs * bits / 32)),
+                ("scales", place(name(pairs), inputs / GROUP)),
+                ("biases", place(name(pairs), inputs / GROUP)),
+            ],
+            Becomes::Mxfp4 => vec![("weight", place("U32", inputs / 8)), ("scales", place("U8", inputs / GROUP))],
+        }
+    }
+
+    fn ending(&self) -> &'static str {
+        // Sinks are a vector by themselves.
+        if self.module.ends_with("sinks") { "" } else { self.ending }
+    }
+
+    fn inputs(&self) -> usize {
+        self.tensor.shape.last().copied().unwrap_or(1)
+    }
+}
+
+fn name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::Bf16 => "BF16",
+        Dtype::F16 => "F16",
+        Dtype::F32 => "F32",
+        Dtype::E8m0 => "U8",
+    }
+}
+
+fn width(dtype: &str) -> u64 {
+    match dtype {
+        "U8" => 1,
+        "F16" | "BF16" => 2,
+        _ => 4,
+    }
+}
+
+/// The header of the file, and where each place begins after it.
+fn lay_out(items: &[Item<'_>]) -> (Vec<u8>, Vec<Vec<u64>>) {
+    let mut header = Map::new();
+    header.insert("__metadata__".to_string(), json!({ "format": "mlx" }));
+    let (mut at, mut starts) = (0, Vec::new());
+    for item in items {
+        let mut of_item = Vec::new();
+        for (ending, place) in item.places() {
+            let end = at + place.bytes;
+            let dot = if ending.is_empty() { "" } else { "." };
+            let entry = json!({ "dtype": place.dtype, "shape": place.shape, "data_offsets": [at, end] });
+            header.insert(format!("{}{dot}{ending}", item.module), entry);
+            of_item.push(at);
+            at = end;
+        }
+        starts.push(of_item);
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut head = (text.len() as u64).to_le_bytes().to_vec();
+    head.extend(text);
+    let first = head.len() as u64;
+    starts.iter_mut().flatten().for_each(|start| *start += first);
+    (head, starts)
+}
+
+impl Plan<'_> {
+    /// Writes the file; `progress` hears how many bytes of tensors have been read, of how many.
+    pub fn write(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied, LoadError> {
+        let (head, starts) = lay_out(&self.items);
+        copy::write(path, &head, self.items.iter().zip(starts), progress)
+    }
+}

@@ -1,0 +1,146 @@
+//! A folder's configuration and tokenizer in GGUF's keys.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::Gguf;
+
+/// Writes what `config.json` says; returns `general.architecture`.
+pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static str> {
+    let config = read(&dir.join("config.json"))?;
+    let architecture = match config["model_type"].as_str().unwrap_or_default() {
+        "llama" | "mixtral" => "llama",
+        "qwen2" => "qwen2",
+        "qwen3" => "qwen3",
+        "qwen3_moe" => "qwen3moe",
+        "gemma2" => "gemma2",
+        "gemma3_text" => "gemma3",
+        "phi3" => "phi3",
+        "olmo2" => "olmo2",
+        "smollm3" => "smollm3",
+        "granite" => "granite",
+        "cohere" => "command-r",
+        "cohere2" => "cohere2",
+        "glm4" => "glm4",
+        "gpt_oss" => "gpt-oss",
+        other => return Err(io::Error::other(format!("no GGUF file is written of {other}"))),
+    };
+    file.text("general.architecture", architecture);
+    let key = |name: &str| format!("{architecture}.{name}");
+    for (name, from) in [
+        ("block_count", "num_hidden_layers"),
+        ("context_length", "max_position_embeddings"),
+        ("embedding_length", "hidden_size"),
+        ("feed_forward_length", "intermediate_size"),
+        ("attention.head_count", "num_attention_heads"),
+        ("attention.head_count_kv", "num_key_value_heads"),
+        ("attention.key_length", "head_dim"),
+        ("attention.value_length", "head_dim"),
+        ("attention.sliding_window", "sliding_window"),
+        ("attention.sliding_window_pattern", "sliding_window_pattern"),
+        ("vocab_size", "vocab_size"),
+        ("expert_count", if architecture == "qwen3moe" { "num_experts" } else { "num_local_experts" }),
+        ("expert_used_count", "num_experts_per_tok"),
+        ("expert_feed_forward_length", "moe_intermediate_size"),
+        ("rope.scaling.original_context_length", "original_max_position_embeddings"),
+    ] {
+        // One family's pattern is not in its files.
+        if let Some(count) = config[from].as_u64().filter(|_| !(architecture == "cohere2" && name.ends_with("pattern")))
+        {
+            file.number(&key(name), count as u32);
+        }
+    }
+    for (name, from) in [
+        ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+        ("attention.layer_norm_epsilon", "layer_norm_eps"),
+        ("rope.freq_base", "rope_theta"),
+        ("rope.freq_base_swa", "rope_local_base_freq"),
+        ("attn_logit_softcapping", "attn_logit_softcapping"),
+        ("final_logit_softcapping", "final_logit_softcapping"),
+        ("attention.scale", "attention_multiplier"),
+        ("embedding_scale", "embedding_multiplier"),
+        ("residual_scale", "residual_multiplier"),
+        ("logit_scale", if architecture == "granite" { "logits_scaling" } else { "logit_scale" }),
+    ] {
+        if let Some(number) = config[from].as_f64() {
+            file.float(&key(name), number as f32);
+        }
+    }
+    if let Some(scalar) = config["query_pre_attn_scalar"].as_f64() {
+        file.float(&key("attention.scale"), scalar.powf(-0.5) as f32);
+    }
+    if architecture == "gpt-oss" {
+        file.number(&key("expert_feed_forward_length"), config["intermediate_size"].as_u64().unwrap_or(0) as u32);
+    }
+    rope(&config, architecture, file);
+    Ok(architecture)
+}
+
+fn rope(config: &Value, architecture: &str, file: &mut Gguf<'_>) {
+    let head_dim = config["head_dim"].as_u64().unwrap_or(0) as f64;
+    let dims = head_dim * config["partial_rotary_factor"].as_f64().unwrap_or(1.0);
+    file.number(&format!("{architecture}.rope.dimension_count"), dims as u32);
+    let scaling = &config["rope_scaling"];
+    let list = |key: &str| -> Option<Vec<f32>> {
+        scaling[key].as_array().map(|list| list.iter().filter_map(|number| Some(number.as_f64()? as f32)).collect())
+    };
+    for (name, key) in [("rope_factors_long.weight", "long_factor"), ("rope_factors_short.weight", "short_factor")] {
+        if let Some(factors) = list(key) {
+            file.vector(name, factors);
+        }
+    }
+    let kind = scaling["rope_type"].as_str().or(scaling["type"].as_str());
+    if let (Some(kind), Some(factor)) = (kind, scaling["factor"].as_f64()) {
+        file.text(&format!("{architecture}.rope.scaling.type"), kind);
+        file.float(&format!("{architecture}.rope.scaling.factor"), factor as f32);
+    }
+    if let Some(original) = scaling["original_max_position_embeddings"].as_u64() {
+        file.number(&format!("{architecture}.rope.scaling.original_context_length"), original as u32);
+    }
+}
+
+/// Writes a byte-level tokenizer, the chat template and the token that ends a turn.
+pub(super) fn letters(dir: &Path, file: &mut Gguf<'_>, split: &str) -> io::Result<()> {
+    let tokenizer = read(&dir.join("tokenizer.json"))?;
+    let vocabulary = tokenizer["model"]["vocab"].as_object().cloned().unwrap_or_default();
+    let added = tokenizer["added_tokens"].as_array().cloned().unwrap_or_default();
+    let ids =
+        vocabulary.values().filter_map(Value::as_u64).chain(added.iter().filter_map(|token| token["id"].as_u64()));
+    let count = ids.max().map_or(0, |id| id as usize + 1);
+    let (mut words, mut kinds) = (vec![String::new(); count], vec![1; count]);
+    for (word, id) in &vocabulary {
+        words[id.as_u64().unwrap_or(0) as usize].clone_from(word);
+    }
+    for token in &added {
+        let id = token["id"].as_u64().unwrap_or(0) as usize;
+        words[id] = token["content"].as_str().unwrap_or_default().to_string();
+        kinds[id] = if token["special"] == Value::Bool(true) { 3 } else { 4 };
+    }
+    let end = read(&dir.join("tokenizer_config.json"))?["eos_token"].as_str().map(str::to_string);
+    let end = end.and_then(|end| words.iter().position(|word| *word == end));
+    let merge = |pair: &Value| match pair {
+        Value::String(both) => both.clone(),
+        pair => format!("{} {}", pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default()),
+    };
+    file.text("tokenizer.ggml.model", "gpt2");
+    file.text("tokenizer.ggml.pre", split);
+    file.texts("tokenizer.ggml.tokens", words.into_iter());
+    file.numbers("tokenizer.ggml.token_type", kinds.into_iter());
+    let merges = tokenizer["model"]["merges"].as_array().cloned().unwrap_or_default();
+    file.texts("tokenizer.ggml.merges", merges.iter().map(merge));
+    if let Some(end) = end {
+        file.number("tokenizer.ggml.eos_token_id", end as u32);
+    }
+    if let Ok(template) = fs::read_to_string(dir.join("chat_template.jinja")) {
+        file.text("tokenizer.chat_template", &template);
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> io::Result<Value> {
+    let value = serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)?;
+    Ok(if matches!(value, Value::Object(_)) { value } else { Value::Object(Map::new()) })
+}
