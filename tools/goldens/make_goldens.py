@@ -63,6 +63,8 @@ FACTORS = {
 }
 MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "decoder_sparse_step": 1,
        "mlp_only_layers": [], "norm_topk_prob": True, "head_dim": 32}
+SHARED = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "decoder_sparse_step": 1,
+          "shared_expert_intermediate_size": 96, "norm_topk_prob": False}
 OSS = {
     "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 8, "num_hidden_layers": 4,
     # mlx-lm does not read "truncate", which the released models set to false.
@@ -86,6 +88,28 @@ NAS = {
     "mlp_bias": False,
     "block_configs": [block(2, 1.5), block(None, 7.0), block(4, None), block(1, 3.0), block(2, 7.0)],
 }
+def latent(layers=3, **changes):
+    """Latent attention and grouped experts; YaRN sharpens the scores."""
+    return {
+        "kv_lora_rank": 64, "q_lora_rank": 32, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32, "v_head_dim": 16,
+        "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2, "moe_intermediate_size": 64,
+        "first_k_dense_replace": 1, "moe_layer_freq": 1, "num_hidden_layers": layers, "attention_bias": False,
+        "num_key_value_heads": 4, "routed_scaling_factor": 1.5, "n_group": 4, "topk_group": 2, "rope_scaling": {
+            "type": "yarn", "factor": 40.0, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1,
+            "mscale": 0.707, "mscale_all_dim": 0.5,
+        }, **changes,
+    }
+
+
+# mlx-lm keeps these routers as they are.
+FOUR_BUT_ROUTERS = {"quantization": {
+    "bits": 4, "group_size": 32, **{f"model.layers.{layer}.mlp.gate": False for layer in range(4)},
+}}
+GROUPED = {
+    "head_dim": 32, "attention_bias": True, "use_qk_norm": True, "partial_rotary_factor": 0.5, "n_routed_experts": 6,
+    "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 64, "first_k_dense_replace": 1,
+    "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.5, "norm_topk_prob": True, "rope_scaling": None,
+}
 COMMAND = {"layer_norm_eps": 1e-5, "logit_scale": 0.5}
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 
@@ -106,6 +130,12 @@ RECIPES = {
     "cohere2-bf16": ["cohere2", TIED, COMMAND, {
         "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2, "num_hidden_layers": 4,
     }],
+    "deepseek_v2-bf16": ["deepseek_v2", UNTIED, latent(q_lora_rank=None, topk_method="greedy", v_head_dim=24)],
+    "deepseek_v2-4bit": ["deepseek_v2", UNTIED, latent(topk_method="group_limited_greedy"), FOUR_BUT_ROUTERS],
+    "deepseek_v3-bf16": ["deepseek_v3", UNTIED, latent(topk_method="noaux_tc", norm_topk_prob=True)],
+    "deepseek_v3-4bit": ["deepseek_v3", UNTIED, FOUR_BUT_ROUTERS, latent(
+        topk_method="noaux_tc", norm_topk_prob=False, n_group=2, topk_group=1, rope_scaling=None, attention_bias=True,
+    )],
     # mlx-lm does not slide Gemma 2's layers, so no window closes here.
     "gemma2-bf16": ["gemma2", TIED, GELU, {
         "head_dim": 32, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 4.0,
@@ -118,6 +148,9 @@ RECIPES = {
     "gemma3_text-4bit": ["gemma3_text", TIED, FOUR, GEMMA3],
     "glm4-bf16": ["glm4", UNTIED, {"head_dim": 32, "attention_bias": True, "partial_rotary_factor": 0.5}],
     "glm4-4bit": ["glm4", UNTIED, FOUR, {"head_dim": 32, "attention_bias": False, "partial_rotary_factor": 0.5}],
+    "glm4_moe-bf16": ["glm4_moe", UNTIED, GROUPED],
+    "glm4_moe-4bit": ["glm4_moe", UNTIED, GROUPED, FOUR_BUT_ROUTERS, {"attention_bias": False, "use_qk_norm": False}],
+    "glm4_moe_lite-4bit": ["glm4_moe_lite", UNTIED, FOUR_BUT_ROUTERS, latent(rope_scaling=None, norm_topk_prob=True)],
     "gpt_oss-bf16": ["gpt_oss", UNTIED, OSS],
     "gpt_oss-mxfp4": ["gpt_oss", UNTIED, OSS, MXFP4],
     "granite-bf16": ["granite", TIED, FACTORS],
@@ -141,6 +174,8 @@ RECIPES = {
     "qwen3-bf16": ["qwen3", UNTIED, {"head_dim": 32}],
     "qwen3-4bit": ["qwen3", TIED, FOUR, {"head_dim": 32, "num_hidden_layers": 3}],
     "qwen3-8bit": ["qwen3", TIED, EIGHT, {"head_dim": 16, "num_attention_heads": 6, "num_key_value_heads": 2}],
+    "qwen2_moe-bf16": ["qwen2_moe", UNTIED, SHARED],
+    "qwen2_moe-4bit": ["qwen2_moe", UNTIED, {"quantization": {"bits": 4, "group_size": 32}}, SHARED],
     "qwen3_moe-bf16": ["qwen3_moe", TIED, MOE],
     "qwen3_moe-4bit": ["qwen3_moe", UNTIED, FOUR, MOE, {
         "num_hidden_layers": 3, "mlp_only_layers": [1], "norm_topk_prob": False,

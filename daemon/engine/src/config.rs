@@ -80,6 +80,14 @@ impl Config {
         }
     }
 
+    /// A count that may be 0 or absent.
+    pub fn whole_if_any(&self, key: &str) -> Result<Option<usize>, LoadError> {
+        match self.value(key).and_then(Value::as_u64) {
+            Some(0) => Ok(Some(0)),
+            _ => self.count_if_any(key),
+        }
+    }
+
     /// A positive number that may be absent.
     pub fn number_if_any(&self, key: &str) -> Result<Option<f64>, LoadError> {
         let Some(value) = self.value(key) else { return Ok(None) };

@@ -5,10 +5,12 @@
 //! step allocates nothing once the largest has been seen.
 
 mod experts;
+mod latent;
 
 use std::convert::Infallible;
 
 use self::experts::{Experts, Routes};
+use self::latent::Latent;
 
 use crate::folder::Folder;
 use crate::models::{self, Description};
@@ -130,6 +132,7 @@ impl Ops for Cpu {
     type Matrix = Projection;
     type Norm = Norm;
     type Experts = Experts;
+    type Latent = Latent;
     type Fault = Infallible;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Projection, LoadError> {
@@ -146,6 +149,10 @@ impl Ops for Cpu {
 
     fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Experts, LoadError> {
         Experts::load(self, folder, experts)
+    }
+
+    fn latent_weights(&mut self, folder: &Folder, latent: &models::Latent) -> Result<Latent, LoadError> {
+        Latent::load(self, folder, latent)
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
@@ -210,6 +217,21 @@ impl Ops for Cpu {
         attend(pool, &mut machine.scratch, layer, x, step.spans, &shape, attended.all_mut());
         self.done(qkv);
         Ok(attended)
+    }
+
+    fn open(&mut self, gate: Rows, mut x: Rows) -> Result<Rows, Infallible> {
+        let width = x.width;
+        native::open(&self.machine.pool, gate.all(), x.all_mut(), width);
+        self.done(gate);
+        Ok(x)
+    }
+
+    fn enter_latent(&mut self, latent: &Latent, x: Rows) -> Result<Rows, Infallible> {
+        latent.enter(self, x)
+    }
+
+    fn leave_latent(&mut self, latent: &Latent, attended: Rows) -> Result<Rows, Infallible> {
+        latent.leave(self, attended)
     }
 
     fn gate(&mut self, activation: models::Activation, gate_up: Rows) -> Result<Rows, Infallible> {

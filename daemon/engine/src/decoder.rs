@@ -35,13 +35,24 @@ struct Branch<O: Ops, T> {
 
 struct Mixer<O: Ops> {
     qkv: O::Matrix,
-    attention: Attention<O>,
+    form: Form<O>,
     output: O::Matrix,
+}
+
+enum Form<O: Ops> {
+    Plain(Attention<O>),
+    Latent(O::Latent, Attention<O>),
 }
 
 enum Feed<O: Ops> {
     Gated(Gated<O>),
-    Experts(O::Experts),
+    Experts(O::Experts, Option<Shared<O>>),
+}
+
+/// What every token takes beside its experts, and what weighs it.
+struct Shared<O: Ops> {
+    gated: Gated<O>,
+    gate: Option<O::Matrix>,
 }
 
 struct Gated<O: Ops> {
@@ -153,8 +164,18 @@ impl<O: Ops> Mixer<O> {
     /// output(attend(x)), of all rows or of the wanted ones.
     fn forward(&self, ops: &mut O, x: &O::Rows, step: &Step<'_>, cut: bool) -> Result<O::Rows, O::Fault> {
         let qkv = ops.linear(&self.qkv, x)?;
-        let mut attended = ops.attend(&self.attention, qkv, step)?;
-        attended = if cut { wanted(ops, attended, step)? } else { attended };
+        let attended = match &self.form {
+            Form::Plain(attention) => {
+                let attended = ops.attend(attention, qkv, step)?;
+                if cut { wanted(ops, attended, step)? } else { attended }
+            }
+            Form::Latent(latent, attention) => {
+                let qkv = ops.enter_latent(latent, qkv)?;
+                let attended = ops.attend(attention, qkv, step)?;
+                let attended = if cut { wanted(ops, attended, step)? } else { attended };
+                ops.leave_latent(latent, attended)?
+            }
+        };
         let out = ops.linear(&self.output, &attended)?;
         ops.done(attended);
         Ok(out)
@@ -172,8 +193,22 @@ impl<O: Ops> Feed<O> {
     fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
         match self {
             Self::Gated(gated) => gated.forward(ops, x),
-            Self::Experts(experts) => ops.experts(experts, x),
+            Self::Experts(experts, None) => ops.experts(experts, x),
+            Self::Experts(experts, Some(shared)) => {
+                let sum = ops.experts(experts, x)?;
+                let beside = shared.forward(ops, x)?;
+                ops.add(sum, beside, 1.0)
+            }
         }
+    }
+}
+
+impl<O: Ops> Shared<O> {
+    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
+        let out = self.gated.forward(ops, x)?;
+        let Some(gate) = &self.gate else { return Ok(out) };
+        let gate = ops.linear(gate, x)?;
+        ops.open(gate, out)
     }
 }
 
@@ -220,25 +255,38 @@ impl<O: Ops> Loader<'_, O> {
             None => None,
         };
         let sinks = mixer.sinks.as_ref().map(|sinks| self.folder.vector(sinks)).transpose()?;
-        Ok(Mixer {
-            qkv: self.matrix(&mixer.qkv)?,
-            attention: Attention { layer, shape: mixer.attention, qk_norm, sinks },
-            output: self.matrix(&mixer.output)?,
-        })
+        let attention = Attention { layer, shape: mixer.attention, qk_norm, sinks };
+        let form = match &mixer.form {
+            models::Form::Plain => Form::Plain(attention),
+            models::Form::Latent(latent) => {
+                let weights = self.ops.latent_weights(self.folder, latent)?;
+                latent.stacks().try_for_each(|stack| self.report(stack))?;
+                Form::Latent(weights, attention)
+            }
+        };
+        Ok(Mixer { qkv: self.matrix(&mixer.qkv)?, form, output: self.matrix(&mixer.output)? })
     }
 
     fn feed(&mut self, feed: &models::Feed) -> Result<Feed<O>, LoadError> {
         Ok(match feed {
-            models::Feed::Gated(gated) => Feed::Gated(Gated {
-                gate_up: self.matrix(&gated.gate_up)?,
-                activation: gated.activation,
-                down: self.matrix(&gated.down)?,
-            }),
+            models::Feed::Gated(gated) => Feed::Gated(self.gated(gated)?),
             models::Feed::Experts(experts) => {
                 let weights = self.ops.expert_weights(self.folder, experts)?;
-                experts.stacks().try_for_each(|stack| self.report(stack))?;
-                Feed::Experts(weights)
+                experts.own_stacks().try_for_each(|stack| self.report(stack))?;
+                let shared = experts.shared.as_ref().map(|shared| {
+                    let gate = shared.gate.as_ref().map(|gate| self.matrix(gate)).transpose()?;
+                    Ok::<_, LoadError>(Shared { gated: self.gated(&shared.gated)?, gate })
+                });
+                Feed::Experts(weights, shared.transpose()?)
             }
+        })
+    }
+
+    fn gated(&mut self, gated: &models::Gated) -> Result<Gated<O>, LoadError> {
+        Ok(Gated {
+            gate_up: self.matrix(&gated.gate_up)?,
+            activation: gated.activation,
+            down: self.matrix(&gated.down)?,
         })
     }
 

@@ -165,13 +165,13 @@ impl Described for Description {
     }
 
     fn vectors(&self) -> impl Iterator<Item = &Vector> {
-        self.norms().map(|norm| &norm.weight).chain(self.sinks())
+        self.norms().map(|norm| &norm.weight).chain(self.other_vectors())
     }
 
     /// The unused output matrix of a shared embedding, and what serves pictures.
     fn may_leave_out(&self, tensor: &str) -> bool {
         let head = tensor.starts_with("lm_head.") && !tensor.ends_with(".bias");
-        head || self.unread.iter().any(|unread| tensor.starts_with(unread))
+        head || self.unread.iter().any(|unread| tensor.starts_with(unread.as_str()))
     }
 
     fn less_one(&self) -> bool {

@@ -77,6 +77,7 @@ impl Ops for Mlx {
     type Matrix = Matrix;
     type Norm = Norm;
     type Experts = Infallible;
+    type Latent = Infallible;
     type Fault = Fault;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Matrix, LoadError> {
@@ -89,6 +90,10 @@ impl Ops for Mlx {
 
     fn expert_weights(&mut self, _: &Folder, _: &models::Experts) -> Result<Infallible, LoadError> {
         Err(LoadError::unsupported("a model of experts on MLX", "on the CPU it is"))
+    }
+
+    fn latent_weights(&mut self, _: &Folder, _: &models::Latent) -> Result<Infallible, LoadError> {
+        Err(LoadError::unsupported("latent attention on MLX", "on the CPU it is"))
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Fault> {
@@ -144,6 +149,18 @@ impl Ops for Mlx {
             [_] => Ok(attended.remove(0)),
             _ => Ok(concatenate(&attended, 0)?),
         }
+    }
+
+    fn open(&mut self, gate: Array, x: Array) -> Result<Array, Fault> {
+        Ok(x.multiply(sigmoid(&gate)?)?)
+    }
+
+    fn enter_latent(&mut self, latent: &Infallible, _: Array) -> Result<Array, Fault> {
+        match *latent {}
+    }
+
+    fn leave_latent(&mut self, latent: &Infallible, _: Array) -> Result<Array, Fault> {
+        match *latent {}
     }
 
     fn gate(&mut self, activation: models::Activation, gate_up: Array) -> Result<Array, Fault> {

@@ -5,11 +5,13 @@
 //! by name.
 
 mod cohere;
+mod deepseek;
 mod dense;
 pub(crate) mod encoders;
 mod experts;
 mod gemma;
 mod glm4;
+mod glm4_moe;
 mod gpt_oss;
 mod granite;
 mod layer;
@@ -20,13 +22,15 @@ mod nemotron_nas;
 mod olmo2;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod rope;
 mod smollm3;
 
 pub(crate) use layer::{
-    Activation, Attention, Branch, Experts, Feed, Gated, Layer, Mixer, Norm, NormKind, Part, Stack, Vector,
+    Activation, Attention, Branch, Experts, Feed, Form, Gated, Groups, Latent, LatentHeads, Layer, Mixer, Norm,
+    NormKind, Part, Routing, Shared, Stack, Vector,
 };
 pub(crate) use rope::Rope;
 
@@ -37,13 +41,17 @@ use crate::config::Config;
 type Page = fn(&Config) -> Result<Description, LoadError>;
 
 /// The architectures that load, by `model_type`.
-const PAGES: [(&str, Page); 18] = [
+const PAGES: [(&str, Page); 23] = [
     ("cohere", cohere::describe),
     ("cohere2", cohere::describe),
+    ("deepseek_v2", deepseek::describe_2),
+    ("deepseek_v3", deepseek::describe_3),
     ("gemma2", gemma::describe_2),
     ("gemma3", gemma::describe_3),
     ("gemma3_text", gemma::describe_3),
     ("glm4", glm4::describe),
+    ("glm4_moe", glm4_moe::describe),
+    ("glm4_moe_lite", deepseek::describe_glm),
     ("gpt_oss", gpt_oss::describe),
     ("granite", granite::describe),
     ("llama", llama::describe),
@@ -53,6 +61,7 @@ const PAGES: [(&str, Page); 18] = [
     ("olmo2", olmo2::describe),
     ("phi3", phi3::describe),
     ("qwen2", qwen2::describe),
+    ("qwen2_moe", qwen2_moe::describe),
     ("qwen3", qwen3::describe),
     ("qwen3_moe", qwen3_moe::describe),
     ("smollm3", smollm3::describe),
@@ -86,7 +95,7 @@ pub(crate) struct Description {
     /// Scores become softcap * tanh(score / softcap).
     pub logit_softcap: Option<f32>,
     /// Modules of the checkpoint that text needs none of.
-    pub unread: &'static [&'static str],
+    pub unread: Vec<String>,
 }
 
 /// Layers whose keys and values have one shape.
@@ -119,6 +128,9 @@ impl Description {
             {
                 experts.join();
             }
+            if let Form::Latent(latent) = &mut layer.mixer.inner.form {
+                latent.find_heads(holds);
+            }
         }
         Ok(description)
     }
@@ -134,9 +146,14 @@ impl Description {
         self.layers.iter().flat_map(Layer::norms).chain(std::iter::once(&self.norm))
     }
 
-    /// Every vector that is no norm's, in the order of the computation.
-    pub fn sinks(&self) -> impl Iterator<Item = &Vector> {
-        self.layers.iter().filter_map(|layer| layer.mixer()?.inner.sinks.as_ref())
+    /// Every vector that is no norm's.
+    pub fn other_vectors(&self) -> impl Iterator<Item = &Vector> {
+        let sinks = self.layers.iter().filter_map(|layer| layer.mixer()?.inner.sinks.as_ref());
+        let biases = self.layers.iter().filter_map(|layer| match &layer.feed()?.inner {
+            Feed::Gated(_) => None,
+            Feed::Experts(experts) => experts.routing.bias.as_ref(),
+        });
+        sinks.chain(biases)
     }
 
     /// The shapes of keys and values, and the layers that store each, in order.

@@ -43,6 +43,8 @@ pub(crate) trait Ops: Sized {
     type Norm;
     /// Experts and their router.
     type Experts;
+    /// What brings heads into a latent and out of it.
+    type Latent;
     /// What can go wrong in a step.
     type Fault: Into<ForwardError>;
 
@@ -54,6 +56,9 @@ pub(crate) trait Ops: Sized {
 
     /// Takes experts and their router from the folder.
     fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Self::Experts, LoadError>;
+
+    /// Takes what a layer of latent attention has between its projections from the folder.
+    fn latent_weights(&mut self, folder: &Folder, latent: &models::Latent) -> Result<Self::Latent, LoadError>;
 
     /// Makes one block of keys and values hold what another holds.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Self::Fault>;
@@ -78,6 +83,16 @@ pub(crate) trait Ops: Sized {
         qkv: Self::Rows,
         step: &Step<'_>,
     ) -> Result<Self::Rows, Self::Fault>;
+
+    /// x × sigmoid(gate), with as many gates as numbers in a row, or one for the whole row.
+    fn open(&mut self, gate: Self::Rows, x: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// What `attend` takes, in the space of the latent: a query for each head, and the latent as the only key and value.
+    /// In each, what is turned comes first.
+    fn enter_latent(&mut self, latent: &Self::Latent, x: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// The values of each head, from what it has attended to in the space of the latent.
+    fn leave_latent(&mut self, latent: &Self::Latent, attended: Self::Rows) -> Result<Self::Rows, Self::Fault>;
 
     /// activation(gate) × up of `[gate | up]`: half the width.
     fn gate(&mut self, activation: models::Activation, gate_up: Self::Rows) -> Result<Self::Rows, Self::Fault>;

@@ -141,9 +141,10 @@ impl Recipe {
             blanks(&encoder, encoder.vocabulary, &quantization, dtype)?
         } else {
             letters::write(dir, self.endless)?;
-            // As converters write them: experts in one tensor once they are quantized.
-            let joined = config.value("quantization").is_some();
-            let holds = |name: &str| joined && name.contains("switch_mlp");
+            // As converters write them: once they are quantized, experts in one tensor, and a latent's heads in others.
+            let converted = config.value("quantization").is_some();
+            let apart = config.word("model_type").is_ok_and(|name| name != "deepseek_v2");
+            let holds = |name: &str| converted && (name.contains("switch_mlp") || (apart && name.contains("embed_q")));
             let decoder = Description::read(&config, &holds).map_err(io::Error::other)?;
             blanks(&decoder, decoder.vocabulary, &quantization, dtype)?
         };

@@ -22,14 +22,18 @@ fn recipes() -> Vec<(String, Recipe)> {
     for architecture in [
         "cohere",
         "cohere2",
+        "deepseek_v2",
+        "deepseek_v3",
         "gemma2",
         "gemma3_text",
         "glm4",
+        "glm4_moe",
         "granite",
         "mixtral",
         "nemotron-nas",
         "olmo2",
         "phi3",
+        "qwen2_moe",
         "qwen3_moe",
         "smollm3",
     ] {

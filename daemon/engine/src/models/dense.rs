@@ -4,7 +4,7 @@
 //! A page says what its family adds or changes, before in a [`Family`] or after in the description; this builds the
 //! description and refuses what none of them does.
 
-use super::{Activation, Attention, Branch, Description, Feed, Gated, Layer, Mixer, Norm, Part, Rope, Stack};
+use super::{Activation, Attention, Branch, Description, Feed, Form, Gated, Layer, Mixer, Norm, Part, Rope, Stack};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -101,7 +101,7 @@ impl Family {
             head: None,
             logit_scale: 1.0,
             logit_softcap: None,
-            unread: &[],
+            unread: Vec::new(),
         })
     }
 
@@ -196,6 +196,7 @@ impl Builder<'_> {
             },
             attention,
             sinks: None,
+            form: Form::Plain,
             output: Stack {
                 parts: vec![self.part("self_attn.o_proj", self.hidden, self.family.output_bias)],
                 inputs: q,

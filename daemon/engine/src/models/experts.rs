@@ -2,7 +2,7 @@
 //!
 //! A page describes the dense decoder first, then names the router and the experts of the layers that have them.
 
-use super::{Activation, Experts, Feed, Gated, Layer, Part, Stack};
+use super::{Activation, Experts, Feed, Gated, Groups, Layer, Part, Routing, Shared, Stack, Vector};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -29,6 +29,18 @@ pub(super) struct Choice<'a> {
     pub router: &'a str,
     /// The name in the module under which one tensor holds all experts.
     pub joined: &'a str,
+    /// The MLP that all tokens take.
+    pub shared: Option<SharedChoice<'a>>,
+}
+
+/// How a family names the MLP beside its experts.
+pub(super) struct SharedChoice<'a> {
+    /// Its name in the module.
+    pub name: &'a str,
+    /// Its width.
+    pub width: usize,
+    /// The name of its gate in the module.
+    pub gate: Option<&'a str>,
 }
 
 /// What most families say.
@@ -42,6 +54,7 @@ pub(super) const SILU: Choice<'static> = Choice {
     bias: false,
     router: "gate",
     joined: "switch_mlp",
+    shared: None,
 };
 
 impl Choice<'_> {
@@ -67,10 +80,90 @@ impl Choice<'_> {
                 inputs: hidden,
             },
             chosen,
-            normalised: self.normalised,
+            routing: Routing { sigmoid: false, bias: None, groups: None, normalised: self.normalised, scale: 1.0 },
+            shared: self.shared.as_ref().map(|shared| shared.describe(&module, hidden)),
             each: each.collect(),
             joined: format!("{module}.{}", self.joined),
         });
         Ok(())
+    }
+}
+
+impl SharedChoice<'_> {
+    fn describe(&self, module: &str, hidden: usize) -> Shared {
+        let part = |matrix, outputs| Part::new(format!("{module}.{}.{matrix}", self.name), outputs, false);
+        let gated = Gated {
+            gate_up: Stack {
+                parts: ["gate_proj", "up_proj"].map(|matrix| part(matrix, self.width)).to_vec(),
+                inputs: hidden,
+            },
+            activation: Activation::Silu,
+            down: Stack { parts: vec![part("down_proj", hidden)], inputs: self.width },
+        };
+        Shared { gated, gate: self.gate.map(|gate| Stack::single(format!("{module}.{gate}"), 1, hidden)) }
+    }
+}
+
+/// Whether a layer of Qwen has one MLP and no experts.
+pub(super) fn is_dense(config: &Config, layer: usize) -> Result<bool, LoadError> {
+    let step = config.count_if_any("decoder_sparse_step")?.unwrap_or(1);
+    let listed = config.value("mlp_only_layers").and_then(|list| list.as_array());
+    Ok(!(layer + 1).is_multiple_of(step) || listed.is_some_and(|list| list.contains(&layer.into())))
+}
+
+/// Puts DeepSeek's experts into the layers that have them: some of many in groups, and some that all tokens take. Gates go
+/// through a softmax in version 2, and each through a sigmoid in version 3, which has a bias to choose by.
+pub(super) fn place_grouped(
+    config: &Config,
+    layers: &mut [Layer],
+    hidden: usize,
+    sigmoid: bool,
+) -> Result<(), LoadError> {
+    if config.count_if_any("n_routed_experts")?.is_none() {
+        return Ok(());
+    }
+    let width = config.count("moe_intermediate_size")?;
+    let normalised = config.flag("norm_topk_prob")?;
+    let shared = config.count_if_any("n_shared_experts")?;
+    let shared = shared.map(|count| SharedChoice { name: "shared_experts", width: width * count, gate: None });
+    let choice = Choice { count: "n_routed_experts", width, shared, ..SILU };
+    let (dense, step) = (config.whole_if_any("first_k_dense_replace")?, config.count_if_any("moe_layer_freq")?);
+    for (index, layer) in layers.iter_mut().enumerate().skip(dense.unwrap_or(0)) {
+        if !index.is_multiple_of(step.unwrap_or(1)) {
+            continue;
+        }
+        choice.place(config, index, hidden, layer)?;
+        let Feed::Experts(experts) = &mut layer.feed.inner else { continue };
+        let count = experts.each.len();
+        let bias = format!("model.layers.{index}.mlp.gate.e_score_correction_bias");
+        experts.routing = Routing {
+            sigmoid,
+            bias: sigmoid.then_some(Vector { name: bias, length: count }),
+            groups: groups(config, count, experts.chosen, sigmoid)?,
+            normalised,
+            scale: config.number_if_any("routed_scaling_factor")?.unwrap_or(1.0) as f32,
+        };
+    }
+    Ok(())
+}
+
+/// The groups that a token takes its experts from, unless it may take from all.
+fn groups(config: &Config, experts: usize, taken: usize, sigmoid: bool) -> Result<Option<Groups>, LoadError> {
+    let by = match config.word_if_any("topk_method")? {
+        Some("greedy" | "gready") if !sigmoid => return Ok(None),
+        Some("group_limited_greedy") if !sigmoid => 1,
+        Some("noaux_tc") | None if sigmoid => 2,
+        None => return Ok(None),
+        Some(other) => {
+            let known = if sigmoid { "noaux_tc is" } else { "greedy and group_limited_greedy are" };
+            return Err(LoadError::unsupported(format!("topk_method {other}"), known));
+        }
+    };
+    let (count, chosen) =
+        (config.count_if_any("n_group")?.unwrap_or(1), config.count_if_any("topk_group")?.unwrap_or(1));
+    let fits = experts.is_multiple_of(count) && chosen <= count && taken <= experts / count * chosen;
+    match fits && (count == 1 || by <= experts / count) {
+        true => Ok((count > 1 && chosen < count).then_some(Groups { count, chosen, by })),
+        false => Err(config.problem(format!("{chosen} of {count} groups of {experts} experts cannot give {taken}"))),
     }
 }

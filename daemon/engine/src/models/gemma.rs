@@ -61,7 +61,7 @@ pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
     }
     if pictures {
         description.architecture = "gemma3".to_string();
-        description.unread = &["vision_tower", "multi_modal_projector"];
+        description.unread = ["vision_tower", "multi_modal_projector"].map(String::from).to_vec();
     }
     // As the reference rounds it.
     description.embedding_scale = half::bf16::from_f32((description.hidden as f32).sqrt()).to_f32();

@@ -41,8 +41,45 @@ pub(crate) struct Mixer {
     pub attention: Attention,
     /// For each query head a score that takes its share of attention and gives nothing for it.
     pub sinks: Option<Vector>,
+    /// How queries, keys and values come of what was projected, and what is done with what they give.
+    pub form: Form,
     /// The projection back to the residual stream.
     pub output: Stack,
+}
+
+/// What lies between a mixer's two projections.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// Attention.
+    Plain,
+    /// Attention in a space that all heads share.
+    Latent(Latent),
+}
+
+/// Multi-head latent attention, as DeepSeek has it. A token's keys and values are kept as one short vector, the latent, and
+/// one turned part; each head's queries are brought into that space, and what is attended is brought out of it. `qkv` gives
+/// the queries, or what they are made of, then the latent and the part of the keys that is turned.
+#[derive(Clone, Debug)]
+pub(crate) struct Latent {
+    /// Where queries are made in two steps, the norm between and the second.
+    pub queries: Option<(Norm, Stack)>,
+    /// The norm of the latent.
+    pub norm: Norm,
+    /// Width of the latent.
+    pub rank: usize,
+    /// Of each head: what is turned of it, what is not, and the width of its values.
+    pub widths: (usize, usize, usize),
+    /// What brings heads into the latent and out of it.
+    pub heads: LatentHeads,
+}
+
+/// How a checkpoint holds the matrices between heads and the latent.
+#[derive(Clone, Debug)]
+pub(crate) enum LatentHeads {
+    /// One matrix from the latent to the unturned keys and the values of each head in turn.
+    Joined(Stack),
+    /// A matrix a head from its unturned queries to the latent, and one from the latent to its values.
+    Apart(Vec<Stack>, Vec<Stack>),
 }
 
 /// The shape of a layer's attention.
@@ -73,19 +110,56 @@ pub(crate) enum Feed {
     Experts(Experts),
 }
 
-/// Gated MLPs of which each token takes those that a router scores highest, weighted by the softmax of its scores.
+/// Gated MLPs of which each token takes those that a router scores highest, weighted by what becomes of its scores.
 #[derive(Clone, Debug)]
 pub(crate) struct Experts {
     /// A score for each expert.
     pub router: Stack,
     /// How many a token takes.
     pub chosen: usize,
-    /// Whether the weights of those add up to one.
-    pub normalised: bool,
+    /// Which they are, and what they weigh.
+    pub routing: Routing,
+    /// What every token takes as well.
+    pub shared: Option<Shared>,
     /// The experts, all of one shape.
     pub each: Vec<Gated>,
     /// The module under which converted checkpoints hold the matrices of all experts as one tensor.
     pub joined: String,
+}
+
+/// How scores become weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Routing {
+    /// Whether each score goes through a sigmoid alone, and not all through a softmax.
+    pub sigmoid: bool,
+    /// What is added to the weights to choose by, and not to weigh by.
+    pub bias: Option<Vector>,
+    /// Experts are chosen from the best of so many groups only.
+    pub groups: Option<Groups>,
+    /// Whether the weights of the chosen add up to one.
+    pub normalised: bool,
+    /// What they are multiplied by then.
+    pub scale: f32,
+}
+
+/// Groups of experts that follow one another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them a token may take from.
+    pub chosen: usize,
+    /// A group counts as much as so many of its best.
+    pub by: usize,
+}
+
+/// An MLP beside the experts.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// The MLP.
+    pub gated: Gated,
+    /// One score; the MLP is multiplied by its sigmoid.
+    pub gate: Option<Stack>,
 }
 
 /// `down(activation(gate) × up)`.
@@ -163,6 +237,38 @@ pub(crate) struct Vector {
     pub length: usize,
 }
 
+impl Mixer {
+    /// Its stacks of matrices.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        let inner = match &self.form {
+            Form::Latent(latent) => Some(latent.stacks()),
+            Form::Plain => None,
+        };
+        std::iter::once(&self.qkv).chain(inner.into_iter().flatten()).chain(std::iter::once(&self.output))
+    }
+
+    /// Its norms.
+    fn norms(&self) -> impl Iterator<Item = &Norm> {
+        let latent = match &self.form {
+            Form::Latent(latent) => Some(latent.queries.iter().map(|(norm, _)| norm).chain([&latent.norm])),
+            Form::Plain => None,
+        };
+        self.qk_norm.iter().flat_map(|(q, k)| [q, k]).chain(latent.into_iter().flatten())
+    }
+}
+
+impl Latent {
+    /// Its stacks of matrices.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        let (joined, apart) = match &self.heads {
+            LatentHeads::Joined(stack) => (Some(stack), None),
+            LatentHeads::Apart(keys, values) => (None, Some(keys.iter().chain(values))),
+        };
+        let queries = self.queries.iter().map(|(_, stack)| stack);
+        queries.chain(joined).chain(apart.into_iter().flatten())
+    }
+}
+
 impl Layer {
     /// What mixes tokens, unless it is left out.
     pub fn mixer(&self) -> Option<&Branch<Mixer>> {
@@ -176,7 +282,7 @@ impl Layer {
 
     /// Its stacks of matrices, in the order of the computation.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        let mixer = self.mixer().into_iter().flat_map(|branch| [&branch.inner.qkv, &branch.inner.output]);
+        let mixer = self.mixer().into_iter().flat_map(|branch| branch.inner.stacks());
         let (gated, experts) = match self.feed().map(|branch| &branch.inner) {
             Some(Feed::Gated(gated)) => (Some([&gated.gate_up, &gated.down]), None),
             Some(Feed::Experts(experts)) => (None, Some(experts.stacks())),
@@ -187,10 +293,10 @@ impl Layer {
 
     /// Its norms, in the order of the computation.
     pub fn norms(&self) -> impl Iterator<Item = &Norm> {
-        let mixer = self.mixer().into_iter().flat_map(|branch| {
-            let heads = branch.inner.qk_norm.iter().flat_map(|(q, k)| [q, k]);
-            branch.before.iter().chain(heads).chain(&branch.after)
-        });
+        let mixer = self
+            .mixer()
+            .into_iter()
+            .flat_map(|branch| branch.before.iter().chain(branch.inner.norms()).chain(&branch.after));
         mixer.chain(self.feed().into_iter().flat_map(|branch| branch.before.iter().chain(&branch.after)))
     }
 
@@ -203,9 +309,18 @@ impl Layer {
 }
 
 impl Experts {
+    /// Every stack of matrices but those of what all tokens take.
+    pub fn own_stacks(&self) -> impl Iterator<Item = &Stack> {
+        std::iter::once(&self.router).chain(self.each.iter().flat_map(|gated| [&gated.gate_up, &gated.down]))
+    }
+
     /// Every stack of matrices.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
-        std::iter::once(&self.router).chain(self.each.iter().flat_map(|gated| [&gated.gate_up, &gated.down]))
+        let shared = self
+            .shared
+            .iter()
+            .flat_map(|shared| [&shared.gated.gate_up, &shared.gated.down].into_iter().chain(&shared.gate));
+        self.own_stacks().chain(shared)
     }
 
     /// Takes the experts from the tensors that hold all of them.

@@ -2,7 +2,7 @@
 //!
 //! Qwen 3 whose layers, but for those of `mlp_only_layers` and between the steps, take some of many experts.
 
-use super::experts::{Choice, SILU};
+use super::experts::{Choice, SILU, is_dense};
 use super::{Description, qwen3};
 use crate::LoadError;
 use crate::config::Config;
@@ -11,10 +11,8 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     let mut description = qwen3::describe(config)?;
     let experts =
         Choice { width: config.count("moe_intermediate_size")?, normalised: config.flag("norm_topk_prob")?, ..SILU };
-    let step = config.count_if_any("decoder_sparse_step")?.unwrap_or(1);
-    let dense = config.value("mlp_only_layers").and_then(|list| list.as_array()).cloned().unwrap_or_default();
     for (index, layer) in description.layers.iter_mut().enumerate() {
-        if (index + 1).is_multiple_of(step) && !dense.contains(&index.into()) {
+        if !is_dense(config, index)? {
             experts.place(config, index, description.hidden, layer)?;
         }
     }

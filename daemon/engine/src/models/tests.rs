@@ -151,7 +151,7 @@ fn a_model_of_pictures_is_read_for_its_text() {
     let gemma = describe("gemma3", json!({ "text_config": text }));
     assert_eq!((gemma.architecture.as_str(), gemma.vocabulary), ("gemma3", 262_208));
     assert_eq!(gemma.embedding.parts[0].name, "language_model.model.embed_tokens");
-    assert!(gemma.unread.contains(&"vision_tower"));
+    assert!(gemma.unread.contains(&"vision_tower".to_string()));
 }
 
 #[test]
@@ -190,6 +190,10 @@ fn what_a_family_does_not_do_is_refused_by_name() {
     }
     refused("cohere", json!({ "use_qk_norm": true }), "use_qk_norm");
     refused("cohere", json!({ "layer_norm_bias": true }), "layer_norm_bias");
+    refused("deepseek_v2", latent(json!({ "scoring_func": "sigmoid" })), "scoring_func sigmoid");
+    refused("deepseek_v2", latent(json!({ "topk_method": "noaux_tc" })), "topk_method noaux_tc");
+    refused("deepseek_v2", latent(json!({ "norm_topk_prob": true })), "norm_topk_prob");
+    refused("deepseek_v3", latent(json!({ "rope_interleave": false })), "rope_interleave");
     refused("gemma2", json!({ "hidden_activation": "relu" }), "activation relu");
     refused("llama", json!({ "hidden_act": "gelu" }), "activation gelu");
     refused("llama", json!({ "rope_traditional": true }), "rope_traditional");
@@ -216,6 +220,62 @@ fn experts_have_their_own_tensors_or_share_one() {
     };
     assert_eq!(names(false), Some(("model.layers.0.mlp.experts.3.down_proj".to_string(), None)));
     assert_eq!(names(true), Some(("model.layers.0.mlp.switch_mlp.down_proj".to_string(), Some((3, 4)))));
+}
+
+/// DeepSeek's shape.
+fn latent(changes: Value) -> Value {
+    let mut config = json!({
+        "kv_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 20, "n_routed_experts": 8,
+        "num_experts_per_tok": 3, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+    });
+    config.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    config
+}
+
+#[test]
+fn latent_attention_keeps_one_short_key_a_token() {
+    let yarn = json!({ "type": "yarn", "factor": 40.0, "original_max_position_embeddings": 64, "mscale_all_dim": 0.5 });
+    let description = describe("deepseek_v2", latent(json!({ "rope_scaling": yarn })));
+    assert_eq!(description.caches(), [CacheShape { kv_heads: 1, head_dim: 32, layers: vec![0, 1, 2] }]);
+    let mixer = &description.layers[0].mixer.inner;
+    assert_eq!((mixer.qkv.outputs(), mixer.output.inputs), (4 * 24 + 32, 4 * 20));
+    let sharpness = 0.05 * 40f32.ln() + 1.0;
+    assert!((mixer.attention.scale - 24f32.powf(-0.5) * sharpness * sharpness).abs() < 1e-6, "{mixer:?}");
+    assert_eq!(description.context, 2560);
+    let names = |holds: &dyn Fn(&str) -> bool| {
+        let description =
+            Description::read(&config("deepseek_v3", latent(json!({ "q_lora_rank": 12 }))), holds).unwrap();
+        let names = description.layers[1].stacks().map(|stack| stack.parts[0].name.replace("model.layers.1.", ""));
+        names.take(4).collect::<Vec<_>>()
+    };
+    let joined = ["self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_b_proj", "self_attn.o_proj"];
+    assert_eq!(names(&|_| false), joined);
+    assert_eq!(names(&|name| name.contains("embed_q"))[2..], ["self_attn.embed_q"; 2]);
+}
+
+#[test]
+fn a_token_takes_experts_of_some_groups_and_those_of_all() {
+    let grouped =
+        json!({ "topk_method": "group_limited_greedy", "n_group": 4, "topk_group": 2, "n_shared_experts": 2 });
+    let routing = |architecture: &str, changes: Value| {
+        let description = describe(architecture, latent(changes));
+        assert!(matches!(description.layers[0].feed.inner, Feed::Gated(_)), "the first layer is dense");
+        match description.layers[1].feed.inner.clone() {
+            Feed::Experts(experts) => experts,
+            Feed::Gated(_) => panic!("a layer without experts"),
+        }
+    };
+    let of_2 = routing("deepseek_v2", grouped.clone());
+    let groups = of_2.routing.groups.map(|groups| (groups.count, groups.chosen, groups.by));
+    assert_eq!((groups, of_2.routing.sigmoid, of_2.routing.bias.is_some()), (Some((4, 2, 1)), false, false));
+    assert_eq!(of_2.shared.map(|shared| shared.gated.down.inputs), Some(64));
+    let of_3 = routing("deepseek_v3", json!({ "n_group": 2, "topk_group": 1, "routed_scaling_factor": 2.5 }));
+    let groups = of_3.routing.groups.map(|groups| (groups.count, groups.chosen, groups.by));
+    assert_eq!((groups, of_3.routing.sigmoid, of_3.routing.normalised), (Some((2, 1, 2)), true, true));
+    assert_eq!((of_3.routing.scale, of_3.routing.bias.map(|bias| bias.length)), (2.5, Some(8)));
+    let broken = latent(json!({ "n_group": 3 }));
+    let error = Description::read(&config("deepseek_v3", broken), &|_| true).unwrap_err().to_string();
+    assert!(error.contains("1 of 3 groups of 8 experts cannot give 3"), "{error}");
 }
 
 #[test]

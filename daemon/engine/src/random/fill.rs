@@ -88,6 +88,7 @@ pub(super) fn blanks(
         let (centre, reach) = match vector.name.rsplit_once('.') {
             Some((_, "bias")) => (0.0, 0.3),
             Some((_, "sinks")) => (0.5, 1.5),
+            Some((_, "e_score_correction_bias")) => (0.0, 0.2),
             _ => (usual, 0.2),
         };
         add(vector.name.clone(), &[vector.length], even(centre, reach));

@@ -18,17 +18,10 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
             "sliding_window_pattern": 2, "rope_local_base_freq": 100.0, "rope_scaling": { "type": "linear", "factor": 8.0 },
         }),
         "glm4" => json!({ "attention_bias": true, "partial_rotary_factor": 0.5, "tie_word_embeddings": false }),
-        "gpt_oss" => json!({
-            "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 9,
-            "rope_scaling": {
-                "rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 128, "truncate": false,
-            },
-        }),
         "granite" => json!({
             "head_dim": 16, "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5,
             "logits_scaling": 2.0,
         }),
-        "mixtral" => json!({ "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2 }),
         "nemotron-nas" => json!({
             "head_dim": 16, "intermediate_size": null, "num_key_value_heads": null, "num_hidden_layers": 4,
             "block_configs": [
@@ -46,11 +39,52 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
                 "long_factor": [1.0, 1.25, 2.0, 3.0, 4.5, 6.0],
             },
         }),
+        "smollm3" => json!({ "no_rope_layer_interval": 2 }),
+        _ => of_experts(architecture),
+    };
+    keys.as_object().cloned().unwrap_or_default()
+}
+
+/// The same of architectures that have experts.
+fn of_experts(architecture: &str) -> Value {
+    match architecture {
+        "deepseek_v2" => json!({
+            "head_dim": 16, "kv_lora_rank": 32, "q_lora_rank": null, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32,
+            "v_head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_shared_experts": 2,
+            "moe_intermediate_size": 64, "first_k_dense_replace": 1, "topk_method": "group_limited_greedy", "n_group": 3,
+            "topk_group": 2, "routed_scaling_factor": 1.5, "rope_scaling": {
+                "type": "yarn", "factor": 40.0, "original_max_position_embeddings": 128, "mscale": 0.707,
+                "mscale_all_dim": 0.5,
+            },
+        }),
+        "deepseek_v3" | "glm4_moe_lite" => json!({
+            "head_dim": 16, "kv_lora_rank": 64, "q_lora_rank": 32, "qk_rope_head_dim": 16, "qk_nope_head_dim": 32,
+            "v_head_dim": 16, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 1,
+            "moe_intermediate_size": 64, "first_k_dense_replace": 1, "n_group": 4, "topk_group": 2,
+            "routed_scaling_factor": 2.5, "rope_scaling": {
+                "type": "yarn", "factor": 40.0, "original_max_position_embeddings": 128, "mscale": 1.0,
+                "mscale_all_dim": 1.0,
+            },
+        }),
+        "glm4_moe" => json!({
+            "attention_bias": true, "use_qk_norm": true, "n_routed_experts": 6, "num_experts_per_tok": 2,
+            "n_shared_experts": 1, "moe_intermediate_size": 64, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+            "routed_scaling_factor": 1.5, "tie_word_embeddings": false,
+        }),
+        "gpt_oss" => json!({
+            "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 9,
+            "rope_scaling": {
+                "rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 128, "truncate": false,
+            },
+        }),
+        "mixtral" => json!({ "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2 }),
+        "qwen2_moe" => json!({
+            "head_dim": 16, "norm_topk_prob": true, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+            "shared_expert_intermediate_size": 96,
+        }),
         "qwen3_moe" => json!({
             "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": true,
         }),
-        "smollm3" => json!({ "no_rope_layer_interval": 2 }),
         _ => json!({}),
-    };
-    keys.as_object().cloned().unwrap_or_default()
+    }
 }

@@ -74,6 +74,7 @@ impl Names {
             && !layer.parallel
             && layer.residual_scale == 1.0
             && mixer.inner.sinks.is_none()
+            && matches!(mixer.inner.form, models::Form::Plain)
             && attention.softcap.is_none()
             && attention.scale == (attention.head_dim as f32).powf(-0.5)
             && attention.kv_heads == description.layers[0].mixer.inner.attention.kv_heads;
