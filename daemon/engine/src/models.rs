@@ -146,14 +146,18 @@ impl Description {
         self.layers.iter().flat_map(Layer::norms).chain(std::iter::once(&self.norm))
     }
 
+    /// The sinks of every layer that has some.
+    pub fn sinks(&self) -> impl Iterator<Item = &Vector> {
+        self.layers.iter().filter_map(|layer| layer.mixer()?.inner.sinks.as_ref())
+    }
+
     /// Every vector that is no norm's.
     pub fn other_vectors(&self) -> impl Iterator<Item = &Vector> {
-        let sinks = self.layers.iter().filter_map(|layer| layer.mixer()?.inner.sinks.as_ref());
         let biases = self.layers.iter().filter_map(|layer| match &layer.feed()?.inner {
             Feed::Gated(_) => None,
             Feed::Experts(experts) => experts.routing.bias.as_ref(),
         });
-        sinks.chain(biases)
+        self.sinks().chain(biases)
     }
 
     /// The shapes of keys and values, and the layers that store each, in order.
