@@ -24,9 +24,12 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
+use crate::measures::Metrics;
 use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::ImpetusClient;
+use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
@@ -236,6 +239,27 @@ impl Client {
     /// Returns what was asked of which model.
     pub async fn requests(&self, request: RequestsRequest) -> Result<RequestsPage> {
         call("requests", QUICK, |context| self.rpc.requests(context, request)).await
+    }
+
+    /// Lists the settings that can be changed while the daemon runs, by name.
+    pub async fn settings(&self) -> Result<Vec<Setting>> {
+        call("settings", QUICK, |context| self.rpc.settings(context)).await
+    }
+
+    /// Changes settings, all of them or none, and returns them all.
+    pub async fn change_settings(&self, request: ChangeSettingsRequest) -> Result<Vec<Setting>> {
+        call("change_settings", QUICK, |context| self.rpc.change_settings(context, request)).await
+    }
+
+    /// Returns what was counted since the daemon started.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        call("metrics", QUICK, |context| self.rpc.metrics(context)).await
+    }
+
+    /// Returns what happened after a cursor; waits for the first.
+    pub async fn watch(&self, request: WatchRequest) -> Result<News> {
+        let limit = Duration::from_millis(request.wait_ms.into()) + READ_GRACE;
+        call("watch", limit, |context| self.rpc.watch(context, request)).await
     }
 }
 

@@ -26,6 +26,12 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(us);
     }
 
+    /// Counts everything that another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
     /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -77,4 +83,79 @@ pub struct Measures {
     pub first_token: Histogram,
     /// Between two deliveries of one running answer.
     pub gap: Histogram,
+}
+
+impl Measures {
+    /// Counts everything that another worker has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.refused += other.refused;
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.restored_tokens += other.restored_tokens;
+        self.stored_tokens += other.stored_tokens;
+        self.tokens += other.tokens;
+        self.steps += other.steps;
+        self.rows += other.rows;
+        self.drafted += other.drafted;
+        self.accepted += other.accepted;
+        self.preemptions += other.preemptions;
+        self.queue.add(&other.queue);
+        self.first_token.add(&other.first_token);
+        self.gap.add(&other.gap);
+    }
+}
+
+/// What the daemon has counted since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// By model, whether it is in memory or not.
+    pub models: Vec<ModelMeasures>,
+    /// By verb, model, key and status: requests that ended.
+    pub requests: Vec<RequestTally>,
+    /// By verb and model: how long requests took that ended well.
+    pub durations: Vec<RequestDurations>,
+}
+
+/// What all workers of one model did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelMeasures {
+    /// The model.
+    pub model: String,
+    /// What its workers counted, the running one included.
+    pub measures: Measures,
+    /// How often it was brought into memory.
+    pub loads: u64,
+    /// How often its worker died.
+    pub deaths: u64,
+}
+
+/// Requests that ended, and what they read and wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestTally {
+    /// What was asked for, as in `generate`.
+    pub verb: String,
+    /// The model; empty where none was found.
+    pub model: String,
+    /// The key's id; empty for the socket, `other` once too many were counted apart.
+    pub key: String,
+    /// How they ended: `ok`, or the error's kind.
+    pub status: String,
+    /// How many.
+    pub requests: u64,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+}
+
+/// How long requests took, from their arrival in the daemon to their end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestDurations {
+    /// What was asked for.
+    pub verb: String,
+    /// The model.
+    pub model: String,
+    /// The durations.
+    pub durations: Histogram,
 }

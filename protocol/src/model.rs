@@ -112,6 +112,10 @@ pub struct Residence {
     pub device: String,
     /// Bytes of memory the worker holds.
     pub memory_bytes: u64,
+    /// Bytes it is accounted with against the budget: what it was granted, or what it holds if that is more.
+    pub accounted_bytes: u64,
+    /// Bytes of KV cache it was granted.
+    pub kv_bytes: u64,
     /// Milliseconds that the load took.
     pub load_ms: u64,
     /// Milliseconds until it is unloaded if idle; `None` keeps it.

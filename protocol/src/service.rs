@@ -8,8 +8,11 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
+use crate::measures::Metrics;
 use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
+use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
@@ -85,4 +88,12 @@ pub trait Impetus {
 
     /// Starts to make a model folder of a GGUF file.
     async fn import(request: ImportRequest) -> Result<TranscriptId>;
+    /// Lists the settings that can be changed while the daemon runs, by name.
+    async fn settings() -> Result<Vec<Setting>>;
+    /// Changes settings, all of them or none, and returns them all.
+    async fn change_settings(request: ChangeSettingsRequest) -> Result<Vec<Setting>>;
+    /// Returns what was counted since the daemon started.
+    async fn metrics() -> Result<Metrics>;
+    /// Returns what happened after a cursor; waits for the first.
+    async fn watch(request: WatchRequest) -> Result<News>;
 }

@@ -101,6 +101,10 @@ pub struct Machine {
     pub cpu: String,
     /// Its cores usable by this process.
     pub cores: u32,
+    /// How many of them are fast, where the system tells them apart.
+    pub performance_cores: Option<u32>,
+    /// What its vector units can do, in the words of its maker, as in `avx2`.
+    pub features: Vec<String>,
     /// The GPU's name, if there is one that Impetus can use.
     pub gpu: Option<String>,
 }

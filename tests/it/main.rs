@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod access;
+mod admin;
 mod anthropic;
 mod cli;
 mod embed;
@@ -10,6 +11,7 @@ mod faults;
 mod generate;
 mod gguf;
 mod http;
+mod metrics;
 mod ollama;
 mod openapi;
 mod responses;
@@ -18,3 +20,4 @@ mod shapes;
 mod stranger;
 mod tidy;
 mod tokens;
+mod ws;

@@ -5,6 +5,9 @@
 
 pub mod journal;
 pub mod keys;
+pub mod machine;
+pub mod models;
+pub mod settings;
 
 use axum::extract::Path;
 use axum::extract::Query;
@@ -17,7 +20,7 @@ use crate::openapi::Routes;
 
 /// Returns the routes of this folder.
 pub fn routes() -> Routes {
-    keys::routes().merge(journal::routes())
+    keys::routes().merge(journal::routes()).merge(models::routes()).merge(machine::routes()).merge(settings::routes())
 }
 
 /// A page of a list, newest first.

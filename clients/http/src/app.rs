@@ -14,7 +14,8 @@ use crate::daemon::Daemon;
 use crate::dialect::Dialect;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
-use crate::{Config, admin, anthropic, body, health, ollama, openai, request_id};
+use crate::ws::{self, Sockets};
+use crate::{Config, admin, anthropic, body, health, metrics, ollama, openai, request_id};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -28,6 +29,8 @@ pub struct Bridge {
     pub url: String,
     /// Responses that are made after their request was answered.
     pub background: Background,
+    /// Those who watch.
+    pub sockets: Sockets,
 }
 
 impl Bridge {
@@ -39,6 +42,7 @@ impl Bridge {
             origins: Origins::new(&config.allow_origins),
             url: format!("http://{address}"),
             background: Background::default(),
+            sockets: Sockets::default(),
         })
     }
 }
@@ -66,6 +70,8 @@ pub fn keyed() -> Routes {
         .merge(anthropic::messages::routes())
         .merge(ollama::routes())
         .merge(admin::routes())
+        .merge(metrics::routes())
+        .merge(ws::routes())
         .merge(health::keyed())
 }
 

@@ -137,7 +137,8 @@ pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     })
 }
 
-fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
+/// Reads a JSON object, whatever its members.
+pub fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
     let hint = "Send a JSON object with the header Content-Type: application/json.";
     if body.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "The request has no body.").hint(hint));

@@ -42,6 +42,11 @@ impl Daemon {
         self.connected(access::current().map(|principal| principal.id.clone())).await
     }
 
+    /// Returns a connection with the rights of a key, for what goes on outside its requests.
+    pub async fn of(&self, key: &str) -> Result<Client> {
+        self.connected(Some(key.to_owned())).await
+    }
+
     /// Returns the bridge's own connection, which may do everything.
     pub async fn own(&self) -> Result<Client> {
         self.connected(None).await

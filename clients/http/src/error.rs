@@ -91,6 +91,11 @@ pub fn status(kind: ErrorKind) -> StatusCode {
     face(kind).0
 }
 
+/// Returns the code of a kind, for messages that have no body.
+pub fn code(kind: ErrorKind) -> &'static str {
+    face(kind).2
+}
+
 /// Adds what an error says in headers, whatever the dialect of its body.
 pub fn tell(error: &Error, status: StatusCode, headers: &mut HeaderMap) {
     if let Some(after_ms) = error.retry_after_ms {

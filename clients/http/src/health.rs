@@ -24,6 +24,7 @@ pub fn open() -> Routes {
         .get("/", self::live, live())
         .get("/health", self::live, live())
         .get("/ready", self::ready, ready())
+        .get("/api/health", self::ready, ready())
         .get("/api/health/live", self::live, live())
         .get("/api/health/ready", self::ready, ready())
         .open()

@@ -1,8 +1,9 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
-//! words; `admin` is for those who run the service; `access` says who may ask; `serve` accepts connections; `body`
-//! receives what they send; `frames` and `sse` are how streams leave; `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The
+//! words; `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask;
+//! `serve` accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave;
+//! `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The
 //! bridge keeps no state, reads no model and has no privilege that the command line lacks.
 
 mod access;
@@ -17,6 +18,8 @@ mod dialect;
 mod error;
 mod frames;
 mod health;
+mod metrics;
+mod ndjson;
 mod ollama;
 mod openai;
 mod openapi;
@@ -27,6 +30,7 @@ mod serve;
 mod sse;
 mod turns;
 mod whole;
+mod ws;
 
 use std::future::Future;
 use std::io;
@@ -57,7 +61,13 @@ pub async fn run(
         .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
     let bridge = app::Bridge::new(&config, address);
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
-    let served = serve::serve(listener, app::routes(bridge), shutdown).await;
+    let sockets = bridge.clone();
+    let shutdown = async move {
+        shutdown.await;
+        sockets.sockets.close();
+    };
+    let served = serve::serve(listener, app::routes(bridge.clone()), shutdown).await;
+    bridge.sockets.ended().await;
     announcer.abort();
     served
 }

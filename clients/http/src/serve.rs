@@ -17,10 +17,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::access::Peer;
@@ -61,7 +60,7 @@ async fn serve_within(
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let (closing, open) = watch::channel(());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, peer, permit) = tokio::select! {
@@ -74,16 +73,28 @@ async fn serve_within(
             routes.call(request)
         });
         let stream = TokioIo::new(Explained::new(stream));
-        let connection = graceful.watch(http.serve_connection(stream, service));
+        let connection = http.serve_connection(stream, service).with_upgrades();
+        let mut closing = open.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = std::pin::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                // The one thing that it ever says.
+                _ = closing.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended badly");
             }
             drop(permit);
         });
     }
-    drop(listener);
-    if timeout(CLOSING_PATIENCE, graceful.shutdown()).await.is_err() {
+    drop((listener, open));
+    closing.send_replace(());
+    // Every connection holds an end of the channel.
+    if timeout(CLOSING_PATIENCE, closing.closed()).await.is_err() {
         tracing::warn!("some connections were still open and are cut");
     }
     Ok(())

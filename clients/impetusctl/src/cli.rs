@@ -59,6 +59,8 @@ pub enum Command {
     Logs(Logs),
     /// Make, list, rotate and revoke keys of the HTTP bridge
     Key(Key),
+    /// List, read and change the settings of the running daemon
+    Config(Config),
     /// Show who changed keys, models and settings
     Audit(Audit),
     /// Show what was asked of which model, without what was said
@@ -331,6 +333,39 @@ fn seconds(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)
+}
+
+/// List, read and change the settings of the running daemon.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// What to do with settings; lists them otherwise
+    #[command(subcommand)]
+    pub command: Option<ConfigCommand>,
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// List the settings that can be changed while the daemon runs
+    List,
+    /// Print the value of one setting
+    Get {
+        /// The setting, as in memory.budget
+        name: String,
+    },
+    /// Change a setting; it stays changed after a restart
+    Set {
+        /// The setting, as in memory.budget
+        name: String,
+        /// What it is to be, as config.toml would hold it: 75%, 8GB, 15m, true
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Take a change back: what the configuration says holds again
+    Reset {
+        /// The setting, as in memory.budget
+        name: String,
+    },
 }
 
 /// Show who changed keys, models and settings.

@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod chat;
 mod completions;
+mod config;
 mod doctor;
 mod embed;
 mod key;
@@ -47,6 +48,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Status => status::run(&daemon, output).await,
         Command::Logs(logs) => logs::run(&daemon, &logs).await,
         Command::Key(key) => key::run(&daemon, output, key).await,
+        Command::Config(config) => config::run(&daemon, output, config).await,
         Command::Audit(audit) => audit::run(&daemon, output, &audit).await,
         Command::Requests(requests) => requests::run(&daemon, output, requests).await,
         Command::Doctor => doctor::run(&daemon, output).await,

@@ -68,6 +68,24 @@ impl Catalogue {
         self.change(actor, action, subject, |_| Ok(())).await
     }
 
+    /// Returns what was changed of the configuration, by name. Blocks.
+    pub fn settings(&self) -> Result<Vec<(String, String)>> {
+        self.store.settings().list().map_err(broken)
+    }
+
+    /// Writes changes of the configuration, or forgets those that are `None`, and who made them.
+    pub async fn change_settings(&self, actor: &str, changes: Vec<(String, Option<String>)>) -> Result<()> {
+        let (store, time_unix_ms) = (self.store.clone(), now_ms());
+        let told = |(name, value): &(String, Option<String>)| Change {
+            time_unix_ms,
+            actor: actor.to_owned(),
+            action: if value.is_some() { "setting.change" } else { "setting.reset" }.to_owned(),
+            subject: value.as_ref().map_or_else(|| name.clone(), |value| format!("{name} = {value}")),
+        };
+        let audit = changes.iter().map(told).collect();
+        blocking(move || store.settings().change(changes, audit).map_err(broken)).await
+    }
+
     /// Returns every key, oldest first. Blocks.
     pub fn keys(&self) -> Result<Vec<Key>> {
         self.store.keys().list().map_err(broken)
@@ -138,8 +156,8 @@ impl Catalogue {
         blocking(move || store.records().list(collection, reader, after, count, now_ms()).map_err(broken)).await
     }
 
-    /// Writes down requests.
-    pub async fn record(&self, requests: Vec<Request>) -> Result<()> {
+    /// Writes down requests, and returns their numbers.
+    pub async fn record(&self, requests: Vec<Request>) -> Result<Vec<i64>> {
         let store = self.store.clone();
         blocking(move || store.requests().record(requests).map_err(broken)).await
     }
@@ -213,7 +231,8 @@ fn number(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-fn request_entry((id, request): (i64, Request)) -> RequestEntry {
+/// Returns a request as clients see it.
+pub fn request_entry((id, request): (i64, Request)) -> RequestEntry {
     RequestEntry {
         id: id.unsigned_abs(),
         time_unix_ms: request.time_unix_ms,

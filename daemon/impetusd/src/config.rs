@@ -53,6 +53,9 @@ pub struct Config {
     pub worker: Worker,
     /// Where models are pulled from.
     pub hub: Hub,
+    /// What it was made of.
+    #[serde(skip)]
+    layers: Layers,
 }
 
 /// What is logged, and where to.
@@ -321,7 +324,7 @@ impl Config {
         let mut defaults: Table = DEFAULT.parse().expect("the embedded default.toml is valid; a test reads it");
         let profiles = defaults.remove("profile");
         let known = defaults.clone();
-        let mut layers = Layers { known, merged: defaults };
+        let mut layers = Layers { known, merged: defaults, fixed: Default::default() };
         if let Some(Value::Table(mut profiles)) = profiles
             && let Some(Value::Table(profile)) = profiles.remove(&environment)
         {
@@ -341,7 +344,31 @@ impl Config {
         }
         let mut config = layers.read("the configuration")?;
         config.environment = environment;
+        config.layers = layers;
         Ok(config)
+    }
+
+    /// Lays changes over it, each the `section.key` and the value that a file would hold.
+    pub fn with<'a>(&self, changes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigError> {
+        let mut layers = self.layers.clone();
+        for (name, value) in changes {
+            let (section, key) = name.split_once('.').unwrap_or((name, ""));
+            layers.lay(name, section, key, value)?;
+        }
+        let config = layers.read("the configuration")?;
+        let Self { environment, home, socket, .. } = self.clone();
+        Ok(Self { environment, home, socket, layers, ..config })
+    }
+
+    /// Returns the variable or flag that set `section.key`, if one did.
+    pub fn fixed_by(&self, name: &str) -> Option<&str> {
+        self.layers.fixed.get(name).map(String::as_str)
+    }
+
+    /// Returns the value of `section.key` as a file would hold it.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let (section, key) = name.split_once('.')?;
+        self.layers.text(section, key)
     }
 
     /// The defaults alone, in the profile `testing`, with all state in `home`.

@@ -17,7 +17,9 @@ use crate::hub::Hub;
 use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::keys::Keys;
+use crate::news::Newsroom;
 use crate::paths::Paths;
+use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::supervisor::Supervisor;
 use crate::transcript::Transcripts;
@@ -39,6 +41,10 @@ pub struct Daemon {
     pub keys: Arc<Keys>,
     /// What was asked of which model.
     pub journal: Journal,
+    /// What may be changed while it runs; `config` is what it started with.
+    pub settings: Settings,
+    /// What happens, for those who watch.
+    pub newsroom: Newsroom,
     /// Reads model folders.
     pub inspector: Inspector,
     /// Where models are pulled from.
@@ -51,8 +57,6 @@ pub struct Daemon {
     pub shutdown: Shutdown,
     /// The machine.
     pub machine: Machine,
-    /// Bytes that all models may take.
-    pub budget: u64,
     /// When it started.
     pub started: Instant,
     /// Becomes true when the bundled models are known.

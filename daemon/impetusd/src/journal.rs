@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
+use protocol::news::Happening;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
 use store::Request;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::catalogue::{Catalogue, now_ms};
+use crate::catalogue::{Catalogue, now_ms, request_entry};
 use crate::keys::Keys;
+use crate::news::Newsroom;
+use crate::tally::{Ended, Tally};
 use crate::transcript::Observer;
 
 /// Entries that may wait for the disk; more are dropped, and said so.
@@ -24,6 +27,7 @@ const BATCH: usize = 256;
 pub struct Journal {
     entries: mpsc::Sender<Message>,
     keys: Arc<Keys>,
+    tally: Arc<Tally>,
 }
 
 #[derive(Debug)]
@@ -39,14 +43,21 @@ pub struct Observation {
     journal: Journal,
     entry: Request,
     began: Instant,
+    /// Whether the model is one that there is: names in requests are anything.
+    found: bool,
 }
 
 impl Journal {
     /// Starts the task that writes.
-    pub fn start(catalogue: Catalogue, keys: Arc<Keys>) -> Self {
+    pub fn start(catalogue: Catalogue, keys: Arc<Keys>, newsroom: Newsroom) -> Self {
         let (entries, inbox) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(write(catalogue, inbox));
-        Self { entries, keys }
+        tokio::spawn(write(catalogue, newsroom, inbox));
+        Self { entries, keys, tally: Arc::default() }
+    }
+
+    /// The counts of what ended.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Begins to observe a request: what is asked, of which model, with which key.
@@ -62,7 +73,7 @@ impl Journal {
             latency_ms: 0,
             charged: false,
         };
-        Observation { journal: self.clone(), entry, began: Instant::now() }
+        Observation { journal: self.clone(), entry, began: Instant::now(), found: false }
     }
 
     /// Waits until everything so far is on disk.
@@ -85,7 +96,18 @@ impl Observation {
     /// Ends the observation of a request that no transcript carries; `None` is a good end.
     pub fn end(&mut self, error: Option<&Error>) {
         self.entry.status = error.map_or_else(|| "ok".to_owned(), |error| name(error.kind));
-        self.entry.latency_ms = u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let took = self.began.elapsed();
+        self.entry.latency_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        self.found |= error.is_some_and(|error| about_a_model(error.kind));
+        self.journal.tally.count(&Ended {
+            verb: &self.entry.verb,
+            model: self.entry.model.as_deref().filter(|_| self.found),
+            key: self.entry.key_id.as_deref(),
+            status: &self.entry.status,
+            prompt_tokens: self.entry.prompt_tokens,
+            completion_tokens: self.entry.completion_tokens,
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        });
         if let Some(key) = &self.entry.key_id {
             let tokens = u64::from(self.entry.prompt_tokens) + u64::from(self.entry.completion_tokens);
             self.journal.keys.spend(key, tokens);
@@ -103,6 +125,7 @@ impl Observer for Observation {
         match event {
             Event::Started(started) => {
                 self.entry.model = Some(started.model.clone());
+                self.found = true;
                 self.entry.prompt_tokens = started.prompt_tokens;
             }
             Event::Delta(delta) => {
@@ -119,6 +142,11 @@ impl Observer for Observation {
     }
 }
 
+/// Whether an error of this kind comes after the model was found.
+fn about_a_model(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ModelNotLoaded | ErrorKind::NoMemory | ErrorKind::DeadlineExceeded)
+}
+
 /// Returns a kind as the log spells it: `RateLimited` is `rate_limited`.
 fn name(kind: ErrorKind) -> String {
     let mut name = String::new();
@@ -132,7 +160,7 @@ fn name(kind: ErrorKind) -> String {
 }
 
 /// Writes until every way in is gone.
-async fn write(catalogue: Catalogue, mut inbox: mpsc::Receiver<Message>) {
+async fn write(catalogue: Catalogue, newsroom: Newsroom, mut inbox: mpsc::Receiver<Message>) {
     let mut messages = Vec::with_capacity(BATCH);
     while inbox.recv_many(&mut messages, BATCH).await > 0 {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
@@ -142,10 +170,14 @@ async fn write(catalogue: Catalogue, mut inbox: mpsc::Receiver<Message>) {
                 Message::Flush(done) => waiting.push(done),
             }
         }
-        if !entries.is_empty()
-            && let Err(error) = catalogue.record(entries).await
-        {
-            tracing::warn!(%error, "the log of requests cannot be written");
+        if !entries.is_empty() {
+            match catalogue.record(entries.clone()).await {
+                Ok(numbers) => {
+                    let told = numbers.into_iter().zip(entries).map(request_entry).map(Happening::Request);
+                    told.for_each(|request| newsroom.tell(request));
+                }
+                Err(error) => tracing::warn!(%error, "the log of requests cannot be written"),
+            }
         }
         for done in waiting {
             // Whoever waited may have gone.

@@ -21,12 +21,15 @@ mod journal;
 mod keys;
 mod machine;
 mod nearest;
+mod news;
 mod placement;
 mod random;
 mod residency;
 mod service;
 mod session;
+mod settings;
 mod supervisor;
+mod tally;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -51,9 +54,11 @@ use crate::hub::Hub;
 use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::keys::Keys;
+use crate::news::Newsroom;
 use crate::paths::Paths;
+use crate::settings::Settings;
 use crate::shutdown::Shutdown;
-use crate::supervisor::{Setting, Supervisor};
+use crate::supervisor::{Pools, Setting, Supervisor};
 use crate::transcript::Transcripts;
 
 /// The version of the daemon.
@@ -118,24 +123,28 @@ fn assemble(
     service::sweep(&paths.imported(), &models);
     keys::first::prepare(&paths, &catalogue).map_err(RunError::Catalogue)?;
     let keys = Arc::new(Keys::open(catalogue.clone()).map_err(RunError::Catalogue)?);
-    let total = machine::memory().total;
-    let budget = config.memory.budget.of(total);
+    let settings = Settings::open(catalogue.clone(), config.clone()).map_err(RunError::Catalogue)?;
+    let current = settings.config().map_err(RunError::Catalogue)?;
+    telemetry::set_level(current.log.level);
+    let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
     let setting = Setting {
-        budget,
-        kv_max: config.memory.kv_max.of(total),
+        pools: Pools::of(&current, machine::memory().total),
         machine: machine::for_placement(),
         program: inspector.program().to_owned(),
         prefixes: paths.prefixes(),
-        config: config.clone(),
+        config: current,
+        newsroom: newsroom.clone(),
     };
     let (supervisor, supervision) = Supervisor::start(setting, models);
     let daemon = Daemon {
         paths,
         supervisor,
         transcripts: Transcripts::new(&config.transcripts),
-        journal: Journal::start(catalogue.clone(), keys.clone()),
+        journal: Journal::start(catalogue.clone(), keys.clone(), newsroom.clone()),
         keys,
+        settings,
+        newsroom,
         catalogue,
         inspector,
         hub: Hub::new(&config.hub),
@@ -143,7 +152,6 @@ fn assemble(
         fetching: Default::default(),
         shutdown,
         machine: machine::describe(),
-        budget,
         started: Instant::now(),
         prepared: watch::Sender::new(false),
         unbundled: Default::default(),

@@ -161,6 +161,21 @@ pub fn expired(residents: &[Resident], now_ms: u64) -> Vec<String> {
     residents.iter().filter(idle).filter(late).map(|r| r.name.clone()).collect()
 }
 
+/// Returns who is to leave where residents take more than `budget`: idle ones, those unused for longest first. What has
+/// work stays, and so does what is pinned.
+pub fn surplus(residents: &[Resident], budget: u64) -> Vec<String> {
+    let staying: u64 = residents.iter().filter(|r| !r.leaving).map(|r| r.bytes).sum();
+    let mut over = staying.saturating_sub(budget);
+    let mut idle: Vec<&Resident> = residents.iter().filter(|r| !r.busy && !r.pinned && !r.leaving).collect();
+    idle.sort_by_key(|r| r.used_ms);
+    let enough = |r: &&Resident| {
+        let goes = over > 0;
+        over = over.saturating_sub(r.bytes);
+        goes
+    };
+    idle.into_iter().filter(enough).map(|r| r.name.clone()).collect()
+}
+
 impl Shortage {
     /// Says the arithmetic in a sentence.
     pub fn sentence(&self, name: &str) -> String {

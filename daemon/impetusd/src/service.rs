@@ -8,8 +8,10 @@ mod import;
 mod journal;
 mod keys;
 mod models;
+mod news;
 mod pull;
 mod records;
+mod settings;
 mod status;
 mod text;
 
@@ -21,9 +23,12 @@ use protocol::generation::GenerateRequest;
 use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use protocol::key::KeyRole::{Admin, Readonly, User};
 use protocol::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
+use protocol::measures::Metrics;
 use protocol::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use protocol::news::{News, WatchRequest};
 use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use protocol::service::Impetus;
+use protocol::setting::{ChangeSettingsRequest, Setting};
 use protocol::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
@@ -171,5 +176,22 @@ impl Impetus for Service {
     async fn import(self, _: Context, request: ImportRequest) -> Result<TranscriptId> {
         self.0.allow(Admin)?;
         import::import(&self.0, request).await
+    }
+
+    async fn settings(self, _: Context) -> Result<Vec<Setting>> {
+        self.0.allow(Admin)?;
+        self.0.daemon.settings.list()
+    }
+    async fn change_settings(self, _: Context, request: ChangeSettingsRequest) -> Result<Vec<Setting>> {
+        self.0.allow(Admin)?;
+        settings::change(&self.0, request).await
+    }
+    async fn metrics(self, _: Context) -> Result<Metrics> {
+        self.0.allow(Readonly)?;
+        status::metrics(&self.0).await
+    }
+    async fn watch(self, _: Context, request: WatchRequest) -> Result<News> {
+        self.0.allow(Readonly)?;
+        news::watch(&self.0, request).await
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod clock;
+mod configure;
 mod encode;
 mod lifecycle;
 mod model;
@@ -19,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::generation::GenerateRequest;
+use protocol::measures::ModelMeasures;
 use protocol::model::{LoadRequest, ModelCard};
+use protocol::news::Happening;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::admission::{self, Limits, Occupancy, Whole};
 use crate::config::Config;
+use crate::news::Newsroom;
 use crate::placement;
 use crate::random;
 use crate::residency::{Decision, Resident};
@@ -54,16 +58,32 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 pub struct Setting {
     /// The configuration.
     pub config: Config,
-    /// Bytes that all models may take.
-    pub budget: u64,
-    /// Bytes that one KV cache may take.
-    pub kv_max: u64,
+    /// What memory they may have.
+    pub pools: Pools,
     /// The cores.
     pub machine: placement::Machine,
     /// The worker program.
     pub program: PathBuf,
     /// The folder of prefixes that workers put away.
     pub prefixes: PathBuf,
+    /// Where it is told what becomes of models.
+    pub newsroom: Newsroom,
+}
+
+/// How much memory models may have, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pools {
+    /// All models together.
+    pub budget: u64,
+    /// The KV cache of one model.
+    pub kv_max: u64,
+}
+
+impl Pools {
+    /// What the configuration means on a machine with `total` bytes.
+    pub fn of(config: &Config, total: u64) -> Self {
+        Self { budget: config.memory.budget.of(total), kv_max: config.memory.kv_max.of(total) }
+    }
 }
 
 /// How the models are, at one moment.
@@ -75,6 +95,8 @@ pub struct Snapshot {
     pub default: Option<String>,
     /// Bytes that models are accounted with.
     pub bytes: u64,
+    /// Bytes that they may take.
+    pub budget: u64,
 }
 
 /// A question to the supervisor, or an order.
@@ -89,6 +111,8 @@ enum Command {
     Remove(String, oneshot::Sender<Result<ModelCard>>),
     Look(oneshot::Sender<Snapshot>),
     Drain(Instant),
+    Measure(oneshot::Sender<Vec<ModelMeasures>>),
+    Configure(Box<Config>, Pools, oneshot::Sender<()>),
     Ask(Option<String>, Box<pipe::Question>, oneshot::Sender<Result<Asked>>),
 }
 
@@ -146,6 +170,16 @@ impl Supervisor {
     /// Returns how the models are.
     pub async fn look(&self) -> Result<Snapshot> {
         self.ask(Command::Look).await
+    }
+
+    /// Returns what the workers of all models counted, by model.
+    pub async fn measures(&self) -> Result<Vec<ModelMeasures>> {
+        self.ask(Command::Measure).await
+    }
+
+    /// Puts another configuration in force; what only a load reads holds for the loads to come.
+    pub async fn configure(&self, config: Config, pools: Pools) -> Result<()> {
+        self.ask(|reply| Command::Configure(Box::new(config), pools, reply)).await
     }
 
     /// Asks the text side of a model, which must be in memory for it.
@@ -221,6 +255,7 @@ impl State {
                 }
                 () = tokio::time::sleep_until(tick.unwrap_or(self.ticked)), if tick.is_some() => self.tick(),
             }
+            self.announce();
         }
     }
 
@@ -255,6 +290,12 @@ impl State {
             Command::Register(card, reply) => drop(reply.send(self.register(*card))),
             Command::Remove(model, reply) => drop(reply.send(self.remove(&model))),
             Command::Look(reply) => drop(reply.send(self.look())),
+            Command::Measure(reply) => drop(reply.send(self.models.values().map(Model::measures).collect())),
+            Command::Configure(config, pools, reply) => {
+                self.configure(*config, pools);
+                // A caller that is gone needs no answer.
+                let _ = reply.send(());
+            }
             Command::Ask(model, question, reply) => self.put(model.as_deref(), *question, reply),
             Command::Drain(deadline) => {
                 self.draining = Some(self.draining.map_or(deadline, |before| before.min(deadline)));
@@ -381,6 +422,7 @@ impl State {
         }
         let card = model.card(Instant::now());
         self.models.remove(name);
+        self.setting.newsroom.tell(Happening::Forgotten(name.to_owned()));
         Ok(card)
     }
 
@@ -388,7 +430,8 @@ impl State {
         let now = Instant::now();
         let default = self.resolve(None).ok().map(str::to_owned);
         let models = self.models.values().map(|model| model.card(now)).collect();
-        Snapshot { models, default, bytes: self.residents(None).iter().map(|resident| resident.bytes).sum() }
+        let bytes = self.residents(None).iter().map(|resident| resident.bytes).sum();
+        Snapshot { models, default, bytes, budget: self.setting.pools.budget }
     }
 
     fn known(&self, name: &str) -> Result<&Model> {

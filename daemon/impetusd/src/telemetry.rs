@@ -5,35 +5,56 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Format, Level, Log};
 
-/// Starts logging to `file`, as configured.
-pub fn start(log: &Log, file: &Path) -> io::Result<()> {
-    let level = match log.level {
+/// How the level of the running log is changed.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Changes the level of the running log, if there is one.
+pub fn set_level(level: Level) {
+    if let Some(handle) = LEVEL.get()
+        && let Err(error) = handle.reload(targets(level))
+    {
+        tracing::warn!(%error, "the log's level cannot be changed");
+    }
+}
+
+/// What is written at a level: other crates speak only when something is wrong.
+fn targets(level: Level) -> Targets {
+    let level = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    // Other crates speak only when something is wrong.
     let targets = Targets::new().with_default(LevelFilter::WARN.min(level));
-    let targets = targets.with_target("impetusd", level).with_target("worker", level);
+    targets.with_target("impetusd", level).with_target("worker", level)
+}
+
+/// Starts logging to `file`, as configured.
+pub fn start(log: &Log, file: &Path) -> io::Result<()> {
+    let (targets, handle) = reload::Layer::new(targets(log.level));
     let file = RotatingFile::open(file, log.file_bytes_max, log.files_max)?;
     let to_file = layer(log.format, Mutex::new(file), false);
     let to_stderr = log.stderr.then(|| layer(log.format, io::stderr, io::IsTerminal::is_terminal(&io::stderr())));
     let registry = tracing_subscriber::registry().with(targets).with(to_file).with(to_stderr);
     #[cfg(target_os = "macos")]
     let registry = registry.with(tracing_oslog::OsLogger::new("dev.impetus.impetusd", "default"));
-    registry.try_init().map_err(io::Error::other)
+    registry.try_init().map_err(io::Error::other)?;
+    // Set once: a second log of one process was refused above.
+    let _ = LEVEL.set(handle);
+    Ok(())
 }
 
 /// One destination, in one format.

@@ -1,6 +1,6 @@
 //! The log of changes: who added, removed, pinned or revoked what. Bounded like the log of requests.
 
-use rusqlite::Row;
+use rusqlite::{Row, Transaction};
 
 use crate::requests::KEPT;
 use crate::{Result, Store};
@@ -27,11 +27,7 @@ impl Audit<'_> {
     pub fn record(self, change: Change) -> Result<()> {
         self.0.call(move |connection| {
             let transaction = connection.transaction()?;
-            let insert = "INSERT INTO audit_log (time_unix_ms, actor, action, subject) VALUES (?1, ?2, ?3, ?4)";
-            let values = (change.time_unix_ms, change.actor, change.action, change.subject);
-            transaction.execute(insert, values)?;
-            let trim = "DELETE FROM audit_log WHERE id <= (SELECT max(id) FROM audit_log) - ?1";
-            transaction.execute(trim, [KEPT])?;
+            insert(&transaction, change)?;
             transaction.commit()
         })
     }
@@ -43,6 +39,15 @@ impl Audit<'_> {
             connection.prepare(select)?.query_map((count, after.unwrap_or(i64::MAX)), read)?.collect()
         })
     }
+}
+
+/// Appends a change within a transaction, and drops the oldest entries past the bound.
+pub(crate) fn insert(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<()> {
+    let insert = "INSERT INTO audit_log (time_unix_ms, actor, action, subject) VALUES (?1, ?2, ?3, ?4)";
+    let values = (change.time_unix_ms, change.actor, change.action, change.subject);
+    transaction.execute(insert, values)?;
+    let trim = "DELETE FROM audit_log WHERE id <= (SELECT max(id) FROM audit_log) - ?1";
+    transaction.execute(trim, [KEPT]).map(drop)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Change)> {

@@ -14,6 +14,7 @@ mod migrate;
 mod models;
 mod records;
 mod requests;
+mod settings;
 mod store;
 
 pub use audit::{Audit, Change};
@@ -22,6 +23,7 @@ pub use keys::{Digest, Key, KeyState, Keys, Limits, NewKey, Role, Secret};
 pub use models::{Model, Models, Source};
 pub use records::{About, Bounds, Draft, Kept, Reader, Record, Records};
 pub use requests::{Request, RequestFilter, Requests, Spent};
+pub use settings::Settings;
 pub use store::Store;
 
 /// The result of every call.

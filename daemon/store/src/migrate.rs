@@ -15,6 +15,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_records.sql"),
     include_str!("../migrations/0003_access.sql"),
+    include_str!("../migrations/0004_settings.sql"),
 ];
 
 /// What a database of ours says it is: `IMPT`.

@@ -69,8 +69,8 @@ const DAYS_KEPT: i64 = 62;
 pub struct Requests<'a>(pub(crate) &'a Store);
 
 impl Requests<'_> {
-    /// Appends requests, all of them or none, and drops the oldest entries past the bound.
-    pub fn record(self, requests: Vec<Request>) -> Result<()> {
+    /// Appends requests, all of them or none, and drops the oldest entries past the bound; returns their numbers.
+    pub fn record(self, requests: Vec<Request>) -> Result<Vec<i64>> {
         self.0.call(move |connection| {
             let transaction = connection.transaction()?;
             let insert = "INSERT INTO request_log
@@ -79,7 +79,7 @@ impl Requests<'_> {
             let usage = "INSERT INTO key_usage (key_id, day, requests, tokens) VALUES (?1, ?2, 1, ?3)
                 ON CONFLICT DO UPDATE SET requests = requests + 1, tokens = tokens + excluded.tokens";
             let (mut statement, mut usage) = (transaction.prepare(insert)?, transaction.prepare(usage)?);
-            let mut today = i64::MIN;
+            let (mut today, mut numbers) = (i64::MIN, Vec::with_capacity(requests.len()));
             for request in requests {
                 let day = request.time_unix_ms.div_euclid(DAY_MS);
                 today = today.max(day);
@@ -92,13 +92,14 @@ impl Requests<'_> {
                     ":key": request.key_id, ":status": request.status, ":prompt": request.prompt_tokens,
                     ":completion": request.completion_tokens, ":latency": request.latency_ms,
                 };
-                statement.execute(values)?;
+                numbers.push(statement.insert(values)?);
             }
             drop((statement, usage));
             let trim = "DELETE FROM request_log WHERE id <= (SELECT max(id) FROM request_log) - ?1";
             transaction.execute(trim, [KEPT])?;
             transaction.execute("DELETE FROM key_usage WHERE day < ?1", [today.saturating_sub(DAYS_KEPT)])?;
-            transaction.commit()
+            transaction.commit()?;
+            Ok(numbers)
         })
     }
 

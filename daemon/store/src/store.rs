@@ -1,6 +1,6 @@
 //! The handle and the thread behind it: jobs go in through a bounded queue, each is run on the one connection.
 //!
-//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `records`, `requests` and `audit`.
+//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `settings`, `records`, `requests` and `audit`.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::explain;
-use crate::{Audit, Keys, Models, Records, Requests, Result, StoreError, migrate};
+use crate::{Audit, Keys, Models, Records, Requests, Result, Settings, StoreError, migrate};
 
 /// How long to wait for another process that holds the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -64,6 +64,11 @@ impl Store {
     /// What clients asked to be kept.
     pub fn records(&self) -> Records<'_> {
         Records(self)
+    }
+
+    /// What was changed of the configuration.
+    pub fn settings(&self) -> Settings<'_> {
+        Settings(self)
     }
 
     /// The log of changes.

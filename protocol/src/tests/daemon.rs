@@ -16,10 +16,13 @@ use crate::encode::{EmbedRequest, RerankRequest};
 use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
+use crate::measures::Metrics;
 use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::server::{Limits, ServeError, accept};
 use crate::service::Impetus;
+use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::transcript::{Cursor, Event, Page, ReadRequest, TranscriptId};
@@ -232,5 +235,21 @@ impl Impetus for Daemon {
 
     async fn requests(self, _: Context, _: RequestsRequest) -> Result<RequestsPage> {
         Ok(RequestsPage { entries: vec![], next: None })
+    }
+
+    async fn settings(self, _: Context) -> Result<Vec<Setting>> {
+        Ok(vec![samples::setting()])
+    }
+
+    async fn change_settings(self, _: Context, _: ChangeSettingsRequest) -> Result<Vec<Setting>> {
+        Ok(vec![samples::setting()])
+    }
+
+    async fn metrics(self, _: Context) -> Result<Metrics> {
+        Ok(samples::metrics())
+    }
+
+    async fn watch(self, _: Context, _: WatchRequest) -> Result<News> {
+        Ok(samples::news())
     }
 }

@@ -1,6 +1,7 @@
 //! One value of every type on the wire, each optional field present somewhere and absent somewhere else.
 
 mod access;
+mod admin;
 
 use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
@@ -15,6 +16,7 @@ use crate::model::{
     AddRequest, Capabilities, ImportRequest, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest,
     RemoveRequest, Residence, Source,
 };
+use crate::news::WatchRequest;
 use crate::record::{Collection, KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::{ImpetusRequest as Request, ImpetusResponse as Response};
 use crate::status::{Bridge, Hello, Machine, Memory, Status, StopRequest, Welcome};
@@ -25,6 +27,8 @@ use crate::{Error, ErrorKind};
 
 use access::{audit_entry, create_key, knock, request_entry, requests};
 pub(super) use access::{issued, key_card};
+use admin::change_settings;
+pub(super) use admin::{metrics, news, setting};
 
 /// Returns every golden call, by name.
 pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
@@ -69,6 +73,10 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("audit", Request::Audit { request: AuditRequest { limit: 10, after: Some(7) } }),
         ("requests", Request::Requests { request: requests() }),
         ("import", Request::Import { request: import }),
+        ("settings", Request::Settings {}),
+        ("change-settings", Request::ChangeSettings { request: change_settings() }),
+        ("metrics", Request::Metrics {}),
+        ("watch", Request::Watch { request: WatchRequest { after: Some(7), wait_ms: 20_000 } }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -114,6 +122,10 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("audit", Ok(Response::Audit(Ok(AuditPage { entries: vec![audit_entry()], next: Some(7) })))),
         ("requests", Ok(Response::Requests(Ok(RequestsPage { entries: vec![request_entry()], next: None })))),
         ("import", Ok(Response::Import(Ok(TranscriptId(12))))),
+        ("settings", Ok(Response::Settings(Ok(vec![setting()])))),
+        ("change-settings", Ok(Response::ChangeSettings(Ok(vec![setting()])))),
+        ("metrics", Ok(Response::Metrics(Ok(metrics())))),
+        ("watch", Ok(Response::Watch(Ok(news())))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
@@ -339,7 +351,15 @@ pub(super) fn status() -> Status {
             models_bytes: 1 << 24,
             daemon_bytes: 20 << 20,
         },
-        machine: Machine { os: "linux".into(), arch: "x86_64".into(), cpu: "a processor".into(), cores: 2, gpu: None },
+        machine: Machine {
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            cpu: "a processor".into(),
+            cores: 2,
+            performance_cores: None,
+            features: vec!["avx2".into()],
+            gpu: None,
+        },
     }
 }
 
@@ -363,6 +383,8 @@ pub(super) fn card() -> ModelCard {
             pid: 44,
             device: "CPU, 2 threads, AVX2".into(),
             memory_bytes: 1 << 24,
+            accounted_bytes: 1 << 25,
+            kv_bytes: 1 << 23,
             load_ms: 20,
             expires_in_ms: Some(300_000),
             running: 1,
@@ -376,7 +398,7 @@ pub(super) fn card() -> ModelCard {
     }
 }
 
-fn measures() -> Measures {
+pub(super) fn measures() -> Measures {
     let mut measures =
         Measures { requests: 3, prompt_tokens: 40, cached_tokens: 32, tokens: 9, steps: 4, ..Default::default() };
     measures.queue.record(900);

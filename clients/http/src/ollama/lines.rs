@@ -3,14 +3,12 @@
 //! Tool calls are sent whole, because this dialect knows no half ones. The last line carries why the answer ended, the
 //! token counts and the durations, in nanoseconds.
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, header};
+use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, stream};
+use futures::stream;
 use protocol::client::Client;
 use protocol::generation::{FinishReason, Finished, GenerateRequest, ToolCallDelta};
 use protocol::transcript::Event;
@@ -25,6 +23,7 @@ use super::time::from_now;
 use crate::answer::{gather, join};
 use crate::begin::{Begun, begin};
 use crate::frames::{Writer, frames};
+use crate::ndjson::{bytes, respond};
 
 /// Which endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,20 +155,6 @@ pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result
         return Ok(respond(stream::iter([bytes(&line)])));
     }
     Ok(Json(line).into_response())
-}
-
-/// Returns a response of lines, sent as they come.
-pub fn respond(lines: impl Stream<Item = Bytes> + Send + 'static) -> Response {
-    let mut response = Body::from_stream(lines.map(Ok::<_, Infallible>)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
-    response
-}
-
-/// Returns one line.
-pub fn bytes(value: &impl Serialize) -> Bytes {
-    let mut json = serde_json::to_vec(value).expect("response types have string keys and no failing serialisers");
-    json.push(b'\n');
-    json.into()
 }
 
 struct Lines {

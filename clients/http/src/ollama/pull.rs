@@ -17,10 +17,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::{OllamaError, body};
-use super::lines::{bytes, respond};
 use super::request::{card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::ndjson::{bytes, respond};
 use crate::openapi::{LINES, Operation, part};
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -44,6 +44,10 @@ const TAGS: &[(&str, &str)] = &[
     ("Sessions", "Conversations that the daemon remembers."),
     ("Keys", "Keys of the bridge."),
     ("Journal", "What was asked, and who changed what."),
+    ("Models", "Models, brought into memory, taken out and fetched, for those who run the service."),
+    ("Machine", "Memory, its budget, and the hardware."),
+    ("Settings", "What may be changed while the daemon runs."),
+    ("Watching", "Figures for Prometheus, and news over a WebSocket."),
     ("Health", "For supervisors."),
     ("Document", "This document."),
 ];

@@ -105,6 +105,27 @@ impl Operation {
         self.answer_as(JSON, content)
     }
 
+    /// Takes an object whose members are told elsewhere.
+    pub fn takes_object(mut self, example: Value) -> Self {
+        let object = Object::builder().schema_type(Type::Object).build();
+        let content = ContentBuilder::new().schema(Some(Schema::Object(object))).example(Some(example)).build();
+        self.body = Some(RequestBodyBuilder::new().content(JSON, content).required(Some(Required::True)).build());
+        self
+    }
+
+    /// Gives text that is no JSON.
+    pub fn gives_text(mut self, media_type: &str, description: &str) -> Self {
+        let content = Content::new(Some(Schema::Object(Object::with_type(Type::String))));
+        self.answer.description = description.to_owned();
+        self.answer_as(media_type, content)
+    }
+
+    /// Goes on as another protocol.
+    pub fn upgrades(mut self, description: &str) -> Self {
+        self.status = StatusCode::SWITCHING_PROTOCOLS;
+        self.gives_nothing(description)
+    }
+
     /// Gives nothing but its status.
     pub fn gives_nothing(mut self, description: &str) -> Self {
         self.answer.description = description.to_owned();

@@ -1,6 +1,8 @@
 //! How the sources of the configuration are laid over one another, and how a mistake is blamed on its source.
 //! Called by `config`, source by source, least binding first.
 
+use std::collections::BTreeMap;
+
 use toml::{Table, Value};
 
 use super::{Config, ConfigError, ENVIRONMENTS};
@@ -19,11 +21,14 @@ pub fn environment(variables: &[(String, String)]) -> Result<String, ConfigError
 }
 
 /// The sources merged so far, beside the keys that exist.
+#[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// The defaults: no other key exists.
     pub known: Table,
     /// What came of it so far.
     pub merged: Table,
+    /// The variable or flag that set a key, by `section.key`.
+    pub fixed: BTreeMap<String, String>,
 }
 
 impl Layers {
@@ -81,8 +86,15 @@ impl Layers {
         self.set(&origin, section, key, value)
     }
 
-    /// Sets one key from text, read as what the default is.
+    /// Sets one key from the text of a variable or flag, which nothing else can change then.
     fn set(&mut self, origin: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
+        self.lay(origin, section, key, text)?;
+        self.fixed.insert(format!("{section}.{key}"), origin.to_owned());
+        Ok(())
+    }
+
+    /// Lays one key over it from text, read as what the default is.
+    pub fn lay(&mut self, origin: &str, section: &str, key: &str, text: &str) -> Result<(), ConfigError> {
         let known = match self.known.get(section) {
             Some(Value::Table(known)) => known,
             _ => return Err(unknown(origin, section, self.known.keys().map(String::as_str))),
@@ -114,6 +126,20 @@ impl Layers {
             }
         }
         self.read(origin).map(drop)
+    }
+
+    /// Returns what a key is now, as text.
+    pub fn text(&self, section: &str, key: &str) -> Option<String> {
+        let plain = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Integer(number) => Some(number.to_string()),
+            Value::Boolean(switch) => Some(switch.to_string()),
+            _ => None,
+        };
+        match self.merged.get(section)?.get(key)? {
+            Value::Array(values) => Some(values.iter().filter_map(plain).collect::<Vec<_>>().join(",")),
+            value => plain(value),
+        }
     }
 
     fn refuse_unknown(&self, origin: &str, table: &Table) -> Result<(), ConfigError> {

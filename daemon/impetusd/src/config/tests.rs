@@ -61,6 +61,24 @@ fn variables_set_lists_switches_and_durations() {
 }
 
 #[test]
+fn changes_are_laid_over_it_and_what_a_variable_or_flag_fixes_is_known() {
+    let file = "[memory]\nbudget = \"8GB\"\n";
+    let variables = [("IMPETUS_LOG_LEVEL", "warn")];
+    let config = Config::parse(&sources(Some(file), &variables, &["worker.threads=2"])).unwrap();
+    let changed = config.with([("memory.budget", "50%"), ("models.preload", "a,b"), ("worker.sequences_max", "3")]);
+    let changed = changed.unwrap();
+    assert_eq!((changed.memory.budget, changed.worker.sequences_max), (Amount::Percent(50), 3));
+    assert_eq!((config.text("memory.budget"), changed.text("memory.budget")), (Some("8GB".into()), Some("50%".into())));
+    let texts = ["models.preload", "worker.sequences_max", "models.warm_up"].map(|name| changed.text(name).unwrap());
+    assert_eq!(texts, ["a,b", "3", "true"]);
+    assert_eq!(changed.fixed_by("log.level"), Some("IMPETUS_LOG_LEVEL"));
+    assert_eq!(changed.fixed_by("worker.threads"), Some("--set worker.threads=2"));
+    assert_eq!((changed.fixed_by("memory.budget"), &changed.environment), (None, &config.environment));
+    let wrong = config.with([("memory.budget", "lots")]).unwrap_err().to_string();
+    assert!(wrong.contains("memory.budget") && wrong.contains("lots"), "{wrong}");
+}
+
+#[test]
 fn unknown_keys_are_refused_by_name_with_a_suggestion() {
     refused(Some("[log]\nlevle = \"info\""), &[], &[], &["config.toml", "\"levle\"", "did you mean \"level\"?"]);
     refused(Some("[lgo]\nlevel = \"info\""), &[], &[], &["\"lgo\"", "\"log\""]);

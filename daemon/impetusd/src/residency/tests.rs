@@ -211,3 +211,15 @@ fn settle(
 fn the_laws_hold_in_two_thousand_worlds() {
     (0..2_000).for_each(live);
 }
+
+#[test]
+fn a_smaller_budget_lets_idle_models_leave_until_the_rest_fits() {
+    let busy = Resident { busy: true, ..resident("busy", 300, 1) };
+    let pinned = Resident { pinned: true, ..resident("pinned", 300, 2) };
+    let leaving = Resident { leaving: true, ..resident("leaving", 300, 3) };
+    let residents = [busy, pinned, leaving, resident("new", 100, 9), resident("old", 100, 5)];
+    assert_eq!(surplus(&residents, 800 * MB), [""; 0]);
+    assert_eq!(surplus(&residents, 750 * MB), ["old"]);
+    assert_eq!(surplus(&residents, 650 * MB), ["old", "new"]);
+    assert_eq!(surplus(&residents, MB), ["old", "new"], "work and pins stay");
+}

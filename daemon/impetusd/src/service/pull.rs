@@ -10,6 +10,7 @@ use super::background::{self, Turn};
 use super::models::register;
 use crate::daemon::lost;
 use crate::hub::Wish;
+use crate::news::Download;
 use crate::session::Session;
 use crate::transcript::Transcript;
 
@@ -20,6 +21,7 @@ pub async fn pull(session: &Arc<Session>, request: PullRequest) -> Result<Transc
     let wish = wish(&request)?;
     let name = request.name.unwrap_or_else(|| wish.repo.clone());
     let (daemon, order) = (&session.daemon, Order { wish, name, actor: session.actor() });
+    let observer = Download::new(daemon.newsroom.clone(), order.wish.repo.clone());
     let start = |transcript: Arc<Transcript>| {
         let begun = Turn::take(daemon, &order.wish.repo).map(Arc::new).and_then(|turn| {
             let Wish { repo, revision } = &order.wish;
@@ -29,7 +31,7 @@ pub async fn pull(session: &Arc<Session>, request: PullRequest) -> Result<Transc
         });
         std::future::ready(begun)
     };
-    session.begin(None, start).await
+    session.begin(Some(Box::new(observer)), start).await
 }
 
 /// What is to be fetched, under which name, and who wants it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::measures::Metrics;
 use protocol::status::{Bridge, Hello, Memory, Status, StopRequest, Welcome};
 use protocol::{Error, PROTOCOL_VERSION, Result};
 
@@ -11,8 +12,10 @@ use crate::session::Session;
 use crate::{COMMIT, VERSION, machine};
 
 /// What this daemon can do; words are only ever added.
-const CAPABILITIES: [&str; 9] =
-    ["generate", "models", "pull", "keys", "tokenize", "records", "embed", "rerank", "journal"];
+const CAPABILITIES: [&str; 12] = [
+    "generate", "models", "pull", "keys", "tokenize", "records", "embed", "rerank", "journal", "settings", "metrics",
+    "watch",
+];
 
 /// The longest drain that a client may ask for.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
@@ -60,12 +63,28 @@ pub async fn status(session: &Session) -> Result<Status> {
         memory: Memory {
             total_bytes: memory.total,
             available_bytes: memory.available,
-            budget_bytes: daemon.budget,
+            budget_bytes: snapshot.budget,
             models_bytes: snapshot.bytes,
             daemon_bytes: memory.own,
         },
         machine: daemon.machine.clone(),
     })
+}
+
+pub async fn metrics(session: &Session) -> Result<Metrics> {
+    let daemon = &session.daemon;
+    let allowed = session.key().map_or(Ok(Vec::new()), |key| daemon.keys.models(key))?;
+    let sees = |model: &String| allowed.is_empty() || allowed.contains(model);
+    let tally = daemon.journal.tally();
+    let mut metrics = Metrics {
+        models: daemon.supervisor.measures().await?,
+        requests: tally.requests(),
+        durations: tally.durations(),
+    };
+    metrics.models.retain(|of| sees(&of.model));
+    metrics.requests.retain(|of| sees(&of.model));
+    metrics.durations.retain(|of| sees(&of.model));
+    Ok(metrics)
 }
 
 pub fn announce(session: &Session, bridge: Bridge) -> Result<()> {

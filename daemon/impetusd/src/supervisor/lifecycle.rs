@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pipe::{FromWorker, Open, Ready, ToWorker, WorkEvent};
 use protocol::generation::Finished;
 use protocol::model::LoadRequest;
+use protocol::news::Happening;
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -36,7 +37,7 @@ impl State {
         let memory = &self.setting.config.memory;
         let limits = CacheLimits {
             tokens: memory.kv_tokens,
-            bytes_max: self.setting.kv_max,
+            bytes_max: self.setting.pools.kv_max,
             tokens_min: memory.kv_tokens_min,
             overhead: memory.overhead,
         };
@@ -44,7 +45,7 @@ impl State {
         let at = |instant: Instant| milliseconds(instant.saturating_duration_since(self.started));
         let wanted = Wanted { size, since_ms: at(since) };
         let patience = milliseconds(memory.patience);
-        residency::decide(&wanted, &self.residents(Some(name)), self.setting.budget, patience, at(now))
+        residency::decide(&wanted, &self.residents(Some(name)), self.setting.pools.budget, patience, at(now))
     }
 
     /// Marks a model as wanted, unless it is on its way already.
@@ -122,6 +123,7 @@ impl State {
                     number: self.workers,
                     process,
                     bytes,
+                    kv_bytes: kv,
                     heard: now,
                     pulse: Default::default(),
                     ready: None,
@@ -147,7 +149,11 @@ impl State {
         worker.heard = now;
         match report.what {
             What::Said(message) => match *message {
-                FromWorker::Loading { done, total } => model.tell_waiting(&loading(&report.model, done, total)),
+                FromWorker::Loading { done, total } => {
+                    let progress = loading(&report.model, done, total);
+                    model.tell_waiting(&Event::Progress(progress.clone()));
+                    self.setting.newsroom.tell(Happening::Loading(progress));
+                }
                 FromWorker::Ready(ready) => self.ready(&report.model, ready, now),
                 FromWorker::LoadFailed(error) => worker.failure = Some(error),
                 FromWorker::Event(event) => self.event(&report.model, event, now),
@@ -168,6 +174,7 @@ impl State {
         };
         tracing::info!(model = %name, load_ms = ready.load_ms, device = %ready.device, "loaded");
         model.used = now;
+        model.loads += 1;
         model.record_mut().facts = ready.facts.clone();
         worker.pulse = ready.pulse;
         worker.ready = Some(ready);
@@ -279,7 +286,7 @@ impl State {
     }
 }
 
-fn loading(model: &str, done: u64, total: u64) -> Event {
+fn loading(model: &str, done: u64, total: u64) -> Progress {
     let subject = model.to_owned();
-    Event::Progress(Progress { stage: Stage::Loading, subject, done, total: Some(total), unit: Unit::Bytes })
+    Progress { stage: Stage::Loading, subject, done, total: Some(total), unit: Unit::Bytes }
 }

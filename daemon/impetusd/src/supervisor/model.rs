@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipe::{Answer, AskId, Pulse, Ready, WorkId};
+use protocol::measures::{Measures, ModelMeasures};
 use protocol::model::{ModelCard, ModelState, Residence};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -39,7 +40,18 @@ pub struct Model {
     pub used: Instant,
     /// How its workers fared.
     pub deaths: Deaths,
+    /// What the workers counted that are gone.
+    pub past: Measures,
+    /// How often it was brought into memory.
+    pub loads: u64,
+    /// How often its worker died.
+    pub died: u64,
+    /// What those who watch were last told of it.
+    pub told: Option<Told>,
 }
+
+/// What is news when it changes: the state as clients see it, and whether the model is pinned.
+pub type Told = (u8, bool);
 
 /// Where a model is in its life.
 #[derive(Debug)]
@@ -69,6 +81,8 @@ pub struct Worker {
     pub process: Process,
     /// Bytes it was granted.
     pub bytes: u64,
+    /// How many of them are for its KV cache.
+    pub kv_bytes: u64,
     /// When it last said something, or was given its first work.
     pub heard: Instant,
     /// How it said it is.
@@ -95,6 +109,11 @@ impl Worker {
         self.works.insert(work.id, work);
     }
 
+    /// Bytes it counts with against the budget.
+    fn accounted(&self) -> u64 {
+        self.bytes.max(self.pulse.memory_bytes)
+    }
+
     /// Kills it, and remembers why.
     pub fn kill(&mut self, why: String) {
         self.killed.get_or_insert(why);
@@ -115,7 +134,18 @@ impl Model {
             preloaded,
             used: now,
             deaths: Deaths::default(),
+            past: Measures::default(),
+            loads: 0,
+            died: 0,
+            told: None,
         }
+    }
+
+    /// What all its workers counted.
+    pub fn measures(&self) -> ModelMeasures {
+        let mut measures = self.past;
+        measures.add(&self.worker().map_or(Measures::default(), |worker| worker.pulse.measures));
+        ModelMeasures { model: self.card.name.clone(), measures, loads: self.loads, deaths: self.died }
     }
 
     /// What is known of it, whatever its state.
@@ -166,13 +196,25 @@ impl Model {
         let loading = matches!(self.phase, Phase::Loading(_));
         Some(Resident {
             name: self.card.name.clone(),
-            bytes: worker.bytes.max(worker.pulse.memory_bytes),
+            bytes: worker.accounted(),
             busy: loading || self.active() > 0,
             pinned: self.pinned(),
             leaving: matches!(self.phase, Phase::Leaving(_)),
             used_ms: milliseconds(self.used.saturating_duration_since(started)),
             keep_alive_ms: self.keep_alive.map(milliseconds),
         })
+    }
+
+    /// What is news when it changes.
+    pub fn news(&self) -> Told {
+        let state = match self.phase {
+            Phase::Absent => 0,
+            Phase::Wanted(_) | Phase::Backoff(_) | Phase::Loading(_) => 1,
+            Phase::Loaded(_) => 2,
+            Phase::Leaving(_) => 3,
+            Phase::Failed(..) => 4,
+        };
+        (state, self.pinned())
     }
 
     /// Its card, with the state it is in now.
@@ -195,6 +237,8 @@ impl Model {
             pid: worker.process.pid(),
             device: worker.ready.as_ref().map(|ready| ready.device.clone()).unwrap_or_default(),
             memory_bytes: pulse.memory_bytes,
+            accounted_bytes: worker.accounted(),
+            kv_bytes: worker.kv_bytes,
             load_ms: worker.ready.as_ref().map_or(0, |ready| ready.load_ms),
             expires_in_ms: keep.map(|keep| milliseconds(keep.saturating_sub(idle))),
             running: pulse.running,

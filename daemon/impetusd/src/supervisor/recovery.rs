@@ -47,6 +47,7 @@ impl State {
     /// Decides what follows the end of a worker process.
     pub(super) fn ended_worker(&mut self, name: &str, how: &str, now: Instant) {
         let Some(model) = self.models.get_mut(name) else { return };
+        model.past = model.measures().measures;
         match std::mem::replace(&mut model.phase, Phase::Absent) {
             Phase::Loading(Worker { failure: Some(error), .. }) => self.fail(name, error, now),
             Phase::Leaving(worker) => {
@@ -68,6 +69,7 @@ impl State {
         let config = &self.setting.config.worker;
         let Some(model) = self.models.get_mut(name) else { return };
         let verdict = model.deaths.count(now, config);
+        model.died += 1;
         tracing::warn!(model = %name, pid = worker.process.pid(), works = worker.works.len(), ?verdict, "worker died: {how}");
         requeue(model, worker, config.resubmits_max, &how);
         let wanted = !model.waiting.is_empty() || !model.loaders.is_empty() || model.pinned();

@@ -55,11 +55,11 @@ impl World {
         }
         let setting = Setting {
             config: self.config.clone(),
-            budget: self.budget,
-            kv_max: 1_000_000,
+            pools: Pools { budget: self.budget, kv_max: 1_000_000 },
             machine: placement::Machine { cores: 2, performance_cores: None },
             program: self.program.clone(),
             prefixes: PathBuf::new(),
+            newsroom: Newsroom::default(),
         };
         Supervisor::start(setting, models)
     }
