@@ -110,6 +110,14 @@ GROUPED = {
     "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 64, "first_k_dense_replace": 1,
     "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.5, "norm_topk_prob": True, "rope_scaling": None,
 }
+DELTA = {
+    "head_dim": 32, "num_hidden_layers": 4, "full_attention_interval": 2, "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 32, "linear_conv_kernel_dim": 4,
+    "partial_rotary_factor": 0.5, "attention_bias": False,
+}
+THETA = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
+SPARSE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "decoder_sparse_step": 1,
+          "shared_expert_intermediate_size": 64, "mlp_only_layers": [], "norm_topk_prob": True}
 COMMAND = {"layer_norm_eps": 1e-5, "logit_scale": 0.5}
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 
@@ -180,6 +188,12 @@ RECIPES = {
     "qwen3_moe-4bit": ["qwen3_moe", UNTIED, FOUR, MOE, {
         "num_hidden_layers": 3, "mlp_only_layers": [1], "norm_topk_prob": False,
     }],
+    # mlx-lm adds one to the norms of these in the type that they are stored in.
+    "qwen3_next-f32": ["qwen3_next", UNTIED, DELTA, SPARSE, {"torch_dtype": "float32"}],
+    "qwen3_next-4bit": ["qwen3_next", TIED, FOUR, DELTA, SPARSE, {"linear_num_key_heads": 4}],
+    "qwen3_5-f32": ["qwen3_5", UNTIED, {"torch_dtype": "float32", "text_config": {**SHAPE, **UNTIED, **DELTA, **THETA}}],
+    "qwen3_5-4bit": ["qwen3_5", UNTIED, FOUR, {"text_config": {**SHAPE, **UNTIED, **DELTA, **THETA}}],
+    "qwen3_5_moe-4bit": ["qwen3_5_moe", TIED, FOUR, {"text_config": {**SHAPE, **TIED, **DELTA, **THETA, **SPARSE}}],
     "qwen3-mixed": ["qwen3", UNTIED, MIXED, {"head_dim": 64, "hidden_size": 128}],
 }
 

@@ -4,11 +4,13 @@
 //! number of threads, because every kernel keeps that law. Activations that are given back serve the next verb, so a
 //! step allocates nothing once the largest has been seen.
 
+mod delta;
 mod experts;
 mod latent;
 
 use std::convert::Infallible;
 
+use self::delta::Delta;
 use self::experts::{Experts, Routes};
 use self::latent::Latent;
 
@@ -34,6 +36,13 @@ pub(crate) struct Cpu {
     /// Memory of activations that were given back.
     free: Vec<Vec<f32>>,
     routes: Routes,
+    /// The form of the layers that keep states, and how many there are.
+    recurrent: Option<(native::DeltaShape, usize)>,
+    /// How many of them were loaded.
+    deltas: usize,
+    states: Option<native::DeltaStates>,
+    /// Empty between calls; keeps its memory.
+    delta_spans: Vec<native::DeltaSpan>,
 }
 
 /// Activations: `[count, width]` at the head of `numbers`.
@@ -76,6 +85,10 @@ impl Cpu {
             ropes: description.ropes.iter().map(|rope| (rope.table(), Angles::default())).collect(),
             free: Vec::new(),
             routes: Routes::default(),
+            recurrent: description.recurrent(),
+            deltas: 0,
+            states: None,
+            delta_spans: Vec::new(),
         })
     }
 
@@ -133,6 +146,7 @@ impl Ops for Cpu {
     type Norm = Norm;
     type Experts = Experts;
     type Latent = Latent;
+    type Delta = Delta;
     type Fault = Infallible;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Projection, LoadError> {
@@ -153,6 +167,10 @@ impl Ops for Cpu {
 
     fn latent_weights(&mut self, folder: &Folder, latent: &models::Latent) -> Result<Latent, LoadError> {
         Latent::load(self, folder, latent)
+    }
+
+    fn delta_weights(&mut self, folder: &Folder, delta: &models::Delta) -> Result<Delta, LoadError> {
+        self.load_delta(folder, delta)
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Infallible> {
@@ -219,6 +237,23 @@ impl Ops for Cpu {
         Ok(attended)
     }
 
+    fn part_gates(&mut self, attention: &models::Attention, x: Rows) -> Result<(Rows, Rows), Infallible> {
+        let models::Attention { heads, head_dim, .. } = *attention;
+        let width = heads * head_dim;
+        let (mut qkv, mut gates) = (self.take(x.count, x.width - width), self.take(x.count, width));
+        let rows = qkv.all_mut().chunks_exact_mut(x.width - width).zip(gates.all_mut().chunks_exact_mut(width));
+        for ((qkv, gates), x) in rows.zip(x.all().chunks_exact(x.width)) {
+            let heads = qkv.chunks_exact_mut(head_dim).zip(gates.chunks_exact_mut(head_dim));
+            for ((query, gate), x) in heads.zip(x.chunks_exact(2 * head_dim)) {
+                query.copy_from_slice(&x[..head_dim]);
+                gate.copy_from_slice(&x[head_dim..]);
+            }
+            qkv[width..].copy_from_slice(&x[2 * width..]);
+        }
+        self.done(x);
+        Ok((qkv, gates))
+    }
+
     fn open(&mut self, gate: Rows, mut x: Rows) -> Result<Rows, Infallible> {
         let width = x.width;
         native::open(&self.machine.pool, gate.all(), x.all_mut(), width);
@@ -232,6 +267,10 @@ impl Ops for Cpu {
 
     fn leave_latent(&mut self, latent: &Latent, attended: Rows) -> Result<Rows, Infallible> {
         latent.leave(self, attended)
+    }
+
+    fn recur(&mut self, delta: &Delta, x: Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
+        self.run_delta(delta, x, step)
     }
 
     fn gate(&mut self, activation: models::Activation, gate_up: Rows) -> Result<Rows, Infallible> {

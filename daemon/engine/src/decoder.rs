@@ -41,7 +41,9 @@ struct Mixer<O: Ops> {
 
 enum Form<O: Ops> {
     Plain(Attention<O>),
+    Gated(Attention<O>),
     Latent(O::Latent, Attention<O>),
+    Delta(O::Delta),
 }
 
 enum Feed<O: Ops> {
@@ -169,6 +171,16 @@ impl<O: Ops> Mixer<O> {
                 let attended = ops.attend(attention, qkv, step)?;
                 if cut { wanted(ops, attended, step)? } else { attended }
             }
+            Form::Gated(attention) => {
+                let (qkv, gates) = ops.part_gates(&attention.shape, qkv)?;
+                let attended = ops.attend(attention, qkv, step)?;
+                let opened = ops.open(gates, attended)?;
+                if cut { wanted(ops, opened, step)? } else { opened }
+            }
+            Form::Delta(delta) => {
+                let read = ops.recur(delta, qkv, step)?;
+                if cut { wanted(ops, read, step)? } else { read }
+            }
             Form::Latent(latent, attention) => {
                 let qkv = ops.enter_latent(latent, qkv)?;
                 let attended = ops.attend(attention, qkv, step)?;
@@ -258,6 +270,8 @@ impl<O: Ops> Loader<'_, O> {
         let attention = Attention { layer, shape: mixer.attention, qk_norm, sinks };
         let form = match &mixer.form {
             models::Form::Plain => Form::Plain(attention),
+            models::Form::Gated => Form::Gated(attention),
+            models::Form::Delta(delta) => Form::Delta(self.ops.delta_weights(self.folder, delta)?),
             models::Form::Latent(latent) => {
                 let weights = self.ops.latent_weights(self.folder, latent)?;
                 latent.stacks().try_for_each(|stack| self.report(stack))?;

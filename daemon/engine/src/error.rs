@@ -163,6 +163,28 @@ pub enum ForwardError {
         /// The model's context.
         context: u32,
     },
+    /// The step does not say for each row of a model with recurrent states where its state lies, or says it of another.
+    #[error("{named} states are named for {rows} rows, and the model has room for {states}")]
+    States {
+        /// How many were named.
+        named: usize,
+        /// How many rows there are.
+        rows: usize,
+        /// How many states there is room for.
+        states: u32,
+    },
+    /// A row's state is not there, is not where a row begins, or is another row's too.
+    #[error(
+        "row {row} cannot leave its state in {to}: there are {states}, and each is written alone and has a beginning"
+    )]
+    UnknownState {
+        /// The row's index in the step.
+        row: usize,
+        /// Where its state was to be left.
+        to: u32,
+        /// How many states there is room for.
+        states: u32,
+    },
     /// A row's segments are not one a token.
     #[error("row {row} has {segments} segments for {tokens} tokens")]
     Segments {

@@ -17,6 +17,9 @@ use crate::models::encoders::{Encoder, Task};
 use crate::native::{BLOCK_TOKENS, KvCache, Precision};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
 
+/// Room for so many tokens is meant to come with room for one recurrent state, in models that have them.
+pub const STATE_TOKENS: u32 = 1024;
+
 /// What a model folder holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -32,8 +35,11 @@ pub struct Facts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
-    /// Bytes of KV cache per token of context, at the precision that serves; an encoder's activations and keys.
+    /// Bytes of cache per token of context, at the precision that serves: keys, values, and a share of a recurrent state;
+    /// an encoder's activations and keys.
     pub kv_bytes_per_token: u64,
+    /// Bytes of a sequence's recurrent state; 0 for models whose past is all keys and values.
+    pub state_bytes: u64,
     /// How long the vectors of an embedder are; `None` for other models.
     pub dimensions: Option<u32>,
     /// What it can do.
@@ -82,7 +88,9 @@ impl Facts {
             vocabulary: description.vocabulary as u32,
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
-            kv_bytes_per_token: (block_bytes / BLOCK_TOKENS) as u64,
+            kv_bytes_per_token: (block_bytes / BLOCK_TOKENS + description.state_bytes().div_ceil(STATE_TOKENS as usize))
+                as u64,
+            state_bytes: description.state_bytes() as u64,
             dimensions: None,
             capabilities: capabilities(Template::open(&folder.path)?.as_ref()),
         })
@@ -100,6 +108,7 @@ impl Facts {
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
             kv_bytes_per_token: encoder::token_bytes(description) as u64,
+            state_bytes: 0,
             dimensions: embed.then_some(description.hidden as u32),
             capabilities: Capabilities { embed, rerank: !embed, ..Capabilities::default() },
         })

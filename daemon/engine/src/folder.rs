@@ -116,7 +116,7 @@ impl<D: Described> Folder<D> {
 
     /// A vector's values.
     pub fn vector(&self, vector: &Vector) -> Result<Vec<f32>, LoadError> {
-        matrix::vector(&self.checkpoint, &vector.name, vector.length)
+        matrix::vector(&self.checkpoint, vector)
     }
 
     /// The type that a vector is stored in.

@@ -8,7 +8,7 @@ use safetensors::Dtype as Stored;
 use crate::LoadError;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::Quantization;
-use crate::models::Part;
+use crate::models::{Part, Vector};
 use crate::native::{Affine, Dense, Dtype};
 
 /// A matrix `[outputs, inputs]` in the mapped files.
@@ -101,8 +101,9 @@ impl<'a> Matrix<'a> {
 }
 
 /// Finds a vector and converts it to `f32`.
-pub(crate) fn vector(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-    let (bytes, dtype) = floats(checkpoint, name, &[length], None)?;
+pub(crate) fn vector(checkpoint: &Checkpoint, vector: &Vector) -> Result<Vec<f32>, LoadError> {
+    let dims = vector.dims.as_ref().map_or(std::slice::from_ref(&vector.length), |dims| dims.as_slice());
+    let (bytes, dtype) = floats(checkpoint, &vector.name, dims, None)?;
     Ok(widened(bytes, dtype))
 }
 

@@ -78,6 +78,7 @@ impl Ops for Mlx {
     type Norm = Norm;
     type Experts = Infallible;
     type Latent = Infallible;
+    type Delta = Infallible;
     type Fault = Fault;
 
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Matrix, LoadError> {
@@ -94,6 +95,10 @@ impl Ops for Mlx {
 
     fn latent_weights(&mut self, _: &Folder, _: &models::Latent) -> Result<Infallible, LoadError> {
         Err(LoadError::unsupported("latent attention on MLX", "on the CPU it is"))
+    }
+
+    fn delta_weights(&mut self, _: &Folder, _: &models::Delta) -> Result<Infallible, LoadError> {
+        Err(LoadError::unsupported("a delta net on MLX", "on the CPU it is"))
     }
 
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Fault> {
@@ -151,6 +156,15 @@ impl Ops for Mlx {
         }
     }
 
+    fn part_gates(&mut self, attention: &models::Attention, x: Array) -> Result<(Array, Array), Fault> {
+        let (heads, dim) = (attention.heads as i32, attention.head_dim as i32);
+        let both = x.index((.., ..2 * heads * dim)).reshape(&[-1, heads, 2 * dim])?;
+        let flat = |part: Array| part.reshape(&[-1, heads * dim]);
+        let queries = flat(both.index((.., .., ..dim)))?;
+        let qkv = concatenate(&[queries, x.index((.., 2 * heads * dim..))], -1)?;
+        Ok((qkv, flat(both.index((.., .., dim..)))?))
+    }
+
     fn open(&mut self, gate: Array, x: Array) -> Result<Array, Fault> {
         Ok(x.multiply(sigmoid(&gate)?)?)
     }
@@ -161,6 +175,10 @@ impl Ops for Mlx {
 
     fn leave_latent(&mut self, latent: &Infallible, _: Array) -> Result<Array, Fault> {
         match *latent {}
+    }
+
+    fn recur(&mut self, delta: &Infallible, _: Array, _: &Step<'_>) -> Result<Array, Fault> {
+        match *delta {}
     }
 
     fn gate(&mut self, activation: models::Activation, gate_up: Array) -> Result<Array, Fault> {

@@ -49,11 +49,22 @@ pub enum Wanted {
     Tail(u32),
 }
 
+/// Where a row's recurrent state lies, for models whose layers keep one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The state to go on from, which stays if `to` is another; `None` where the row begins its sequence.
+    pub from: Option<u32>,
+    /// Where to leave the state after the row's last token.
+    pub to: u32,
+}
+
 /// A loaded model.
 pub struct Model {
     facts: Facts,
     runner: Runner,
     blocks: u32,
+    /// Room for recurrent states.
+    states: u32,
     tokens: Vec<u32>,
     wanted: Vec<usize>,
     /// Empty between steps; keeps its memory.
@@ -90,6 +101,7 @@ impl Model {
             facts: Facts::of(folder)?,
             runner,
             blocks: options.blocks,
+            states: 0,
             tokens: Vec::new(),
             wanted: Vec::new(),
             spans: Vec::new(),
@@ -104,6 +116,20 @@ impl Model {
     /// How many token ids the model scores.
     pub fn vocabulary(&self) -> u32 {
         self.facts.vocabulary
+    }
+
+    /// Makes room for so many recurrent states, in a model whose layers keep them; none are kept over.
+    pub fn reserve_states(&mut self, states: u32) -> Result<(), LoadError> {
+        if self.facts.state_bytes == 0 {
+            return Ok(());
+        }
+        match &mut self.runner {
+            Runner::Cpu(_, cpu) => cpu.reserve_states(states)?,
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => {}
+        }
+        self.states = states;
+        Ok(())
     }
 
     /// What computes, in words, as in `CPU, 2 threads, AVX-512 VNNI`.
@@ -156,7 +182,18 @@ impl Model {
 
     /// Computes one step. `logits` becomes `[tokens whose logits are wanted, vocabulary]`, in the order of the rows.
     pub fn forward(&mut self, rows: &[Row<'_>], logits: &mut Vec<f32>) -> Result<(), ForwardError> {
+        self.forward_from(rows, &[], logits)
+    }
+
+    /// The same for a model whose layers keep states: `states` says for each row where its own lies.
+    pub fn forward_from(
+        &mut self,
+        rows: &[Row<'_>],
+        states: &[State],
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
         rows.iter().enumerate().try_for_each(|(index, row)| self.check(index, row))?;
+        self.check_states(rows, states)?;
         if rows.is_empty() {
             logits.clear();
             return Ok(());
@@ -175,7 +212,7 @@ impl Model {
             };
             self.wanted.extend(self.tokens.len() - wanted..self.tokens.len());
         }
-        let step = Step { tokens: &self.tokens, spans: &spans, wanted: &self.wanted };
+        let step = Step { tokens: &self.tokens, spans: &spans, states, wanted: &self.wanted };
         let computed = self.runner.forward(&step, logits);
         spans.clear();
         self.spans = spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect();
@@ -201,6 +238,27 @@ impl Model {
         }
         if let Some(&block) = row.blocks.iter().find(|block| **block >= blocks) {
             return Err(ForwardError::UnknownBlock { row: index, block, blocks });
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    fn check_states(&self, rows: &[Row<'_>], named: &[State]) -> Result<(), ForwardError> {
+        let states = self.states;
+        let needed = if self.facts.state_bytes == 0 { 0 } else { rows.len() };
+        if named.len() != needed {
+            return Err(ForwardError::States { named: named.len(), rows: rows.len(), states });
+        }
+        for (row, state) in named.iter().enumerate() {
+            let known = state.to < states && state.from.is_none_or(|from| from < states);
+            let begins = state.from.is_none() == (rows[row].start == 0);
+            let shared = |(other, named): (usize, &State)| {
+                other != row && (named.to == state.to || named.from == Some(state.to))
+            };
+            if !known || !begins || named.iter().enumerate().any(shared) {
+                return Err(ForwardError::UnknownState { row, to: state.to, states });
+            }
         }
         Ok(())
     }

@@ -25,46 +25,64 @@ mod qwen2;
 mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+mod qwen3_next;
 mod rope;
 mod smollm3;
 
 pub(crate) use layer::{
-    Activation, Attention, Branch, Experts, Feed, Form, Gated, Groups, Latent, LatentHeads, Layer, Mixer, Norm,
+    Activation, Attention, Branch, Delta, Experts, Feed, Form, Gated, Groups, Latent, LatentHeads, Layer, Mixer, Norm,
     NormKind, Part, Routing, Shared, Stack, Vector,
 };
 pub(crate) use rope::Rope;
 
 use crate::LoadError;
 use crate::config::Config;
+use crate::native::DeltaShape;
+
+/// What a page makes of a configuration.
+type Described = Result<Description, LoadError>;
+/// Whether the weights hold a tensor.
+type Holds<'a> = &'a dyn Fn(&str) -> bool;
 
 /// A page: how one `model_type` is described.
-type Page = fn(&Config) -> Result<Description, LoadError>;
+#[derive(Clone, Copy)]
+enum Page {
+    /// By its configuration.
+    Plain(fn(&Config) -> Described),
+    /// By which tensors there are, too.
+    Named(fn(&Config, Holds<'_>) -> Described),
+}
+
+use Page::{Named, Plain};
 
 /// The architectures that load, by `model_type`.
-const PAGES: [(&str, Page); 23] = [
-    ("cohere", cohere::describe),
-    ("cohere2", cohere::describe),
-    ("deepseek_v2", deepseek::describe_2),
-    ("deepseek_v3", deepseek::describe_3),
-    ("gemma2", gemma::describe_2),
-    ("gemma3", gemma::describe_3),
-    ("gemma3_text", gemma::describe_3),
-    ("glm4", glm4::describe),
-    ("glm4_moe", glm4_moe::describe),
-    ("glm4_moe_lite", deepseek::describe_glm),
-    ("gpt_oss", gpt_oss::describe),
-    ("granite", granite::describe),
-    ("llama", llama::describe),
-    ("mistral", mistral::describe),
-    ("mixtral", mixtral::describe),
-    ("nemotron-nas", nemotron_nas::describe),
-    ("olmo2", olmo2::describe),
-    ("phi3", phi3::describe),
-    ("qwen2", qwen2::describe),
-    ("qwen2_moe", qwen2_moe::describe),
-    ("qwen3", qwen3::describe),
-    ("qwen3_moe", qwen3_moe::describe),
-    ("smollm3", smollm3::describe),
+const PAGES: [(&str, Page); 26] = [
+    ("cohere", Plain(cohere::describe)),
+    ("cohere2", Plain(cohere::describe)),
+    ("deepseek_v2", Plain(deepseek::describe_2)),
+    ("deepseek_v3", Plain(deepseek::describe_3)),
+    ("gemma2", Plain(gemma::describe_2)),
+    ("gemma3", Plain(gemma::describe_3)),
+    ("gemma3_text", Plain(gemma::describe_3)),
+    ("glm4", Plain(glm4::describe)),
+    ("glm4_moe", Plain(glm4_moe::describe)),
+    ("glm4_moe_lite", Plain(deepseek::describe_glm)),
+    ("gpt_oss", Plain(gpt_oss::describe)),
+    ("granite", Plain(granite::describe)),
+    ("llama", Plain(llama::describe)),
+    ("mistral", Plain(mistral::describe)),
+    ("mixtral", Plain(mixtral::describe)),
+    ("nemotron-nas", Plain(nemotron_nas::describe)),
+    ("olmo2", Plain(olmo2::describe)),
+    ("phi3", Plain(phi3::describe)),
+    ("qwen2", Plain(qwen2::describe)),
+    ("qwen2_moe", Plain(qwen2_moe::describe)),
+    ("qwen3", Plain(qwen3::describe)),
+    ("qwen3_moe", Plain(qwen3_moe::describe)),
+    ("qwen3_5", Named(qwen3_next::describe_3_5)),
+    ("qwen3_5_moe", Named(qwen3_next::describe_3_5)),
+    ("qwen3_next", Named(qwen3_next::describe)),
+    ("smollm3", Plain(smollm3::describe)),
 ];
 
 /// A whole decoder.
@@ -118,8 +136,14 @@ impl Description {
             let known: Vec<&str> = PAGES.iter().map(|(known, _)| *known).collect();
             return Err(LoadError::unsupported(format!("model_type {name}"), format!("{} are", known.join(", "))));
         };
-        let mut description = page(config)?;
-        if !config.flag_if_any("tie_word_embeddings")?.unwrap_or(!holds("lm_head.weight")) {
+        let mut description = match page {
+            Plain(page) => page(config)?,
+            Named(page) => page(config, holds)?,
+        };
+        let text = config.object_if_any("text_config")?;
+        let tied = text.map(|text| text.flag_if_any("tie_word_embeddings")).transpose()?.flatten();
+        let tied = config.flag_if_any("tie_word_embeddings")?.or(tied);
+        if description.head.is_none() && !tied.unwrap_or(!holds("lm_head.weight")) {
             description.head = Some(Stack::single("lm_head", description.vocabulary, description.hidden));
         }
         for layer in &mut description.layers {
@@ -157,7 +181,26 @@ impl Description {
             Feed::Gated(_) => None,
             Feed::Experts(experts) => experts.routing.bias.as_ref(),
         });
-        self.sinks().chain(biases)
+        let deltas = self.deltas().flat_map(|delta| [&delta.conv, &delta.decay, &delta.decay_bias]);
+        self.sinks().chain(biases).chain(deltas)
+    }
+
+    /// The layers that keep a state.
+    fn deltas(&self) -> impl Iterator<Item = &Delta> {
+        self.layers.iter().filter_map(|layer| match &layer.mixer()?.inner.form {
+            Form::Delta(delta) => Some(delta),
+            _ => None,
+        })
+    }
+
+    /// The form of the layers that keep a state, which they share, and how many there are.
+    pub fn recurrent(&self) -> Option<(DeltaShape, usize)> {
+        self.deltas().next().map(|delta| (delta.shape, self.deltas().count()))
+    }
+
+    /// Bytes of a sequence's state.
+    pub fn state_bytes(&self) -> usize {
+        self.recurrent().map_or(0, |(shape, layers)| shape.state_bytes() * layers)
     }
 
     /// The shapes of keys and values, and the layers that store each, in order.
@@ -165,6 +208,9 @@ impl Description {
         let mut caches: Vec<CacheShape> = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let Some(mixer) = layer.mixer() else { continue };
+            if let Form::Delta(_) = mixer.inner.form {
+                continue;
+            }
             let Attention { kv_heads, head_dim, .. } = mixer.inner.attention;
             match caches.iter_mut().find(|cache| (cache.kv_heads, cache.head_dim) == (kv_heads, head_dim)) {
                 Some(cache) => cache.layers.push(index),

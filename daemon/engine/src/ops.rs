@@ -9,7 +9,7 @@
 use crate::folder::Folder;
 use crate::models;
 use crate::native::Span;
-use crate::{ForwardError, LoadError};
+use crate::{ForwardError, LoadError, State};
 
 /// What one step computes: the tokens of all rows, one after another.
 pub(crate) struct Step<'a> {
@@ -17,6 +17,8 @@ pub(crate) struct Step<'a> {
     pub tokens: &'a [u32],
     /// A span of positions for each row, in the same order.
     pub spans: &'a [Span<'a>],
+    /// For each row where its recurrent state lies; empty for models without one.
+    pub states: &'a [State],
     /// Which tokens' logits are wanted, as indices into `tokens`.
     pub wanted: &'a [usize],
 }
@@ -45,6 +47,8 @@ pub(crate) trait Ops: Sized {
     type Experts;
     /// What brings heads into a latent and out of it.
     type Latent;
+    /// What a delta net has between its projections.
+    type Delta;
     /// What can go wrong in a step.
     type Fault: Into<ForwardError>;
 
@@ -59,6 +63,9 @@ pub(crate) trait Ops: Sized {
 
     /// Takes what a layer of latent attention has between its projections from the folder.
     fn latent_weights(&mut self, folder: &Folder, latent: &models::Latent) -> Result<Self::Latent, LoadError>;
+
+    /// Takes what a delta net has between its projections from the folder; they come in the order of the layers.
+    fn delta_weights(&mut self, folder: &Folder, delta: &models::Delta) -> Result<Self::Delta, LoadError>;
 
     /// Makes one block of keys and values hold what another holds.
     fn copy_block(&mut self, from: u32, to: u32) -> Result<(), Self::Fault>;
@@ -84,6 +91,13 @@ pub(crate) trait Ops: Sized {
         step: &Step<'_>,
     ) -> Result<Self::Rows, Self::Fault>;
 
+    /// Takes the gate after each query head out of `[queries and gates | keys | values]`: what `attend` takes, and the gates.
+    fn part_gates(
+        &mut self,
+        attention: &models::Attention,
+        x: Self::Rows,
+    ) -> Result<(Self::Rows, Self::Rows), Self::Fault>;
+
     /// x × sigmoid(gate), with as many gates as numbers in a row, or one for the whole row.
     fn open(&mut self, gate: Self::Rows, x: Self::Rows) -> Result<Self::Rows, Self::Fault>;
 
@@ -93,6 +107,9 @@ pub(crate) trait Ops: Sized {
 
     /// The values of each head, from what it has attended to in the space of the latent.
     fn leave_latent(&mut self, latent: &Self::Latent, attended: Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// Changes the states that the step names by its tokens, and gives what they read: `[tokens, heads * value_dim]`.
+    fn recur(&mut self, delta: &Self::Delta, x: Self::Rows, step: &Step<'_>) -> Result<Self::Rows, Self::Fault>;
 
     /// activation(gate) × up of `[gate | up]`: half the width.
     fn gate(&mut self, activation: models::Activation, gate_up: Self::Rows) -> Result<Self::Rows, Self::Fault>;

@@ -144,7 +144,12 @@ impl Recipe {
             // As converters write them: once they are quantized, experts in one tensor, and a latent's heads in others.
             let converted = config.value("quantization").is_some();
             let apart = config.word("model_type").is_ok_and(|name| name != "deepseek_v2");
-            let holds = |name: &str| converted && (name.contains("switch_mlp") || (apart && name.contains("embed_q")));
+            let holds = |name: &str| {
+                converted
+                    && (name.contains("switch_mlp")
+                        || (apart && name.contains("embed_q"))
+                        || name.starts_with("language_model."))
+            };
             let decoder = Description::read(&config, &holds).map_err(io::Error::other)?;
             blanks(&decoder, decoder.vocabulary, &quantization, dtype)?
         };

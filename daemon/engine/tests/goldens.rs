@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use engine::random::{Recipe, TempFolder};
-use engine::{Model, Options, Precision, Row, Wanted};
+use engine::{Model, Options, Precision, Row, State, Wanted};
 use safetensors::SafeTensors;
 use serde_json::{Map, Value};
 
@@ -45,7 +45,7 @@ impl Golden {
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
             recipe: Recipe::from_config(config.clone(), seed + seed_offset),
-            has_experts: config.contains_key("num_experts_per_tok"),
+            has_experts: metadata["config"].contains("num_experts_per_tok"),
             weights: metadata["weights"].clone(),
             prefill: metadata["prefill"].parse().unwrap(),
             tokens: words("tokens").into_iter().map(u32::from_le_bytes).collect(),
@@ -73,11 +73,16 @@ impl Golden {
 
     fn steps(&self, mut model: Model) -> Vec<f32> {
         let (mut all, mut logits) = (Vec::new(), Vec::new());
+        model.reserve_states(2).unwrap();
+        let recurrent = model.facts().state_bytes > 0;
         let mut start = 0;
         for end in self.prefill..=self.tokens.len() {
             let tokens = &self.tokens[start..end];
             let row = Row { tokens, start: start as u32, blocks: &[5, 2], logits: Wanted::Last };
-            model.forward(&[row], &mut logits).unwrap();
+            let state = State { from: (start > 0).then_some(1), to: 1 };
+            model
+                .forward_from(&[row], if recurrent { std::slice::from_ref(&state) } else { &[] }, &mut logits)
+                .unwrap();
             all.extend_from_slice(&logits);
             start = end;
         }

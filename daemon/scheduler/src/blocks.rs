@@ -5,6 +5,7 @@
 //! `lib` hold and release. Holders release their last block first, so a prefix outlives what follows it.
 
 use crate::prefix::{Node, PrefixIndex};
+use crate::states::StatePool;
 use crate::{BLOCK_TOKENS, BlockId, Kept, Missed, TokenId};
 
 const NONE: u32 = u32::MAX;
@@ -25,12 +26,14 @@ pub(crate) struct BlockPool {
     newest: u32,
     cached: u32,
     index: PrefixIndex,
+    /// The recurrent states, which blocks end in.
+    pub(crate) states: StatePool,
     /// What was taken back since the last question, if anybody asks.
     evicted: Option<Vec<Kept>>,
 }
 
 impl BlockPool {
-    pub(crate) fn new(blocks: u32, report_evicted: bool) -> Self {
+    pub(crate) fn new(blocks: u32, states: u32, report_evicted: bool) -> Self {
         Self {
             blocks: vec![Block { holders: 0, older: NONE, newer: NONE }; blocks as usize],
             free: (0..blocks).rev().map(BlockId).collect(),
@@ -38,6 +41,7 @@ impl BlockPool {
             newest: NONE,
             cached: 0,
             index: PrefixIndex::new(blocks),
+            states: StatePool::new(states),
             evicted: report_evicted.then(Vec::new),
         }
     }
@@ -72,6 +76,7 @@ impl BlockPool {
                     evicted.push(Kept { block: oldest, tokens: self.index.path(oldest) });
                 }
                 self.index.remove(oldest);
+                self.states.forget(oldest, true);
                 oldest
             }
         };

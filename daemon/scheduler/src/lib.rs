@@ -14,6 +14,7 @@ mod sequence;
 mod share;
 #[cfg(test)]
 mod simulation;
+mod states;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +26,7 @@ use clients::Clients;
 use sequence::Sequence;
 
 pub use clients::ClientId;
-pub use plan::{Plan, Row};
+pub use plan::{Plan, Row, RowState};
 pub use policy::{LEVEL_MS, Priority};
 
 /// How many positions one KV block holds.
@@ -47,6 +48,10 @@ pub struct SequenceId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
+/// Names one recurrent state, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub u32);
+
 /// What one model may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -62,6 +67,8 @@ pub struct Limits {
     pub prefill_tokens_max: u32,
     /// Attending to how many positions costs as much as the rest of a token's computation.
     pub context_tokens: u32,
+    /// Recurrent states in all, two a sequence at least; 0 for a model whose past is all keys and values.
+    pub states: u32,
     /// Whether blocks whose contents are lost are reported by `take_evicted`.
     pub report_evicted: bool,
 }
@@ -217,9 +224,11 @@ impl Scheduler {
     pub fn new(limits: Limits) -> Self {
         assert!(limits.blocks > 0 && limits.sequences_max > 0 && limits.prefill_tokens_max > 0, "limits are positive");
         assert!(limits.step_tokens_max >= limits.sequences_max, "a step holds one token per sequence");
+        let states = limits.states;
+        assert!(states == 0 || states / 2 >= limits.sequences_max, "a sequence goes on from one state to another");
         Self {
             limits,
-            pool: BlockPool::new(limits.blocks, limits.report_evicted),
+            pool: BlockPool::new(limits.blocks, limits.states, limits.report_evicted),
             places: HashMap::new(),
             running: Vec::new(),
             clients: Clients::default(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clients::{ClientId, Head};
 use crate::sequence::Sequence;
-use crate::{BlockId, Place, Scheduler, SequenceId, TokenId};
+use crate::{BlockId, Place, Scheduler, SequenceId, StateId, TokenId};
 
 /// One step of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,10 +33,21 @@ pub struct Row {
     pub tokens: Vec<TokenId>,
     /// The blocks of positions `0..start + tokens.len()`.
     pub blocks: Vec<BlockId>,
+    /// Where its recurrent state lies; `None` for a model without.
+    pub state: Option<RowState>,
     /// Of how many of the last tokens the logits are wanted: one more than the draft has, or none.
     pub samples: u32,
     /// Sequences of the same prompt that draw their first token from this row's logits.
     pub forks: Vec<SequenceId>,
+}
+
+/// Where a row's recurrent state comes from and goes to. No other row names `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowState {
+    /// The state to go on from, which stays unless it is `to`; `None` at the beginning.
+    pub from: Option<StateId>,
+    /// Where the state after the row's last token is left.
+    pub to: StateId,
 }
 
 impl Scheduler {

@@ -8,7 +8,7 @@ use crate::blocks::BlockPool;
 use crate::clients::ClientId;
 use crate::policy::{Priority, Standing};
 use crate::prefix::Node;
-use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, SequenceId, TokenId, blocks_for};
+use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, RowState, SequenceId, StateId, TokenId, blocks_for};
 
 /// One sequence on its way.
 pub(crate) struct Sequence {
@@ -41,6 +41,15 @@ pub(crate) struct Sequence {
     pub(crate) missed: Option<Missed>,
     /// The node of the last full computed block.
     node: Node,
+    /// The recurrent state after what is computed, and the one that the row in flight leaves.
+    pub(crate) state: Option<StateId>,
+    pub(crate) next_state: Option<StateId>,
+    /// How many drawn tokens are computed again, because a guess after them was wrong and a state cannot be cut.
+    pub(crate) again: u32,
+    /// Where others' prompts are known to go on as this one does.
+    branch: u32,
+    /// The block of the last state that it has kept.
+    kept: Option<BlockId>,
     preempted: bool,
 }
 
@@ -65,6 +74,11 @@ impl Sequence {
             cached: 0,
             missed: None,
             node: Node::ROOT,
+            state: None,
+            next_state: None,
+            again: 0,
+            branch: 0,
+            kept: None,
             preempted: false,
         }
     }
@@ -77,6 +91,11 @@ impl Sequence {
     /// How many tokens wait to be computed; one while decoding.
     pub(crate) fn pending(&self) -> u32 {
         self.tokens.len() as u32 - self.computed
+    }
+
+    /// Whether its next row draws and computes nothing else that is new.
+    pub(crate) fn decodes(&self) -> bool {
+        self.pending() == 1 + self.again
     }
 
     /// Whether nothing was drawn for it here yet.
@@ -101,30 +120,54 @@ impl Sequence {
         (end < self.tokens.len()).then(|| (node, &self.tokens[start..end]))
     }
 
+    /// The blocks after `node` that hold its next tokens, from place `first` on, as far as it may take them over: of a model
+    /// with recurrent states, up to the last that ends in one. And how many are known at all.
+    fn reusable(&self, mut node: Node, first: u32, pool: &BlockPool) -> (Vec<(BlockId, Node)>, u32) {
+        let (mut blocks, mut usable) = (Vec::new(), 0);
+        while let Some((block, next)) =
+            self.block_after(node, first + blocks.len() as u32).and_then(|(node, tokens)| pool.find(node, tokens))
+        {
+            blocks.push((block, next));
+            node = next;
+            if !pool.states.is_used() || pool.states.of_block(block).is_some() {
+                usable = blocks.len();
+            }
+        }
+        let known = blocks.len() as u32;
+        blocks.truncate(usable);
+        (blocks, known)
+    }
+
     /// How many blocks it needs that must be taken, and how many cached blocks it would bring back to use.
     pub(crate) fn admission_cost(&self, pool: &BlockPool) -> (u32, u32) {
-        let (mut node, mut found, mut idle) = (Node::ROOT, 0, 0);
-        while let Some((block, next)) = self.block_after(node, found).and_then(|(node, tokens)| pool.find(node, tokens))
-        {
-            found += 1;
-            idle += u32::from(pool.holders(block) == 0);
-            node = next;
-        }
-        (self.blocks_needed() - found, idle)
+        let (found, _) = self.reusable(Node::ROOT, 0, pool);
+        let idle = found.iter().filter(|(block, _)| pool.holders(*block) == 0).count();
+        (self.blocks_needed() - found.len() as u32, idle as u32)
     }
 
     /// Takes over every next block that is computed already, by others or by itself before a preemption.
     pub(crate) fn adopt(&mut self, pool: &mut BlockPool) {
-        let before = self.computed;
-        while let Some((block, node)) = self.next_block().and_then(|(node, tokens)| pool.find(node, tokens)) {
-            let place = (self.computed / BLOCK_TOKENS) as usize;
-            pool.hold(block);
+        let (before, first) = (self.computed, self.computed / BLOCK_TOKENS);
+        let (found, known) = self.reusable(self.node, first, pool);
+        self.branch = self.branch.max((first + known) * BLOCK_TOKENS);
+        for (place, (block, node)) in (first as usize..).zip(&found) {
+            pool.hold(*block);
             match self.blocks.get_mut(place) {
-                Some(own) => pool.release(std::mem::replace(own, block)),
-                None => self.blocks.push(block),
+                Some(own) => pool.release(std::mem::replace(own, *block)),
+                None => self.blocks.push(*block),
             }
-            self.computed = (place as u32 + 1) * BLOCK_TOKENS;
-            self.node = node;
+            self.node = *node;
+        }
+        let Some((last, _)) = found.last() else { return };
+        self.computed = (first + found.len() as u32) * BLOCK_TOKENS;
+        if let Some(state) = pool.states.of_block(*last) {
+            self.drop_next_state(pool);
+            pool.states.mark(*last);
+            pool.states.hold(state);
+            if let Some(own) = self.state.replace(state) {
+                pool.states.release(own);
+            }
+            (self.kept, self.again) = (None, 0);
         }
         // After a preemption it finds what it has computed itself.
         if !self.preempted {
@@ -135,8 +178,13 @@ impl Sequence {
     /// Notes, at its first admission, why no more of it was found computed.
     pub(crate) fn explain(&mut self, pool: &BlockPool) {
         if self.missed.is_none() {
-            let next = self.next_block();
-            self.missed = Some(next.map_or(Missed::Nothing, |(node, tokens)| pool.missed(node, tokens, self.computed)));
+            let position = self.computed;
+            self.missed = Some(match self.next_block() {
+                None => Missed::Nothing,
+                // Its keys are here, and the state that goes with them is not.
+                Some((node, tokens)) if pool.find(node, tokens).is_some() => Missed::Evicted { position },
+                Some((node, tokens)) => pool.missed(node, tokens, position),
+            });
         }
     }
 
@@ -165,9 +213,59 @@ impl Sequence {
         let (planned, samples) = (std::mem::take(&mut self.planned), std::mem::take(&mut self.samples));
         assert_eq!(samples == 0, drawn.is_empty(), "a token is drawn where all are computed");
         assert!(drawn.len() as u32 <= samples, "a token is drawn from its own logits");
-        self.computed += planned - samples + drawn.len() as u32;
         self.tokens.extend(drawn);
-        self.publish(full, pool);
+        if self.next_state.is_none() {
+            self.computed += planned - samples + drawn.len() as u32;
+            self.publish(full, pool);
+        } else if drawn.len() as u32 == samples {
+            (self.computed, self.again) = (self.computed + planned, 0);
+            self.publish(full, pool);
+            self.move_on(pool);
+        } else {
+            self.again = drawn.len() as u32;
+            self.drop_next_state(pool);
+        }
+    }
+
+    /// Where the row in flight finds and leaves its recurrent state. A row with guesses leaves the state before them.
+    pub(crate) fn plan_state(&mut self, drafted: bool, pool: &mut BlockPool) -> Option<RowState> {
+        if !pool.states.is_used() {
+            return None;
+        }
+        let from = self.state;
+        let to = match from.filter(|from| !drafted && pool.states.is_own(*from)) {
+            Some(own) => own,
+            None => pool.states.take().expect("there are two states a sequence"),
+        };
+        self.next_state = Some(to);
+        Some(RowState { from, to })
+    }
+
+    /// Goes on from the state that the row has left, and keeps it where a block has ended: the last one of each sequence,
+    /// and those that others may come to.
+    fn move_on(&mut self, pool: &mut BlockPool) {
+        let next = self.next_state.take();
+        if let Some(old) = self.state.filter(|old| Some(*old) != next) {
+            pool.states.release(old);
+        }
+        self.state = next;
+        let (true, Some(state)) = (self.computed.is_multiple_of(BLOCK_TOKENS), next) else { return };
+        let block = self.blocks[(self.computed / BLOCK_TOKENS) as usize - 1];
+        let tail = (self.prompt - 1) / BLOCK_TOKENS * BLOCK_TOKENS;
+        let kept = pool.states.keep(block, state);
+        if self.computed == tail || self.computed == self.branch {
+            pool.states.mark(block);
+        }
+        if let Some(before) = std::mem::replace(&mut self.kept, kept.then_some(block)) {
+            pool.states.forget(before, false);
+        }
+    }
+
+    /// Gives up the state that the row in flight would have left.
+    pub(crate) fn drop_next_state(&mut self, pool: &mut BlockPool) {
+        if let Some(next) = self.next_state.take().filter(|next| Some(*next) != self.state) {
+            pool.states.release(next);
+        }
     }
 
     fn publish(&mut self, first: u32, pool: &mut BlockPool) {
@@ -185,10 +283,16 @@ impl Sequence {
         blocks.iter().for_each(|block| pool.hold(*block));
         (self.blocks, self.computed, self.node) = (blocks.to_vec(), twin.computed, twin.node);
         self.level = twin.level;
+        self.state = twin.state;
+        self.state.iter().for_each(|state| pool.states.hold(*state));
     }
 
     /// Gives every block back, the last one first, so that prefixes stay cached longest.
     pub(crate) fn release(&mut self, pool: &mut BlockPool) {
+        self.drop_next_state(pool);
+        if let Some(state) = self.state.take() {
+            pool.states.release(state);
+        }
         for block in self.blocks.drain(..).rev() {
             pool.release(block);
         }
@@ -198,6 +302,7 @@ impl Sequence {
     pub(crate) fn preempt(&mut self, pool: &mut BlockPool) {
         self.release(pool);
         (self.computed, self.planned, self.samples, self.node) = (0, 0, 0, Node::ROOT);
+        (self.again, self.branch, self.kept) = (0, 0, None);
         self.preempted = true;
         self.draft.clear();
     }

@@ -17,17 +17,19 @@ impl Scheduler {
         self.forks.clear();
         for sequence in &mut self.running {
             (sequence.planned, sequence.samples) = (0, 0);
+            sequence.drop_next_state(&mut self.pool);
         }
-        let decodes = self.running.iter().filter(|sequence| sequence.pending() == 1).count();
-        let room = self.limits.step_tokens_max - decodes as u32;
+        let decoding = self.running.iter().filter(|sequence| sequence.decodes());
+        let (decodes, tokens) = decoding.fold((0, 0), |(count, tokens), next| (count + 1, tokens + next.pending()));
+        let room = self.limits.step_tokens_max.saturating_sub(tokens);
         let budget = prefill_tokens.clamp(1, self.limits.prefill_tokens_max).min(room);
         // Prompts go before drafts.
         let mut spare = if decodes < self.running.len() { room - budget } else { room };
         for index in 0..self.running.len() {
-            if self.running[index].pending() == 1 {
+            if self.running[index].decodes() {
                 let draft = self.cover_draft(index, spare);
                 spare -= draft;
-                self.cut(index, 1, draft, plan);
+                self.cut(index, self.running[index].pending(), draft, plan);
             }
         }
         for (index, tokens) in self.share(budget) {
@@ -40,7 +42,11 @@ impl Scheduler {
         let running = self.running.len() as u32;
         let sequence = &mut self.running[index];
         let end = sequence.tokens.len() as u32;
-        let most = if sequence.in_prompt() { 0 } else { room.min(sequence.tokens_max - end) };
+        let mut most = if sequence.in_prompt() { 0 } else { room.min(sequence.tokens_max - end) };
+        if self.pool.states.is_used() {
+            // A state is kept where a block ends, not beyond.
+            most = most.min(blocks_for(end) * crate::BLOCK_TOKENS - end);
+        }
         sequence.draft.truncate(most as usize);
         let wanted = blocks_for(end + sequence.draft.len() as u32);
         while (sequence.blocks.len() as u32) < wanted && self.pool.available() > running {
@@ -59,7 +65,7 @@ impl Scheduler {
         }
         let mut leading = HashSet::new();
         let mut prompts = Vec::new();
-        for (index, sequence) in self.running.iter().enumerate().filter(|(_, sequence)| sequence.pending() > 1) {
+        for (index, sequence) in self.running.iter().enumerate().filter(|(_, sequence)| !sequence.decodes()) {
             let leads = sequence.next_block().is_none_or(|(node, tokens)| leading.insert((node, tokens.to_vec())));
             if leads {
                 prompts.push(index);
@@ -97,8 +103,17 @@ impl Scheduler {
         let context = u64::from(self.limits.context_tokens.max(1));
         let price = context + u64::from(sequence.computed);
         let tokens = (u64::from(budget) * context / price).clamp(1, u64::from(sequence.pending()));
-        let cost = (tokens * price).div_ceil(context).min(u64::from(budget));
-        (tokens as u32, cost as u32)
+        let tokens = self.to_end_of_block(sequence, tokens as u32);
+        let cost = (u64::from(tokens) * price).div_ceil(context).min(u64::from(budget));
+        (tokens, cost as u32)
+    }
+
+    /// Of a model with recurrent states, fewer tokens, so that a row that crosses the end of a block ends with one.
+    fn to_end_of_block(&self, sequence: &Sequence, tokens: u32) -> u32 {
+        let end = sequence.computed + tokens;
+        let block = end - end % crate::BLOCK_TOKENS;
+        let crosses = self.pool.states.is_used() && block > sequence.computed;
+        if crosses { block - sequence.computed } else { tokens }
     }
 
     /// Cuts a row of a sequence's next tokens and its draft, and finds those that share its logits.
@@ -109,6 +124,7 @@ impl Scheduler {
         let complete = end as usize == sequence.tokens.len();
         sequence.planned = tokens + draft;
         sequence.samples = if complete { 1 + draft } else { 0 };
+        let state = sequence.plan_state(draft > 0, &mut self.pool);
         let mut tokens = sequence.tokens[start as usize..end as usize].to_vec();
         tokens.append(&mut sequence.draft);
         plan.rows.push(Row {
@@ -116,6 +132,7 @@ impl Scheduler {
             start,
             tokens,
             blocks: sequence.blocks[..blocks_for(end + draft) as usize].to_vec(),
+            state,
             samples: sequence.samples,
             forks,
         });

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clients::Head;
 use crate::{
-    Arrival, BLOCK_TOKENS, BlockId, ClientId, Limits, Outcome, Plan, Priority, Refusal, Row, Scheduler, SequenceId,
-    TokenId, blocks_for,
+    Arrival, BLOCK_TOKENS, BlockId, ClientId, Limits, Outcome, Plan, Priority, Refusal, Row, RowState, Scheduler,
+    SequenceId, TokenId, blocks_for,
 };
 
 const SEEDS: u64 = 5_600;
@@ -95,6 +95,8 @@ struct Simulation {
     scheduler: Scheduler,
     asked: BTreeMap<SequenceId, Asked>,
     cache: Vec<[u64; BLOCK_TOKENS as usize]>,
+    /// By recurrent state: the digest of the tokens that it has seen.
+    states: Vec<u64>,
     /// What was evicted, by all tokens up to its end.
     disk: BTreeMap<Vec<TokenId>, [u64; BLOCK_TOKENS as usize]>,
     arrived: u64,
@@ -113,6 +115,7 @@ impl Simulation {
             step_tokens_max: sequences_max + random.below(64) as u32,
             prefill_tokens_max: 1 + random.below(96) as u32,
             context_tokens: 1 + random.below(400) as u32,
+            states: if random.chance(50) { 2 * sequences_max + random.below(8) as u32 } else { 0 },
             report_evicted: random.chance(80),
         };
         Self {
@@ -121,6 +124,7 @@ impl Simulation {
             scheduler: Scheduler::new(limits),
             asked: BTreeMap::new(),
             cache: vec![[0; BLOCK_TOKENS as usize]; limits.blocks as usize],
+            states: vec![0; limits.states as usize],
             disk: BTreeMap::new(),
             arrived: 0,
             now_ms: 0,
@@ -270,6 +274,12 @@ impl Simulation {
                 cache[before - first..last - first].copy_from_slice(&computed[before..last]);
             }
         }
+        if let Some(RowState { from, to }) = row.state {
+            let seen = from.map_or(0, |from| self.states[from.0 as usize]);
+            let own = start.checked_sub(1).map_or(0, |last| computed[last]);
+            assert_eq!((from.is_some(), seen), (start > 0, own), "{:?} goes on from its own state", row.id);
+            self.states[to.0 as usize] = computed[end - 1];
+        }
         if row.samples == 0 {
             return vec![Outcome { id: row.id, tokens: Vec::new(), finished: false }];
         }
@@ -309,6 +319,7 @@ impl Simulation {
         let (mut prompt_tokens, mut tokens) = (0, 0);
         let mut writers: HashMap<BlockId, SequenceId> = HashMap::new();
         for row in &plan.rows {
+            self.check_row_state(plan, row);
             let asked = self.asked.get_mut(&row.id).expect("rows are of living sequences");
             let end = row.start as usize + row.tokens.len();
             let own = end.min(asked.tokens.len());
@@ -323,8 +334,9 @@ impl Simulation {
                 assert_eq!(writers.insert(block, row.id), None, "one row writes a block");
                 assert_eq!(self.scheduler.pool.holders(block), 1, "a shared block is not written");
             }
-            tokens += row.tokens.len() as u32;
-            let decodes = own - row.start as usize == 1;
+            let index = self.scheduler.running_index(row.id).expect("rows are of running sequences");
+            let (decodes, again) = (self.scheduler.running[index].decodes(), self.scheduler.running[index].again);
+            tokens += row.tokens.len() as u32 - again;
             prompt_tokens += if decodes { 0 } else { row.tokens.len() as u32 };
             asked.plans_waited = 0;
             for fork in &row.forks {
@@ -341,8 +353,18 @@ impl Simulation {
         }
     }
 
+    /// A state is written by one row, and a row with guesses leaves the one before them.
+    fn check_row_state(&self, plan: &Plan, row: &Row) {
+        let Some(RowState { from, to }) = row.state else { return assert_eq!(self.limits.states, 0) };
+        let others = plan.rows.iter().filter(|other| other.id != row.id).filter_map(|other| other.state);
+        assert!(others.into_iter().all(|other| other.to != to && other.from != Some(to)), "a state is written alone");
+        assert!(from != Some(to) || row.samples < 2, "guesses leave the state before them");
+        assert!(self.scheduler.pool.states.is_own(to), "nobody else needs what is written");
+    }
+
     fn check_state(&self) {
         let mut holders = vec![0; self.limits.blocks as usize];
+        let mut states = vec![0; self.limits.states as usize];
         let mut running: BTreeMap<ClientId, u32> = BTreeMap::new();
         for sequence in &self.scheduler.running {
             assert!(blocks_for(sequence.computed) <= sequence.blocks.len() as u32, "what is computed is held");
@@ -350,6 +372,8 @@ impl Simulation {
             for block in &sequence.blocks {
                 holders[block.0 as usize] += 1;
             }
+            let next = sequence.next_state.filter(|next| Some(*next) != sequence.state);
+            sequence.state.iter().chain(&next).for_each(|state| states[state.0 as usize] += 1);
         }
         assert!(
             self.scheduler.clients.all_waiting().all(|sequence| sequence.blocks.is_empty()),
@@ -359,6 +383,7 @@ impl Simulation {
         assert_eq!(self.scheduler.places.len(), self.asked.len(), "finished sequences are gone");
         self.scheduler.clients.check(&running);
         self.scheduler.pool.check(&holders);
+        self.scheduler.pool.states.check(&states);
     }
 
     /// Nobody is kept waiting by a single sequence that should give way.

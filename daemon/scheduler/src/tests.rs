@@ -9,6 +9,7 @@ const LIMITS: Limits = Limits {
     step_tokens_max: 128,
     prefill_tokens_max: 64,
     context_tokens: 1 << 20,
+    states: 0,
     report_evicted: false,
 };
 
@@ -317,4 +318,92 @@ fn evicted_blocks_are_reported_once_and_can_be_restored() {
     let places: Vec<u32> = scheduler.restore(&prefix).iter().map(|(place, _)| *place).collect();
     assert_eq!((places, scheduler.known_blocks(&prefix)), (vec![0, 1], 2));
     assert!(scheduler.restore(&prefix).is_empty());
+}
+
+/// A model with recurrent states.
+fn recurrent(states: u32) -> Scheduler {
+    Scheduler::new(Limits { states, ..LIMITS })
+}
+
+/// Computes a sequence until it draws, draws once, and ends it; returns what its rows began with and computed.
+fn run_alone(scheduler: &mut Scheduler, arrival: Arrival) -> Vec<(u32, usize)> {
+    let id = arrival.id;
+    scheduler.submit(arrival).unwrap();
+    let mut rows = Vec::new();
+    while scheduler.running_index(id).is_some() || rows.is_empty() {
+        let plan = plan(scheduler);
+        rows.extend(plan.rows.iter().map(|row| (row.start, row.tokens.len())));
+        scheduler.commit(&outcomes(&plan.rows, true));
+    }
+    rows
+}
+
+#[test]
+fn a_row_that_crosses_the_end_of_a_block_ends_with_one_where_states_are_kept() {
+    assert_eq!(run_alone(&mut recurrent(8), arrival(1, 75, 80)), [(0, 64), (64, 11)]);
+    assert_eq!(run_alone(&mut recurrent(0), arrival(1, 75, 80)), [(0, 64), (64, 11)]);
+    assert_eq!(run_alone(&mut recurrent(8), arrival(1, 50, 80)), [(0, 32), (32, 18)]);
+    assert_eq!(run_alone(&mut recurrent(0), arrival(1, 50, 80)), [(0, 50)]);
+}
+
+#[test]
+fn a_prefix_is_reused_up_to_the_last_state_that_was_kept() {
+    let mut scheduler = recurrent(8);
+    run_alone(&mut scheduler, arrival(1, 100, 110));
+    // The same prompt, longer: the state at the end of its third block was kept.
+    assert_eq!(run_alone(&mut scheduler, arrival(2, 120, 130)), [(96, 24)]);
+    // Another that goes on differently after two blocks: their keys are here, a state of that place is not.
+    let mut other = arrival(3, 100, 110);
+    other.tokens[70..].iter_mut().for_each(|token| *token += 500);
+    assert_eq!(run_alone(&mut scheduler, other.clone()), [(0, 64), (64, 32), (96, 4)]);
+    // From then on there is one.
+    other.id = SequenceId(4);
+    other.tokens[65] += 7;
+    assert_eq!(run_alone(&mut scheduler, other), [(64, 32), (96, 4)]);
+}
+
+#[test]
+fn after_a_wrong_guess_the_right_tokens_are_computed_again_from_the_state_before() {
+    let mut scheduler = recurrent(8);
+    scheduler.submit(arrival(1, 10, 60)).unwrap();
+    let first = step(&mut scheduler)[0].state.unwrap();
+    scheduler.draft(SequenceId(1), &[9, 9, 8, 9]);
+    let guessed = plan(&mut scheduler).rows.remove(0);
+    let state = guessed.state.unwrap();
+    assert_eq!((guessed.tokens.as_slice(), guessed.samples), (&[9, 9, 9, 8, 9][..], 5));
+    assert!(state.from == Some(first.to) && state.to != first.to);
+    scheduler.commit(&[Outcome { id: SequenceId(1), tokens: vec![9, 9, 7], finished: false }]);
+    scheduler.draft(SequenceId(1), &[1]);
+    let again = plan(&mut scheduler).rows.remove(0);
+    assert_eq!((again.start, again.tokens.as_slice(), again.samples), (10, &[9, 9, 9, 7][..], 1));
+    assert_eq!(again.state, Some(RowState { from: Some(first.to), to: first.to }));
+    scheduler.commit(&[Outcome { id: SequenceId(1), tokens: vec![5], finished: false }]);
+    // All right: the row's own state is gone on from.
+    scheduler.draft(SequenceId(1), &[9, 9]);
+    let guessed = plan(&mut scheduler).rows.remove(0);
+    scheduler.commit(&[Outcome { id: SequenceId(1), tokens: vec![9, 9, 9], finished: false }]);
+    let next = plan(&mut scheduler).rows.remove(0);
+    assert_eq!((next.start, next.tokens.len(), next.state.unwrap().from), (17, 1, Some(guessed.state.unwrap().to)));
+}
+
+#[test]
+fn a_guess_does_not_cross_the_end_of_a_block_where_states_are_kept() {
+    let mut scheduler = recurrent(8);
+    scheduler.submit(arrival(1, 28, 90)).unwrap();
+    step(&mut scheduler);
+    scheduler.draft(SequenceId(1), &[9; 8]);
+    assert_eq!(step(&mut scheduler)[0].tokens.len(), 4);
+}
+
+#[test]
+fn choices_of_one_prompt_go_on_from_one_state_and_leave_their_own() {
+    let mut scheduler = recurrent(8);
+    scheduler.submit(arrival(1, 40, 60)).unwrap();
+    scheduler.submit(Arrival { twin: Some(SequenceId(1)), ..arrival(2, 40, 60) }).unwrap();
+    step(&mut scheduler);
+    step(&mut scheduler);
+    let rows = step(&mut scheduler);
+    let states: Vec<RowState> = rows.iter().map(|row| row.state.unwrap()).collect();
+    assert_eq!((rows.len(), states[0].from), (2, states[1].from));
+    assert!(states.iter().all(|state| state.from != Some(state.to)) && states[0].to != states[1].to, "{states:?}");
 }

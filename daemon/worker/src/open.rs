@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use engine::{LoadError, Model, Options, Precision, Wanted};
+use engine::{LoadError, Model, Options, Precision, STATE_TOKENS, State, Wanted};
 use pipe::{FromWorker, Open, Pulse, Ready};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
@@ -65,13 +65,14 @@ impl ShelfPlan {
 pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -> Result<Opened, Error> {
     let started = Instant::now();
     let dir = Path::new(&open.path);
-    let limits = limits(open, &facts)?;
+    let mut limits = limits(open, &facts)?;
     let digest = |block_bytes| shelf::model_digest(dir, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
     let renderer = Renderer::new(program, dir, render::Limits::default());
     let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
     let rendering = prompter.rendering()?;
     let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
+    reserve_states(&mut model, &mut limits)?;
     if open.warm_up {
         warm_up(&mut model)?;
     }
@@ -88,7 +89,8 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
             context_tokens: limits.context_tokens,
         },
         scheduler: Scheduler::new(limits),
-        shelf: open.shelf.clone().filter(|options| options.bytes_max > 0).and_then(|options| {
+        // A prefix on disk would lack the state at its end.
+        shelf: open.shelf.clone().filter(|options| options.bytes_max > 0 && limits.states == 0).and_then(|options| {
             let block_bytes = model.block_bytes();
             Some(ShelfPlan { options, model: digest(block_bytes)?, block_bytes })
         }),
@@ -122,8 +124,29 @@ fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
         step_tokens_max: prefill_tokens_max.saturating_add(sequences_max).saturating_add(STEP_DRAFTS_MAX),
         prefill_tokens_max,
         context_tokens: context_tokens(facts),
+        states: 0,
         report_evicted: open.shelf.is_some(),
     })
+}
+
+/// Turns the part of the cache's memory that is meant for it into recurrent states, where the model has them: two for each
+/// sequence, one to go on from and one to go on to, and the others for prefixes.
+fn reserve_states(model: &mut Model, limits: &mut Limits) -> Result<(), Error> {
+    let state_bytes = model.facts().state_bytes;
+    if state_bytes == 0 {
+        return Ok(());
+    }
+    limits.states = limits.blocks.saturating_mul(BLOCK_TOKENS) / STATE_TOKENS;
+    limits.sequences_max = limits.sequences_max.min(limits.states / 2);
+    if limits.sequences_max == 0 {
+        let message = format!(
+            "the KV cache holds {} tokens and one recurrent state of {state_bytes} bytes for every {STATE_TOKENS} of them, \
+             and a sequence needs two",
+            limits.blocks.saturating_mul(BLOCK_TOKENS)
+        );
+        return Err(Error::new(ErrorKind::NoMemory, message).hint("give the KV cache more memory"));
+    }
+    model.reserve_states(limits.states).map_err(|error| load_error(&error))
 }
 
 /// Attending to how many positions costs as much as the rest of a token. Multiplications say parameters over the queries'
@@ -149,5 +172,9 @@ fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<M
 /// Runs a first step, so that the first request does not wait for pages and caches to fill.
 fn warm_up(model: &mut Model) -> Result<(), Error> {
     let row = engine::Row { tokens: &[0], start: 0, blocks: &[0], logits: Wanted::Last };
-    model.forward(&[row], &mut Vec::new()).map_err(|error| Error::internal(format!("the first step failed: {error}")))
+    let state = State { from: None, to: 0 };
+    let states = if model.facts().state_bytes > 0 { std::slice::from_ref(&state) } else { &[] };
+    model
+        .forward_from(&[row], states, &mut Vec::new())
+        .map_err(|error| Error::internal(format!("the first step failed: {error}")))
 }

@@ -187,7 +187,9 @@ impl Runner {
         });
         let rows: Vec<engine::Row<'_>> = rows.collect();
         self.requests.computing(&plan.rows, Instant::now());
-        self.model.forward(&rows, &mut self.logits)
+        let state = |state: scheduler::RowState| engine::State { from: state.from.map(|from| from.0), to: state.to.0 };
+        let states: Vec<engine::State> = plan.rows.iter().filter_map(|row| row.state.map(state)).collect();
+        self.model.forward_from(&rows, &states, &mut self.logits)
     }
 
     /// Draws for every row that asked for it, and for its forks.

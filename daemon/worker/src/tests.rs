@@ -6,6 +6,7 @@
 pub mod kit;
 mod samplers;
 mod shapes;
+mod states;
 
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;

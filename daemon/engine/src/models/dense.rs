@@ -35,6 +35,8 @@ pub(super) struct Family {
     pub rope_neighbours: bool,
     /// Whether rope may turn a part of each head.
     pub rope_in_part: bool,
+    /// Whether `layer_types` may name layers that keep a state in place of keys.
+    pub recurrent: bool,
     /// What each layer sees where `layer_types` does not say: a function of the layer's index.
     pub window: fn(&Config, usize) -> Result<Option<usize>, LoadError>,
 }
@@ -64,6 +66,7 @@ pub(super) const PLAIN: Family = Family {
     rope_base: Some(10_000.0),
     rope_neighbours: false,
     rope_in_part: false,
+    recurrent: false,
     window: |_, _| Ok(None),
 };
 
@@ -122,7 +125,7 @@ impl Family {
         if types.len() != layers {
             return Err(config.problem(format!("layer_types lists {} of {layers} layers", types.len())));
         }
-        types.into_iter().map(|name| listed_window(config, name)).collect()
+        types.into_iter().map(|name| listed_window(config, name, self.recurrent)).collect()
     }
 
     /// Refuses what would change the numbers and this family does not do.
@@ -227,9 +230,10 @@ impl Builder<'_> {
     }
 }
 
-fn listed_window(config: &Config, layer_type: &str) -> Result<Option<usize>, LoadError> {
+fn listed_window(config: &Config, layer_type: &str, recurrent: bool) -> Result<Option<usize>, LoadError> {
     match layer_type {
         "full_attention" => Ok(None),
+        "linear_attention" if recurrent => Ok(None),
         "sliding_attention" => config.count("sliding_window").map(Some),
         other => Err(LoadError::unsupported(format!("layer type {other}"), "full_attention and sliding_attention are")),
     }

@@ -208,7 +208,7 @@ impl Encoder {
 impl Norm {
     /// A layer norm of module `name`, with a bias if there is one.
     fn layer(name: &str, length: usize, epsilon: f32, biased: bool) -> Self {
-        let vector = |part: &str| Vector { name: format!("{name}.{part}"), length };
+        let vector = |part: &str| Vector::new(format!("{name}.{part}"), length);
         Self { weight: vector("weight"), bias: biased.then(|| vector("bias")), epsilon, centred: true }
     }
 

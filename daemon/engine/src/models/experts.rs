@@ -11,6 +11,8 @@ const EXPERTS_MAX: usize = 4096;
 
 /// How a family names and chooses its experts.
 pub(super) struct Choice<'a> {
+    /// What the names of the model's tensors begin with.
+    pub prefix: &'a str,
     /// The key of `config.json` that counts the experts.
     pub count: &'a str,
     /// The module of a layer that holds router and experts.
@@ -45,6 +47,7 @@ pub(super) struct SharedChoice<'a> {
 
 /// What most families say.
 pub(super) const SILU: Choice<'static> = Choice {
+    prefix: "model",
     count: "num_experts",
     module: "mlp",
     matrices: ["gate_proj", "up_proj", "down_proj"],
@@ -64,7 +67,7 @@ impl Choice<'_> {
         if chosen > count || count > EXPERTS_MAX {
             return Err(config.problem(format!("a token cannot take {chosen} of {count} experts")));
         }
-        let module = format!("model.layers.{index}.{}", self.module);
+        let module = format!("{}.layers.{index}.{}", self.prefix, self.module);
         let each = (0..count).map(|expert| {
             let part = |matrix, outputs| Part::new(format!("{module}.experts.{expert}.{matrix}"), outputs, self.bias);
             let [gate, up, down] = self.matrices;
@@ -138,7 +141,7 @@ pub(super) fn place_grouped(
         let bias = format!("model.layers.{index}.mlp.gate.e_score_correction_bias");
         experts.routing = Routing {
             sigmoid,
-            bias: sigmoid.then_some(Vector { name: bias, length: count }),
+            bias: sigmoid.then_some(Vector::new(bias, count)),
             groups: groups(config, count, experts.chosen, sigmoid)?,
             normalised,
             scale: config.number_if_any("routed_scaling_factor")?.unwrap_or(1.0) as f32,

@@ -40,7 +40,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
             experts.join();
         }
         let name = format!("model.layers.{index}.self_attn.sinks");
-        layer.mixer.inner.sinks = Some(Vector { name, length: layer.mixer.inner.attention.heads });
+        layer.mixer.inner.sinks = Some(Vector::new(name, layer.mixer.inner.attention.heads));
     }
     Ok(description)
 }

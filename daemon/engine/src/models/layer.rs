@@ -2,6 +2,8 @@
 //!
 //! Plain data that pages fill in and everyone else walks.
 
+use crate::native::DeltaShape;
+
 /// One layer: `x += mixer(x)`, then `x += feed(x)`, or both side by side.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
@@ -37,7 +39,7 @@ pub(crate) struct Mixer {
     pub qkv: Stack,
     /// Norms of the queries and of the keys, before rope.
     pub qk_norm: Option<(Norm, Norm)>,
-    /// Who attends to what.
+    /// Who attends to what, unless the form has another way.
     pub attention: Attention,
     /// For each query head a score that takes its share of attention and gives nothing for it.
     pub sinks: Option<Vector>,
@@ -52,8 +54,27 @@ pub(crate) struct Mixer {
 pub(crate) enum Form {
     /// Attention.
     Plain,
+    /// Attention whose heads are each multiplied by the sigmoid of a gate: `qkv` gives a gate after each query head.
+    Gated,
     /// Attention in a space that all heads share.
     Latent(Latent),
+    /// No attention, but a state that each token changes: `qkv` gives queries, keys, values, gates and two factors a head.
+    Delta(Delta),
+}
+
+/// A gated delta net.
+#[derive(Clone, Debug)]
+pub(crate) struct Delta {
+    /// Its heads, and how their parts lie in what was projected.
+    pub shape: DeltaShape,
+    /// The convolution over the last tokens of each channel.
+    pub conv: Vector,
+    /// For each value head the logarithm of how fast it forgets, and what is added to what a token says about it.
+    pub decay: Vector,
+    /// See `decay`.
+    pub decay_bias: Vector,
+    /// The norm of what a head gives.
+    pub norm: Norm,
 }
 
 /// Multi-head latent attention, as DeepSeek has it. A token's keys and values are kept as one short vector, the latent, and
@@ -235,6 +256,15 @@ pub(crate) struct Vector {
     pub name: String,
     /// Its length.
     pub length: usize,
+    /// The tensor's shape, where it is not the length alone.
+    pub dims: Option<[usize; 3]>,
+}
+
+impl Vector {
+    /// A plain vector.
+    pub fn new(name: impl Into<String>, length: usize) -> Self {
+        Self { name: name.into(), length, dims: None }
+    }
 }
 
 impl Mixer {
@@ -242,18 +272,19 @@ impl Mixer {
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
         let inner = match &self.form {
             Form::Latent(latent) => Some(latent.stacks()),
-            Form::Plain => None,
+            Form::Plain | Form::Gated | Form::Delta(_) => None,
         };
         std::iter::once(&self.qkv).chain(inner.into_iter().flatten()).chain(std::iter::once(&self.output))
     }
 
     /// Its norms.
     fn norms(&self) -> impl Iterator<Item = &Norm> {
-        let latent = match &self.form {
-            Form::Latent(latent) => Some(latent.queries.iter().map(|(norm, _)| norm).chain([&latent.norm])),
-            Form::Plain => None,
+        let (latent, delta) = match &self.form {
+            Form::Latent(latent) => (Some(latent.queries.iter().map(|(norm, _)| norm).chain([&latent.norm])), None),
+            Form::Delta(delta) => (None, Some(&delta.norm)),
+            Form::Plain | Form::Gated => (None, None),
         };
-        self.qk_norm.iter().flat_map(|(q, k)| [q, k]).chain(latent.into_iter().flatten())
+        self.qk_norm.iter().flat_map(|(q, k)| [q, k]).chain(latent.into_iter().flatten()).chain(delta)
     }
 }
 
@@ -338,7 +369,7 @@ impl Experts {
 impl Norm {
     /// A root-mean-square norm of so many numbers: `MODULE.weight`.
     pub fn rms(module: &str, length: usize, epsilon: f32) -> Self {
-        let weight = Vector { name: format!("{module}.weight"), length };
+        let weight = Vector::new(format!("{module}.weight"), length);
         Self { kind: NormKind::Rms, weight, less_one: false, epsilon }
     }
 

@@ -86,12 +86,16 @@ pub(super) fn blanks(
     let usual = if description.less_one() { 0.0 } else { 1.0 };
     for vector in description.vectors() {
         let (centre, reach) = match vector.name.rsplit_once('.') {
+            Some((module, "weight")) if module.ends_with("conv1d") => (0.0, 0.9),
+            Some((module, "weight")) if module.ends_with("linear_attn.norm") => (1.0, 0.2),
+            Some((_, "A_log" | "dt_bias")) => (0.0, 1.0),
             Some((_, "bias")) => (0.0, 0.3),
             Some((_, "sinks")) => (0.5, 1.5),
             Some((_, "e_score_correction_bias")) => (0.0, 0.2),
             _ => (usual, 0.2),
         };
-        add(vector.name.clone(), &[vector.length], even(centre, reach));
+        let dims = vector.dims.map_or(vec![vector.length], |dims| dims.to_vec());
+        add(vector.name.clone(), &dims, even(centre, reach));
     }
     Ok(blanks)
 }

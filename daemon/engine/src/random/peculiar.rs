@@ -82,9 +82,27 @@ fn of_experts(architecture: &str) -> Value {
             "head_dim": 16, "norm_topk_prob": true, "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
             "shared_expert_intermediate_size": 96,
         }),
+        "qwen3_5" => hybrid(json!({})),
+        "qwen3_next" => hybrid(json!({
+            "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": true,
+            "shared_expert_intermediate_size": 96,
+        })),
         "qwen3_moe" => json!({
             "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": true,
         }),
         _ => json!({}),
     }
+}
+
+/// What models of delta nets have: two of three layers keep a state.
+fn hybrid(changes: Value) -> Value {
+    let mut keys = json!({
+        "num_hidden_layers": 3, "full_attention_interval": 3, "partial_rotary_factor": 0.5, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4, "linear_key_head_dim": 16, "linear_value_head_dim": 32,
+        "linear_conv_kernel_dim": 4, "tie_word_embeddings": false,
+    });
+    if let (Some(keys), Some(changes)) = (keys.as_object_mut(), changes.as_object()) {
+        keys.extend(changes.clone());
+    }
+    keys
 }

@@ -43,15 +43,14 @@ fn plain_numbers_give_the_very_logits_of_the_original() {
 #[test]
 fn every_page_is_imported_by_a_test() {
     let tested: Vec<&str> = recipes().iter().map(|(architecture, _)| *architecture).collect();
-    let untested = pages::Page::names().find(|name| !tested.contains(name));
+    let untested = Page::names().find(|name| !tested.contains(name));
     assert_eq!(untested, None);
 }
 
 #[test]
 fn modules_have_the_names_that_the_gguf_package_has_for_them() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/gguf/names.json");
-    let golden: BTreeMap<String, BTreeMap<String, String>> =
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let golden: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let mut compared = 0;
     for (architecture, recipe) in recipes() {
         let folder = recipe.temporary().unwrap();

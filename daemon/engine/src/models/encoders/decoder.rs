@@ -57,7 +57,7 @@ impl Names {
     }
 
     fn norm(&self, norm: &models::Norm) -> Norm {
-        let weight = Vector { name: self.name(&norm.weight.name), length: norm.weight.length };
+        let weight = Vector::new(self.name(&norm.weight.name), norm.weight.length);
         Norm::rms(weight, norm.epsilon)
     }
 

@@ -1,0 +1,82 @@
+//! A model whose layers keep recurrent states answers as one without: the same alone, in a batch, with guesses, with choices,
+//! after a cancel and from a reused prefix.
+
+use engine::random::Recipe;
+use pipe::{ToWorker, WorkId};
+use protocol::generation::GenerateRequest;
+
+use super::kit::{Answer, Daemon, Folder, open, request, submit};
+
+fn folder(name: &str) -> Folder {
+    Folder::new(name, |_| Recipe::tiny("qwen3_next", 7).quantized(4, 32).endless())
+}
+
+/// Prompts that share beginnings, repeat themselves and have choices.
+fn requests() -> Vec<GenerateRequest> {
+    let repeating = "one two three four five six seven one two three four five six seven one two three ";
+    let mut asked: Vec<_> = [1, 2, 3].map(|times| request(&repeating.repeat(times), 70)).into();
+    asked.push(request(&"tell me a story ".repeat(9), 50));
+    asked[0].sampling.temperature = Some(0.0);
+    asked[1].choices = 3;
+    // A strong wish for a few tokens makes even a random model repeat itself.
+    asked[2].sampling.logit_bias = (40..44).map(|token| (token, 30.0)).collect();
+    asked
+}
+
+fn answer(daemon: &mut Daemon, id: u64, asked: &GenerateRequest) -> Answer {
+    daemon.send(submit(id, asked, Vec::new()));
+    daemon.answer(id)
+}
+
+#[test]
+fn answers_are_the_same_alone_in_a_batch_and_with_guesses() {
+    let folder = folder("states");
+    let asked = requests();
+    let alone: Vec<_> = asked
+        .iter()
+        .map(|asked| {
+            let mut daemon = Daemon::start(pipe::Open { draft_tokens_max: 0, ..open(&folder) });
+            answer(&mut daemon, 1, asked)
+        })
+        .collect();
+    let mut daemon = Daemon::start(open(&folder));
+    for (id, asked) in asked.iter().enumerate() {
+        daemon.send(submit(id as u64, asked, Vec::new()));
+    }
+    let together: Vec<_> = (0..asked.len()).map(|id| daemon.answer(id as u64)).collect();
+    for (id, (alone, together)) in alone.iter().zip(&together).enumerate() {
+        assert_eq!((&alone.tokens, &alone.text), (&together.tokens, &together.text), "request {id}");
+    }
+    let speculation = together.iter().map(|answer| answer.finished.speculation);
+    let (drafted, accepted) =
+        speculation.fold((0, 0), |(drafted, accepted), more| (drafted + more.drafted, accepted + more.accepted));
+    assert!(accepted > 20 && drafted > accepted, "{accepted} of {drafted} guesses were right");
+    assert_eq!(daemon.idle_pulse().blocks_used, 0);
+}
+
+#[test]
+fn a_prefix_is_reused_where_its_state_was_kept_and_the_answer_stays_the_same() {
+    let folder = folder("reused");
+    let mut daemon = Daemon::start(open(&folder));
+    let asked = request(&"tell me a story ".repeat(9), 40);
+    let first = answer(&mut daemon, 1, &asked);
+    daemon.send(submit(2, &asked, Vec::new()));
+    daemon.send(ToWorker::Cancel(WorkId(2)));
+    let again = answer(&mut daemon, 3, &asked);
+    let usage = again.finished.usage;
+    assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32);
+    assert_eq!((first.finished.usage.cached_tokens, first.tokens), (0, again.tokens));
+    // What another asks begins alike, and goes on differently.
+    let other = request(&format!("{} and then some", "tell me a story ".repeat(8)), 40);
+    let mixed = answer(&mut daemon, 4, &other);
+    let fresh = answer(&mut Daemon::start(open(&folder)), 1, &other);
+    assert_eq!(mixed.tokens, fresh.tokens);
+}
+
+#[test]
+fn a_cache_without_room_for_two_states_is_refused_with_the_figures() {
+    let folder = folder("narrow");
+    let mut daemon = Daemon::begin(pipe::Open { kv_bytes: 40 * folder.block_bytes(), ..open(&folder) });
+    let error = daemon.load_failure();
+    assert!(error.message.contains("holds 1280 tokens and one recurrent state"), "{error:?}");
+}
