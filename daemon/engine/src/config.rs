@@ -50,6 +50,13 @@ impl Config {
         Self { path: self.path.clone(), values }
     }
 
+    /// The same without some keys.
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let mut values = self.values.clone();
+        keys.iter().for_each(|key| drop(values.remove(*key)));
+        Self { path: self.path.clone(), values }
+    }
+
     /// The value of a key, unless it is absent or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())
@@ -143,6 +150,11 @@ impl Config {
         let numbers =
             list.and_then(|list| list.iter().map(|value| value.as_f64().filter(|number| *number > 0.0)).collect());
         numbers.ok_or_else(|| self.problem(format!("{key} is not a list of positive numbers")))
+    }
+
+    /// The name of the folder that it was read from.
+    pub fn folder_name(&self) -> &str {
+        self.path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     /// An error about this file.

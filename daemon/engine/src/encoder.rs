@@ -126,6 +126,11 @@ impl Encoder {
     }
 }
 
+/// Whether a folder's model judges pairs, and must be asked a question about them.
+pub fn judges(dir: &Path) -> Result<bool, LoadError> {
+    Ok(Folder::open_encoder(dir)?.is_some_and(|folder| folder.description.judges()))
+}
+
 /// Bytes of memory that one token of a call takes: its place in the stream, its queries, keys and values.
 pub(crate) fn token_bytes(description: &encoders::Encoder) -> usize {
     let encoders::Encoder { hidden, attention, layers, .. } = description;

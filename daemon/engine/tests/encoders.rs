@@ -193,6 +193,36 @@ fn a_text_is_the_same_alone_and_in_a_batch_and_on_any_number_of_threads() {
     }
 }
 
+/// A decoder that judges gives what its own logits say: how much rather it would say yes than no.
+#[test]
+fn a_judges_score_is_the_difference_of_two_logits() {
+    let words = json!(["a", "e"]);
+    for untied in [false, true] {
+        let recipe = Recipe::tiny("qwen3", 11).set("tie_word_embeddings", !untied);
+        let (decoder, judge) =
+            (recipe.clone().temporary().unwrap(), recipe.set("classifier_from_token", words.clone()));
+        let judge = judge.temporary().unwrap();
+        assert_eq!(fingerprint(&weights(&decoder)), fingerprint(&weights(&judge)), "the same weights");
+        assert!(engine::inspect(judge.path()).unwrap().capabilities.rerank);
+        assert!(engine::inspect(decoder.path()).unwrap().capabilities.chat);
+        let tokens: Vec<u32> = (0..40).map(|at| at * 5 % 200).collect();
+        let options = engine::Options { threads: 1, blocks: 2, precision: Precision::Exact };
+        let mut model = engine::Model::open(decoder.path(), &options, &mut |_, _| {}).unwrap();
+        let row = engine::Row { tokens: &tokens, start: 0, blocks: &[0, 1], logits: engine::Wanted::Last };
+        let mut logits = Vec::new();
+        model.forward(&[row], &mut logits).unwrap();
+        let tokenizer = engine::text::Tokenizer::open(decoder.path()).unwrap();
+        let logit = |word: &str| logits[tokenizer.token_id(word).unwrap() as usize];
+        let scores = encode(&mut open(&judge, Precision::Exact, 2), &[Text { tokens: &tokens, segments: &[] }]);
+        let expected = logit("e") - logit("a");
+        assert!((scores[0] - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{scores:?} for {expected}");
+    }
+}
+
+fn weights(folder: &TempFolder) -> Vec<u8> {
+    fs::read(folder.path().join("model.safetensors")).unwrap()
+}
+
 #[test]
 fn every_token_of_a_text_counts() {
     for (name, recipe) in recipes() {

@@ -15,6 +15,7 @@ use crate::native::{
     attend, gate, layer_norm, prepare, rms_norm,
 };
 use crate::projection::{Machine, Projection, sized};
+use crate::text::Tokenizer;
 
 /// Tokens whose MLP is in memory at once: its width is many times the stream's.
 const CHUNK: usize = 512;
@@ -63,10 +64,15 @@ struct Norm {
 }
 
 struct Head {
-    dense: Projection,
-    activation: Activation,
+    dense: Option<(Projection, Activation)>,
     norm: Option<Norm>,
-    score: Projection,
+    score: Score,
+}
+
+enum Score {
+    Matrix(Projection),
+    /// A factor for each number.
+    Factors(Vec<f32>),
 }
 
 /// What one call computes: the tokens of all texts, one text after another, each in blocks of its own.
@@ -158,7 +164,7 @@ impl Network {
         }
         let (pooling, head) = match &description.task {
             Task::Embed(pooling) => (*pooling, None),
-            Task::Rerank(head) => (head.pooling, Some(Head::load(folder, head, &mut projection)?)),
+            Task::Rerank(head) => (head.pooling, Some(Head::load(folder, head, &words, &mut projection)?)),
         };
         Ok(Self {
             hidden: description.hidden,
@@ -387,25 +393,52 @@ impl Head {
     fn load(
         folder: &Folder<encoders::Encoder>,
         head: &encoders::Head,
+        words: &Projection,
         projection: &mut dyn FnMut(&Stack) -> Result<Projection, LoadError>,
     ) -> Result<Self, LoadError> {
-        Ok(Self {
-            dense: projection(&head.dense)?,
-            activation: head.activation,
-            norm: head.norm.as_ref().map(|norm| Norm::load(folder, norm)).transpose()?,
-            score: projection(&head.score)?,
-        })
+        let dense = match &head.dense {
+            Some((stack, activation)) => Some((projection(stack)?, *activation)),
+            None => None,
+        };
+        let norm = head.norm.as_ref().map(|norm| Norm::load(folder, norm)).transpose()?;
+        let score = match &head.score {
+            encoders::Score::Matrix(stack) => Score::Matrix(projection(stack)?),
+            encoders::Score::Words { head, yes, no } => {
+                let head = head.as_ref().map(&mut *projection).transpose()?;
+                let table = head.as_ref().unwrap_or(words);
+                let tokenizer = Tokenizer::open(&folder.path)?;
+                let row = |word: &str| {
+                    let missing =
+                        || LoadError::unsupported(format!("a judge without the token {word}"), "yes and no are");
+                    let token = tokenizer.token_id(word).ok_or_else(missing)?;
+                    let mut row = vec![0.0; table.inputs()];
+                    table.row(token as usize, &mut row);
+                    Ok::<_, LoadError>(row)
+                };
+                Score::Factors(row(yes)?.iter().zip(row(no)?).map(|(yes, no)| yes - no).collect())
+            }
+        };
+        Ok(Self { dense, norm, score })
     }
 
     /// Turns pooled rows into scores.
     fn score(&self, machine: &mut Machine, rows: &mut Vec<f32>, count: usize, buffer: &mut Vec<f32>) {
-        let mut dense = vec![0.0; rows.len()];
-        self.dense.forward(machine, rows, count, &mut dense);
-        activate(&machine.pool, self.activation, &mut dense);
+        let mut dense = rows.clone();
+        if let Some((matrix, activation)) = &self.dense {
+            matrix.forward(machine, rows, count, &mut dense);
+            activate(&machine.pool, *activation, &mut dense);
+        }
         if let Some(norm) = &self.norm {
             norm.apply_to(&machine.pool, &mut dense, buffer);
         }
         rows.resize(count, 0.0);
-        self.score.forward(machine, &dense, count, rows);
+        match &self.score {
+            Score::Matrix(matrix) => matrix.forward(machine, &dense, count, rows),
+            Score::Factors(factors) => {
+                for (score, row) in rows.iter_mut().zip(dense.chunks_exact(factors.len())) {
+                    *score = row.iter().zip(factors).map(|(x, factor)| x * factor).sum();
+                }
+            }
+        }
     }
 }

@@ -140,14 +140,39 @@ pub(crate) enum Task {
 pub(crate) struct Head {
     /// Which tokens count.
     pub pooling: Pooling,
-    /// A matrix before the last one.
-    pub dense: Stack,
-    /// The activation after it.
-    pub activation: Activation,
+    /// A matrix before the last one, and the activation after it.
+    pub dense: Option<(Stack, Activation)>,
     /// The norm after that.
     pub norm: Option<Norm>,
-    /// The matrix that scores.
-    pub score: Stack,
+    /// What scores.
+    pub score: Score,
+}
+
+/// What gives a score.
+#[derive(Clone, Debug)]
+pub(crate) enum Score {
+    /// A matrix of one output.
+    Matrix(Stack),
+    /// How much rather a decoder would say one word than another: yes than no. The matrix that scores tokens, or none if the
+    /// table of words does.
+    Words {
+        /// The matrix that scores tokens.
+        head: Option<Stack>,
+        /// The word that counts.
+        yes: String,
+        /// The word that counts against it.
+        no: String,
+    },
+}
+
+impl Head {
+    fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        let score = match &self.score {
+            Score::Matrix(stack) => Some(stack),
+            Score::Words { head, .. } => head.as_ref(),
+        };
+        self.dense.iter().map(|(stack, _)| stack).chain(score)
+    }
 }
 
 /// What a page reads: the files of a folder, and which tensors it has.
@@ -162,7 +187,8 @@ impl Encoder {
     /// Whether a folder's model is an encoder: by its architecture, or because it was trained to embed or to score.
     pub fn is_meant(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
         let architecture = config.word("model_type")?;
-        Ok(SUPPORTED.contains(&architecture) || settings.pooling.is_some() || classifies(config)?)
+        let known = SUPPORTED.contains(&architecture) || settings.pooling.is_some();
+        Ok(known || classifies(config)? || decoder::judges(config)?)
     }
 
     /// Describes the encoder of a folder. `has` says which tensors there are, because names come with and without a prefix.
@@ -181,11 +207,16 @@ impl Encoder {
         }
     }
 
+    /// Whether it was trained to answer a question about a pair of texts, and must be asked that.
+    pub fn judges(&self) -> bool {
+        self.architecture == "qwen3" && matches!(self.task, Task::Rerank(_))
+    }
+
     /// Every stack of matrices, in the order of the computation.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
         let positions = self.positions.as_ref().map(|positions| &positions.table);
         let layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.output, &layer.inner, &layer.down]);
-        let head = if let Task::Rerank(head) = &self.task { Some([&head.dense, &head.score]) } else { None };
+        let head = if let Task::Rerank(head) = &self.task { Some(head.stacks()) } else { None };
         std::iter::once(&self.words)
             .chain(positions)
             .chain(&self.segments)
@@ -238,7 +269,16 @@ impl Source<'_> {
         }
         let head_dim = hidden / heads;
         let scale = (head_dim as f32).powf(-0.5);
-        Ok(Attention { heads, kv_heads: heads, head_dim, window: None, rope: None, scale, softcap: None })
+        Ok(Attention {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            window: None,
+            rope: None,
+            scale,
+            softcap: None,
+            sharpening: None,
+        })
     }
 
     /// The number of layers, within reason.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use engine::LoadError;
+use engine::encoder::judges;
 use engine::text::{TextError, Tokenizer, Whole};
 use pipe::{Encode, EncodeTask, WorkId};
 use protocol::encode::{Input, Overlong};
@@ -41,13 +42,16 @@ pub struct Reader {
     vocabulary: u32,
     /// How long a vector is.
     dimensions: Option<u32>,
+    /// Whether a pair becomes a question.
+    judges: bool,
 }
 
 impl Reader {
     /// Reads the text side of a model folder.
     pub fn open(dir: &Path, facts: &ModelFacts) -> Result<Self, LoadError> {
         let (context, vocabulary, dimensions) = (facts.context_length, facts.vocabulary, facts.dimensions);
-        Ok(Self { tokenizer: Tokenizer::open(dir)?, context, vocabulary, dimensions })
+        let (tokenizer, judges) = (Tokenizer::open(dir)?, judges(dir)?);
+        Ok(Self { tokenizer, context, vocabulary, dimensions, judges })
     }
 
     /// Works until nobody sends jobs or nobody hears of the results.
@@ -108,7 +112,11 @@ impl Reader {
         document: &str,
         overlong: Overlong,
     ) -> Result<Item, Error> {
-        let whole = self.tokenizer.pair(query, document).map_err(|error| unreadable("documents", &error))?;
+        let whole = match self.judges {
+            true => self.tokenizer.question(query, document),
+            false => self.tokenizer.pair(query, document),
+        };
+        let whole = whole.map_err(|error| unreadable("documents", &error))?;
         self.fit("documents", work, index, whole, overlong)
     }
 

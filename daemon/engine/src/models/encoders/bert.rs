@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Encoder, Head, Layer, Norm, Order, Pooling, Positions, Sight, Source, Task};
+use super::{Encoder, Head, Layer, Norm, Order, Pooling, Positions, Score, Sight, Source, Task};
 use super::{activation, classifies, only, refuse_labels};
 use crate::LoadError;
 use crate::models::{Part, Stack};
@@ -112,9 +112,8 @@ fn head(dense: &str, score: &str, hidden: usize) -> Head {
     let stack = |name: &str, outputs| Stack { parts: vec![Part::new(name, outputs, true)], inputs: hidden };
     Head {
         pooling: Pooling::First,
-        dense: stack(dense, hidden),
-        activation: Activation::Tanh,
+        dense: Some((stack(dense, hidden), Activation::Tanh)),
         norm: None,
-        score: stack(score, 1),
+        score: Score::Matrix(stack(score, 1)),
     }
 }

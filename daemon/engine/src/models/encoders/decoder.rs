@@ -1,15 +1,14 @@
-//! Decoders that were trained to embed, such as Qwen3-Embedding: their own page describes them; a text's last token is
-//! its vector, and tokens see only what came before.
+//! Decoders that were trained to embed or to judge, Qwen3-Embedding and Qwen3-Reranker: their own page describes them, and
+//! tokens see only what came before. A text's last token is its vector; of a pair it says whether the document answers the
+//! query, in a word or as a score.
 
-use super::{Encoder, Layer, Norm, Order, Pooling, Sight, Source, Task, classifies};
+use super::{Encoder, Head, Layer, Norm, Order, Pooling, Score, Sight, Source, Task, classifies, refuse_labels};
 use crate::LoadError;
+use crate::config::Config;
 use crate::models::{self, Description, Stack, Vector};
 use crate::native::Activation;
 
 pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
-    if classifies(source.config)? {
-        return Err(LoadError::unsupported("a decoder with a classifier", "a decoder that embeds is"));
-    }
     if source.config.flag("use_bidirectional_attention")? {
         return Err(LoadError::unsupported("use_bidirectional_attention", "a decoder that sees only back is"));
     }
@@ -33,10 +32,21 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         attention: description.layers[0].mixer.inner.attention,
         layers,
         norm: Some(names.norm(&description.norm)),
-        task: Task::Embed(source.pooling(Pooling::Last)),
+        task: match judges(source.config)? {
+            true => Task::Rerank(names.judge(source, &description)?),
+            false => Task::Embed(source.pooling(Pooling::Last)),
+        },
         unused: vec!["lm_head.".to_string()],
         architecture: description.architecture,
     })
+}
+
+/// Whether a decoder was trained to judge pairs: it has a classifier, its file names the two words, or it is published
+/// under the name of those that do.
+pub(super) fn judges(config: &Config) -> Result<bool, LoadError> {
+    let named = config.folder_name().to_ascii_lowercase().contains("qwen3-reranker");
+    let told = config.value("classifier_from_token").is_some();
+    Ok(config.word("model_type")? == "qwen3" && (named || told || classifies(config)?))
 }
 
 /// How tensors are named: saved alone, a decoder's body loses its prefix.
@@ -45,6 +55,25 @@ struct Names {
 }
 
 impl Names {
+    /// What makes a score of the last token.
+    fn judge(&self, source: &Source<'_>, description: &Description) -> Result<Head, LoadError> {
+        let config = source.config;
+        let hidden = description.hidden;
+        let score = if classifies(config)? {
+            refuse_labels(config)?;
+            Score::Matrix(Stack::single("score", 1, hidden))
+        } else {
+            let tied = config.flag_if_any("tie_word_embeddings")?.unwrap_or(!(source.has)("lm_head.weight"));
+            let words = config.words_if_any("classifier_from_token")?.unwrap_or(vec!["no", "yes"]);
+            let [no, yes] = words[..] else {
+                return Err(config.problem("classifier_from_token does not list two words".to_string()));
+            };
+            let head = (!tied).then(|| Stack::single("lm_head", description.vocabulary, hidden));
+            Score::Words { head, yes: yes.to_string(), no: no.to_string() }
+        };
+        Ok(Head { pooling: Pooling::Last, dense: None, norm: None, score })
+    }
+
     fn name(&self, name: &str) -> String {
         let bare = name.strip_prefix("model.").filter(|_| self.bare);
         bare.unwrap_or(name).to_string()
@@ -76,6 +105,7 @@ impl Names {
             && mixer.inner.sinks.is_none()
             && matches!(mixer.inner.form, models::Form::Plain)
             && attention.softcap.is_none()
+            && attention.sharpening.is_none()
             && attention.scale == (attention.head_dim as f32).powf(-0.5)
             && attention.kv_heads == description.layers[0].mixer.inner.attention.kv_heads;
         let heads_alone = mixer.inner.qk_norm.as_ref().is_none_or(|(q, _)| q.weight.length == attention.head_dim);

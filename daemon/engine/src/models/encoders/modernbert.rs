@@ -1,7 +1,7 @@
 //! `modernbert`: rotary positions, norms before each branch, a GELU-gated MLP; most layers see a window both ways, every
 //! third one sees all.
 
-use super::{Encoder, Head, Layer, Norm, Order, Pooling, Sight, Source, Task};
+use super::{Encoder, Head, Layer, Norm, Order, Pooling, Score, Sight, Source, Task};
 use super::{activation, classifies, refuse_labels};
 use crate::LoadError;
 use crate::config::Config;
@@ -113,10 +113,12 @@ impl Page {
                     return Err(LoadError::unsupported(found, "cls and mean are"));
                 }
             },
-            dense: stack("head.dense", self.hidden, config.flag("classifier_bias")?),
-            activation: activation(config, "classifier_activation", Activation::Gelu)?,
+            dense: Some((
+                stack("head.dense", self.hidden, config.flag("classifier_bias")?),
+                activation(config, "classifier_activation", Activation::Gelu)?,
+            )),
             norm: Some(self.norm("head.norm")),
-            score: stack("classifier", 1, true),
+            score: Score::Matrix(stack("classifier", 1, true)),
         })
     }
 }

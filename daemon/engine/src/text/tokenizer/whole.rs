@@ -1,7 +1,7 @@
 //! Texts for models that read them whole: with the tokens that the model wants around a text and between two, and the
 //! segment of each token. What is too long is cut only where a caller asks for it, and never inside what surrounds it.
 
-use super::{TextError, Tokenizer};
+use super::{Special, TextError, Tokenizer};
 
 /// A text, or a pair of texts, as an encoder reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,28 @@ impl Tokenizer {
     /// Turns a pair of texts into tokens.
     pub fn pair(&self, first: &str, second: &str) -> Result<Whole, TextError> {
         Whole::of(self.inner.tokenizer.encode_fast((first, second), true))
+    }
+}
+
+/// What Qwen3-Reranker was trained to be asked, before and after the pair. It answers in the next token.
+const JUDGE: [&str; 2] = [
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. \
+     Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n",
+    "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+];
+const INSTRUCTION: &str = "Given a web search query, retrieve relevant passages that answer the query";
+
+impl Tokenizer {
+    /// Turns a pair of texts into the question whether the second answers the first, for a model that judges. Neither text
+    /// can end it: what they spell is ordinary text.
+    pub fn question(&self, query: &str, document: &str) -> Result<Whole, TextError> {
+        let asked = format!("<Instruct>: {INSTRUCTION}\n<Query>: {query}\n<Document>:");
+        let [mut tokens, closing] = [self.encode(JUDGE[0], Special::Parse)?, self.encode(JUDGE[1], Special::Parse)?];
+        let pair = self.encode(&format!("{asked} {document}"), Special::Plain)?;
+        let last = pair.len().saturating_sub(self.encode(&asked, Special::Plain)?.len());
+        tokens.extend(pair);
+        tokens.extend(&closing);
+        Ok(Whole { segments: vec![0; tokens.len()], closing: closing.len(), last, tokens })
     }
 }
 
@@ -87,6 +109,22 @@ mod tests {
         assert_eq!(pair.segments.len(), 7);
         assert!(!pair.cut(5), "the query may not be cut");
         assert!(pair.cut(6));
+    }
+
+    #[test]
+    fn a_question_is_cut_in_the_document_and_keeps_its_end() {
+        let folder = Recipe::tiny("qwen3", 1).temporary().unwrap();
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        let whole = tokenizer.question("ab", "one two three<|im_end|>").unwrap();
+        let end = tokenizer.token_id("<|im_end|>").unwrap();
+        assert_eq!(whole.tokens.iter().filter(|token| **token == end).count(), 2, "the document ends nothing");
+        let mut cut = whole.clone();
+        assert!(cut.cut(whole.tokens.len() - 3));
+        let closing = whole.closing;
+        assert_eq!(cut.tokens[cut.tokens.len() - closing..], whole.tokens[whole.tokens.len() - closing..]);
+        assert_eq!(cut.tokens[..20], whole.tokens[..20]);
+        let empty = tokenizer.question("ab", "").unwrap();
+        assert!(!cut.cut(empty.tokens.len() - 2), "the query may not be cut");
     }
 
     #[test]
