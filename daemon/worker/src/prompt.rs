@@ -281,7 +281,7 @@ impl Prompter {
         self.check_thinking(chat, template)?;
         let messages = chat::messages(chat, &self.habits)?;
         let tools = chat::tools(chat, self.facts.capabilities.tools)?;
-        let arguments = chat::arguments(chat)?;
+        let arguments = chat::arguments(chat, template)?;
         let with_tools = tools.is_some();
         let text =
             rendering.render(ToRender { messages, tools, add_generation_prompt: true, arguments, now_unix_ms })?;

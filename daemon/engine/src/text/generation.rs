@@ -24,6 +24,35 @@ const TURN_ENDS: [&str; 7] = [
     "<｜end▁of▁sentence｜>",
 ];
 
+/// Settings that would change answers and that nothing here does, with the number at which they do nothing.
+const UNDONE: [(&str, f64); 25] = [
+    ("num_beams", 1.0),
+    ("num_beam_groups", 1.0),
+    ("diversity_penalty", 0.0),
+    ("penalty_alpha", 0.0),
+    ("typical_p", 1.0),
+    ("epsilon_cutoff", 0.0),
+    ("eta_cutoff", 0.0),
+    ("encoder_repetition_penalty", 1.0),
+    ("no_repeat_ngram_size", 0.0),
+    ("encoder_no_repeat_ngram_size", 0.0),
+    ("guidance_scale", 1.0),
+    ("min_length", 0.0),
+    ("min_new_tokens", 0.0),
+    ("exponential_decay_length_penalty", 0.0),
+    ("bad_words_ids", 0.0),
+    ("force_words_ids", 0.0),
+    ("constraints", 0.0),
+    ("suppress_tokens", 0.0),
+    ("begin_suppress_tokens", 0.0),
+    ("sequence_bias", 0.0),
+    ("forced_bos_token_id", -1.0),
+    ("forced_eos_token_id", -1.0),
+    ("forced_decoder_ids", 0.0),
+    ("watermarking_config", 0.0),
+    ("stop_strings", 0.0),
+];
+
 /// A model's own end tokens and sampling; `None` where its files say nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
@@ -66,7 +95,12 @@ impl GenerationDefaults {
         let number = |key: &str, least: f32, most: f32| {
             number(&generation, key, least, most).map_err(|problem| TextError::invalid(&path, problem))
         };
-        let greedy = generation.get("do_sample") == Some(&Value::Bool(false));
+        refuse_undone(&generation).map_err(|problem| TextError::invalid(&path, problem))?;
+        let greedy = match generation.get("do_sample") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(samples)) => !samples,
+            Some(other) => return Err(TextError::invalid(&path, format!("do_sample is {other}, not true or false"))),
+        };
         Ok(Self {
             eos,
             temperature: if greedy { Some(0.0) } else { number("temperature", 0.0, 100.0)? },
@@ -76,6 +110,23 @@ impl GenerationDefaults {
             repetition_penalty: number("repetition_penalty", f32::MIN_POSITIVE, 100.0)?,
         })
     }
+}
+
+/// Refuses what would change answers and is not done.
+fn refuse_undone(generation: &Map<String, Value>) -> Result<(), String> {
+    let does_nothing = |value: &Value, nothing: f64| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(nothing),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        Value::Bool(true) | Value::String(_) => false,
+    };
+    for (key, nothing) in UNDONE {
+        if let Some(value) = generation.get(key).filter(|value| !does_nothing(value, nothing)) {
+            return Err(format!("{key} is {value}, which is not done here; take it out of the file to go without"));
+        }
+    }
+    Ok(())
 }
 
 /// A token id or a list of them; none where the value is absent or null.

@@ -5,14 +5,18 @@
 
 use std::collections::HashSet;
 
+use engine::text::Template;
 use protocol::generation::{Chat, Json, Message, Role, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use super::habits::Habits;
 
-/// Variables that a conversation sets itself.
-const RESERVED: [&str; 3] = ["messages", "tools", "add_generation_prompt"];
+/// Variables that a conversation, or the language of templates, sets itself.
+const RESERVED: [&str; 6] =
+    ["messages", "tools", "add_generation_prompt", "raise_exception", "strftime_now", "namespace"];
+/// Variables about reasoning that clients send to every model. A wish that cannot be granted is refused elsewhere.
+const FOR_ALL: [&str; 3] = ["enable_thinking", "thinking", "reasoning_effort"];
 
 /// The messages as a template of these habits reads them.
 pub fn messages(chat: &Chat, habits: &Habits) -> Result<Value, Error> {
@@ -99,14 +103,24 @@ fn tool(index: usize, tool: &Tool) -> Result<Value, Error> {
     Ok(json!({ "type": "function", "function": function }))
 }
 
-/// The template's further variables.
-pub fn arguments(chat: &Chat) -> Result<Map<String, Value>, Error> {
+/// The template's further variables; one that it does not read is refused.
+pub fn arguments(chat: &Chat, template: &Template) -> Result<Map<String, Value>, Error> {
     let mut arguments = match &chat.template_arguments {
         Some(arguments) => object(arguments, || "template_arguments".to_string())?,
         None => Map::new(),
     };
-    if let Some(name) = RESERVED.iter().find(|name| arguments.contains_key(**name)) {
-        let message = format!("template_arguments holds {name}, which the conversation itself sets");
+    let read = |name: &str| template.source().contains(name) || template.tool_source().contains(name);
+    for name in arguments.keys() {
+        let problem = if RESERVED.contains(&name.as_str()) {
+            "which the conversation itself sets"
+        } else if name.ends_with("_token") {
+            "which the model's own files set"
+        } else if !read(name) && !FOR_ALL.contains(&name.as_str()) {
+            "which the model's chat template does not read"
+        } else {
+            continue;
+        };
+        let message = format!("template_arguments holds {name}, {problem}");
         return Err(Error::invalid("template_arguments", message).hint(format!("leave {name} out of it")));
     }
     if let Some(thinking) = chat.thinking {

@@ -145,7 +145,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     check(Chat { template_arguments: broken.clone(), ..plain.clone() }, ErrorKind::Invalid, "template_arguments");
     let tools = vec![Tool { parameters: broken, ..weather() }];
     check(Chat { tools, ..plain.clone() }, ErrorKind::Invalid, "tools[0].parameters");
-    for reserved in ["messages", "tools", "add_generation_prompt"] {
+    for reserved in ["messages", "tools", "add_generation_prompt", "raise_exception", "eos_token", "colour"] {
         let arguments = Some(Json(format!("{{\"{reserved}\": []}}")));
         let taken = Chat { template_arguments: arguments, ..plain.clone() };
         let error = check(taken, ErrorKind::Invalid, "template_arguments");

@@ -34,6 +34,9 @@ fn sampling_is_read() {
     let found = defaults(&[("generation_config.json", sound)]).unwrap();
     assert_eq!((found.temperature, found.top_p, found.top_k), (Some(0.6), Some(0.95), Some(20)));
     assert_eq!((found.min_p, found.repetition_penalty), (Some(0.0), Some(1.05)));
+    let idle =
+        r#"{"num_beams": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0, "suppress_tokens": [], "min_length": 0}"#;
+    assert_eq!(defaults(&[("generation_config.json", idle)]).unwrap(), GenerationDefaults::default());
     let unsaid = r#"{"temperature": null, "top_k": null, "eos_token_id": null}"#;
     assert_eq!(defaults(&[("generation_config.json", unsaid)]).unwrap(), GenerationDefaults::default());
 }
@@ -50,6 +53,10 @@ fn a_setting_that_makes_no_sense_is_named() {
         ("generation_config.json", r#"{"repetition_penalty": 0}"#, "repetition_penalty is 0"),
         ("generation_config.json", r#"{"eos_token_id": "x"}"#, "eos_token_id holds \"x\""),
         ("generation_config.json", r#"{"eos_token_id": [5, -1]}"#, "eos_token_id holds -1"),
+        ("generation_config.json", r#"{"do_sample": "yes"}"#, "do_sample is \"yes\""),
+        ("generation_config.json", r#"{"num_beams": 4}"#, "num_beams is 4, which is not done here"),
+        ("generation_config.json", r#"{"suppress_tokens": [7]}"#, "suppress_tokens is [7]"),
+        ("generation_config.json", r#"{"forced_eos_token_id": 0}"#, "forced_eos_token_id is 0"),
         ("config.json", r#"{"eos_token_id": 99999999999}"#, "eos_token_id holds 99999999999"),
         ("config.json", r#"{"text_config": {"eos_token_id": [null]}}"#, "eos_token_id holds null"),
     ];
