@@ -1,4 +1,5 @@
-//! Tool calls as Mistral models write them, after `[TOOL_CALLS]`, and Command models, after `<|START_ACTION|>`.
+//! Tool calls as Mistral models write them, after `[TOOL_CALLS]`, Command models, after `<|START_ACTION|>`, and Granite's and
+//! Phi's, after `<|tool_call|>`.
 //!
 //! Older models write an array of objects with name and arguments; newer ones the name, `[ARGS]` and the arguments, once
 //! for every call and perhaps with a `[CALL_ID]`, which is left out. The markers themselves are never part of the text.

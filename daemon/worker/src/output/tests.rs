@@ -171,6 +171,8 @@ fn formats_are_detected_from_the_template() {
     assert_eq!(ToolFormat::detect("<｜tool▁sep｜>' + x"), Some(ToolFormat::DeepSeek));
     assert_eq!(ToolFormat::detect("<｜tool▁sep｜>' + x + '```json"), Some(ToolFormat::DeepSeekFenced));
     assert_eq!(ToolFormat::detect("<|START_ACTION|>["), Some(ToolFormat::Command));
+    assert_eq!(ToolFormat::detect("<|tool_call|> followed by a JSON list"), Some(ToolFormat::Listed));
+    assert_eq!(ToolFormat::detect("<|tool|>{{ tools }}<|/tool|>"), Some(ToolFormat::Listed));
     assert_eq!(ToolFormat::detect("{{ messages }}"), None);
 }
 

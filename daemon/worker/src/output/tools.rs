@@ -22,6 +22,8 @@ pub enum ToolFormat {
     Mistral,
     /// `[TOOL_CALLS][{"name": …, "arguments": …}]`: older Mistral.
     MistralList,
+    /// `<|tool_call|>[{"name": …, "arguments": …}]`: Granite 3, Phi-4-mini.
+    Listed,
     /// `<|START_ACTION|>[{"tool_name": …, "parameters": …}]`: Command R7B, Command A.
     Command,
     /// `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`: DeepSeek V3.1.
@@ -53,6 +55,8 @@ impl ToolFormat {
             Some(Self::FunctionGemma)
         } else if has(deepseek::SEPARATOR) {
             Some(if has("```json") { Self::DeepSeekFenced } else { Self::DeepSeek })
+        } else if has("<|tool_call|>") || (has("<|tool|>") && has("<|/tool|>")) {
+            Some(Self::Listed)
         } else if has("<|START_ACTION|>") {
             Some(Self::Command)
         } else if has("<tool_call>") {
@@ -72,6 +76,7 @@ impl ToolFormat {
             Self::Hermes | Self::Coder => &["<tool_call>", "</tool_call>"],
             Self::Glm => &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
             Self::Command => &["<|START_ACTION|>"],
+            Self::Listed => &["<|tool_call|>"],
             Self::DeepSeek | Self::DeepSeekFenced => {
                 &[deepseek::BEGIN, deepseek::CALL, deepseek::SEPARATOR, deepseek::CALL_END, deepseek::END]
             }
@@ -100,6 +105,7 @@ impl ToolReader {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new()),
             ToolFormat::Mistral | ToolFormat::MistralList => Self::Mistral(Mistral::new("[TOOL_CALLS]")),
+            ToolFormat::Listed => Self::Mistral(Mistral::new("<|tool_call|>")),
             ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),
             ToolFormat::DeepSeek | ToolFormat::DeepSeekFenced => Self::DeepSeek(DeepSeek::new()),
             ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, texts)),

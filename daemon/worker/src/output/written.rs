@@ -10,8 +10,8 @@ use super::tools::ToolFormat;
 impl ToolFormat {
     /// Whether calls of this format can be held to a grammar.
     pub fn can_be_forced(self) -> bool {
-        use ToolFormat::{Command, DeepSeek, DeepSeekFenced, Hermes, Llama3, Mistral, MistralList};
-        matches!(self, Hermes | Llama3 | Mistral | MistralList | Command | DeepSeek | DeepSeekFenced)
+        use ToolFormat::{Command, DeepSeek, DeepSeekFenced, Hermes, Listed, Llama3, Mistral, MistralList};
+        matches!(self, Hermes | Llama3 | Mistral | MistralList | Listed | Command | DeepSeek | DeepSeekFenced)
     }
 
     /// One call of a function with arguments of this shape. Formats that cannot be forced write theirs as Hermes does.
@@ -51,8 +51,15 @@ impl ToolFormat {
             ),
             Self::Llama3 => many(call, "; "),
             Self::Mistral => many(Grammar::Sequence(vec![text("[TOOL_CALLS]"), call]), ""),
-            Self::MistralList => Grammar::Sequence(vec![text("[TOOL_CALLS]"), text("["), many(call, ", "), text("]")]),
+            Self::MistralList | Self::Listed => {
+                Grammar::Sequence(vec![text(self.marker()), text("["), many(call, ", "), text("]")])
+            }
         }
+    }
+
+    /// What an array of calls follows.
+    fn marker(self) -> &'static str {
+        if self == Self::Listed { "<|tool_call|>" } else { "[TOOL_CALLS]" }
     }
 
     /// Text in which calls may stand, and nothing that looks like one and is none.
@@ -83,11 +90,11 @@ impl ToolFormat {
                 marked("<tool_call>", vec![text("\n"), call, text("\n"), text("</tool_call>")])
             }
             Self::Mistral => marked("[TOOL_CALLS]", vec![call]),
-            Self::MistralList => {
+            Self::MistralList | Self::Listed => {
                 let list = Grammar::Repeated { item: Box::new(call), separator: ", ".to_string(), most };
                 let whole =
-                    Grammar::Sequence(vec![Grammar::Until("[TOOL_CALLS]".to_string()), text("["), list, text("]")]);
-                Grammar::Either(vec![whole, Grammar::Without("[TOOL_CALLS]".to_string())])
+                    Grammar::Sequence(vec![Grammar::Until(self.marker().to_string()), text("["), list, text("]")]);
+                Grammar::Either(vec![whole, Grammar::Without(self.marker().to_string())])
             }
             // Only the beginning of an answer can be a call.
             Self::Llama3 => {

@@ -122,6 +122,7 @@ fn wherever_an_answer_is_cut_off_its_arguments_are_json() {
         (ToolFormat::Glm, "<tool_call>f<arg_key>a</arg_key><arg_value>{\"b\": 1}</arg_value></tool_call>"),
         (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"),
         (ToolFormat::Gemma4, "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>"),
+        (ToolFormat::Listed, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]"),
         (ToolFormat::Command, "<|START_ACTION|>[{\"tool_name\": \"f\", \"parameters\": {\"a\": 1}}]"),
     ] {
         for (end, _) in text.char_indices() {
