@@ -118,6 +118,10 @@ DELTA = {
 THETA = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}
 SPARSE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "decoder_sparse_step": 1,
           "shared_expert_intermediate_size": 64, "mlp_only_layers": [], "norm_topk_prob": True}
+SHARPENED = {"head_dim": 32, "rope_theta": None, "rope_parameters": {
+    "rope_type": "yarn", "type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 16,
+    "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3,
+}}
 COMMAND = {"layer_norm_eps": 1e-5, "logit_scale": 0.5}
 TIED, UNTIED = {"tie_word_embeddings": True}, {"tie_word_embeddings": False}
 
@@ -162,10 +166,20 @@ RECIPES = {
     "gpt_oss-bf16": ["gpt_oss", UNTIED, OSS],
     "gpt_oss-mxfp4": ["gpt_oss", UNTIED, OSS, MXFP4],
     "granite-bf16": ["granite", TIED, FACTORS],
+    "granitemoehybrid-bf16": ["granitemoehybrid", TIED, FACTORS, {
+        "layer_types": ["attention", "attention"], "position_embedding_type": "rope",
+    }],
+    "granitemoehybrid-4bit": ["granitemoehybrid", UNTIED, FOUR, FACTORS, {
+        "layer_types": ["attention", "attention"], "position_embedding_type": "nope",
+    }],
     "granite-4bit": ["granite", UNTIED, FOUR, FACTORS],
     "mistral-bf16": ["mistral", UNTIED, {"head_dim": 32}, SLIDES],
     "mistral-4bit": ["mistral", UNTIED, FOUR, {"num_key_value_heads": 1}],
     "mistral-8bit": ["mistral", UNTIED, EIGHT, {"head_dim": 32}],
+    "ministral3-bf16": ["ministral3", UNTIED, SHARPENED, {
+        "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"],
+    }],
+    "mistral3-4bit": ["mistral3", UNTIED, FOUR, {"text_config": {**SHAPE, **UNTIED, "model_type": "ministral3", **SHARPENED}}],
     "mixtral-bf16": ["mixtral", UNTIED, {"num_local_experts": 4, "num_experts_per_tok": 2}],
     "mixtral-4bit": ["mixtral", UNTIED, FOUR, {"num_local_experts": 8, "num_experts_per_tok": 2}],
     "nemotron-nas-bf16": ["nemotron-nas", UNTIED, NAS, LLAMA3],

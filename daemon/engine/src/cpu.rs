@@ -213,7 +213,7 @@ impl Ops for Cpu {
     }
 
     fn attend(&mut self, attention: &Attention<Self>, mut qkv: Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
-        let models::Attention { heads, kv_heads, head_dim, window, rope, scale, softcap } = attention.shape;
+        let models::Attention { heads, kv_heads, head_dim, window, rope, scale, softcap, sharpening } = attention.shape;
         let mut attended = self.take(qkv.count, heads * head_dim);
         let (cache, layer) = self.places[attention.layer];
         let Self { machine, caches, ropes, .. } = self;
@@ -226,6 +226,9 @@ impl Ops for Cpu {
         let (of_queries, of_keys) = attention.qk_norm.as_ref().map(|(q, k)| (q.of_heads(), k.of_heads())).unzip();
         let rope = rope.map(|rope| (&ropes[rope].0, &ropes[rope].1));
         prepare(pool, x, &[(queries, of_queries), (keys, of_keys)], rope);
+        if let Some(sharpening) = sharpening {
+            sharpen(x, queries, sharpening, step);
+        }
         let values = &x[keys.offset + kv_heads * head_dim..];
         cache.append(pool, layer, step.spans, &x[keys.offset..], values, stride);
         let window = window.map(|positions| positions as u32);
@@ -323,6 +326,15 @@ impl Ops for Cpu {
         head.forward(&mut self.machine, x.all(), x.count, logits);
         self.done(x);
         Ok(())
+    }
+}
+
+/// Multiplies each token's queries by what its position asks for.
+fn sharpen(x: &mut [f32], queries: Heads, sharpening: models::Sharpening, step: &Step<'_>) {
+    let positions = step.spans.iter().flat_map(|span| span.start..span.start + span.len);
+    for (row, position) in x.chunks_exact_mut(queries.stride).zip(positions) {
+        let factor = sharpening.at(position);
+        row[queries.offset..queries.offset + queries.count * queries.dim].iter_mut().for_each(|x| *x *= factor);
     }
 }
 

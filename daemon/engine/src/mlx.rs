@@ -52,6 +52,10 @@ impl Mlx {
         {
             return Err(LoadError::unsupported("attn_logit_softcapping on MLX", "on the CPU it is"));
         }
+        let sharpened = |layer: &models::Layer| layer.mixer().is_some_and(|it| it.inner.attention.sharpening.is_some());
+        if description.layers.iter().any(sharpened) {
+            return Err(LoadError::unsupported("llama_4_scaling_beta on MLX", "on the CPU it is"));
+        }
         let layers = description.layers.len();
         Ok(Self {
             precision: options.precision,

@@ -17,6 +17,7 @@ mod granite;
 mod layer;
 mod llama;
 mod mistral;
+mod mistral3;
 mod mixtral;
 mod nemotron_nas;
 mod olmo2;
@@ -31,7 +32,7 @@ mod smollm3;
 
 pub(crate) use layer::{
     Activation, Attention, Branch, Delta, Experts, Feed, Form, Gated, Groups, Latent, LatentHeads, Layer, Mixer, Norm,
-    NormKind, Part, Routing, Shared, Stack, Vector,
+    NormKind, Part, Routing, Shared, Sharpening, Stack, Vector,
 };
 pub(crate) use rope::Rope;
 
@@ -56,7 +57,7 @@ enum Page {
 use Page::{Named, Plain};
 
 /// The architectures that load, by `model_type`.
-const PAGES: [(&str, Page); 26] = [
+const PAGES: [(&str, Page); 29] = [
     ("cohere", Plain(cohere::describe)),
     ("cohere2", Plain(cohere::describe)),
     ("deepseek_v2", Plain(deepseek::describe_2)),
@@ -69,8 +70,11 @@ const PAGES: [(&str, Page); 26] = [
     ("glm4_moe_lite", Plain(deepseek::describe_glm)),
     ("gpt_oss", Plain(gpt_oss::describe)),
     ("granite", Plain(granite::describe)),
+    ("granitemoehybrid", Named(granite::describe_4)),
     ("llama", Plain(llama::describe)),
+    ("ministral3", Plain(mistral3::describe_text)),
     ("mistral", Plain(mistral::describe)),
+    ("mistral3", Named(mistral3::describe)),
     ("mixtral", Plain(mixtral::describe)),
     ("nemotron-nas", Plain(nemotron_nas::describe)),
     ("olmo2", Plain(olmo2::describe)),

@@ -29,6 +29,7 @@ fn recipes() -> Vec<(String, Recipe)> {
         "glm4",
         "glm4_moe",
         "granite",
+        "ministral3",
         "mixtral",
         "nemotron-nas",
         "olmo2",

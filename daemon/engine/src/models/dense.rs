@@ -254,5 +254,5 @@ fn attention(config: &Config, hidden: usize) -> Result<Attention, LoadError> {
         return Err(config.problem(format!("a head of {head_dim} has no halves for rope to turn")));
     }
     let scale = (head_dim as f32).powf(-0.5);
-    Ok(Attention { heads, kv_heads, head_dim, window: None, rope: Some(0), scale, softcap: None })
+    Ok(Attention { heads, kv_heads, head_dim, window: None, rope: Some(0), scale, softcap: None, sharpening: None })
 }

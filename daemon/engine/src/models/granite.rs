@@ -1,9 +1,10 @@
-//! `granite`: Granite 3, dense.
+//! `granite` and `granitemoehybrid`: Granite 3, and of Granite 4 the dense models (350M, 1B, Micro).
 //!
-//! Llama with four factors: of embeddings, attention scores, what branches add, and, inverted, logits.
+//! Llama with four factors: of embeddings, attention scores, what branches add, and, inverted, logits. Granite 4's layers of
+//! Mamba and its experts are refused; in its released files gate and up are one matrix, in converted ones two.
 
-use super::Description;
 use super::dense::{Family, PLAIN};
+use super::{Description, Feed, Holds, Part};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -17,6 +18,40 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     for layer in &mut description.layers {
         layer.mixer.inner.attention.scale = factor("attention_multiplier")?;
         layer.residual_scale = factor("residual_multiplier")?;
+    }
+    Ok(description)
+}
+
+/// Granite 4.
+pub(super) fn describe_4(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
+    if let Some(other) = config.words_if_any("layer_types")?.into_iter().flatten().find(|name| *name != "attention") {
+        return Err(LoadError::unsupported(format!("layer type {other}"), "Granite 4 of attention alone is"));
+    }
+    if config.whole_if_any("num_local_experts")?.unwrap_or(0) > 0 {
+        return Err(LoadError::unsupported("num_local_experts in granitemoehybrid", "Granite 4 without experts is"));
+    }
+    let turned = match config.word_if_any("position_embedding_type")? {
+        None | Some("rope") => true,
+        Some("nope") => false,
+        Some(other) => {
+            let found = format!("position_embedding_type {other}");
+            return Err(LoadError::unsupported(found, "rope and nope are"));
+        }
+    };
+    let released = holds("model.layers.0.shared_mlp.input_linear.weight");
+    let width = match config.count_if_any("shared_intermediate_size")? {
+        Some(width) => width,
+        None => config.count("intermediate_size")?,
+    };
+    let mut description = describe(&config.without(&["layer_types"]))?;
+    for (index, layer) in description.layers.iter_mut().enumerate() {
+        layer.mixer.inner.attention.rope = turned.then_some(0);
+        if let (true, Feed::Gated(gated)) = (released, &mut layer.feed.inner) {
+            let module = format!("model.layers.{index}.shared_mlp");
+            gated.gate_up.parts = vec![Part::new(format!("{module}.input_linear"), 2 * width, false)];
+            gated.down.parts[0].name = format!("{module}.output_linear");
+            gated.down.inputs = width;
+        }
     }
     Ok(description)
 }

@@ -120,6 +120,24 @@ pub(crate) struct Attention {
     pub scale: f32,
     /// Scores become softcap * tanh(score / softcap).
     pub softcap: Option<f32>,
+    /// Whether queries grow with their position.
+    pub sharpening: Option<Sharpening>,
+}
+
+/// A query is multiplied by 1 + weight × ln(1 + how often `every` goes into its position).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sharpening {
+    /// The weight of the logarithm.
+    pub weight: f32,
+    /// Positions at which nothing changes.
+    pub every: u32,
+}
+
+impl Sharpening {
+    /// The factor of a position.
+    pub fn at(&self, position: u32) -> f32 {
+        1.0 + self.weight * (1.0 + (position / self.every) as f32).ln()
+    }
 }
 
 /// What each token computes alone.

@@ -28,8 +28,16 @@ fn windows(architecture: &str, changes: Value) -> Vec<Option<usize>> {
 #[test]
 fn heads_are_shared_and_sized_as_the_file_says_or_else_evenly() {
     let attention = |changes| describe("llama", changes).layers[0].mixer.inner.attention;
-    let common =
-        Attention { heads: 4, kv_heads: 4, head_dim: 16, window: None, rope: Some(0), scale: 0.25, softcap: None };
+    let common = Attention {
+        heads: 4,
+        kv_heads: 4,
+        head_dim: 16,
+        window: None,
+        rope: Some(0),
+        scale: 0.25,
+        softcap: None,
+        sharpening: None,
+    };
     assert_eq!(attention(json!({})), common);
     assert_eq!(
         attention(json!({ "num_key_value_heads": 1, "head_dim": 64 })),
@@ -179,6 +187,58 @@ fn longrope_takes_the_factors_of_the_context_that_is_configured() {
     assert_eq!((divisors, phi(100).dims), (vec![2.0, 4.0], 4));
     assert!((magnitude - 1.5f64.sqrt()).abs() < 1e-12, "{magnitude}");
     assert_eq!(phi(1000).listed, Some((vec![1.0, 1.0], 1.0)));
+}
+
+#[test]
+fn ministral_sharpens_its_queries_and_may_stand_beside_pictures() {
+    let table = json!({
+        "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 64,
+        "llama_4_scaling_beta": 0.1,
+    });
+    let alone = describe("ministral3", json!({ "rope_parameters": table }));
+    let sharpening = alone.layers[0].mixer.inner.attention.sharpening.unwrap();
+    assert_eq!((sharpening.at(63), sharpening.at(64)), (1.0, 1.0 + 0.1 * 2f32.ln()));
+    let text = json!({
+        "model_type": "ministral3", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 1000, "rms_norm_eps": 1e-5,
+        "rope_parameters": table,
+    });
+    for (newer, prefix, head) in
+        [(false, "language_model.model", "language_model.lm_head"), (true, "model.language_model", "lm_head")]
+    {
+        let holds = |name: &str| name.starts_with("model.") == newer;
+        let described = Description::read(&config("mistral3", json!({ "text_config": text })), &holds).unwrap();
+        assert_eq!(described.embedding.parts[0].name, format!("{prefix}.embed_tokens"));
+        assert_eq!(described.head.unwrap().parts[0].name, head);
+        assert!(described.layers[0].mixer.inner.attention.sharpening.is_some());
+    }
+}
+
+#[test]
+fn granite_4_is_read_with_its_mlp_in_one_matrix_or_two() {
+    let changes = json!({
+        "layer_types": ["attention", "attention", "attention"], "shared_intermediate_size": 96, "num_local_experts": 0,
+        "position_embedding_type": "nope",
+    });
+    let widths = |released: bool| {
+        let holds = |name: &str| released && name.contains("shared_mlp");
+        let description = Description::read(&config("granitemoehybrid", changes.clone()), &holds).unwrap();
+        assert_eq!(ropes(&description), [None; 3]);
+        match &description.layers[2].feed.inner {
+            Feed::Gated(gated) => (gated.gate_up.parts[0].name.clone(), gated.gate_up.outputs(), gated.down.inputs),
+            Feed::Experts(_) => panic!("a dense model has no experts"),
+        }
+    };
+    assert_eq!(widths(true), ("model.layers.2.shared_mlp.input_linear".to_string(), 192, 96));
+    assert_eq!(widths(false), ("model.layers.2.mlp.gate_proj".to_string(), 256, 128));
+    for (key, value, name) in
+        [("layer_types", json!(["mamba"]), "layer type mamba"), ("num_local_experts", json!(4), "experts")]
+    {
+        let mut changes = changes.clone();
+        changes[key] = value;
+        let error = Description::read(&config("granitemoehybrid", changes), &|_| true).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
 }
 
 #[test]

@@ -22,6 +22,12 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
             "head_dim": 16, "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5,
             "logits_scaling": 2.0,
         }),
+        "ministral3" => json!({
+            "rope_theta": null, "rope_parameters": {
+                "rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 16,
+                "llama_4_scaling_beta": 0.3,
+            },
+        }),
         "nemotron-nas" => json!({
             "head_dim": 16, "intermediate_size": null, "num_key_value_heads": null, "num_hidden_layers": 4,
             "block_configs": [
