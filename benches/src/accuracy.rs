@@ -1,4 +1,4 @@
-//! What the fast path costs in accuracy: int8 activations and bf16 keys and values against everything in f32.
+//! What the fast path costs in accuracy: int8 activations, and bf16 or int8 keys and values, against everything in f32.
 //!
 //! Both paths read the same tokens one by one; at every position their logits are compared. The text's perplexity under
 //! either path says whether the difference matters; random weights have none worth naming.
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use engine::random::{Recipe, TOKENS};
 use engine::text::{Special, Tokenizer};
-use engine::{Model, Options, Precision, Row, Wanted};
+use engine::{Keep, Model, Options, Precision, Row, Wanted};
 
 use crate::shape::{recipe, threads};
 
@@ -32,19 +32,27 @@ pub async fn run() {
     let nano = home.path().join("impetus-nano");
     let mut tokens = Tokenizer::open(&nano).unwrap().encode(TEXT, Special::Plain).unwrap();
     tokens.truncate(POSITIONS);
-    compare("impetus-nano, 8-bit, on the README", &nano, &tokens, true);
+    compare("impetus-nano, 8-bit, on the README", &nano, &tokens, true, Keep::Bf16);
+    compare("the same with int8 keys and values", &nano, &tokens, true, Keep::Int8);
     for (name, recipe) in [
         ("random Qwen3, tiny, bf16", Recipe::tiny("qwen3", 3)),
         ("random Qwen3, tiny, 8-bit", Recipe::tiny("qwen3", 3).quantized(8, 64)),
         ("random Qwen3, tiny, 4-bit", Recipe::tiny("qwen3", 3).quantized(4, 64)),
     ] {
         let folder = recipe.temporary().unwrap();
-        compare(name, folder.path(), &made_up(POSITIONS, TOKENS), false);
+        compare(name, folder.path(), &made_up(POSITIONS, TOKENS), false, Keep::Bf16);
     }
     for bits in [8, 4] {
         let folder = recipe(bits).temporary().unwrap();
         let name = format!("random, Qwen3-0.6B's shape, {bits}-bit");
-        compare(&name, folder.path(), &made_up(POSITIONS_LARGE, 151_936), false);
+        compare(&name, folder.path(), &made_up(POSITIONS_LARGE, 151_936), false, Keep::Bf16);
+        compare(
+            "the same with int8 keys and values",
+            folder.path(),
+            &made_up(POSITIONS_LARGE, 151_936),
+            false,
+            Keep::Int8,
+        );
     }
 }
 
@@ -62,8 +70,9 @@ struct Sums {
     exact_bits: f64,
 }
 
-fn compare(name: &str, folder: &Path, tokens: &[u32], trained: bool) {
-    let (fast, exact) = (logits(folder, Precision::Fast, tokens), logits(folder, Precision::Exact, tokens));
+fn compare(name: &str, folder: &Path, tokens: &[u32], trained: bool, keep: Keep) {
+    let fast = logits(folder, (Precision::Fast, keep), tokens);
+    let exact = logits(folder, (Precision::Exact, Keep::F32), tokens);
     let mut sums = Sums::default();
     for (at, (fast, exact)) in fast.iter().zip(&exact).enumerate() {
         let (p, q) = (log_softmax(exact), log_softmax(fast));
@@ -91,9 +100,9 @@ fn compare(name: &str, folder: &Path, tokens: &[u32], trained: bool) {
 }
 
 /// The logits after every token.
-fn logits(folder: &Path, precision: Precision, tokens: &[u32]) -> Vec<Vec<f32>> {
+fn logits(folder: &Path, (precision, keep): (Precision, Keep), tokens: &[u32]) -> Vec<Vec<f32>> {
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(32) as u32).collect();
-    let options = Options { threads: threads(), blocks: blocks.len() as u32, precision };
+    let options = Options { threads: threads(), blocks: blocks.len() as u32, precision, keep };
     let mut model = Model::open(folder, &options, &mut |_, _| {}).unwrap();
     let mut all = Vec::new();
     for (at, token) in tokens.iter().enumerate() {

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use engine::Precision;
+use engine::Keep;
 use engine::native::{BLOCK_TOKENS, Bandwidth, KvCache, Pool, Scratch, Shape, Span, attend};
 
 use crate::sample::row;
@@ -44,7 +44,7 @@ impl Bench {
     /// Fills the cache for so many streams, their blocks dealt out in turns.
     fn new(streams: usize, context: usize, pool: &Pool) -> Self {
         let each = context.div_ceil(BLOCK_TOKENS);
-        let mut cache = KvCache::new(LAYERS, streams * each, KV_HEADS, HEAD_DIM, Precision::Fast).unwrap();
+        let mut cache = KvCache::new(LAYERS, streams * each, KV_HEADS, HEAD_DIM, Keep::Bf16).unwrap();
         let blocks: Vec<Vec<u32>> =
             (0..streams).map(|stream| (0..each).map(|index| (index * streams + stream) as u32).collect()).collect();
         let numbers: Vec<f32> = (0..HEADS * HEAD_DIM * context).map(|i| ((i * 37) % 97) as f32 / 97.0 - 0.5).collect();

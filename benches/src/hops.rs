@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use engine::{Model, Options, Precision, Row, Wanted};
+use engine::{Keep, Model, Options, Precision, Row, Wanted};
 use protocol::client::Client;
 use serde_json::json;
 use tests::answer::{first_text, whole};
@@ -51,7 +51,7 @@ pub async fn run() {
 
 fn open(folder: &std::path::Path) -> Model {
     // As the daemon places a model of this size.
-    let options = Options { threads: 1, blocks: 64, precision: Precision::Fast };
+    let options = Options { threads: 1, blocks: 64, precision: Precision::Fast, keep: Keep::Bf16 };
     Model::open(folder, &options, &mut |_, _| {}).unwrap()
 }
 

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use engine::random::{Recipe, TempFolder};
-use engine::{Model, Options, Precision, Row, Wanted};
+use engine::{Keep, Model, Options, Precision, Row, Wanted};
 
 /// KV blocks: room for 16 streams of 512 tokens.
 const BLOCKS: u32 = 256;
@@ -34,7 +34,7 @@ pub struct Shape {
 impl Shape {
     /// Loads a folder.
     pub fn open(folder: &TempFolder) -> Self {
-        let options = Options { threads: threads(), blocks: BLOCKS, precision: Precision::Fast };
+        let options = Options { threads: threads(), blocks: BLOCKS, precision: Precision::Fast, keep: Keep::Bf16 };
         Self { model: Model::open(folder.path(), &options, &mut |_, _| {}).unwrap(), logits: Vec::new() }
     }
 

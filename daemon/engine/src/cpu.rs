@@ -75,7 +75,7 @@ impl Cpu {
         }
         let cache = |shape: &models::CacheShape| {
             let models::CacheShape { kv_heads, head_dim, layers } = shape;
-            KvCache::new(layers.len(), options.blocks as usize, *kv_heads, *head_dim, options.precision)
+            KvCache::new(layers.len(), options.blocks as usize, *kv_heads, *head_dim, options.keep)
         };
         Ok(Self {
             machine: Machine::new(options.threads),

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::folder::Folder;
 use crate::models::encoders::{self, Task};
-use crate::native::{BLOCK_TOKENS, KvCache, Precision};
+use crate::native::{BLOCK_TOKENS, Keep, KvCache, Precision};
 use crate::projection::Machine;
 use crate::{Facts, ForwardError, LoadError};
 
@@ -67,7 +67,7 @@ impl Encoder {
             facts: Facts::of_encoder(&folder)?,
             network,
             machine,
-            cache: KvCache::new(1, 1, heads.0, heads.1, precision)?,
+            cache: KvCache::new(1, 1, heads.0, heads.1, precision.into())?,
             heads,
             precision,
             activations: Activations::default(),
@@ -99,7 +99,7 @@ impl Encoder {
         let step = Step::new(texts);
         if step.blocks() > self.cache.blocks() {
             let (kv_heads, head_dim) = self.heads;
-            let grown = KvCache::new(1, step.blocks(), kv_heads, head_dim, self.precision);
+            let grown = KvCache::new(1, step.blocks(), kv_heads, head_dim, self.precision.into());
             self.cache = grown.map_err(|_| ForwardError::TooManyTokens { tokens: step.tokens.len() })?;
         }
         self.network.forward(&step, &mut self.machine, &mut self.cache, &mut self.activations, out);
@@ -136,7 +136,7 @@ pub(crate) fn token_bytes(description: &encoders::Encoder) -> usize {
     let encoders::Encoder { hidden, attention, layers, .. } = description;
     let qkv = layers.iter().map(|layer| layer.qkv.outputs()).max().unwrap_or(0);
     let floats = hidden + qkv + attention.heads * attention.head_dim;
-    let block = KvCache::block_bytes(1, attention.kv_heads, attention.head_dim, Precision::Fast);
+    let block = KvCache::block_bytes(1, attention.kv_heads, attention.head_dim, Keep::Bf16);
     floats * size_of::<f32>() + block / BLOCK_TOKENS
 }
 

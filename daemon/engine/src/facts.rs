@@ -14,7 +14,7 @@ use crate::encoder;
 use crate::folder::{Described, Folder};
 use crate::models::CacheShape;
 use crate::models::encoders::{Encoder, Task};
-use crate::native::{BLOCK_TOKENS, KvCache, Precision};
+use crate::native::{BLOCK_TOKENS, Keep, KvCache};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
 
 /// Room for so many tokens is meant to come with room for one recurrent state, in models that have them.
@@ -77,9 +77,8 @@ impl Facts {
     /// The facts of an opened folder.
     pub(crate) fn of(folder: &Folder) -> Result<Self, LoadError> {
         let description = &folder.description;
-        let of_cache = |cache: &CacheShape| {
-            KvCache::block_bytes(cache.layers.len(), cache.kv_heads, cache.head_dim, Precision::Fast)
-        };
+        let of_cache =
+            |cache: &CacheShape| KvCache::block_bytes(cache.layers.len(), cache.kv_heads, cache.head_dim, Keep::Bf16);
         let block_bytes: usize = description.caches().iter().map(of_cache).sum();
         Ok(Self {
             architecture: folder.architecture.clone(),

@@ -30,4 +30,4 @@ pub use encoder::Encoder;
 pub use error::{ForwardError, LoadError};
 pub use facts::{Capabilities, Facts, STATE_TOKENS, inspect};
 pub use model::{Model, Options, Row, State, Wanted};
-pub use native::Precision;
+pub use native::{Keep, Precision};

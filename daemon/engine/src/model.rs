@@ -10,7 +10,7 @@ use crate::decoder::Decoder;
 use crate::folder::Folder;
 #[cfg(feature = "mlx")]
 use crate::mlx::Mlx;
-use crate::native::{BLOCK_TOKENS, Precision, Span};
+use crate::native::{BLOCK_TOKENS, Keep, Precision, Span};
 use crate::ops::{Ops, Step};
 use crate::{Facts, ForwardError, LoadError};
 
@@ -23,6 +23,8 @@ pub struct Options {
     pub blocks: u32,
     /// How numbers are kept.
     pub precision: Precision,
+    /// How keys and values are kept.
+    pub keep: Keep,
 }
 
 /// Tokens of one sequence to be computed in a step.
@@ -90,6 +92,9 @@ impl Model {
     /// Loads a folder onto MLX, which picks its own threads.
     #[cfg(feature = "mlx")]
     pub fn open_mlx(dir: &Path, options: &Options, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, LoadError> {
+        if options.keep == Keep::Int8 {
+            return Err(LoadError::unsupported("keeping keys and values in int8 on MLX", "it keeps them as they are"));
+        }
         let folder = Folder::open(dir)?;
         let mut mlx = Mlx::new(&folder.description, options)?;
         let decoder = load(&folder, &mut mlx, progress)?;

@@ -33,7 +33,7 @@ pub use delta::{DeltaShape, DeltaSpan, DeltaStates, DeltaWeights};
 pub use elementwise::{add, add_to_rows, layer_norm, rms_norm, silu_mul};
 pub use gates::open;
 pub use heads::{HeadNorm, Heads, prepare};
-pub use kv::{BLOCK_TOKENS, KvCache, Layer};
+pub use kv::{BLOCK_TOKENS, Keep, KvCache, Layer};
 pub use linear::{Affine, Dense, Linear};
 pub use memory::Scratch;
 pub use per_head::{PerHead, Places};

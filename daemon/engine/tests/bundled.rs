@@ -24,7 +24,7 @@ impl Nano {
         let template = Template::open(&path).unwrap().expect("the bundled model has a chat template");
         let ends = GenerationDefaults::open(&path, &tokenizer, Some(&template)).unwrap().eos;
         let template = template.compile().unwrap();
-        let options = Options { threads: 2, blocks: BLOCKS.len() as u32, precision };
+        let options = Options { threads: 2, blocks: BLOCKS.len() as u32, precision, keep: precision.into() };
         let model = Model::open(&path, &options, &mut |_, _| {}).unwrap();
         Self { tokenizer, template, ends, model }
     }

@@ -206,7 +206,8 @@ fn a_judges_score_is_the_difference_of_two_logits() {
         assert!(engine::inspect(judge.path()).unwrap().capabilities.rerank);
         assert!(engine::inspect(decoder.path()).unwrap().capabilities.chat);
         let tokens: Vec<u32> = (0..40).map(|at| at * 5 % 200).collect();
-        let options = engine::Options { threads: 1, blocks: 2, precision: Precision::Exact };
+        let options =
+            engine::Options { threads: 1, blocks: 2, precision: Precision::Exact, keep: Precision::Exact.into() };
         let mut model = engine::Model::open(decoder.path(), &options, &mut |_, _| {}).unwrap();
         let row = engine::Row { tokens: &tokens, start: 0, blocks: &[0, 1], logits: engine::Wanted::Last };
         let mut logits = Vec::new();

@@ -67,7 +67,7 @@ impl Golden {
 
     /// The logits that the engine computes for the golden's steps.
     fn computed(&self, folder: &TempFolder, precision: Precision) -> Vec<f32> {
-        let options = Options { threads: 2, blocks: 8, precision };
+        let options = Options { threads: 2, blocks: 8, precision, keep: precision.into() };
         self.steps(Model::open(folder.path(), &options, &mut |_, _| {}).unwrap())
     }
 
@@ -160,7 +160,7 @@ fn another_models_logits_are_far_from_the_golden() {
 #[cfg(feature = "mlx")]
 #[test]
 fn logits_of_the_mlx_machine_are_those_of_mlx_lm_bit_for_bit() {
-    let options = Options { threads: 1, blocks: 8, precision: Precision::Exact };
+    let options = Options { threads: 1, blocks: 8, precision: Precision::Exact, keep: Precision::Exact.into() };
     let mut equal = Vec::new();
     for golden in Golden::all(0) {
         let folder = golden.model();

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
 
 use engine::random::{Recipe, TempFolder};
-use engine::{Model, Options, Precision, Row, State, Wanted};
+use engine::{Keep, Model, Options, Precision, Row, State, Wanted};
 use serde_json::json;
 
 const VOCABULARY: u32 = engine::random::TOKENS;
-const PRECISIONS: [Precision; 2] = [Precision::Fast, Precision::Exact];
+
+/// How numbers are kept: activations, and keys and values.
+type Kept = (Precision, Keep);
+const KEPT: [Kept; 3] = [(Precision::Fast, Keep::Bf16), (Precision::Exact, Keep::F32), (Precision::Fast, Keep::Int8)];
 
 /// Every architecture in 4 bits, some in every format, and one whose layers slide.
 fn recipes() -> Vec<(String, Recipe)> {
@@ -50,8 +53,9 @@ fn recipes() -> Vec<(String, Recipe)> {
     recipes
 }
 
-fn open(folder: &TempFolder, precision: Precision, threads: usize) -> Model {
-    let mut model = Model::open(folder.path(), &Options { threads, blocks: 16, precision }, &mut |_, _| {}).unwrap();
+fn open(folder: &TempFolder, (precision, keep): Kept, threads: usize) -> Model {
+    let options = Options { threads, blocks: 16, precision, keep };
+    let mut model = Model::open(folder.path(), &options, &mut |_, _| {}).unwrap();
     model.reserve_states(16).unwrap();
     model
 }
@@ -87,28 +91,28 @@ fn assert_same(left: &[f32], right: &[f32], what: &str) {
 }
 
 /// Calls `check` with every model's name, folder and precision.
-fn for_each(check: impl Fn(&str, &TempFolder, Precision)) {
+fn for_each(check: impl Fn(&str, &TempFolder, Kept)) {
     for (name, recipe) in recipes() {
         let folder = recipe.temporary().unwrap();
-        for precision in PRECISIONS {
-            check(&format!("{name}, {precision:?}"), &folder, precision);
+        for kept in KEPT {
+            check(&format!("{name}, {kept:?}"), &folder, kept);
         }
     }
 }
 
 #[test]
 fn a_batch_computes_what_each_row_computes_alone() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         let prompts = [prompt(70, 1), prompt(5, 2), prompt(33, 3)];
         let blocks: [&[u32]; 3] = [&[0, 9, 4], &[1], &[7, 2]];
-        let mut batched = open(folder, precision, 2);
+        let mut batched = open(folder, kept, 2);
         let rows: Vec<_> = prompts.iter().zip(blocks).map(|(prompt, blocks)| (&prompt[..], 0, blocks)).collect();
         let prefilled = step(&mut batched, &rows);
         let rows: Vec<_> =
             prompts.iter().zip(blocks).map(|(prompt, blocks)| (&[11u32][..], prompt.len() as u32, blocks)).collect();
         let decoded = step(&mut batched, &rows);
         for (index, prompt) in prompts.iter().enumerate() {
-            let mut alone = open(folder, precision, 2);
+            let mut alone = open(folder, kept, 2);
             let whole = step(&mut alone, &[(prompt, 0, &[3, 2, 1])]);
             assert_same(&whole[0], &prefilled[index], &format!("{name}, row {index}, prefill"));
             let next = step(&mut alone, &[(&[11], prompt.len() as u32, &[3, 2, 1])]);
@@ -119,12 +123,12 @@ fn a_batch_computes_what_each_row_computes_alone() {
 
 #[test]
 fn a_prompt_in_chunks_computes_what_it_computes_whole() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         let (prompt, other) = (prompt(70, 1), prompt(40, 2));
-        let mut whole = open(folder, precision, 2);
+        let mut whole = open(folder, kept, 2);
         let expected = step(&mut whole, &[(&prompt, 0, &[0, 1, 2])]);
         for chunks in [&[1, 31, 1, 37][..], &[32, 32, 6], &[69, 1], &[13; 6]] {
-            let mut model = open(folder, precision, 2);
+            let mut model = open(folder, kept, 2);
             let (mut start, mut last) = (0, Vec::new());
             for (index, chunk) in chunks.iter().enumerate() {
                 let end = prompt.len().min(start + chunk);
@@ -143,11 +147,11 @@ fn a_prompt_in_chunks_computes_what_it_computes_whole() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         let prompt = prompt(50, 4);
-        let expected = step(&mut open(folder, precision, 1), &[(&prompt, 0, &[0, 1])]);
+        let expected = step(&mut open(folder, kept, 1), &[(&prompt, 0, &[0, 1])]);
         for threads in [2, 3] {
-            let computed = step(&mut open(folder, precision, threads), &[(&prompt, 0, &[0, 1])]);
+            let computed = step(&mut open(folder, kept, threads), &[(&prompt, 0, &[0, 1])]);
             assert_same(&expected[0], &computed[0], &format!("{name}, {threads} threads"));
         }
     });
@@ -155,12 +159,12 @@ fn the_number_of_threads_changes_nothing() {
 
 #[test]
 fn blocks_that_another_sequence_used_leave_no_trace() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         let (first, second) = (prompt(64, 1), prompt(20, 2));
-        let mut used = open(folder, precision, 2);
+        let mut used = open(folder, kept, 2);
         step(&mut used, &[(&first, 0, &[0, 1])]);
         let after = step(&mut used, &[(&second, 0, &[1])]);
-        let fresh = step(&mut open(folder, precision, 2), &[(&second, 0, &[1])]);
+        let fresh = step(&mut open(folder, kept, 2), &[(&second, 0, &[1])]);
         assert_same(&fresh[0], &after[0], name);
     });
 }
@@ -168,9 +172,9 @@ fn blocks_that_another_sequence_used_leave_no_trace() {
 /// The control: the comparison sees a change of one token.
 #[test]
 fn one_other_token_changes_the_logits() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         let mut changed = prompt(20, 1);
-        let mut model = open(folder, precision, 2);
+        let mut model = open(folder, kept, 2);
         let before = step(&mut model, &[(&changed, 0, &[0])]);
         changed[15] += 1;
         assert_ne!(before, step(&mut model, &[(&changed, 0, &[0])]), "{name}");
@@ -179,20 +183,20 @@ fn one_other_token_changes_the_logits() {
 
 #[test]
 fn wrong_guesses_leave_nothing_behind() {
-    for_each(|name, folder, precision| {
+    for_each(|name, folder, kept| {
         // A state that has seen a wrong guess is thrown away; the next test is about that.
-        if open(folder, precision, 1).facts().state_bytes > 0 {
+        if open(folder, kept, 1).facts().state_bytes > 0 {
             return;
         }
         // The answer, one token at a time.
-        let mut plain = open(folder, precision, 1);
+        let mut plain = open(folder, kept, 1);
         let answer = prompt(8, 9);
         let mut wanted = step(&mut plain, &[(&prompt(30, 1), 0, &[0, 1])]);
         for (index, token) in answer.iter().enumerate() {
             wanted.extend(step(&mut plain, &[(&[*token], 30 + index as u32, &[0, 1])]));
         }
         // The same with guesses of which only the first is right, over the end of a block, beside another row.
-        let mut guessing = open(folder, precision, 2);
+        let mut guessing = open(folder, kept, 2);
         let mut got = step(&mut guessing, &[(&prompt(30, 1), 0, &[3, 7]), (&prompt(40, 5), 0, &[4, 5])]).remove(0);
         for at in (0..answer.len()).step_by(2) {
             assert_same(&wanted[at], &got, &format!("{name}, before guess {at}"));
@@ -212,8 +216,8 @@ fn wrong_guesses_leave_nothing_behind() {
 /// again from there.
 #[test]
 fn a_state_that_was_kept_goes_on_as_if_there_had_been_no_guess() {
-    for_each(|name, folder, precision| {
-        let mut model = open(folder, precision, 2);
+    for_each(|name, folder, kept| {
+        let mut model = open(folder, kept, 2);
         if model.facts().state_bytes == 0 {
             return;
         }
@@ -233,8 +237,8 @@ fn a_state_that_was_kept_goes_on_as_if_there_had_been_no_guess() {
 
 #[test]
 fn a_copied_block_is_as_good_as_the_original() {
-    for_each(|name, folder, precision| {
-        let mut model = open(folder, precision, 1);
+    for_each(|name, folder, kept| {
+        let mut model = open(folder, kept, 1);
         // Where a model keeps states, the first of two steps would change the second's.
         if model.facts().state_bytes > 0 {
             return;

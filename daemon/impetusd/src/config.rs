@@ -174,6 +174,8 @@ pub struct Memory {
     pub kv_max: Amount,
     /// What the cache may shrink to, in tokens.
     pub kv_tokens_min: u32,
+    /// How keys and values are kept.
+    pub kv: pipe::Keep,
     /// When a busy model gives way to a waiting one.
     #[serde(deserialize_with = "duration")]
     pub patience: Duration,

@@ -28,6 +28,8 @@ pub struct CacheLimits {
     pub bytes_max: u64,
     /// Tokens at least, or one full context if that is less.
     pub tokens_min: u32,
+    /// How keys and values are kept.
+    pub keep: pipe::Keep,
     /// Bytes of a worker besides weights and cache.
     pub overhead: u64,
 }
@@ -35,7 +37,11 @@ pub struct CacheLimits {
 impl Size {
     /// Predicts what a model with these facts takes.
     pub fn predict(facts: &ModelFacts, limits: &CacheLimits) -> Self {
-        let bytes = |tokens: u32| u64::from(tokens).saturating_mul(facts.kv_bytes_per_token);
+        let per_token = match facts.capabilities.generates() {
+            true => limits.keep.bytes_per_token(facts.kv_bytes_per_token),
+            false => facts.kv_bytes_per_token,
+        };
+        let bytes = |tokens: u32| u64::from(tokens).saturating_mul(per_token);
         let least = bytes(limits.tokens_min.min(facts.context_length));
         // An encoder keeps nothing between steps, and a step holds one full text at most.
         let tokens =

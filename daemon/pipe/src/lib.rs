@@ -108,6 +108,8 @@ pub struct Open {
     pub threads: u32,
     /// Bytes of memory that the KV cache may take.
     pub kv_bytes: u64,
+    /// How it keeps keys and values.
+    pub keep: Keep,
     /// The most sequences in one step.
     pub sequences_max: u32,
     /// The most requests waiting; one more is refused as busy.
@@ -122,6 +124,27 @@ pub struct Open {
     pub shelf: Option<Shelf>,
     /// Whether a first step is run before the worker says it is ready.
     pub warm_up: bool,
+}
+
+/// How a worker keeps keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// In 16 bits.
+    Bf16,
+    /// In 8 bits, with scales.
+    Int8,
+}
+
+impl Keep {
+    /// Bytes that a token takes at most, of a model whose tokens take so many in bf16. In int8, a head of 32 dimensions
+    /// has 72 bytes for 128; larger ones a little less.
+    pub fn bytes_per_token(self, bf16: u64) -> u64 {
+        match self {
+            Keep::Bf16 => bf16,
+            Keep::Int8 => bf16.saturating_mul(9).div_ceil(16),
+        }
+    }
 }
 
 /// Where a worker puts prefixes away, and how much of them. All workers may share one folder.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use engine::{LoadError, Model, Options, Precision, STATE_TOKENS, State, Wanted};
+use engine::{Keep, LoadError, Model, Options, Precision, STATE_TOKENS, State, Wanted};
 use pipe::{FromWorker, Open, Pulse, Ready};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
@@ -102,7 +102,7 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
 
 /// What the memory and the daemon's wishes come to.
 fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
-    let block_bytes = facts.kv_bytes_per_token * u64::from(BLOCK_TOKENS);
+    let block_bytes = open.keep.bytes_per_token(facts.kv_bytes_per_token) * u64::from(BLOCK_TOKENS);
     let sequences_max = open.sequences_max.max(1);
     // More than every place filled to the end of its context is of no use.
     let most = u64::from(blocks_for(facts.context_length)) * u64::from(sequences_max) * 2;
@@ -157,7 +157,12 @@ fn context_tokens(facts: &ModelFacts) -> u32 {
 }
 
 fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<Model, LoadError> {
-    let options = Options { threads: open.threads.max(1) as usize, blocks: limits.blocks, precision: Precision::Fast };
+    let keep = match open.keep {
+        pipe::Keep::Bf16 => Keep::Bf16,
+        pipe::Keep::Int8 => Keep::Int8,
+    };
+    let threads = open.threads.max(1) as usize;
+    let options = Options { threads, blocks: limits.blocks, precision: Precision::Fast, keep };
     let mut told: Option<Instant> = None;
     let mut progress = |done, total| {
         if done == total || told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY) {

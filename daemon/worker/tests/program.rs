@@ -108,6 +108,7 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         name,
         threads: 1,
         kv_bytes,
+        keep: pipe::Keep::Bf16,
         sequences_max: 4,
         waiting_max: 4,
         prefill_tokens_max: 64,

@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::decoder::Decoder;
-use crate::native::Span;
+use crate::native::{Keep, Span};
 use crate::random::Recipe;
 
 #[test]
 fn a_step_gives_back_every_activation_and_a_second_one_allocates_none() {
     let folder = Recipe::tiny("qwen3", 1).temporary().unwrap();
     let folder = Folder::open(folder.path()).unwrap();
-    let options = Options { threads: 1, blocks: 4, precision: Precision::Fast };
+    let options = Options { threads: 1, blocks: 4, precision: Precision::Fast, keep: Keep::Bf16 };
     let mut cpu = Cpu::new(&folder.description, &options).unwrap();
     let decoder = Decoder::load(&folder, &mut cpu, &mut |_| {}).unwrap();
     let mut addresses = Vec::new();

@@ -52,7 +52,7 @@ fn neither_kind_of_model_is_opened_as_the_other() {
     let error = Encoder::open(decoder.path(), 1, Precision::Fast, &mut |_, _| {}).err().unwrap();
     assert!(error.to_string().contains("generates text"), "{error}");
     let encoder = Recipe::tiny_encoder("bert", 1).temporary().unwrap();
-    let options = crate::Options { threads: 1, blocks: 1, precision: Precision::Fast };
+    let options = crate::Options { threads: 1, blocks: 1, precision: Precision::Fast, keep: Keep::Bf16 };
     assert!(crate::Model::open(encoder.path(), &options, &mut |_, _| {}).is_err());
 }
 

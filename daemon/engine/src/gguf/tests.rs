@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::random::gguf::{Form, Gguf, of_folder, write_folder};
 use crate::random::{Recipe, TempFolder};
-use crate::{Model, Options, Precision, Row, Wanted};
+use crate::{Keep, Model, Options, Precision, Row, Wanted};
 
 /// A tiny model whose rows are long enough for blocks of 256.
 fn wide(architecture: &str) -> Recipe {
@@ -50,7 +50,7 @@ fn refusal(path: &Path) -> String {
 
 /// The logits after a few tokens, in full precision.
 fn logits(folder: &Path) -> Vec<f32> {
-    let options = Options { threads: 1, blocks: 2, precision: Precision::Exact };
+    let options = Options { threads: 1, blocks: 2, precision: Precision::Exact, keep: Keep::F32 };
     let mut model = Model::open(folder, &options, &mut |_, _| {}).unwrap();
     let tokens: Vec<u32> = (0..40).map(|at| at * 7 % 280).collect();
     let mut logits = Vec::new();

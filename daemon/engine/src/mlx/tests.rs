@@ -1,10 +1,10 @@
 //! Batches, chunks and block tables over MLX: the same sequence by other ways.
 
 use crate::random::{Recipe, TempFolder};
-use crate::{Model, Options, Precision, Row, Wanted};
+use crate::{Keep, Model, Options, Precision, Row, Wanted};
 
 fn open(folder: &TempFolder) -> Model {
-    let options = Options { threads: 1, blocks: 8, precision: Precision::Exact };
+    let options = Options { threads: 1, blocks: 8, precision: Precision::Exact, keep: Keep::F32 };
     Model::open_mlx(folder.path(), &options, &mut |_, _| {}).unwrap()
 }
 

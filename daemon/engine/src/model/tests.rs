@@ -5,7 +5,7 @@ use crate::random::{Recipe, TOKENS};
 
 fn open() -> Model {
     let folder = Recipe::tiny("qwen3", 1).set("max_position_embeddings", 100).temporary().unwrap();
-    let options = Options { threads: 1, blocks: 8, precision: Precision::Fast };
+    let options = Options { threads: 1, blocks: 8, precision: Precision::Fast, keep: Keep::Bf16 };
     Model::open(folder.path(), &options, &mut |_, _| {}).unwrap()
 }
 
@@ -50,7 +50,7 @@ fn only_rows_that_want_logits_get_them_in_order() {
 #[test]
 fn progress_rises_to_the_bytes_of_all_weights() {
     let folder = Recipe::tiny("qwen2", 1).quantized(4, 32).temporary().unwrap();
-    let options = Options { threads: 2, blocks: 1, precision: Precision::Exact };
+    let options = Options { threads: 2, blocks: 1, precision: Precision::Exact, keep: Keep::F32 };
     let mut heard = Vec::new();
     let model = Model::open(folder.path(), &options, &mut |done, total| heard.push((done, total))).unwrap();
     assert!(heard.is_sorted() && heard.len() > 2);
@@ -63,6 +63,6 @@ fn progress_rises_to_the_bytes_of_all_weights() {
 #[test]
 fn a_model_without_room_for_a_token_is_refused() {
     let folder = Recipe::tiny("llama", 1).temporary().unwrap();
-    let options = Options { threads: 1, blocks: 0, precision: Precision::Fast };
+    let options = Options { threads: 1, blocks: 0, precision: Precision::Fast, keep: Keep::Bf16 };
     assert!(matches!(Model::open(folder.path(), &options, &mut |_, _| {}), Err(LoadError::Kernel(_))));
 }

@@ -1,24 +1,59 @@
 //! The key-value cache: blocks of 32 tokens, laid out as the panels that attention multiplies.
 //!
 //! For each block, layer and head there is one run of memory: the keys as one panel (lanes are tokens, steps are
-//! dimensions), then the values as one panel per 32 dimensions (lanes are dimensions, steps are tokens). `Fast` keeps
-//! bf16, `Exact` f32. All layers of a block lie together, so memory becomes resident block by block as it is written,
+//! dimensions), then the values as one panel per 32 dimensions (lanes are dimensions, steps are tokens), in bf16 or f32;
+//! `int8` has a layout of its own. All layers of a block lie together, so memory becomes resident block by block as it is written,
 //! even with huge pages (a fifth faster to read). Who owns a block is the scheduler's business.
+
+pub(super) mod int8;
 
 use super::attention::Span;
 use super::memory::{Memory, Shared};
 use super::tile::{Kind, LANES, STEP};
-use super::{Pool, Precision, ShapeError, to_bf16};
+use super::{Isa, Pool, Precision, ShapeError, to_bf16};
 use std::ops::Range;
 
 /// Tokens per block.
 pub const BLOCK_TOKENS: usize = 32;
 const _: () = assert!(BLOCK_TOKENS == LANES, "a block of keys is one panel");
 
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// As they are: the reference.
+    F32,
+    /// In 16 bits.
+    Bf16,
+    /// In 8 bits and scales, a little over half of bf16's room and of its reading.
+    Int8,
+}
+
+impl Keep {
+    /// Numbers in a dword of keys.
+    pub(super) fn width(self) -> usize {
+        match self {
+            Keep::F32 => Kind::F32.width(),
+            Keep::Bf16 => Kind::Bf16.width(),
+            Keep::Int8 => int8::WIDTH,
+        }
+    }
+
+    /// How a column's numbers are kept between scores and weights.
+    pub(super) fn kind(self) -> Kind {
+        if self == Keep::Bf16 { Kind::Bf16 } else { Kind::F32 }
+    }
+}
+
+impl From<Precision> for Keep {
+    fn from(precision: Precision) -> Keep {
+        if precision == Precision::Fast { Keep::Bf16 } else { Keep::F32 }
+    }
+}
+
 /// Keys and values of every layer.
 pub struct KvCache {
     memory: Memory,
-    kind: Kind,
+    keep: Keep,
     layers: usize,
     blocks: usize,
     kv_heads: usize,
@@ -39,7 +74,7 @@ impl KvCache {
         blocks: usize,
         kv_heads: usize,
         head_dim: usize,
-        precision: Precision,
+        keep: Keep,
     ) -> Result<KvCache, ShapeError> {
         let named = [
             (layers, "the layers"),
@@ -50,17 +85,15 @@ impl KvCache {
         if let Some((_, what)) = named.into_iter().find(|(count, _)| *count == 0) {
             return Err(ShapeError::Empty { what });
         }
-        let kind = if precision == Precision::Fast { Kind::Bf16 } else { Kind::F32 };
-        let unit = unit_bytes(kind, head_dim);
+        let unit = unit_bytes(keep, head_dim);
         let bytes = [blocks, kv_heads, unit].into_iter().try_fold(layers, usize::checked_mul);
         let memory = Memory::huge(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
-        Ok(KvCache { memory, kind, layers, blocks, kv_heads, head_dim })
+        Ok(KvCache { memory, keep, layers, blocks, kv_heads, head_dim })
     }
 
     /// Bytes that one block of every layer takes.
-    pub fn block_bytes(layers: usize, kv_heads: usize, head_dim: usize, precision: Precision) -> usize {
-        let kind = if precision == Precision::Fast { Kind::Bf16 } else { Kind::F32 };
-        layers * kv_heads * unit_bytes(kind, head_dim)
+    pub fn block_bytes(layers: usize, kv_heads: usize, head_dim: usize, keep: Keep) -> usize {
+        layers * kv_heads * unit_bytes(keep, head_dim)
     }
 
     /// Blocks of the cache.
@@ -73,7 +106,7 @@ impl KvCache {
         &self.memory.bytes()[self.range(block)]
     }
 
-    /// The same, to be filled with what `block` gave, by this cache or one of the same shape and precision.
+    /// The same, to be filled with what `block` gave, by this cache or one of the same shape and kind.
     pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
         let range = self.range(block);
         &mut self.memory.bytes_mut()[range]
@@ -87,7 +120,7 @@ impl KvCache {
 
     fn range(&self, block: u32) -> Range<usize> {
         assert!((block as usize) < self.blocks, "block {block} of {}", self.blocks);
-        let bytes = self.layers * self.kv_heads * unit_bytes(self.kind, self.head_dim);
+        let bytes = self.layers * self.kv_heads * unit_bytes(self.keep, self.head_dim);
         block as usize * bytes..(block as usize + 1) * bytes
     }
 
@@ -105,7 +138,7 @@ impl KvCache {
         let width = self.kv_heads * self.head_dim;
         assert!(k.len() == width && v.len() == width, "k and v must be [kv_heads, head_dim]");
         let span = Span { start, len: 1, blocks: &[block] };
-        let writer = self.writer(layer);
+        let writer = self.writer(layer, Isa::detect());
         (0..self.kv_heads).for_each(|head| writer.head(head, &[span], k, v, width));
     }
 
@@ -117,7 +150,7 @@ impl KvCache {
         let needs = tokens.saturating_sub(1) * stride + if tokens == 0 { 0 } else { width };
         assert!(k.len() >= needs && v.len() >= needs, "k and v must hold {tokens} tokens");
         self.check(spans);
-        let writer = self.writer(layer);
+        let writer = self.writer(layer, pool.isa());
         let heads = writer.kv_heads;
         if tokens * width < 8 * 1024 {
             (0..heads).for_each(|head| writer.head(head, spans, k, v, stride));
@@ -136,11 +169,11 @@ impl KvCache {
         }
     }
 
-    fn writer(&mut self, layer: usize) -> Writer {
+    fn writer(&mut self, layer: usize, isa: Isa) -> Writer {
         assert!(layer < self.layers, "layer {layer} of {}", self.layers);
         let base = Shared::new(self.memory.bytes_mut());
         let (layers, blocks, kv_heads) = (self.layers, self.blocks, self.kv_heads);
-        Writer { base, kind: self.kind, layer, layers, blocks, kv_heads, head_dim: self.head_dim }
+        Writer { base, keep: self.keep, isa, layer, layers, blocks, kv_heads, head_dim: self.head_dim }
     }
 }
 
@@ -149,8 +182,8 @@ impl Layer<'_> {
         self.cache
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        self.cache.kind
+    pub(super) fn keep(&self) -> Keep {
+        self.cache.keep
     }
 
     pub(super) fn kv_heads(&self) -> usize {
@@ -161,9 +194,9 @@ impl Layer<'_> {
         self.cache.head_dim
     }
 
-    /// The key panel of a block and head; the value panels follow it after `key_bytes`.
+    /// The key panel of a block and head; the value panels follow it at `values_at`.
     pub(super) fn unit(&self, block: u32, head: usize) -> *const u8 {
-        let unit = unit_bytes(self.cache.kind, self.cache.head_dim);
+        let unit = unit_bytes(self.cache.keep, self.cache.head_dim);
         let index = (block as usize * self.cache.layers + self.layer) * self.cache.kv_heads + head;
         self.cache.memory.bytes()[index * unit..(index + 1) * unit].as_ptr()
     }
@@ -174,19 +207,20 @@ pub(super) fn padded(head_dim: usize) -> usize {
     head_dim.next_multiple_of(LANES)
 }
 
-/// Bytes of a block's keys of one head.
-pub(super) fn key_bytes(kind: Kind, head_dim: usize) -> usize {
-    padded(head_dim) / kind.width() * STEP
+/// Where the values of a block and head begin in its unit.
+pub(super) fn values_at(keep: Keep, head_dim: usize) -> usize {
+    if keep == Keep::Int8 { int8::values(head_dim) } else { padded(head_dim) / keep.width() * STEP }
 }
 
-fn unit_bytes(kind: Kind, head_dim: usize) -> usize {
-    2 * key_bytes(kind, head_dim)
+fn unit_bytes(keep: Keep, head_dim: usize) -> usize {
+    if keep == Keep::Int8 { int8::unit_bytes(head_dim) } else { 2 * values_at(keep, head_dim) }
 }
 
 /// One layer of a cache, for writing; threads write different heads.
 struct Writer {
     base: Shared<u8>,
-    kind: Kind,
+    keep: Keep,
+    isa: Isa,
     layer: usize,
     layers: usize,
     blocks: usize,
@@ -214,16 +248,17 @@ impl Writer {
 
     fn token(&self, (block, head): (usize, usize), offset: usize, k: &[f32], v: &[f32]) {
         assert!(block < self.blocks, "block {block} of {}", self.blocks);
-        let unit = unit_bytes(self.kind, self.head_dim);
+        let unit = unit_bytes(self.keep, self.head_dim);
         // SAFETY: the unit lies inside the cache, and only this thread writes this head.
         #[allow(unsafe_code)]
         let unit = unsafe {
             let at = self.base.get().add(((block * self.layers + self.layer) * self.kv_heads + head) * unit);
             std::slice::from_raw_parts_mut(at.cast::<u32>(), unit / 4)
         };
-        let (keys, values) = unit.split_at_mut(unit.len() / 2);
-        match self.kind {
-            Kind::Bf16 => {
+        let (keys, values) = unit.split_at_mut(values_at(self.keep, self.head_dim) / 4);
+        match self.keep {
+            Keep::Int8 => int8::write(self.isa, unit, offset, k, v),
+            Keep::Bf16 => {
                 for (step, pair) in k.chunks(2).enumerate() {
                     keys[step * LANES + offset] =
                         u32::from(to_bf16(pair[0])) | u32::from(to_bf16(*pair.get(1).unwrap_or(&0.0))) << 16;
@@ -237,7 +272,7 @@ impl Writer {
                     }
                 }
             }
-            Kind::F32 => {
+            Keep::F32 => {
                 for (step, k) in k.iter().enumerate() {
                     keys[step * LANES + offset] = k.to_bits();
                 }

@@ -94,7 +94,7 @@ fn the_predicted_cache_holds_one_context_and_keeps_its_bounds() {
         dimensions: None,
         capabilities: Default::default(),
     };
-    let limits = CacheLimits { tokens: 1000, bytes_max: 100_000, tokens_min: 100, overhead: 5 };
+    let limits = CacheLimits { tokens: 1000, bytes_max: 100_000, tokens_min: 100, keep: pipe::Keep::Bf16, overhead: 5 };
     let predict = |context, per_token| Size::predict(&facts(context, per_token), &limits);
     assert_eq!(predict(50, 2), Size { weights: 7, kv: 2000, kv_least: 100, overhead: 5 });
     assert_eq!(predict(4000, 2).kv, 8000);

@@ -39,6 +39,7 @@ impl State {
             tokens: memory.kv_tokens,
             bytes_max: self.setting.pools.kv_max,
             tokens_min: memory.kv_tokens_min,
+            keep: memory.kv,
             overhead: memory.overhead,
         };
         let size = Size::predict(&model.record().facts, &limits);
@@ -95,6 +96,7 @@ impl State {
             name: name.to_owned(),
             threads,
             kv_bytes: kv,
+            keep: config.memory.kv,
             sequences_max: config.worker.sequences_max,
             waiting_max: config.worker.waiting_max,
             prefill_tokens_max: config.worker.prefill_tokens_max,

@@ -29,6 +29,7 @@ impl Bench {
             name: "tiny".to_string(),
             threads: 1,
             kv_bytes: 0,
+            keep: pipe::Keep::Bf16,
             sequences_max: 4,
             waiting_max: 4,
             prefill_tokens_max: 64,

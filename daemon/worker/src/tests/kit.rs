@@ -87,6 +87,7 @@ pub fn open(folder: &Folder) -> Open {
         name: "tiny".to_string(),
         threads: 1,
         kv_bytes: 64 << 20,
+        keep: pipe::Keep::Bf16,
         sequences_max: 16,
         waiting_max: 16,
         prefill_tokens_max: 48,

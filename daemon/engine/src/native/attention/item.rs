@@ -3,12 +3,14 @@
 //! Column c belongs to head `heads.start + c / columns.len()`. In a block the keys of all heads come first, then one
 //! softmax over all columns, then their values; each of these is a *piece* of memory. Two pieces on is fetched ahead.
 
+use super::int8;
 use super::room::Room;
 use super::softmax::{Block, COLUMNS, Running, finite, softmax};
 use super::{Job, Span};
 use crate::native::cpu::versions;
 use crate::native::exponential::exp2;
-use crate::native::kv::{BLOCK_TOKENS, key_bytes, padded};
+use crate::native::kv::int8::{key_scales, value_scales};
+use crate::native::kv::{BLOCK_TOKENS, Keep, padded, values_at};
 use crate::native::memory::Shared;
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
 use crate::native::{Isa, to_bf16};
@@ -170,7 +172,7 @@ impl<'a> Item<'a> {
         let (block, piece) =
             if piece + 2 < 2 * heads { (block, piece + 2) } else { (block + 1, piece + 2 - 2 * heads) };
         let layer = &self.job.layer;
-        let values = if piece < heads { 0 } else { key_bytes(layer.kind(), layer.head_dim()) };
+        let values = if piece < heads { 0 } else { values_at(layer.keep(), layer.head_dim()) };
         let unit = if block <= self.last() / BLOCK_TOKENS {
             layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
         } else if heads == 1 || piece == 0 {
@@ -187,37 +189,29 @@ impl<'a> Item<'a> {
         for column in 0..self.count() {
             let at = self.at(column, self.job.shape.stride);
             let head = column / count;
+            if room.keep == Keep::Int8 {
+                int8::quantize(isa, &self.job.q[at..at + dim], room.int8_queries(head, count), column % count);
+                continue;
+            }
             // SAFETY: each head has `steps * count` dwords of this thread's room.
             let out =
                 unsafe { std::slice::from_raw_parts_mut(room.queries().add(head * steps * count), steps * count) };
-            interleave(isa, room.kind, &self.job.q[at..at + dim], out, (count, column % count));
+            interleave(isa, room.keep.kind(), &self.job.q[at..at + dim], out, (count, column % count));
         }
     }
 
     /// Adds one block to every column; `opens` if nothing precedes it.
     #[allow(unsafe_code)]
     unsafe fn block(&self, isa: Isa, block: usize, room: &Room, running: &mut Running, sums: *mut f32, opens: bool) {
-        let (count, kind) = (self.columns.len(), room.kind);
         let seen = self.seen(block);
         // SAFETY: passed on to the caller; scores and weights are this thread's room.
         unsafe {
             for head in 0..self.heads.len() {
-                let keys = Call {
-                    panel: self.job.layer.unit(self.span.blocks[block], self.heads.start + head),
-                    steps: room.steps(),
-                    columns: room.queries().add(head * room.steps() * count),
-                    apart: false,
-                    count,
-                    out: room.scores().add(head * count * LANES),
-                    stride: LANES,
-                    keep: std::ptr::null(),
-                    next: self.upcoming(block, head),
-                };
-                tile::run(isa, kind, &keys);
+                self.scores(isa, (block, head), room);
             }
             let mut probabilities = Block {
                 shape: self.job.shape,
-                kind,
+                keep: room.keep,
                 scores: std::slice::from_raw_parts_mut(room.scores().cast(), self.count()),
                 weights: std::slice::from_raw_parts_mut(room.weights().cast(), self.count()),
                 seen: &seen,
@@ -230,32 +224,77 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The scores of one head, `head` heads after the item's first.
+    #[allow(unsafe_code)]
+    unsafe fn scores(&self, isa: Isa, (block, head): (usize, usize), room: &Room) {
+        let count = self.columns.len();
+        let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
+        let next = self.upcoming(block, head);
+        // SAFETY: the keys open the unit; the rest is this thread's room.
+        unsafe {
+            let scores = room.scores().add(head * count * LANES);
+            if room.keep == Keep::Int8 {
+                let (groups, scales) = (room.groups(), unit.add(key_scales(room.head_dim)).cast());
+                let queries = room.int8_queries(head, count);
+                return int8::keys(isa, &int8::Keys { queries, groups, panels: unit, scales, scores, next });
+            }
+            let keys = Call {
+                panel: unit,
+                steps: room.steps(),
+                columns: room.queries().add(head * room.steps() * count),
+                apart: false,
+                count,
+                out: scores,
+                stride: LANES,
+                keep: std::ptr::null(),
+                next,
+            };
+            tile::run(isa, room.keep.kind(), &keys);
+        }
+    }
+
     /// Adds the values of one head, `head` heads after the item's first, times their probabilities.
     #[allow(unsafe_code)]
     unsafe fn values(&self, isa: Isa, (block, head): (usize, usize), room: &Room, keep: *const f32, sums: *mut f32) {
-        let (count, kind, dim) = (self.columns.len(), room.kind, padded(room.head_dim));
+        let (count, dim) = (self.columns.len(), padded(room.head_dim));
+        let (kind, width) = (room.keep.kind(), room.keep.width());
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
         let next = self.upcoming(block, self.heads.len() + head);
         // Tokens that no column sees are left out: their memory may be another sequence's past.
-        let tokens = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS);
-        for part in 0..dim / LANES {
-            let at = part * (LANES / kind.width()) * STEP;
-            // SAFETY: the values follow the keys in the unit; the rest is this thread's room.
-            unsafe {
-                let values = Call {
-                    panel: unit.add(key_bytes(kind, room.head_dim) + at),
-                    steps: tokens.div_ceil(kind.width()),
-                    columns: room.weights().add(head * count * LANES),
-                    apart: true,
-                    count,
-                    out: sums.add(head * count * dim + part * LANES),
-                    stride: dim,
-                    keep: if keep.is_null() { keep } else { keep.add(head * count) },
-                    next: if next.is_null() { next } else { next.wrapping_add(at) },
-                };
-                tile::run(isa, kind, &values);
+        let steps = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS).div_ceil(width);
+        let keep = if keep.is_null() { keep } else { keep.wrapping_add(head * count) };
+        // SAFETY: the values follow the keys in the unit; the rest is this thread's room.
+        unsafe {
+            let columns = room.weights().add(head * count * LANES);
+            let worth = if room.keep == Keep::Int8 { self.weigh(isa, unit, room, columns) } else { [0.0; COLUMNS] };
+            for part in 0..dim / LANES {
+                let at = part * (LANES / width) * STEP;
+                let panel = unit.add(values_at(room.keep, room.head_dim) + at);
+                let next = if next.is_null() { next } else { next.wrapping_add(at) };
+                let (out, stride) = (sums.add(head * count * dim + part * LANES), dim);
+                if room.keep == Keep::Int8 {
+                    let (weights, worth) = (columns, worth.as_ptr());
+                    int8::values(isa, &int8::Values { count, panel, steps, weights, worth, out, stride, keep, next });
+                } else {
+                    tile::run(isa, kind, &Call { panel, steps, columns, apart: true, count, out, stride, keep, next });
+                }
             }
         }
+    }
+
+    /// Turns the probabilities of one head's columns into int8 weights of its values; what a weight of 1 is worth in each.
+    #[allow(unsafe_code)]
+    unsafe fn weigh(&self, isa: Isa, unit: *const u8, room: &Room, columns: *mut u32) -> [f32; COLUMNS] {
+        let mut worth = [0.0; COLUMNS];
+        // SAFETY: the unit holds 32 scales of values, the room `LANES` dwords for each column.
+        let (scales, columns) = unsafe {
+            let columns = std::slice::from_raw_parts_mut(columns.cast::<[u32; LANES]>(), self.columns.len());
+            (&*unit.add(value_scales(room.head_dim)).cast::<[f32; LANES]>(), columns)
+        };
+        for (column, worth) in columns.iter_mut().zip(&mut worth) {
+            int8::weigh(isa, &column.map(f32::from_bits), scales, column, worth);
+        }
+        worth
     }
 
     /// What the sink of a column's head adds to its sum, if it has one.

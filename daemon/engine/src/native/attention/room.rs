@@ -1,14 +1,16 @@
 //! Working memory of attention: one room per thread, and one slot per chunk of keys where an item is split.
 
+use super::int8::Queries;
 use super::softmax::Running;
-use crate::native::kv::padded;
+use crate::native::kv::int8::GROUP;
+use crate::native::kv::{Keep, padded};
 use crate::native::memory::lines;
-use crate::native::tile::{Kind, LANES};
+use crate::native::tile::LANES;
 
 /// A thread's working memory, all of it `[columns, ..]`.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
-    pub kind: Kind,
+    pub keep: Keep,
     pub head_dim: usize,
     columns: usize,
     base: *mut u8,
@@ -19,8 +21,8 @@ pub(super) struct Room {
 unsafe impl Sync for Room {}
 
 impl Room {
-    pub(super) fn new(kind: Kind, head_dim: usize, columns: usize) -> Room {
-        Room { kind, head_dim, columns, base: std::ptr::null_mut() }
+    pub(super) fn new(keep: Keep, head_dim: usize, columns: usize) -> Room {
+        Room { keep, head_dim, columns, base: std::ptr::null_mut() }
     }
 
     pub(super) fn at(self, base: *mut u8) -> Room {
@@ -29,11 +31,17 @@ impl Room {
 
     /// Steps of a head's key panels.
     pub(super) fn steps(&self) -> usize {
-        padded(self.head_dim) / self.kind.width()
+        padded(self.head_dim) / self.keep.width()
     }
 
     fn query_bytes(&self) -> usize {
-        lines(self.columns * self.steps() * 4)
+        let words = if self.keep == Keep::Int8 { 2 * self.groups() } else { 0 };
+        lines(self.columns * (self.steps() + words) * 4)
+    }
+
+    /// Runs of a head's dimensions that share a scale, in int8.
+    pub(super) fn groups(&self) -> usize {
+        padded(self.head_dim) / GROUP
     }
 
     fn sum_bytes(&self) -> usize {
@@ -52,6 +60,22 @@ impl Room {
     /// Queries, head after head, interleaved: dword `step * count + column`.
     pub(super) fn queries(&self) -> *mut u32 {
         self.base.cast()
+    }
+
+    /// The queries of one head of `count` columns, in int8: scales and offsets lie behind all dwords.
+    #[allow(unsafe_code)]
+    pub(super) fn int8_queries(&self, head: usize, count: usize) -> Queries {
+        let (steps, groups) = (self.steps(), self.groups());
+        // SAFETY: inside `query_bytes`.
+        unsafe {
+            let behind = self.queries().add(self.columns * steps);
+            Queries {
+                count,
+                dwords: self.queries().add(head * steps * count),
+                scales: behind.add(head * groups * count).cast(),
+                offsets: behind.add((self.columns + head * count) * groups).cast(),
+            }
+        }
     }
 
     /// The partial sums of the current chunk, `[columns, padded head size]`.

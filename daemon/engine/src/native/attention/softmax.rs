@@ -6,7 +6,8 @@
 use super::Shape;
 use crate::native::cpu::versions;
 use crate::native::exponential::{exp, exp2};
-use crate::native::tile::{Kind, LANES};
+use crate::native::kv::Keep;
+use crate::native::tile::LANES;
 use crate::native::{Isa, from_bf16, to_bf16};
 
 /// Columns of an item, rounded up to a vector.
@@ -30,7 +31,7 @@ impl Running {
 /// One block of scores on its way to probabilities.
 pub(super) struct Block<'a> {
     pub shape: &'a Shape<'a>,
-    pub kind: Kind,
+    pub keep: Keep,
     pub scores: &'a mut [[f32; LANES]],
     /// The probabilities in the form of a tile's columns.
     pub weights: &'a mut [[u32; LANES]],
@@ -45,13 +46,20 @@ pub(super) fn softmax(isa: Isa, block: &mut Block<'_>, running: &mut Running) ->
         soften(isa, block.scores, block.shape.scale / cap, cap / block.shape.scale);
     }
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512Bf16 && block.kind == Kind::Bf16 {
+    {
         // SAFETY: a pool carries only what `Isa::available` has found on this processor.
         #[allow(unsafe_code)]
-        unsafe {
-            x86::probabilities(block, running, &mut keep);
+        match (isa, block.keep) {
+            (Isa::Avx512Bf16, Keep::Bf16) => {
+                unsafe { x86::rounded(block, running, &mut keep) };
+                return keep;
+            }
+            (Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Int8) => {
+                unsafe { x86::whole(block, running, &mut keep) };
+                return keep;
+            }
+            _ => {}
         }
-        return keep;
     }
     probabilities(isa, block, running, &mut keep);
     keep
@@ -94,7 +102,7 @@ fn probabilities_body(block: &mut Block<'_>, running: &mut Running, keep: &mut [
         for score in scores.iter_mut() {
             *score = exp2(*score - max);
         }
-        if block.kind == Kind::Bf16 {
+        if block.keep == Keep::Bf16 {
             for score in scores.iter_mut() {
                 *score = from_bf16(to_bf16(*score));
             }
@@ -141,7 +149,54 @@ mod x86 {
 
     /// `probabilities` for bf16, two vectors to a column.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
-    pub(super) fn probabilities(block: &mut Block<'_>, running: &mut Running, keep: &mut [f32; COLUMNS]) {
+    pub(super) fn rounded(block: &mut Block<'_>, running: &mut Running, keep: &mut [f32; COLUMNS]) {
+        largest(block, running, keep);
+        let ones = _mm512_set1_epi32(0x3f80_3f80);
+        for (column, (scores, weights)) in block.scores.iter().zip(block.weights.iter_mut()).enumerate() {
+            let (low, high) = powers(scores, running.max[column]);
+            let sum = running.sum[column].as_mut_ptr();
+            // SAFETY: 16 dwords of weights are used, and the sum has 16 lanes; `__m512bh` is 64 bytes of bf16 pairs.
+            unsafe {
+                let both = _mm512_cvtne2ps_pbh(high, low);
+                _mm512_storeu_si512(weights.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(both));
+                let old = _mm512_mul_ps(_mm512_loadu_ps(sum), _mm512_set1_ps(keep[column]));
+                let ones = std::mem::transmute::<__m512i, __m512bh>(ones);
+                _mm512_storeu_ps(sum, _mm512_dpbf16_ps(old, both, ones));
+            }
+        }
+    }
+
+    /// The same for int8, whose weights are rounded later.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+    pub(super) fn whole(block: &mut Block<'_>, running: &mut Running, keep: &mut [f32; COLUMNS]) {
+        largest(block, running, keep);
+        for (column, (scores, weights)) in block.scores.iter().zip(block.weights.iter_mut()).enumerate() {
+            let (low, high) = powers(scores, running.max[column]);
+            let (sum, weights) = (running.sum[column].as_mut_ptr(), weights.as_mut_ptr().cast::<f32>());
+            // SAFETY: a column has 32 weights, and the sum has 16 lanes.
+            unsafe {
+                _mm512_storeu_ps(weights, low);
+                _mm512_storeu_ps(weights.add(16), high);
+                let both = _mm512_add_ps(low, high);
+                _mm512_storeu_ps(sum, _mm512_fmadd_ps(_mm512_loadu_ps(sum), _mm512_set1_ps(keep[column]), both));
+            }
+        }
+    }
+
+    /// 2^(score - max) of a column's scores.
+    #[inline]
+    #[target_feature(enable = "avx512f,fma")]
+    fn powers(scores: &[f32; 32], max: f32) -> (__m512, __m512) {
+        let max = _mm512_set1_ps(finite(max));
+        // SAFETY: a column has 32 scores.
+        let (low, high) = unsafe { (_mm512_loadu_ps(scores.as_ptr()), _mm512_loadu_ps(scores.as_ptr().add(16))) };
+        (power(_mm512_sub_ps(low, max)), power(_mm512_sub_ps(high, max)))
+    }
+
+    /// Scales scores, hides those that are not seen, and raises each column's largest.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+    fn largest(block: &mut Block<'_>, running: &mut Running, keep: &mut [f32; COLUMNS]) {
         let scale = _mm512_set1_ps(block.shape.scale * std::f32::consts::LOG2_E);
         let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
         let before = running.max;
@@ -161,22 +216,6 @@ mod x86 {
         }
         for column in 0..COLUMNS {
             keep[column] = exp2(before[column] - finite(running.max[column]));
-        }
-        let ones = _mm512_set1_epi32(0x3f80_3f80);
-        for (column, (scores, weights)) in block.scores.iter().zip(block.weights.iter_mut()).enumerate() {
-            let max = _mm512_set1_ps(finite(running.max[column]));
-            let sum = running.sum[column].as_mut_ptr();
-            // SAFETY: a column has 32 scores, 16 dwords of weights are used, and the sum has 16 lanes; `__m512bh` is
-            // 64 bytes of bf16 pairs.
-            unsafe {
-                let low = power(_mm512_sub_ps(_mm512_loadu_ps(scores.as_ptr()), max));
-                let high = power(_mm512_sub_ps(_mm512_loadu_ps(scores.as_ptr().add(16)), max));
-                let both = _mm512_cvtne2ps_pbh(high, low);
-                _mm512_storeu_si512(weights.as_mut_ptr().cast(), std::mem::transmute::<__m512bh, __m512i>(both));
-                let old = _mm512_mul_ps(_mm512_loadu_ps(sum), _mm512_set1_ps(keep[column]));
-                let ones = std::mem::transmute::<__m512i, __m512bh>(ones);
-                _mm512_storeu_ps(sum, _mm512_dpbf16_ps(old, both, ones));
-            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Shape, Span, attend};
 use crate::native::tests::{Random, bits, relative_error};
-use crate::native::{BLOCK_TOKENS, Isa, KvCache, Pool, Precision, Scratch};
+use crate::native::{BLOCK_TOKENS, Isa, Keep, KvCache, Pool, Scratch};
 
 /// A sequence with its queries, keys and values, `[tokens, heads, dim]`.
 struct Sequence {
@@ -33,8 +33,8 @@ impl Sequence {
         }
     }
 
-    fn cache(&self, blocks: usize, precision: Precision) -> KvCache {
-        KvCache::new(2, blocks, self.kv_heads, self.dim, precision).unwrap()
+    fn cache(&self, blocks: usize, keep: Keep) -> KvCache {
+        KvCache::new(2, blocks, self.kv_heads, self.dim, keep).unwrap()
     }
 
     fn shape(&self) -> Shape<'static> {
@@ -130,10 +130,10 @@ fn attention_matches_f64_on_every_instruction_set_and_exact_bits_agree() {
             let mut exact: Option<Vec<f32>> = None;
             for isa in Isa::available() {
                 let pool = Pool::with_isa(2, isa);
-                let fast = sequence.run(&pool, &mut sequence.cache(6, Precision::Fast), &shape, &[150]);
+                let fast = sequence.run(&pool, &mut sequence.cache(6, Keep::Bf16), &shape, &[150]);
                 let error = relative_error(&fast, &want);
                 assert!(error < 0.012, "{isa:?} {heads:?} {shape:?}: {error}");
-                let got = sequence.run(&pool, &mut sequence.cache(6, Precision::Exact), &shape, &[150]);
+                let got = sequence.run(&pool, &mut sequence.cache(6, Keep::F32), &shape, &[150]);
                 let error = relative_error(&got, &want);
                 assert!(error < 2e-6, "{isa:?} {heads:?} {shape:?}: {error}");
                 let first = exact.get_or_insert_with(|| got.clone());
@@ -150,9 +150,9 @@ fn a_long_context_matches_f64() {
         let shape = Shape { window, ..sequence.shape() };
         let want = sequence.reference(&shape);
         let pool = Pool::new(2);
-        let exact = sequence.run(&pool, &mut sequence.cache(38, Precision::Exact), &shape, &[1_000, 200]);
+        let exact = sequence.run(&pool, &mut sequence.cache(38, Keep::F32), &shape, &[1_000, 200]);
         assert!(relative_error(&exact, &want) < 2e-6);
-        let fast = sequence.run(&pool, &mut sequence.cache(38, Precision::Fast), &shape, &[1_000, 200]);
+        let fast = sequence.run(&pool, &mut sequence.cache(38, Keep::Bf16), &shape, &[1_000, 200]);
         assert!(relative_error(&fast, &want) < 0.012);
     }
 }
@@ -160,19 +160,19 @@ fn a_long_context_matches_f64() {
 #[test]
 fn chunks_of_a_prompt_and_threads_do_not_change_a_bit() {
     let sequence = Sequence::new(10, (6, 2, 64), 700, 0);
-    for (window, precision) in
-        [None, Some(50), Some(600)].into_iter().flat_map(|w| [Precision::Fast, Precision::Exact].map(|p| (w, p)))
+    for (window, keep) in
+        [None, Some(50), Some(600)].into_iter().flat_map(|w| [Keep::Bf16, Keep::F32, Keep::Int8].map(|p| (w, p)))
     {
         let shape = Shape { window, ..sequence.shape() };
         for isa in Isa::available() {
-            let whole = sequence.run(&Pool::with_isa(1, isa), &mut sequence.cache(22, precision), &shape, &[700]);
+            let whole = sequence.run(&Pool::with_isa(1, isa), &mut sequence.cache(22, keep), &shape, &[700]);
             let mut singles = vec![660];
             singles.extend([1; 40]);
             // Eight threads have more threads than work for a single token, so its keys are split among them.
             for (threads, pieces) in [(2, vec![33, 1, 1, 64, 401, 200]), (3, vec![511, 2, 187]), (8, singles)] {
                 let pool = Pool::with_isa(threads, isa);
-                let cut = sequence.run(&pool, &mut sequence.cache(22, precision), &shape, &pieces);
-                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {precision:?} {window:?} {pieces:?}");
+                let cut = sequence.run(&pool, &mut sequence.cache(22, keep), &shape, &pieces);
+                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {keep:?} {window:?} {pieces:?}");
             }
         }
     }
@@ -185,7 +185,7 @@ fn whole_spans_that_look_both_ways_are_the_same_in_a_batch_and_on_any_threads() 
     for (window, ahead) in [(None, u32::MAX), (Some(41), 40)] {
         let shape = Shape { window, ahead, ..sequences[0].shape() };
         for (isa, threads) in Isa::available().into_iter().flat_map(|isa| [1, 2, 8].map(|threads| (isa, threads))) {
-            let mut cache = sequences[0].cache(24, Precision::Fast);
+            let mut cache = sequences[0].cache(24, Keep::Bf16);
             let one = Pool::with_isa(1, isa);
             let alone = sequences.iter().flat_map(|s| s.run(&one, &mut cache, &shape, &[s.tokens]));
             let want: Vec<f32> = alone.collect();
@@ -206,7 +206,7 @@ fn a_batch_of_spans_equals_each_alone() {
     let shape = sequences[0].shape();
     for isa in Isa::available() {
         let pool = Pool::with_isa(2, isa);
-        let mut cache = sequences[0].cache(24, Precision::Fast);
+        let mut cache = sequences[0].cache(24, Keep::Bf16);
         let alone: Vec<_> = sequences.iter().map(|s| s.run(&pool, &mut cache, &shape, &[s.tokens])).collect();
         let starts = [50, 0, 599];
         let spans: Vec<_> = sequences.iter().zip(starts).map(|(s, start)| s.span(start, s.tokens - start)).collect();
@@ -224,19 +224,19 @@ fn a_batch_of_spans_equals_each_alone() {
 #[test]
 fn what_a_block_held_before_does_not_reach_its_next_sequence() {
     let sequence = Sequence::new(11, (2, 1, 32), 45, 0);
-    for (isa, precision) in
-        Isa::available().into_iter().flat_map(|isa| [Precision::Fast, Precision::Exact].map(|p| (isa, p)))
+    for (isa, keep) in
+        Isa::available().into_iter().flat_map(|isa| [Keep::Bf16, Keep::F32, Keep::Int8].map(|p| (isa, p)))
     {
         let pool = Pool::with_isa(2, isa);
         for (ahead, pieces) in [(0, &[20, 25][..]), (u32::MAX, &[45])] {
             let shape = Shape { ahead, ..sequence.shape() };
-            let clean = sequence.run(&pool, &mut sequence.cache(2, precision), &shape, pieces);
-            let mut cache = sequence.cache(2, precision);
+            let clean = sequence.run(&pool, &mut sequence.cache(2, keep), &shape, pieces);
+            let mut cache = sequence.cache(2, keep);
             for token in 0..64 {
                 cache.write(1, token / 32, token as usize % 32, &[f32::NAN; 32], &[f32::NAN; 32]);
             }
             let reused = sequence.run(&pool, &mut cache, &shape, pieces);
-            assert_eq!(bits(&reused), bits(&clean), "{isa:?} {precision:?} {ahead}");
+            assert_eq!(bits(&reused), bits(&clean), "{isa:?} {keep:?} {ahead}");
         }
     }
 }
@@ -244,10 +244,10 @@ fn what_a_block_held_before_does_not_reach_its_next_sequence() {
 #[test]
 fn tokens_written_one_by_one_equal_tokens_appended() {
     let sequence = Sequence::new(12, (4, 4, 48), 70, 2);
-    for precision in [Precision::Fast, Precision::Exact] {
+    for keep in [Keep::Bf16, Keep::F32, Keep::Int8] {
         let pool = Pool::new(2);
-        let appended = sequence.run(&pool, &mut sequence.cache(5, precision), &sequence.shape(), &[70]);
-        let mut cache = sequence.cache(5, precision);
+        let appended = sequence.run(&pool, &mut sequence.cache(5, keep), &sequence.shape(), &[70]);
+        let mut cache = sequence.cache(5, keep);
         for token in 0..70 {
             let part = token * 4 * 48..(token + 1) * 4 * 48;
             let block = sequence.blocks[token / BLOCK_TOKENS];
@@ -273,7 +273,7 @@ fn a_sink_takes_its_share_of_attention() {
         );
         for isa in Isa::available() {
             let pool = Pool::with_isa(2, isa);
-            let got = sequence.run(&pool, &mut sequence.cache(4, Precision::Exact), &shape, &[60, 40]);
+            let got = sequence.run(&pool, &mut sequence.cache(4, Keep::F32), &shape, &[60, 40]);
             let error = relative_error(&got, &want);
             assert!(error < 2e-6, "{isa:?} {heads:?}: {error}");
         }
@@ -287,13 +287,30 @@ fn heads_that_are_read_together_equal_heads_alone() {
     let mut pieces = vec![1_596];
     pieces.extend([1; 4]);
     for isa in Isa::available() {
-        for (window, precision) in [(None, Precision::Fast), (Some(700), Precision::Fast), (None, Precision::Exact)] {
+        for (window, keep) in [(None, Keep::Bf16), (Some(700), Keep::Bf16), (None, Keep::F32), (None, Keep::Int8)] {
             let shape = Shape { window, ..sequence.shape() };
-            let whole = sequence.run(&Pool::with_isa(2, isa), &mut sequence.cache(50, precision), &shape, &[1_600]);
+            let whole = sequence.run(&Pool::with_isa(2, isa), &mut sequence.cache(50, keep), &shape, &[1_600]);
             for threads in [1, 2] {
                 let pool = Pool::with_isa(threads, isa);
-                let cut = sequence.run(&pool, &mut sequence.cache(50, precision), &shape, &pieces);
-                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {precision:?} {window:?} {threads} threads");
+                let cut = sequence.run(&pool, &mut sequence.cache(50, keep), &shape, &pieces);
+                assert_eq!(bits(&cut), bits(&whole), "{isa:?} {keep:?} {window:?} {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_keys_and_values_stay_near_f64_on_every_instruction_set() {
+    for (seed, heads) in HEADS.into_iter().enumerate() {
+        let sequence = Sequence::new(seed as u64 + 90, heads, 150, 1);
+        for (window, softcap) in [(None, None), (Some(40), None), (None, Some(2.0))] {
+            let shape = Shape { window, softcap, ..sequence.shape() };
+            let want = sequence.reference(&shape);
+            for isa in Isa::available() {
+                let pool = Pool::with_isa(2, isa);
+                let got = sequence.run(&pool, &mut sequence.cache(6, Keep::Int8), &shape, &[150]);
+                let error = relative_error(&got, &want);
+                assert!(error < 0.015, "{isa:?} {heads:?} {shape:?}: {error}");
             }
         }
     }
