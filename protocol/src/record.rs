@@ -1,7 +1,10 @@
-//! The words for what a client asks the daemon to keep: answers that a later request goes on from, named conversations.
+//! The words for what a client asks the daemon to keep: answers that a later request goes on from, named conversations,
+//! files and batches.
 //!
 //! The daemon keeps a document, whose it is and until when; what it means is the client's. A key sees its own documents
-//! only; the user of the socket sees all. Collections are bounded: what was not written for longest goes first.
+//! only; the user of the socket sees all. Collections are bounded: of answers, completions and sessions, what was not
+//! written for longest goes first; files and batches are kept until they are forgotten or expire, and when there is no room
+//! no new one is taken.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +26,14 @@ pub enum Collection {
     Answers,
     /// Conversations with a name.
     Sessions,
+    /// What files are called and how long they are.
+    Files,
+    /// What files hold, in pieces.
+    Pieces,
+    /// Requests to be answered one after another, when there is time.
+    Batches,
+    /// Single answers, each with what it answers.
+    Completions,
 }
 
 /// Names a document.

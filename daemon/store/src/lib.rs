@@ -21,7 +21,7 @@ pub use audit::{Audit, Change};
 pub use error::StoreError;
 pub use keys::{Digest, Key, KeyState, Keys, Limits, NewKey, Role, Secret};
 pub use models::{Model, Models, Source};
-pub use records::{About, Bounds, Draft, Kept, Reader, Record, Records};
+pub use records::{About, Bounds, Draft, Full, Kept, Reader, Record, Records};
 pub use requests::{Request, RequestFilter, Requests, Spent};
 pub use settings::Settings;
 pub use store::Store;

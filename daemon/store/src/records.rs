@@ -1,7 +1,8 @@
 //! Documents that clients keep here: answers that a later request goes on from, conversations with a name.
 //!
 //! A document has an owner, a version that counts its changes, and an end. A collection is bounded in number and in bytes:
-//! those that were not touched for longest go when new ones come. Time is an argument. What a body means is its client's.
+//! when it is full, those that were not touched for longest go, or no new one is taken. Time is an argument. What a body
+//! means is its client's.
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,17 @@ pub struct Bounds {
     pub count: u32,
     /// Bytes of their bodies together.
     pub bytes: u64,
+    /// What gives way when there is no more room.
+    pub full: Full,
+}
+
+/// What gives way when a collection has no more room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Those that were not touched for longest go.
+    Drop,
+    /// The new one is not written: something still counts on those that are there.
+    Refuse,
 }
 
 /// What became of a draft.
@@ -75,6 +87,8 @@ pub enum Kept {
     Written(About),
     /// The document has another version, or another owner, and is as it was; `None` if there is none to replace.
     Differs(Option<About>),
+    /// There is no room for it, and nothing goes to make some.
+    Full,
 }
 
 /// Which documents a reader may see.
@@ -104,7 +118,13 @@ impl Records<'_> {
             }
             let (collection, id) = (draft.collection, draft.id.clone());
             write(&transaction, draft, version + 1, now_unix_ms)?;
-            trim(&transaction, collection, &id, bounds)?;
+            if !fits(&transaction, collection, bounds)? {
+                match bounds.full {
+                    Full::Drop => trim(&transaction, collection, &id, bounds)?,
+                    // Nothing was committed.
+                    Full::Refuse => return Ok(Kept::Full),
+                }
+            }
             let written = about(&transaction, collection, &id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             transaction.commit()?;
             Ok(Kept::Written(written))
@@ -193,14 +213,16 @@ fn write(connection: &Connection, draft: Draft, version: u64, now_unix_ms: i64) 
     connection.prepare(upsert)?.execute(values).map(drop)
 }
 
-/// Drops the documents past a collection's bounds, except the one that was just written.
-fn trim(connection: &Connection, collection: &str, written: &str, bounds: Bounds) -> rusqlite::Result<()> {
+/// Whether a collection is within its bounds.
+fn fits(connection: &Connection, collection: &str, bounds: Bounds) -> rusqlite::Result<bool> {
     const HELD: &str = "SELECT count(*), coalesce(sum(bytes), 0) FROM records WHERE collection = ?1";
     let held = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
     let (count, bytes) = connection.query_row(HELD, [collection], held)?;
-    if count <= i64::from(bounds.count) && bytes <= bounds.bytes as i64 {
-        return Ok(());
-    }
+    Ok(count <= i64::from(bounds.count) && bytes <= bounds.bytes as i64)
+}
+
+/// Drops the documents past a collection's bounds, except the one that was just written.
+fn trim(connection: &Connection, collection: &str, written: &str, bounds: Bounds) -> rusqlite::Result<()> {
     let delete = "DELETE FROM records WHERE rowid IN (
         SELECT rowid FROM (
             SELECT rowid, id, row_number() OVER newest AS place, sum(bytes) OVER newest AS filled

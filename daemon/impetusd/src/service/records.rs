@@ -7,12 +7,19 @@ use protocol::record::{
     RecordList,
 };
 use protocol::{Error, ErrorKind, Result};
-use store::{About, Bounds, Draft, Kept, Reader};
+use store::{About, Bounds, Draft, Full, Kept, Reader};
 
 use crate::session::Session;
 
-/// What one collection may hold: months of a busy user's answers, and a disk that survives them.
-const BOUNDS: Bounds = Bounds { count: 10_000, bytes: 1 << 30 };
+/// What one collection may hold: months of a busy user's answers, and a disk that survives them. A batch counts on its
+/// files, so nothing of those goes to make room.
+fn bounds(collection: Collection) -> Bounds {
+    let full = match collection {
+        Collection::Answers | Collection::Sessions | Collection::Completions => Full::Drop,
+        Collection::Files | Collection::Pieces | Collection::Batches => Full::Refuse,
+    };
+    Bounds { count: 10_000, bytes: 1 << 30, full }
+}
 
 /// The longest time that is asked for by number; more is as good as for ever.
 const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
@@ -31,7 +38,7 @@ pub async fn keep(session: &Session, request: KeepRequest) -> Result<RecordCard>
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&body.0) {
         return Err(Error::invalid("body", format!("the document is not JSON: {error}")));
     }
-    let named = (collection, id.clone());
+    let name = id.clone();
     let catalogue = &session.daemon.catalogue;
     let expires = |now: i64| ttl_ms.map(|ttl| now.saturating_add(ttl.min(TTL_MS_MAX) as i64));
     let draft = move |now| Draft {
@@ -43,9 +50,14 @@ pub async fn keep(session: &Session, request: KeepRequest) -> Result<RecordCard>
         replaces,
         expires_unix_ms: expires(now),
     };
-    match catalogue.keep(draft, BOUNDS).await? {
+    match catalogue.keep(draft, bounds(collection)).await? {
         Kept::Written(about) => Ok(card(about)),
-        Kept::Differs(found) => Err(differs(&named.1, replaces, found)),
+        Kept::Differs(found) => Err(differs(&name, replaces, found)),
+        Kept::Full => Err(Error::new(
+            ErrorKind::NoMemory,
+            format!("there is no room for {name}: the database keeps as much as it may"),
+        )
+        .hint("delete files that are not needed any more")),
     }
 }
 
@@ -78,6 +90,10 @@ fn folder(collection: Collection) -> &'static str {
     match collection {
         Collection::Answers => "answers",
         Collection::Sessions => "sessions",
+        Collection::Files => "files",
+        Collection::Pieces => "pieces",
+        Collection::Batches => "batches",
+        Collection::Completions => "completions",
     }
 }
 

@@ -5,7 +5,7 @@ use crate::keys::tests::new_key;
 use crate::store::tests::store;
 use crate::{Role, Secret};
 
-const ROOMY: Bounds = Bounds { count: 100, bytes: 1 << 20 };
+const ROOMY: Bounds = Bounds { count: 100, bytes: 1 << 20, full: Full::Drop };
 
 fn draft(id: &str, body: &str) -> Draft {
     Draft {
@@ -95,15 +95,32 @@ fn lists_go_from_the_newest_on_in_pages() {
 #[test]
 fn the_oldest_go_when_a_collection_is_full() {
     let (_directory, store) = store();
-    let three = Bounds { count: 3, bytes: 1 << 20 };
+    let three = Bounds { count: 3, bytes: 1 << 20, full: Full::Drop };
     for (at, id) in ["a", "b", "c", "a", "d"].into_iter().enumerate() {
         store.records().keep(draft(id, "[]"), three, at as i64).unwrap();
     }
     assert_eq!(names(&store, Reader::Anyone, None, 9, 9), ["d", "a", "c"]);
-    let small = Bounds { count: 100, bytes: 8 };
+    let small = Bounds { count: 100, bytes: 8, full: Full::Drop };
     store.records().keep(draft("e", "[1,2]"), small, 20).unwrap();
     assert_eq!(names(&store, Reader::Anyone, None, 9, 21), ["e", "d"]);
     // Another collection has bounds of its own.
     store.records().keep(Draft { collection: "other", ..draft("z", "[]") }, three, 30).unwrap();
     assert_eq!(names(&store, Reader::Anyone, None, 9, 31), ["e", "d"]);
+}
+
+#[test]
+fn a_full_collection_that_drops_nothing_takes_nothing_new() {
+    let (_directory, store) = store();
+    let keep = |id: &str, body: &str| {
+        store.records().keep(draft(id, body), Bounds { count: 2, bytes: 8, full: Full::Refuse }, 1).unwrap()
+    };
+    assert!(matches!(keep("a", "[1]"), Kept::Written(_)));
+    assert_eq!(keep("b", "[1, 2]"), Kept::Full);
+    assert!(matches!(keep("b", "[1]"), Kept::Written(_)));
+    assert_eq!(keep("c", "[]"), Kept::Full);
+    // What is there can be written anew within the bounds, and what could not is as it was.
+    assert!(matches!(keep("b", "[12]"), Kept::Written(_)));
+    assert_eq!(keep("a", "[1234]"), Kept::Full);
+    assert_eq!(find(&store, "a", Reader::Anyone, 1).unwrap().body, "[1]");
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 1).len(), 2);
 }
