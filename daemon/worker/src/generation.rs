@@ -78,6 +78,8 @@ pub struct Clock {
     pub arrived: Instant,
     /// When its first row was computed.
     pub started: Option<Instant>,
+    /// When it was last told how much of its prompt is read.
+    pub told: Option<Instant>,
     /// When its first token was drawn.
     pub first_token: Option<Instant>,
     /// When its last token was drawn.
@@ -87,7 +89,7 @@ pub struct Clock {
 impl Clock {
     /// A request that has just arrived.
     pub fn new(arrived: Instant) -> Self {
-        Self { arrived, started: None, first_token: None, last_token: None }
+        Self { arrived, started: None, told: None, first_token: None, last_token: None }
     }
 
     /// Notes that a token was drawn.

@@ -11,7 +11,7 @@ mod states;
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;
 use protocol::generation::{FinishReason, Missed, Prompt, Stop};
-use protocol::transcript::Event;
+use protocol::transcript::{Event, Stage};
 
 use kit::{Daemon, Folder, chat, open, request, submit, submit_as};
 
@@ -432,4 +432,23 @@ fn a_request_that_is_cancelled_while_its_prefix_is_brought_leaves_nothing() {
     daemon.send(submit(99, &request("hello", 3), Vec::new()));
     assert_eq!(daemon.answer(99).others, 0);
     assert_eq!(daemon.idle_pulse().blocks_used, 0);
+}
+
+#[test]
+fn a_long_prompt_tells_how_much_of_it_is_read() {
+    let folder = Folder::new("progress", |recipe| recipe.endless());
+    let mut daemon = Daemon::start(pipe::Open { prefill_tokens_max: 16, ..open(&folder) });
+    daemon.send(submit(1, &request(&"once upon a time ".repeat(20), 2), Vec::new()));
+    let events = daemon.events(1);
+    let told = events.iter().find_map(|event| match event {
+        Event::Progress(progress) => Some((progress.stage, progress.done, progress.total)),
+        _ => None,
+    });
+    let Some((Stage::Prefilling, done, Some(total))) = told else { panic!("{told:?}") };
+    assert!(0 < done && done < total, "{done} of {total}");
+    daemon.send(submit(2, &request("once", 2), Vec::new()));
+    assert!(
+        !daemon.events(2).iter().any(|event| matches!(event, Event::Progress(_))),
+        "a short prompt has no progress"
+    );
 }

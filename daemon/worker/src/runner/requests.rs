@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::text::SamplingError;
 use pipe::{Ask, FromWorker, Submit, ToWorker, WorkEvent, WorkId};
 use protocol::generation::{self, Started};
 use protocol::measures::Measures;
-use protocol::transcript::Event;
+use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
 use scheduler::{Arrival, ClientId, Missed, Outcome, Refusal, Row, Scheduler, SequenceId};
 
@@ -27,6 +27,9 @@ pub const STEP_DRAFTS_MAX: u32 = 32;
 /// What a retry is told to wait while nothing is known, and the least and most it is told, in milliseconds.
 const RETRY_MS: f64 = 1_000.0;
 const RETRY_MS_RANGE: (f64, f64) = (250.0, 60_000.0);
+
+/// How often a request is told how much of its prompt is read.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What bounds the requests of a worker.
 pub struct Places {
@@ -295,7 +298,8 @@ impl Requests {
         Ok(())
     }
 
-    /// Notes which requests the coming step computes.
+    /// Notes which requests the coming step computes, and tells those whose prompts it does not read to their end how far
+    /// they are then.
     pub fn computing(&mut self, rows: &[Row], now: Instant) {
         for row in rows {
             let generation = self.generations.get_mut(&Ticket::of(row.id).0).expect("rows are of live requests");
@@ -305,6 +309,21 @@ impl Requests {
                 self.waits_ms += (waited.as_secs_f64() * 1e3 - self.waits_ms) / 8.0;
                 self.measures.queue.record(waited.as_micros() as u64);
                 self.started += 1;
+            }
+            let clock = &mut generation.clock;
+            let due = clock.told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY);
+            if row.samples == 0 && clock.first_token.is_none() && due {
+                clock.told = Some(now);
+                let (total, read) = (generation.prompt.len() as u64, u64::from(row.start) + row.tokens.len() as u64);
+                let event = Event::Progress(Progress {
+                    stage: Stage::Prefilling,
+                    subject: self.places.name.clone(),
+                    done: read.min(total),
+                    total: Some(total),
+                    unit: Unit::Tokens,
+                });
+                let event = WorkEvent { id: generation.work, tokens: Vec::new(), sampler: None, event };
+                self.told.push(FromWorker::Event(event));
             }
         }
     }
