@@ -20,7 +20,7 @@ limited() {
 }
 
 command -v python3 >/dev/null || skip "there is no python3"
-python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || skip "python3 is older than 3.9 or has no venv"
+python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || skip "python3 is older than 3.10 or has no venv"
 command -v node >/dev/null && command -v npm >/dev/null || skip "there is no node or no npm"
 [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || skip "node is older than 20"
 [ -x "$programs/impetusctl" ] || { echo "SDK tests: build first, there is no $programs/impetusctl"; exit 1; }
