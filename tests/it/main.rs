@@ -5,12 +5,14 @@
 mod access;
 mod admin;
 mod anthropic;
+mod batches;
 mod cli;
 mod embed;
 mod faults;
 mod generate;
 mod gguf;
 mod http;
+mod infill;
 mod metrics;
 mod ollama;
 mod openapi;

@@ -150,6 +150,15 @@ class Errors(Service):
         self.refused(anthropic.BadRequestError, "messages", messages=[])
         self.refused(anthropic.BadRequestError, "telepathy", extra_body={"telepathy": True})
 
+    def test_models_are_listed_at_the_path_they_share_with_openai(self):
+        self.assertIn(MODEL, [model.id for model in self.client.models.list()])
+        self.assertEqual(self.client.models.retrieve(MODEL).display_name, MODEL)
+
+    def test_a_document_of_text_is_read(self):
+        source = {"type": "text", "media_type": "text/plain", "data": "Impetus serves models."}
+        content = [{"type": "document", "source": source, "title": "Notes"}, {"type": "text", "text": "What does it say?"}]
+        self.assertTrue(self.say(messages=[{"role": "user", "content": content}]).content)
+
     def test_a_prompt_over_the_context_says_so(self):
         self.refused(anthropic.BadRequestError, "context length", messages=[{"role": "user", "content": "word " * 120_000}])
 

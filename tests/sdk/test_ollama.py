@@ -44,6 +44,15 @@ class Chat(Service):
         self.assertEqual("".join(part.message.content or "" for part in parts), self.chat().message.content)
         self.assertEqual([part.done for part in parts], [False] * (len(parts) - 1) + [True])
 
+    def test_logprobs_come_one_per_token_whole_and_streamed(self):
+        options = {"logprobs": True, "top_logprobs": 2}
+        whole = self.chat(**options).logprobs
+        self.assertTrue(all(entry.logprob <= 0 and len(entry.top_logprobs) == 2 for entry in whole))
+        streamed = [entry.token for part in self.chat(stream=True, **options) for entry in part.logprobs or []]
+        self.assertEqual(streamed, [entry.token for entry in whole])
+        with self.assertRaises(ResponseError):
+            self.chat(top_logprobs=2)
+
     def test_a_tag_and_a_history_are_taken(self):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
         answer = self.client.chat(model=f"{MODEL}:latest", messages=messages, options=GREEDY)

@@ -160,6 +160,28 @@ class Chat(Service):
         self.assertEqual([len(one) for one in tokens], [1, 1])
         self.assertNotEqual(*tokens)
 
+    def test_an_answer_that_is_stored_is_found_labelled_and_deleted(self):
+        stored = self.client.chat.completions
+        whole = self.chat(store=True, metadata={"topic": "greeting"})
+        list(self.chat(store=True, metadata={"topic": whole.id}, stream=True))
+        kept = stored.retrieve(whole.id)
+        self.assertEqual((kept.choices, kept.usage, kept.metadata), (whole.choices, whole.usage, {"topic": "greeting"}))
+        (streamed,) = stored.list(metadata={"topic": whole.id}, model=MODEL)
+        self.assertEqual(streamed.choices[0].message.content, whole.choices[0].message.content)
+        # The client's own type has only an assistant's messages here.
+        with connect() as loose:
+            loose._strict_response_validation = False
+            (said,) = loose.chat.completions.messages.list(whole.id)
+        self.assertEqual((said.role, said.content), ("user", "What is Impetus?"))
+        self.assertEqual(stored.update(whole.id, metadata={"topic": "other"}).metadata, {"topic": "other"})
+        for one in (whole, streamed):
+            self.assertTrue(stored.delete(one.id).deleted)
+            with self.assertRaises(openai.NotFoundError):
+                stored.retrieve(one.id)
+
+    def test_minus_one_token_is_as_many_as_there_is_room_for(self):
+        self.assertTrue(self.chat(max_tokens=-1).choices[0].message.content)
+
     def test_requests_at_once_are_all_answered(self):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             texts = list(pool.map(lambda _: self.chat().choices[0].message.content, range(8)))

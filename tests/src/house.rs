@@ -93,6 +93,19 @@ impl House {
         self.daemon.wait().expect("the daemon was our child");
     }
 
+    /// Kills the bridge as an accident would, and waits until the daemon has noticed.
+    pub async fn kill_bridge(&mut self) {
+        let Some(mut bridge) = self.bridge.take() else { return };
+        // The process may have ended by itself; then there is nothing to kill.
+        let _ = bridge.kill();
+        bridge.wait().expect("the bridge was our child");
+        let client = self.client().await;
+        wait::for_some("the end of the announcement", || async {
+            client.status().await.expect("the daemon answers").bridges.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// Starts the daemon again in the same home.
     pub fn restart_daemon(&mut self) {
         self.kill_daemon();

@@ -68,10 +68,15 @@ impl Http {
     }
 
     async fn send_text(&self, method: &str, path: &str, body: &str) -> Answer {
+        self.send_as(method, path, "application/json", body).await
+    }
+
+    /// Sends a body of whatever type, with the key.
+    pub async fn send_as(&self, method: &str, path: &str, content_type: &str, body: &str) -> Answer {
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n", self.authority, self.key);
         let about =
-            format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            format!("Content-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         self.raw(&format!("{head}{about}{body}")).await
     }
 

@@ -43,31 +43,52 @@ impl Choice {
     }
 }
 
-/// Reads `events` to their end.
-pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> Result<Answer> {
-    let mut answer = Answer::default();
-    answer.choices.resize_with(usize::from(choices), Choice::default);
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event? {
+impl Answer {
+    /// One of so many choices, of which nothing is known yet.
+    pub fn of(choices: u16) -> Self {
+        let mut answer = Self::default();
+        answer.choices.resize_with(usize::from(choices), Choice::default);
+        answer
+    }
+
+    /// Adds what an event says.
+    pub fn absorb(&mut self, event: Event) {
+        match event {
             Event::Delta(delta) => {
-                let Some(choice) = answer.choices.get_mut(usize::from(delta.choice)) else { continue };
-                choice.absorb(delta);
+                if let Some(choice) = self.choices.get_mut(usize::from(delta.choice)) {
+                    choice.absorb(delta);
+                }
             }
             Event::ChoiceFinished(finished) => {
-                if let Some(choice) = answer.choices.get_mut(usize::from(finished.choice)) {
+                if let Some(choice) = self.choices.get_mut(usize::from(finished.choice)) {
                     choice.reason = Some(finished.reason);
                     choice.stop_string = finished.stop_string;
                 }
             }
             Event::Finished(finished) => {
-                answer.usage = finished.usage;
-                answer.timing = finished.timing;
-                return Ok(answer);
+                self.usage = finished.usage;
+                self.timing = finished.timing;
             }
-            Event::Failed(error) => return Err(error),
-            // No generation says the last two.
-            Event::Started(_) | Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
+            Event::Failed(_) | Event::Started(_) | Event::Progress(_) => {}
+            // No generation says these.
+            Event::Embedded(_) | Event::Scored(_) => {}
+        }
+    }
+}
+
+/// Reads `events` to their end.
+pub async fn gather(events: impl Stream<Item = Result<Event>>, choices: u16) -> Result<Answer> {
+    let mut answer = Answer::of(choices);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if let Event::Failed(error) = event {
+            return Err(error);
+        }
+        let ended = matches!(event, Event::Finished(_));
+        answer.absorb(event);
+        if ended {
+            return Ok(answer);
         }
     }
     Err(Error::internal("The daemon's events ended without saying how."))

@@ -12,6 +12,7 @@ use protocol::{Error, ErrorKind};
 use crate::access::{Hosts, Origins, check_host, check_key};
 use crate::daemon::Daemon;
 use crate::dialect::Dialect;
+use crate::openai::batches::runner::Batches;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
 use crate::ws::{self, Sockets};
@@ -31,6 +32,8 @@ pub struct Bridge {
     pub background: Background,
     /// Those who watch.
     pub sockets: Sockets,
+    /// Batches that this bridge works on.
+    pub batches: Batches,
 }
 
 impl Bridge {
@@ -43,8 +46,19 @@ impl Bridge {
             url: format!("http://{address}"),
             background: Background::default(),
             sockets: Sockets::default(),
+            batches: Batches::default(),
         })
     }
+
+    /// Returns what distinguishes this bridge from all others that live.
+    pub fn name(&self) -> String {
+        bridge_name(&self.url, std::process::id())
+    }
+}
+
+/// Returns what distinguishes a bridge from all others that live, by what it announces of itself.
+pub fn bridge_name(url: &str, pid: u32) -> String {
+    format!("{url} {pid}")
 }
 
 /// Returns every route, its access rules and its limits.

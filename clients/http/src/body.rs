@@ -23,8 +23,11 @@ use crate::dialect::Dialect;
 /// The largest request body, in bytes: a full context of text with room for escapes.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
+/// The largest file that is sent, in bytes, with the form around it.
+const FILE_BYTES_MAX: usize = 64 << 20;
+
 /// How much of a body that is too large is read and dropped, so that its sender gets to read the refusal.
-const EXCESS_BYTES_MAX: usize = 64 << 20;
+const EXCESS_BYTES_MAX: usize = 96 << 20;
 
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +35,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// Receives the whole body before the handler runs: in bounded time, of bounded size, refused in our shape.
 pub async fn receive(request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
+    let most = bytes_max(request.uri().path());
     let (head, body) = request.into_parts();
-    let Refusal(status, message) = match read_within(BODY_PATIENCE, body).await {
+    let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most).await {
         Ok(bytes) => {
             let mut request = Request::from_parts(head, Body::from(bytes));
             // Measured already; the framework's own limit is smaller.
@@ -52,17 +56,22 @@ pub async fn receive(request: Request, next: Next) -> Response {
 #[derive(Debug)]
 struct Refusal(StatusCode, String);
 
-async fn read_within(patience: Duration, body: Body) -> Result<Vec<u8>, Refusal> {
+/// Returns how long the body of a request to `path` may be.
+fn bytes_max(path: &str) -> usize {
+    if ["/v1/files", "/api/v1/files"].contains(&path) { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
+}
+
+async fn read_within(patience: Duration, body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
     let late = |_| {
         let message = format!("The body did not arrive within {} seconds.", patience.as_secs_f32());
         Err(Refusal(StatusCode::REQUEST_TIMEOUT, message))
     };
-    timeout(patience, read(body)).await.unwrap_or_else(late)
+    timeout(patience, read(body, most)).await.unwrap_or_else(late)
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
+async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
     let too_large = || {
-        let message = format!("The body is larger than the limit of {BODY_BYTES_MAX} bytes.");
+        let message = format!("The body is larger than the limit of {most} bytes.");
         Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
     };
     if body.size_hint().lower() > EXCESS_BYTES_MAX as u64 {
@@ -73,7 +82,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("The body broke off: {error}.")))?;
         size = size.saturating_add(piece.len());
-        if size <= BODY_BYTES_MAX {
+        if size <= most {
             bytes.extend_from_slice(&piece);
         } else if size > EXCESS_BYTES_MAX {
             break;
@@ -81,7 +90,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
             bytes = Vec::new();
         }
     }
-    if size <= BODY_BYTES_MAX { Ok(bytes) } else { too_large() }
+    if size <= most { Ok(bytes) } else { too_large() }
 }
 
 /// A request body whose members are all known.

@@ -79,7 +79,8 @@ fn failure() -> &'static str {
     let embeds = |path: &str| path.ends_with("/embeddings") || path.ends_with("/embed");
     if request_id::path_is(embeds) {
         "EMBEDDING_ERROR"
-    } else if request_id::path_is(access::is_inference) {
+    } else if request_id::current().is_none() || request_id::path_is(access::is_inference) {
+        // Only streams write errors after their request was answered, and only answers are streamed.
         "INFERENCE_ERROR"
     } else {
         "INTERNAL_ERROR"

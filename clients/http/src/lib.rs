@@ -1,10 +1,10 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
-//! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its
-//! words; `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask;
-//! `serve` accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave;
-//! `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The
-//! bridge keeps no state, reads no model and has no privilege that the command line lacks.
+//! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its words;
+//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask; `serve`
+//! accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates
+//! are written, `infill` how gaps are marked; `openapi` is the table of endpoints and their document; `daemon` holds the
+//! connections to the daemon. The bridge keeps no state, reads no model and has no privilege that the command line lacks.
 
 mod access;
 mod admin;
@@ -18,6 +18,7 @@ mod dialect;
 mod error;
 mod frames;
 mod health;
+mod infill;
 mod metrics;
 mod ndjson;
 mod ollama;
@@ -28,6 +29,7 @@ mod rerank;
 mod sampling;
 mod serve;
 mod sse;
+mod time;
 mod turns;
 mod whole;
 mod ws;
@@ -61,6 +63,7 @@ pub async fn run(
         .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
     let bridge = app::Bridge::new(&config, address);
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
+    let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
     let sockets = bridge.clone();
     let shutdown = async move {
         shutdown.await;
@@ -69,5 +72,6 @@ pub async fn run(
     let served = serve::serve(listener, app::routes(bridge.clone()), shutdown).await;
     bridge.sockets.ended().await;
     announcer.abort();
+    batches.abort();
     served
 }

@@ -1,7 +1,7 @@
 //! The Ollama dialect: chat and generation as lines of JSON, and the models beside them.
 //!
 //! `chat`, `generate` and `embed` are the endpoints that answer, `models` and `pull` those that keep models; `request` holds what
-//! requests share, `lines` shapes and streams answers, `error` is how refusals look, `time` writes dates. Nothing
+//! requests share, `lines` shapes and streams answers, `error` is how refusals look. Nothing
 //! outside this folder knows these shapes.
 //!
 //! What clients may rely on: a name may end in `:latest`; `num_predict` beyond the context is cut to what the context
@@ -20,7 +20,6 @@ pub mod lines;
 pub mod models;
 pub mod pull;
 pub mod request;
-pub mod time;
 
 /// Returns the routes of this dialect.
 pub fn routes() -> Routes {

@@ -1,8 +1,8 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
-//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `sessions`, `models` and `tokens` are the
-//! endpoints;
-//! `chunks` streams an answer and `prompts` joins several. Nothing outside this folder knows these shapes.
+//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `embeddings`, `files`, `batches`,
+//! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer and `prompts` joins several. Nothing
+//! outside this folder knows these shapes.
 //!
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
 //! ask for 32,000 and more of any model; a prompt is never cut.
@@ -10,10 +10,12 @@
 use crate::openapi::Routes;
 use crate::rerank;
 
+pub mod batches;
 pub mod chat;
 pub mod chunks;
 pub mod completions;
 pub mod embeddings;
+pub mod files;
 pub mod models;
 pub mod prompts;
 pub mod request;
@@ -31,6 +33,9 @@ pub fn routes() -> Routes {
         .post("/embeddings", embeddings::create, embeddings::operation())
         .merge(models::routes())
         .merge(responses::routes())
+        .merge(chat::stored::routes())
+        .merge(files::routes())
+        .merge(batches::routes())
         .merge(tokens::routes())
         .merge(rerank::routes())
 }

@@ -33,12 +33,22 @@ pub fn path_is(what: impl FnOnce(&str) -> bool) -> bool {
     CURRENT.try_with(|named| what(&named.path)).unwrap_or(false)
 }
 
+/// Returns an id for a new request.
+pub fn fresh() -> String {
+    format!("req_{}", random_hex(12))
+}
+
+/// Answers what was asked of `path` as the request `id`.
+pub async fn within<F: Future>(id: String, path: String, answer: F) -> F::Output {
+    CURRENT.scope(Named { id, path }, answer).await
+}
+
 /// Gives a request its id and its answer the header.
 pub async fn name(request: Request, next: Next) -> Response {
-    let id = format!("req_{}", random_hex(12));
+    let id = fresh();
     let header = HeaderValue::from_str(&id);
-    let named = Named { id, path: request.uri().path().to_owned() };
-    let mut response = CURRENT.scope(named, next.run(request)).await;
+    let path = request.uri().path().to_owned();
+    let mut response = within(id, path, next.run(request)).await;
     if let Ok(header) = header {
         response.headers_mut().insert(HEADER, header);
     }

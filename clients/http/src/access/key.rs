@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use protocol::key::{Knock, Principal, Rate};
+use protocol::key::{KeyRole, Knock, Principal, Rate};
 use protocol::{Error, ErrorKind};
 
 use super::host::Peer;
@@ -22,6 +22,18 @@ tokio::task_local! {
 /// Returns who asks, while a request is being handled; `None` outside of any, as in the body of a stream.
 pub fn current() -> Option<Arc<Principal>> {
     CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Does work that was asked for earlier with the rights of the key that asked; `None` is the user of the socket.
+pub async fn on_behalf_of<F: Future>(key: Option<String>, work: F) -> F::Output {
+    match key {
+        // What it may do is the daemon's to say; it is asked for nothing else here.
+        Some(id) => {
+            let principal = Principal { id, label: String::new(), role: KeyRole::User, rate: None };
+            CURRENT.scope(Arc::new(principal), work).await
+        }
+        None => work.await,
+    }
 }
 
 /// Refuses requests without a known key, with one that may not do this, or with one that has asked too much.
@@ -94,7 +106,7 @@ fn key(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::key::{KeyRole, Purpose};
+    use protocol::key::Purpose;
 
     use super::*;
 

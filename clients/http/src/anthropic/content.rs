@@ -47,6 +47,20 @@ struct TextBlock {
 }
 
 #[derive(Deserialize)]
+struct DocumentBlock {
+    source: Source,
+    title: Option<String>,
+    context: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    r#type: String,
+    data: Option<String>,
+    content: Option<Content>,
+}
+
+#[derive(Deserialize)]
 struct ThinkingBlock {
     thinking: String,
 }
@@ -133,6 +147,7 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
         let at = format!("{at}[{index}]");
         match kind(&at, &block)?.as_str() {
             "text" => append(said.get_or_insert_default(), &part::<TextBlock>(&at, block)?.text),
+            "document" => append(said.get_or_insert_default(), &document(&at, part(&at, block)?)?),
             "tool_result" => {
                 turns.extend(said.take().map(|text| Message::new(Role::User, text)));
                 let result = tool_result(turns, &at, part(&at, block)?)?;
@@ -143,6 +158,16 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
     }
     turns.extend(said.map(|text| Message::new(Role::User, text)));
     Ok(())
+}
+
+/// Returns what a document says; only text is read here.
+fn document(at: &str, DocumentBlock { source, title, context }: DocumentBlock) -> Result<String, Error> {
+    let text = match (source.r#type.as_str(), source.data, source.content) {
+        ("text", Some(text), None) => text,
+        ("content", None, Some(content)) => only_text(&format!("{at}.source.content"), content)?,
+        (other, ..) => return Err(unsupported(&format!("{at}.source"), other)),
+    };
+    Ok([title, context, Some(text)].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
 }
 
 fn tool_result(turns: &[Message], at: &str, block: ToolResultBlock) -> Result<Message, Error> {

@@ -78,21 +78,27 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let own: Own = members.part()?;
     let streams = own.streams();
     let request = own.request(members.part()?)?;
-    let Begun { started, events, capped } = begin(&bridge.daemon.client().await?, request).await?;
-    let usage = Usage { prompt_tokens: started.prompt_tokens, ..Usage::default() };
-    let mut message = Message {
-        id: answer_id("msg_"),
-        r#type: "message",
-        role: "assistant",
-        model: started.model,
-        content: Vec::new(),
-        stop_reason: None,
-        stop_sequence: None,
-        usage: usage.into(),
-    };
+    let client = bridge.daemon.client().await?;
+    // On the heap: it is long, and lives in the futures of all who wait for it.
+    let begin = Box::pin(async move {
+        let Begun { started, events, capped } = begin(&client, request).await?;
+        let usage = Usage { prompt_tokens: started.prompt_tokens, ..Usage::default() };
+        let message = Message {
+            id: answer_id("msg_"),
+            r#type: "message",
+            role: "assistant",
+            model: started.model,
+            content: Vec::new(),
+            stop_reason: None,
+            stop_sequence: None,
+            usage: usage.into(),
+        };
+        Ok((message, events, capped))
+    });
     if streams {
-        return Ok(stream::respond(events, message, capped));
+        return stream::respond(begin).await;
     }
+    let (mut message, events, capped) = begin.await?;
     let mut answer = gather(events, 1).await?;
     message.usage = answer.usage.into();
     let choice = answer.choices.pop().unwrap_or_default();

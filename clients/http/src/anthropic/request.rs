@@ -13,8 +13,19 @@ use crate::body::part;
 const BUDGET_MIN: u32 = 1024;
 
 /// The members that say what is asked of whom; each has an effect or is a label that is defined to have none.
-pub const SHARED: &[&str] =
-    &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "context_management"];
+pub const SHARED: &[&str] = &[
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "output_format",
+    "context_management",
+    // A hint; prompts that begin alike share their cache in any case.
+    "cache_control",
+];
 
 /// The members that say how it is answered.
 pub const OWN: &[&str] =
@@ -30,6 +41,8 @@ pub struct Shared {
     tool_choice: Option<ToolChoiceBody>,
     thinking: Option<ThinkingBody>,
     output_config: Option<Map<String, Value>>,
+    /// The older name of `output_config.format`.
+    output_format: Option<Value>,
     context_management: Option<Map<String, Value>>,
 }
 
@@ -106,7 +119,15 @@ enum ThinkingKind {
 impl Shared {
     /// Returns the shape that the answer is held to.
     pub fn constraint(&self) -> Result<Option<Constraint>, Error> {
-        Ok(self.output_config.clone().map_or(Ok((None, None)), output)?.0)
+        let shaped = self.output_config.clone().map_or(Ok((None, None)), output)?.0;
+        match (shaped, &self.output_format) {
+            (Some(_), Some(_)) => Err(Error::invalid(
+                "output_format",
+                "'output_format' and 'output_config.format' are the same; send one.",
+            )),
+            (None, Some(format)) => Ok(Some(shape(format)?)),
+            (shaped, None) => Ok(shaped),
+        }
     }
 
     /// Returns the conversation, and the name of the model it is for; `max_tokens` bounds the thinking.

@@ -1,7 +1,7 @@
 //! Streams a message: events in, named server-sent events out, content one block after another.
 //!
-//! The prompt is accepted before this begins, so refusals keep their status. A later failure is an `error` event, after
-//! which nothing follows. Silence and prefill are bridged by `ping`.
+//! The prompt is accepted before this begins, so refusals keep their status, unless that takes long. A later failure is an
+//! `error` event, after which nothing follows. Silence and prefill are bridged by `ping`.
 
 use axum::body::Bytes;
 use axum::response::Response;
@@ -17,15 +17,22 @@ use super::response::{Block, Message, UsageBody, stop_reason};
 use crate::frames::{Writer, frames};
 use crate::{request_id, sse};
 
-/// Answers with a stream of the message that `opening` begins.
-pub fn respond<E>(events: E, opening: Message, capped: bool) -> Response
+/// Answers with a stream of a message that is about to begin: `begin` comes to what it opens with, its events, and whether
+/// the context holds fewer tokens than were asked for.
+pub async fn respond<E>(begin: impl Future<Output = Result<(Message, E, bool)>> + Send + 'static) -> Result<Response>
 where
     E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
 {
+    let request_id = request_id::current();
+    let late = request_id.clone();
     let ping = event("ping", json!({}));
-    let first = [event("message_start", json!({ "message": opening })), ping.clone()].concat().into();
-    let writer = Blocks { capped, request_id: request_id::current(), ..Blocks::default() };
-    sse::response_with(ping, frames(first, events, writer))
+    let after = ping.clone();
+    let begin = async move {
+        let (opening, events, capped) = begin.await?;
+        let first = [event("message_start", json!({ "message": opening })), after].concat().into();
+        Ok(frames(first, events, Blocks { capped, request_id, ..Blocks::default() }))
+    };
+    sse::begun(ping, begin, |error| sse::event("error", &body(&error, late))).await
 }
 
 /// Returns an event whose data repeats its name as `type`.

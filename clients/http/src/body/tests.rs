@@ -12,7 +12,9 @@ fn pieces(count: usize) -> Body {
 }
 
 fn status(body: Body) -> Result<usize, StatusCode> {
-    futures::executor::block_on(read(body)).map(|bytes| bytes.len()).map_err(|Refusal(status, _)| status)
+    futures::executor::block_on(read(body, BODY_BYTES_MAX))
+        .map(|bytes| bytes.len())
+        .map_err(|Refusal(status, _)| status)
 }
 
 #[test]
@@ -54,6 +56,6 @@ fn what_is_no_object_is_refused() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_a_timeout() {
     let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
-    let Refusal(status, _) = read_within(Duration::from_millis(10), body).await.unwrap_err();
+    let Refusal(status, _) = read_within(Duration::from_millis(10), body, BODY_BYTES_MAX).await.unwrap_err();
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
 }

@@ -112,6 +112,7 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         messages: messages(bodies)?,
         tools: own.tools.into_iter().flatten().map(tool).collect::<Result<_, _>>()?,
         thinking: shared.thinking()?,
+        template_arguments: shared.effort()?,
         ..Chat::default()
     };
     answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await

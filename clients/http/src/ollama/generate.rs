@@ -17,6 +17,7 @@ use super::lines::{Kind, Line, Manner, answer, only_load};
 use super::request::{SHARED, Shared, card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
+use crate::infill::Infill;
 use crate::openapi::{LINES, Operation, part};
 
 /// The members of a request.
@@ -66,8 +67,14 @@ async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let card = card(&client, &shared.model).await?;
     let manner = Manner { kind: Kind::Generate, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
     let settings = shared.settings(&card)?;
-    if own.prompt.as_ref().is_none_or(String::is_empty) {
+    let suffix = own.suffix.clone().filter(|suffix| !suffix.is_empty());
+    if own.prompt.as_ref().is_none_or(String::is_empty) && suffix.is_none() {
         return only_load(&client, card.name, manner).await;
+    }
+    if let Some(suffix) = suffix {
+        let infill = Infill::of(&client, Some(card.name.clone())).await?;
+        let prompt = infill.prompt(own.prompt.unwrap_or_default(), suffix).await?;
+        return answer(&client, settings.request(card.name, prompt), manner).await;
     }
     // A model without a template has nothing to wrap a prompt in.
     let prompt = match own.raw.unwrap_or(!card.facts.capabilities.chat) {
@@ -83,9 +90,9 @@ impl Own {
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let listed = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
         let refused = [
-            ("suffix", given(&self.suffix), "filling in the middle is not supported yet"),
             ("images", listed(&self.images), "images are not supported yet; only text is"),
             ("template", given(&self.template), "the model's own chat template is used; send 'raw' to use none"),
+            ("system", given(&self.system) && given(&self.suffix), "it has no place where a gap is filled"),
             ("context", listed(&self.context), "use /api/chat and send the messages so far"),
         ];
         match refused.into_iter().find(|(_, given, _)| *given) {
@@ -109,5 +116,6 @@ fn chat(own: Own, shared: &Shared) -> Result<Prompt, Error> {
     let system = own.system.filter(|system| !system.is_empty()).map(|system| Message::new(Role::System, system));
     let user = Message::new(Role::User, own.prompt.unwrap_or_default());
     let messages = system.into_iter().chain([user]).collect();
-    Ok(Prompt::Chat(Chat { messages, thinking: shared.thinking()?, ..Chat::default() }))
+    let (thinking, template_arguments) = (shared.thinking()?, shared.effort()?);
+    Ok(Prompt::Chat(Chat { messages, thinking, template_arguments, ..Chat::default() }))
 }

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use protocol::client::Client;
-use protocol::generation::{FinishReason, Finished, GenerateRequest, ToolCallDelta};
+use protocol::generation::{Delta, FinishReason, Finished, GenerateRequest, TokenLogprob, ToolCallDelta};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
@@ -19,11 +19,11 @@ use utoipa::ToSchema;
 
 use super::error::body;
 use super::request::load;
-use super::time::from_now;
-use crate::answer::{gather, join};
+use crate::answer::{Choice, gather, join};
 use crate::begin::{Begun, begin};
 use crate::frames::{Writer, frames};
 use crate::ndjson::{bytes, respond};
+use crate::time::from_now;
 
 /// Which endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,42 @@ pub struct Line {
     created_at: String,
     #[serde(flatten)]
     said: Said,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    logprobs: Vec<Logprob>,
     done: bool,
     #[serde(flatten)]
     end: Option<End>,
+}
+
+/// A token and its alternatives.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaLogprob)]
+struct Logprob {
+    #[serde(flatten)]
+    token: Token,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    top_logprobs: Vec<Token>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OllamaTokenLogprob)]
+struct Token {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+impl From<TokenLogprob> for Logprob {
+    fn from(entry: TokenLogprob) -> Self {
+        let token = |bytes: Vec<u8>, logprob: f32| Token {
+            token: String::from_utf8_lossy(&bytes).into_owned(),
+            // JSON has no infinity.
+            logprob: logprob.max(-9999.0),
+            bytes,
+        };
+        let top_logprobs = entry.top.into_iter().map(|(_, bytes, logprob)| token(bytes, logprob)).collect();
+        Self { token: token(entry.bytes, entry.logprob), top_logprobs }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -136,7 +169,7 @@ pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -
     let choice = answer.choices.pop().unwrap_or_default();
     writer.reason = choice.reason.unwrap_or(FinishReason::Stop);
     let end = writer.end(&Finished { usage: answer.usage, timing: answer.timing, ..Finished::default() });
-    Ok(Json(writer.line(choice.text, choice.reasoning, choice.tool_calls, Some(end))).into_response())
+    Ok(Json(writer.line(choice, Some(end))).into_response())
 }
 
 /// Answers a request that asks nothing: it brings the model into memory, or takes it out.
@@ -150,7 +183,7 @@ pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result
     };
     let loading = manner.arrived.elapsed();
     let writer = Lines { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop };
-    let line = writer.line(String::new(), String::new(), Vec::new(), Some(End { done_reason, figures: None }));
+    let line = writer.line(Choice::default(), Some(End { done_reason, figures: None }));
     if writer.manner.streams {
         return Ok(respond(stream::iter([bytes(&line)])));
     }
@@ -167,7 +200,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn line(&self, text: String, thinking: String, calls: Vec<ToolCallDelta>, end: Option<End>) -> Line {
+    fn line(&self, choice: Choice, end: Option<End>) -> Line {
+        let Choice { text, reasoning: thinking, tool_calls: calls, logprobs, .. } = choice;
         let said = match self.manner.kind {
             Kind::Chat => {
                 let tool_calls = calls.into_iter().map(call_body).collect();
@@ -176,7 +210,8 @@ impl Lines {
             Kind::Generate => Said::Generate { response: text, thinking },
         };
         let created_at = from_now(Duration::ZERO);
-        Line { model: self.model.clone(), created_at, said, done: end.is_some(), end }
+        let logprobs = logprobs.into_iter().map(Logprob::from).collect();
+        Line { model: self.model.clone(), created_at, said, logprobs, done: end.is_some(), end }
     }
 
     fn end(&self, finished: &Finished) -> End {
@@ -202,18 +237,19 @@ impl Writer for Lines {
         match event {
             Event::Delta(delta) => {
                 delta.tool_calls.into_iter().for_each(|call| join(&mut self.calls, call));
-                if delta.text.is_empty() && delta.reasoning.is_empty() {
+                let Delta { text, reasoning, logprobs, .. } = delta;
+                if text.is_empty() && reasoning.is_empty() && logprobs.is_empty() {
                     return Bytes::new();
                 }
-                bytes(&self.line(delta.text, delta.reasoning, Vec::new(), None))
+                bytes(&self.line(Choice { text, reasoning, logprobs, ..Choice::default() }, None))
             }
             Event::ChoiceFinished(finished) => {
                 self.reason = finished.reason;
-                let calls = std::mem::take(&mut self.calls);
-                if calls.is_empty() {
+                let tool_calls = std::mem::take(&mut self.calls);
+                if tool_calls.is_empty() {
                     return Bytes::new();
                 }
-                bytes(&self.line(String::new(), String::new(), calls, None))
+                bytes(&self.line(Choice { tool_calls, ..Choice::default() }, None))
             }
             Event::Progress(_) | Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
             // No generation says these.
@@ -223,7 +259,7 @@ impl Writer for Lines {
 
     fn finished(&mut self, finished: Finished) -> Bytes {
         let end = self.end(&finished);
-        bytes(&self.line(String::new(), String::new(), Vec::new(), Some(end)))
+        bytes(&self.line(Choice::default(), Some(end)))
     }
 
     fn failed(&mut self, error: &Error) -> Bytes {

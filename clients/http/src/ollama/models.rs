@@ -15,10 +15,10 @@ use utoipa::ToSchema;
 
 use super::error::OllamaError;
 use super::request::card;
-use super::time::{FOR_EVER, date, from_now};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{Operation, Routes, part};
+use crate::time::{FOR_EVER, date, from_now};
 
 /// Returns the routes of this module.
 pub fn routes() -> Routes {

@@ -8,15 +8,19 @@ use protocol::generation::{Constraint, GenerateRequest, Json, Prompt, Sampling, 
 use protocol::model::{LoadRequest, ModelCard};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::time;
 use crate::body::part;
 use crate::sampling::mirostat;
+use crate::time;
 
 /// Members that both answering endpoints accept.
-pub const SHARED: &[&str] = &["model", "stream", "format", "options", "keep_alive", "think"];
+pub const SHARED: &[&str] =
+    &["model", "stream", "format", "options", "keep_alive", "think", "logprobs", "top_logprobs"];
+
+/// The most alternatives beside a token.
+const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// Options that have an effect.
 const OPTIONS: &[&str] = &[
@@ -47,6 +51,8 @@ pub struct Shared {
     options: Option<Map<String, Value>>,
     keep_alive: Option<Value>,
     think: Option<Value>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<u8>,
 }
 
 /// What a request says besides its prompt.
@@ -55,13 +61,14 @@ pub struct Settings {
     sampling: Sampling,
     stop: Stop,
     constraint: Option<Constraint>,
+    logprobs: Option<u8>,
 }
 
 impl Settings {
     /// Returns the request that puts `prompt` to `model`.
     pub fn request(self, model: String, prompt: Prompt) -> GenerateRequest {
-        let Self { sampling, stop, constraint } = self;
-        GenerateRequest { sampling, stop, constraint, ..GenerateRequest::new(Some(model), prompt) }
+        let Self { sampling, stop, constraint, logprobs } = self;
+        GenerateRequest { sampling, stop, constraint, logprobs, ..GenerateRequest::new(Some(model), prompt) }
     }
 }
 
@@ -117,11 +124,18 @@ impl Shared {
         match &self.think {
             None => Ok(None),
             Some(Value::Bool(think)) => Ok(Some(*think)),
-            Some(level @ Value::String(_)) => {
-                Err(unsupported("think", format!("'think' cannot be {level} here; levels have no effect yet."))
-                    .hint("Use true or false."))
+            Some(_) => self.effort().map(|effort| effort.map(|_| true)),
+        }
+    }
+
+    /// How much a reasoning model thinks, in the words that templates know.
+    pub fn effort(&self) -> Result<Option<Json>, Error> {
+        match &self.think {
+            None | Some(Value::Bool(_)) => Ok(None),
+            Some(Value::String(level)) if ["low", "medium", "high"].contains(&level.as_str()) => {
+                Ok(Some(Json(json!({ "reasoning_effort": level }).to_string())))
             }
-            Some(_) => Err(Error::invalid("think", "'think' must be true or false.")),
+            Some(_) => Err(Error::invalid("think", "'think' is true, false, \"low\", \"medium\" or \"high\".")),
         }
     }
 
@@ -161,7 +175,21 @@ impl Shared {
         }
         let options: Options = part("options", object)?;
         context(options.num_ctx, card)?;
-        Ok(Settings { constraint: self.constraint()?, ..options.settings()? })
+        Ok(Settings { constraint: self.constraint()?, logprobs: self.logprobs()?, ..options.settings()? })
+    }
+
+    /// How many alternatives each token comes with, if its log-probability is wanted.
+    fn logprobs(&self) -> Result<Option<u8>, Error> {
+        let top = self.top_logprobs.unwrap_or(0);
+        match self.logprobs.unwrap_or(false) {
+            _ if top > TOP_LOGPROBS_MAX => {
+                let message = format!("'top_logprobs' is {top}; it is at most {TOP_LOGPROBS_MAX}.");
+                Err(Error::invalid("top_logprobs", message))
+            }
+            true => Ok(Some(top)),
+            false if top == 0 => Ok(None),
+            false => Err(Error::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")),
+        }
     }
 }
 
@@ -192,7 +220,7 @@ impl Options {
         // A negative number asks for as much as there is room for, as does one beyond every context.
         let asked = self.num_predict.filter(|count| *count >= 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        Ok(Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() }, constraint: None })
+        Ok(Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() }, ..Settings::default() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod session;
+pub mod stored;
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::chunks::{self, Header};
-use super::request::{SHARED, Shared, accept_only, in_our_words};
+use super::request::{SHARED, Shared, accept_only, all_or_count, in_our_words};
 use super::response::Completion;
 use super::sessions::remembering;
 use crate::answer::gather;
@@ -28,8 +29,9 @@ use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
 
-use answer::{ChatChoice, ChatShape, ChunkChoice, message_body, whole};
+use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
 pub use session::check_messages;
+use stored::{Frame, Wish};
 
 /// The most alternatives beside a token.
 pub const TOP_LOGPROBS_MAX: u8 = 20;
@@ -52,6 +54,7 @@ const OWN: &[&str] = &[
     "session_id",
     "store",
     "modalities",
+    "verbosity",
 ];
 
 /// The members of this endpoint alone.
@@ -61,6 +64,7 @@ pub struct Own {
     tools: Option<Vec<ToolBody>>,
     tool_choice: Option<ToolChoiceBody>,
     parallel_tool_calls: Option<bool>,
+    #[serde(default, deserialize_with = "all_or_count")]
     max_completion_tokens: Option<u32>,
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,
@@ -68,8 +72,9 @@ pub struct Own {
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
     thinking_budget_tokens: Option<u32>,
-    store: Option<Value>,
+    store: Option<bool>,
     modalities: Option<Value>,
+    verbosity: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -151,7 +156,7 @@ enum RoleBody {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChatContent)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string, or an array of parts, each with a 'type'")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -162,6 +167,7 @@ enum Content {
 struct Part {
     r#type: String,
     text: Option<String>,
+    refusal: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -182,7 +188,7 @@ struct CalledBody {
 #[schema(as = ChatTool)]
 struct ToolBody {
     r#type: String,
-    function: FunctionDefinition,
+    function: Option<FunctionDefinition>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -232,7 +238,8 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
     answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
 }
 
-async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+/// Answers the request of `body`.
+pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, KNOWN)?;
     let shared: Shared = members.part()?;
     let mut own: Own = members.part()?;
@@ -240,34 +247,36 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let choices = shared.choices();
     let client = bridge.daemon.client().await?;
     let memory = own.go_on(&members, &client, choices).await?;
+    let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
     let request = request(shared, own)?;
     let with_logprobs = request.logprobs.is_some();
-    let Begun { started, events, .. } = begin(&client, request).await?;
-    let events = match memory {
-        Some(memory) => remembering(events, memory, |choice| json!(message_body(choice))).boxed(),
-        None => events.boxed(),
-    };
     let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
+    let frame =
+        move |id: &str, model: &str| Frame { id: id.to_owned(), created, model: model.to_owned(), with_logprobs };
+    let kept_as = id.clone();
+    // On the heap: it is long, and lives in the futures of all who wait for it.
+    let begin = Box::pin(async move {
+        let Begun { started, events, .. } = begin(&client, request).await?;
+        let mut events = events.boxed();
+        if let Some(memory) = memory {
+            events = remembering(events, memory, |choice| json!(message_body(choice))).boxed();
+        }
+        if let Some(wish) = wish {
+            events = wish.keeping(events, client, frame(&kept_as, &started.model), choices).boxed();
+        }
+        Ok((started.model, events))
+    });
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "chat.completion.chunk", created, include_usage };
-        return Ok(chunks::respond(events, started.model, header, ChatShape { choices, with_logprobs }));
+        return chunks::respond(begin, header, ChatShape { choices, with_logprobs }).await;
     }
+    let (model, events) = begin.await?;
     let answer = gather(events, choices).await?;
-    let choices = answer.choices.into_iter().enumerate();
-    Ok(Json(Completion {
-        id,
-        object: "chat.completion",
-        created,
-        model: started.model,
-        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
-        usage: Some(Some(answer.usage.into())),
-        system_fingerprint: None,
-    })
-    .into_response())
+    Ok(Json(frame(&id, &model).completion(answer)).into_response())
 }
 
 fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
-    accept_only("store", own.store.as_ref(), &[json!(false)])?;
+    accept_only("verbosity", own.verbosity.as_ref(), &[json!("medium")])?;
     accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
     Ok(GenerateRequest {
         sampling: shared.sampling()?,
@@ -348,8 +357,9 @@ fn text(at: usize, content: Content) -> Result<String, Error> {
     };
     let mut joined = String::new();
     for (index, part) in parts.into_iter().enumerate() {
-        match (part.r#type.as_str(), part.text) {
-            ("text", Some(text)) => joined.push_str(&text),
+        match (part.r#type.as_str(), part.text.or(part.refusal)) {
+            // What an assistant refused is sent back in its history.
+            ("text" | "refusal", Some(text)) => joined.push_str(&text),
             (other, _) => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -367,11 +377,13 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
         let message = format!("Tools of type '{}' are not supported; only functions are.", body.r#type);
         return Err(Error::new(ErrorKind::Unsupported, message).param("tools"));
     }
+    let function =
+        body.function.ok_or_else(|| Error::invalid("tools", "A tool of type 'function' has a 'function'."))?;
     Ok(g::Tool {
-        name: body.function.name,
-        description: body.function.description,
-        parameters: body.function.parameters.map(|schema| g::Json(schema.to_string())),
-        strict: body.function.strict == Some(true),
+        name: function.name,
+        description: function.description,
+        parameters: function.parameters.map(|schema| g::Json(schema.to_string())),
+        strict: function.strict == Some(true),
     })
 }
 
@@ -380,7 +392,7 @@ fn tool_choice(body: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::Too
         None => return Ok(g::ToolChoice::Auto),
         Some(ToolChoiceBody::Named { function }) => g::ToolChoice::Named(function.name),
         Some(ToolChoiceBody::Mode(mode)) => match mode.as_str() {
-            "auto" => g::ToolChoice::Auto,
+            "auto" => return Ok(g::ToolChoice::Auto),
             "none" => return Ok(g::ToolChoice::None),
             "required" => g::ToolChoice::Required,
             _ => {

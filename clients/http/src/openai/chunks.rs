@@ -1,7 +1,7 @@
 //! Streams an answer as chunks: events in, server-sent frames out.
 //!
-//! The prompt is accepted before this begins, so refusals keep their status. A later failure is an error frame and a
-//! proper end. Endpoints differ in the shape of a chunk's choice alone.
+//! The prompt is accepted before this begins, so refusals keep their status, unless that takes long. A later failure is an
+//! error frame and a proper end. Endpoints differ in the shape of a chunk's choice alone.
 
 use axum::body::Bytes;
 use axum::response::Response;
@@ -10,9 +10,12 @@ use protocol::generation::{ChoiceFinished, Delta, Finished, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::request::in_our_words;
 use super::response::Completion;
 use crate::frames::{Writer, frames};
+use crate::sse::Pace;
 use crate::{error, request_id, sse};
 
 /// How one endpoint shapes its chunks.
@@ -40,20 +43,36 @@ pub struct Header {
     pub include_usage: bool,
 }
 
-/// Answers with a stream of what `model` says.
-pub fn respond<E, S>(events: E, model: String, header: Header, shape: S) -> Response
+/// Answers with a stream of what a generation says that is about to begin: `begin` comes to its model and its events.
+pub async fn respond<E, S>(
+    begin: impl Future<Output = Result<(String, E)>> + Send + 'static,
+    header: Header,
+    shape: S,
+) -> Result<Response>
 where
     E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
     S: Shape,
 {
-    let mut writer = Chunks { header, model, shape, request_id: request_id::current() };
-    sse::response(frames(writer.opening(), events, writer))
+    let request_id = request_id::current();
+    let late = request_id.clone();
+    let begin = async move {
+        let (model, events) = begin.await?;
+        let mut writer = Chunks { header, model, shape, pace: Pace::default(), request_id };
+        Ok(frames(writer.opening(), events, writer))
+    };
+    sse::begun(sse::heartbeat(), begin, |error| failure(&in_our_words(error), late)).await
+}
+
+/// Returns what ends a stream that failed.
+fn failure(error: &Error, request_id: Option<String>) -> Bytes {
+    [sse::data(&error::body(error, request_id)), Bytes::from_static(DONE)].concat().into()
 }
 
 struct Chunks<S> {
     header: Header,
     model: String,
     shape: S,
+    pace: Pace,
     request_id: Option<String>,
 }
 
@@ -86,7 +105,7 @@ impl<S: Shape> Writer for Chunks<S> {
                 let choice = self.shape.complete(finished);
                 self.chunk(vec![choice], None)
             }
-            Event::Progress(progress) => sse::comment(&sse::describe(&progress)),
+            Event::Progress(progress) => sse::comment(&self.pace.describe(&progress, Instant::now())),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),
             // No generation says these.
             Event::Embedded(_) | Event::Scored(_) => Bytes::new(),
@@ -100,7 +119,7 @@ impl<S: Shape> Writer for Chunks<S> {
     }
 
     fn failed(&mut self, error: &Error) -> Bytes {
-        [sse::data(&error::body(error, self.request_id.clone())), Bytes::from_static(DONE)].concat().into()
+        failure(error, self.request_id.clone())
     }
 }
 

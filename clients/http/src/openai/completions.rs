@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use protocol::client::Client;
 use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::app::Bridge;
 use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::infill::Infill;
 use crate::openapi::{EVENTS, Operation, part};
 
 /// OpenAI's default for this endpoint.
@@ -35,11 +37,13 @@ const CHOICES_MAX: u16 = 128;
 /// The members of a request.
 const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
-const OWN: &[&str] = &["prompt", "logprobs", "echo", "best_of"];
+const OWN: &[&str] = &["prompt", "suffix", "logprobs", "echo", "best_of"];
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct Own {
     prompt: PromptBody,
+    /// What stands after the gap, for models that fill one.
+    suffix: Option<String>,
     logprobs: Option<u8>,
     echo: Option<bool>,
     best_of: Option<u16>,
@@ -78,22 +82,34 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
     answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
 }
 
-async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+/// Answers the request of `body`.
+pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, KNOWN)?;
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
     let echoes = echoes(&shared, &own)?;
     let (n, best_of, with_logprobs) = (shared.choices(), best_of(&shared, &own)?, own.logprobs.is_some());
-    let requests = requests(shared, own)?;
+    let suffix = own.suffix();
+    let model = shared.model.clone();
+    let mut requests = requests(shared, own)?;
     let choices = requests.iter().map(|request| request.choices).sum();
-    let (started, events) = prompts::generate(&bridge.daemon.client().await?, requests).await?;
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
+    let client = bridge.daemon.client().await?;
+    if let Some(suffix) = suffix {
+        fill(&client, model, suffix, &mut requests).await?;
+    }
+    // On the heap: it is long, and lives in the futures of all who wait for it.
+    let begin = Box::pin(async move {
+        let (started, events) = prompts::generate(&client, requests).await?;
+        Ok((started.model, events))
+    });
     if let Some(include_usage) = streaming {
         let header = Header { id, object: "text_completion", created, include_usage };
         let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
-        return Ok(chunks::respond(events, started.model, header, shape));
+        return chunks::respond(begin, header, shape).await;
     }
+    let (model, events) = begin.await?;
     let answer = gather(events, choices).await?;
     let mut choices = best(answer.choices, n, best_of);
     for (choice, echo) in choices.iter_mut().zip(echoes) {
@@ -104,12 +120,37 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         id,
         object: "text_completion",
         created,
-        model: started.model,
+        model,
         choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
         usage: Some(Some(answer.usage.into())),
         system_fingerprint: None,
     })
     .into_response())
+}
+
+/// Has each request write what belongs between its prompt and the suffix.
+async fn fill(
+    client: &Client,
+    model: Option<String>,
+    suffix: String,
+    requests: &mut [GenerateRequest],
+) -> Result<(), Error> {
+    let infill = Infill::of(client, model).await?;
+    for request in requests {
+        let Prompt::Text(text) = &request.prompt else {
+            let message = "'suffix' needs prompts of text, not of token ids.";
+            return Err(Error::new(ErrorKind::Unsupported, message).param("suffix"));
+        };
+        request.prompt = infill.prompt(text.clone(), suffix.clone()).await?;
+    }
+    Ok(())
+}
+
+impl Own {
+    /// What stands after the gap; an empty text says that there is none.
+    fn suffix(&self) -> Option<String> {
+        self.suffix.clone().filter(|suffix| !suffix.is_empty())
+    }
 }
 
 /// Returns one request per prompt.

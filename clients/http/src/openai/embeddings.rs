@@ -8,12 +8,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use protocol::Error;
 use protocol::encode::{EmbedRequest, Input, Overlong};
-use protocol::generation::{Priority, Usage};
+use protocol::generation::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::request::in_our_words;
+use super::request::{Urgency, in_our_words};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::error::HttpError;
@@ -21,7 +21,7 @@ use crate::openapi::{Operation, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
 /// `truncate` is what other servers call the permission to leave a text's end out; `user` is a label.
-const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate"];
+const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate", "priority"];
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct Body {
@@ -30,6 +30,7 @@ struct Body {
     encoding_format: Option<Format>,
     dimensions: Option<u32>,
     truncate: Option<bool>,
+    priority: Option<Urgency>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -123,7 +124,8 @@ pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Re
     answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
 }
 
-async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+/// Answers the request of `body`.
+pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let body: Body = Members::read(body, &[MEMBERS])?.part()?;
     let format = body.encoding_format.unwrap_or_default();
     let request = EmbedRequest {
@@ -131,7 +133,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         inputs: body.input.into(),
         dimensions: body.dimensions,
         overlong: if body.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
-        priority: Priority::Normal,
+        priority: body.priority.unwrap_or_default().into(),
         deadline_ms: Some(DEADLINE_MS),
     };
     let answer = bridge.daemon.client().await?.embeddings(request).await?;

@@ -1,6 +1,7 @@
 //! `/v1/models`, `/v1/models/{id}` and `/v1/models/{id}/capabilities`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 use crate::app::Bridge;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
+use crate::time::date;
 
 /// Returns the routes of this module, relative to `/v1`.
 pub fn routes() -> Routes {
@@ -34,6 +36,10 @@ pub fn routes() -> Routes {
 pub struct Models {
     object: &'static str,
     data: Vec<Model>,
+    // Anthropic's clients ask at the same path, and read these of a list and of a model.
+    first_id: Option<String>,
+    last_id: Option<String>,
+    has_more: bool,
 }
 
 /// One model.
@@ -44,16 +50,26 @@ pub struct Model {
     created: i64,
     owned_by: &'static str,
     context_length: u32,
+    r#type: &'static str,
+    display_name: String,
+    created_at: String,
+    lifecycle: &'static str,
+    max_input_tokens: u32,
 }
 
 impl From<ModelCard> for Model {
     fn from(card: ModelCard) -> Self {
         Self {
+            display_name: card.name.clone(),
             id: card.name,
             object: "model",
             created: card.created_unix_s,
             owned_by: "impetus",
             context_length: card.facts.context_length,
+            r#type: "model",
+            created_at: date(Duration::from_secs(card.created_unix_s.unsigned_abs())),
+            lifecycle: "active",
+            max_input_tokens: card.facts.context_length,
         }
     }
 }
@@ -61,7 +77,10 @@ impl From<ModelCard> for Model {
 /// Lists every model, loaded or loadable.
 async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
     let cards = bridge.daemon.client().await?.models().await?;
-    Ok(Json(Models { object: "list", data: cards.into_iter().map(Model::from).collect() }))
+    let end = |card: Option<&ModelCard>| card.map(|card| card.name.clone());
+    let (first_id, last_id) = (end(cards.first()), end(cards.last()));
+    let data = cards.into_iter().map(Model::from).collect();
+    Ok(Json(Models { object: "list", data, first_id, last_id, has_more: false }))
 }
 
 /// What a model can do.

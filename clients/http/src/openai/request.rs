@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::generation::{Constraint, Priority, Sampling, Stop};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::shape;
@@ -28,8 +28,9 @@ pub const SHARED: &[&str] = &[
     "user",
     "metadata",
     "safety_identifier",
-    // A hint; prompts that begin alike share their cache in any case.
+    // Hints; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
+    "prompt_cache_retention",
     "service_tier",
     "response_format",
     // Members of other servers, under the names their clients use.
@@ -67,10 +68,12 @@ pub struct Shared {
     stop: Option<StopStrings>,
     temperature: Option<f32>,
     top_p: Option<f32>,
+    #[serde(default, deserialize_with = "all_or_count")]
     max_tokens: Option<u32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
     logit_bias: Option<BTreeMap<String, f32>>,
+    #[serde(default, deserialize_with = "all_or_none")]
     top_k: Option<u32>,
     min_p: Option<f32>,
     typical_p: Option<f32>,
@@ -93,12 +96,34 @@ pub struct Shared {
     structured_outputs: Option<Value>,
 }
 
+/// Reads a count of tokens; -1 is what clients of other servers write for as many as there is room for.
+pub fn all_or_count<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    count(value, u32::MAX)
+}
+
+/// Reads a count of candidates; -1 is what clients of other servers write for all of them, which is 0 here.
+fn all_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    count(value, 0)
+}
+
+fn count<'de, D: serde::Deserializer<'de>>(value: D, all: u32) -> Result<Option<u32>, D::Error> {
+    let given: Option<i64> = Deserialize::deserialize(value)?;
+    given.map(|given| if given == -1 { Ok(all) } else { u32::try_from(given) }).transpose().map_err(|_| {
+        serde::de::Error::invalid_value(
+            serde::de::Unexpected::Signed(given.unwrap_or_default()),
+            &"a count, or -1 for all",
+        )
+    })
+}
+
 /// How an answer is streamed.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
     pub include_usage: Option<bool>,
+    /// Only false: chunks are as long as what they say.
+    include_obfuscation: Option<bool>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -108,12 +133,27 @@ enum StopStrings {
     Many(Vec<String>),
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+/// Who goes first.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum Urgency {
+pub enum Urgency {
+    /// When nobody else asks.
     Low,
+    /// In turn.
+    #[default]
     Normal,
+    /// Before others.
     High,
+}
+
+impl From<Urgency> for Priority {
+    fn from(urgency: Urgency) -> Self {
+        match urgency {
+            Urgency::Low => Self::Low,
+            Urgency::Normal => Self::Normal,
+            Urgency::High => Self::High,
+        }
+    }
 }
 
 impl Shared {
@@ -122,6 +162,10 @@ impl Shared {
         match (self.stream.unwrap_or(false), &self.stream_options) {
             (false, None) => Ok(None),
             (false, Some(_)) => Err(Error::invalid("stream_options", "'stream_options' needs 'stream': true.")),
+            (true, Some(StreamOptions { include_obfuscation: Some(true), .. })) => {
+                let message = "Chunks are not obfuscated here: they do not leave this machine by themselves.";
+                Err(Error::new(ErrorKind::Unsupported, message).param("stream_options.include_obfuscation"))
+            }
             (true, options) => Ok(Some(options.as_ref().and_then(|options| options.include_usage).unwrap_or(false))),
         }
     }
@@ -134,11 +178,7 @@ impl Shared {
     /// How urgent the request is; there is one tier of service.
     pub fn priority(&self) -> Result<Priority, Error> {
         accept_only("service_tier", self.service_tier.as_ref(), &[json!("auto"), json!("default")])?;
-        Ok(match self.priority {
-            None | Some(Urgency::Normal) => Priority::Normal,
-            Some(Urgency::Low) => Priority::Low,
-            Some(Urgency::High) => Priority::High,
-        })
+        Ok(self.priority.unwrap_or_default().into())
     }
 
     /// Returns how tokens are drawn.
@@ -202,6 +242,7 @@ impl Shared {
 /// Returns the daemon's refusal with the field at fault under this dialect's name.
 pub fn in_our_words(mut error: Error) -> Error {
     if let Some(param) = &mut error.param {
+        let theirs = param.clone();
         match param.as_str() {
             "choices" => *param = "n".to_owned(),
             "inputs" => *param = "input".to_owned(),
@@ -210,6 +251,9 @@ pub fn in_our_words(mut error: Error) -> Error {
             "thinking" => *param = "enable_thinking".to_owned(),
             "template_arguments" => *param = "chat_template_kwargs".to_owned(),
             _ => {}
+        }
+        if let Some(rest) = error.message.strip_prefix(&theirs).filter(|rest| rest.starts_with(' ')) {
+            error.message = format!("{param}{rest}");
         }
     }
     error
@@ -228,5 +272,48 @@ pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result
             .param(name))
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a client's notes that are too many, too long or no texts.
+pub fn check_notes(notes: Option<&Map<String, Value>>) -> Result<(), Error> {
+    const NOTES_MAX: usize = 16;
+    const NAME_BYTES_MAX: usize = 64;
+    const TEXT_BYTES_MAX: usize = 512;
+    let fits = |(name, value): (&String, &Value)| {
+        name.len() <= NAME_BYTES_MAX && value.as_str().is_some_and(|text| text.len() <= TEXT_BYTES_MAX)
+    };
+    if notes.is_none_or(|notes| notes.len() <= NOTES_MAX && notes.iter().all(fits)) {
+        return Ok(());
+    }
+    let message = format!("'metadata' has at most {NOTES_MAX} texts of at most {TEXT_BYTES_MAX} bytes.");
+    Err(Error::invalid("metadata", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_few_short_texts() {
+        let notes = |value: Value| check_notes(value.as_object());
+        assert!(notes(json!({"a": "b"})).is_ok() && check_notes(None).is_ok());
+        assert!(notes(json!({"a": 1})).is_err() && notes(json!({"a": "x".repeat(513)})).is_err());
+        assert!(notes((0..17).map(|at| (at.to_string(), json!(""))).collect::<Map<_, _>>().into()).is_err());
+    }
+
+    #[test]
+    fn minus_one_is_all_there_is_and_other_negative_counts_are_refused() {
+        let read = |value: Value| serde_json::from_value::<Shared>(value);
+        let shared = read(json!({"max_tokens": -1, "top_k": -1})).unwrap();
+        assert_eq!((shared.stop(None).max_tokens, shared.sampling().unwrap().top_k), (Some(u32::MAX), Some(0)));
+        assert_eq!(read(json!({"max_tokens": null})).unwrap().stop(None).max_tokens, None);
+        assert!(read(json!({"max_tokens": -2})).is_err() && read(json!({"top_k": 1.5})).is_err());
+    }
+
+    #[test]
+    fn refusals_have_our_words_for_what_is_at_fault() {
+        let error = in_our_words(Error::invalid("choices", "choices is 0; it must be from 1 to 16"));
+        assert_eq!((error.param.as_deref(), error.message.as_str()), (Some("n"), "n is 0; it must be from 1 to 16"));
     }
 }

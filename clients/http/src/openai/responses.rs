@@ -23,12 +23,14 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
+use protocol::client::Client;
+use protocol::generation::GenerateRequest;
 use protocol::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use self::kept::Stored;
+use self::kept::{Keeping, Stored};
 use self::request::Asked;
 use self::writer::Builder;
 use super::request::in_our_words;
@@ -36,7 +38,7 @@ use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body;
 use crate::error::HttpError;
-use crate::frames::frames;
+use crate::frames::{Writer, frames};
 use crate::openapi::{EVENTS, Operation, Routes, part};
 use crate::sse;
 
@@ -118,7 +120,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::
 }
 
 /// Returns the daemon's refusal with the field at fault under this endpoint's name.
-fn named(error: Error) -> Error {
+pub fn named(error: Error) -> Error {
     let mut error = in_our_words(error);
     error.param = error.param.map(|param| match param.as_str() {
         "max_tokens" => "max_output_tokens".to_owned(),
@@ -130,7 +132,8 @@ fn named(error: Error) -> Error {
     error
 }
 
-async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
+/// Answers the request of `body`.
+pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
     let client = bridge.daemon.client().await?;
     let asked = Asked::read(body, &client).await?;
     if asked.background {
@@ -142,31 +145,50 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
         };
     }
     let Asked { request, response, stored, streams, .. } = asked;
-    let Begun { started, mut events, .. } = begin(&client, request).await?;
-    let mut builder = Builder::new(response, started.model, streams);
-    if !streams {
-        let response = builder.read_all(&mut events).await?;
-        if let Some(stored) = stored {
-            stored.keep(&client, response).await?;
-        }
-        return Ok(Json(response).into_response());
+    if streams {
+        return streamed(client, request, response, stored).await;
     }
-    let opening = builder.opening();
-    let outcome = builder.outcome();
-    // What is kept is kept before the client hears that it is complete: it may ask for it at once.
-    let frames = frames(opening, events, builder).then(move |frame| {
-        let (client, stored) = (client.clone(), stored.clone());
-        let done = outcome.take();
-        async move {
-            if let (Some(response), Some(stored)) = (done, stored)
-                && let Err(error) = stored.keep(&client, &response).await
-            {
-                tracing::error!(%error, "a response could not be kept");
+    let Begun { started, mut events, .. } = begin(&client, request).await?;
+    let mut builder = Builder::new(response, started.model, false);
+    let response = builder.read_all(&mut events).await?;
+    if let Some(stored) = stored {
+        stored.keep(&client, response).await?;
+    }
+    Ok(Json(response).into_response())
+}
+
+/// Answers with the events of a response as it is made.
+async fn streamed(
+    client: Client,
+    request: GenerateRequest,
+    response: object::Response,
+    stored: Option<Keeping>,
+) -> Result<HttpResponse> {
+    let late = response.clone();
+    let begin = async move {
+        let Begun { started, events, .. } = begin(&client, request).await?;
+        let mut builder = Builder::new(response, started.model, true);
+        let (opening, outcome) = (builder.opening(), builder.outcome());
+        // What is kept is kept before the client hears that it is complete: it may ask for it at once.
+        Ok(frames(opening, events, builder).then(move |frame| {
+            let (client, stored) = (client.clone(), stored.clone());
+            let done = outcome.take();
+            async move {
+                if let (Some(response), Some(stored)) = (done, stored)
+                    && let Err(error) = stored.keep(&client, &response).await
+                {
+                    tracing::error!(%error, "a response could not be kept");
+                }
+                frame
             }
-            frame
-        }
-    });
-    Ok(sse::response(frames))
+        }))
+    };
+    let failed = move |error| {
+        let model = late.model.clone();
+        let mut builder = Builder::new(late, model, true);
+        [builder.opening(), builder.failed(&named(error))].concat().into()
+    };
+    sse::begun(sse::heartbeat(), begin, failed).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

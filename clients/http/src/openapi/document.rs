@@ -39,6 +39,7 @@ const TAGS: &[(&str, &str)] = &[
     ("OpenAI", "Chat completions, completions, responses, embeddings and models, as OpenAI's clients know them."),
     ("Anthropic", "Messages, as Anthropic's clients know them."),
     ("Ollama", "What Ollama's clients know."),
+    ("Batches", "Many requests in a file, answered when there is time, as OpenAI's clients know them."),
     ("Rerank", "Documents in the order of how well they answer a query, as Jina and Cohere shape it."),
     ("Tokens", "Tokens and templates, as llama-server shapes them."),
     ("Sessions", "Conversations that the daemon remembers."),

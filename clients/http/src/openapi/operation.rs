@@ -77,6 +77,16 @@ impl Operation {
         self
     }
 
+    /// Takes a form with a file, called `name`, of the fields in `known`; `part` is the type that tells of them.
+    pub fn takes_form(mut self, name: &str, known: &[&str], part: Part) -> Self {
+        let object = join(&[known], vec![part], &mut self.schemas);
+        self.schemas.push((name.to_owned(), Schema::Object(object).into()));
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(name))).build();
+        let body = RequestBodyBuilder::new().content("multipart/form-data", content).required(Some(Required::True));
+        self.body = Some(body.build());
+        self
+    }
+
     /// Gives a `T`.
     pub fn gives<T: ToSchema>(mut self, description: &str) -> Self {
         let content = self.content::<T>();

@@ -13,7 +13,7 @@ use super::object::{Response, Status};
 use crate::body::{Members, part};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX};
-use crate::openai::request::accept_only;
+use crate::openai::request::{Urgency, accept_only};
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
@@ -42,6 +42,7 @@ pub const KNOWN: &[&[&str]] = &[&[
     "user",
     "safety_identifier",
     "service_tier",
+    "priority",
     // Hints; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -89,6 +90,7 @@ pub struct Body {
     truncation: Option<Value>,
     metadata: Option<Map<String, Value>>,
     service_tier: Option<Value>,
+    priority: Option<Urgency>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,6 +241,7 @@ impl Body {
             stop: Stop { max_tokens: self.max_output_tokens, ..Stop::default() },
             logprobs: self.top_logprobs.filter(|count| *count > 0).or(wants_logprobs.then_some(0)),
             constraint,
+            priority: self.priority.unwrap_or_default().into(),
             ..GenerateRequest::new(self.model, Prompt::Chat(chat))
         })
     }

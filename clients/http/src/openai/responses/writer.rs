@@ -12,12 +12,13 @@ use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::object::{Fault, Incomplete, Item, Part, Response, Status};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
-use crate::sse;
+use crate::sse::{self, Pace};
 
 /// What the open item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct Builder {
     sequence: u64,
     frames: Vec<u8>,
     outcome: Outcome,
+    pace: Pace,
 }
 
 impl Builder {
@@ -60,7 +62,8 @@ impl Builder {
         response.status = Status::InProgress;
         let summarises = response.asked.get("reasoning").is_some_and(|asked| !asked["summary"].is_null());
         let (frames, outcome) = (Vec::new(), Outcome::default());
-        Self { response, streams, summarises, open: None, length: false, sequence: 0, frames, outcome }
+        let pace = Pace::default();
+        Self { response, streams, summarises, open: None, length: false, sequence: 0, frames, outcome, pace }
     }
 
     /// Says which model makes it, where that was not known when it began.
@@ -299,7 +302,10 @@ impl Writer for Builder {
                 self.length = reason == FinishReason::Length;
                 self.close(if self.length { Status::Incomplete } else { Status::Completed });
             }
-            Event::Progress(progress) => self.frames.extend(sse::comment(&sse::describe(&progress))),
+            Event::Progress(progress) => {
+                let come = self.pace.describe(&progress, Instant::now());
+                self.frames.extend(sse::comment(&come));
+            }
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => {}
             // No generation says these.
             Event::Embedded(_) | Event::Scored(_) => {}

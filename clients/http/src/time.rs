@@ -1,4 +1,4 @@
-//! Dates as RFC 3339 writes them, and durations as Go does: the only two places of the bridge where time is text.
+//! Dates as RFC 3339 writes them, and durations as Go does: the only place of the bridge where time is text.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
