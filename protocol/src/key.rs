@@ -1,6 +1,6 @@
 //! The words for API keys: what one may do, how much, and who stands behind a request.
 //!
-//! A secret is on the wire twice only: when a key is issued, and when somebody shows it to be let in. Everything else
+//! A secret is on the wire twice only: when a key is issued, and when somebody shows it to be let in or to log in. Everything else
 //! names keys by their id, which grants nothing.
 
 use serde::{Deserialize, Serialize};
@@ -138,8 +138,8 @@ impl std::fmt::Debug for IssuedKey {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Knock {
-    /// The secret that is shown.
-    pub secret: String,
+    /// What is shown.
+    pub proof: Proof,
     /// Where the request comes from, as an IP address.
     pub peer: String,
     /// What it is about.
@@ -150,6 +150,25 @@ impl std::fmt::Debug for Knock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Knock").field("peer", &self.peer).field("purpose", &self.purpose).finish_non_exhaustive()
     }
+}
+
+/// What somebody shows to be let in.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// A key's secret.
+    Secret(String),
+    /// A login that a bridge gave out and has checked.
+    Login(Login),
+}
+
+/// What a bridge remembers of a secret that was shown once: enough to let its holder in for as long as that secret would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The key's id.
+    pub key: String,
+    /// Which of the key's secrets was shown; it tells nothing about the secret.
+    pub print: u64,
 }
 
 /// Which of a key's limits a request counts against.
@@ -172,6 +191,8 @@ pub struct Principal {
     pub role: KeyRole,
     /// How much of its rate is left; `None` if it has no such limit.
     pub rate: Option<Rate>,
+    /// Which of the key's secrets stands behind it, as a login names it.
+    pub print: u64,
 }
 
 /// How much of a limit per minute is left.

@@ -65,11 +65,14 @@ rm -f "$cache"/node/*.test.mjs && cp "$here"/*.test.mjs "$cache/node/"
 (cd "$cache/node" && limited node --test --test-reporter=tap ./*.test.mjs) >"$cache/node.log" 2>&1
 node_code=$?
 
+"$here/schema/run.sh" "$cache"
+schema_code=$?
+
 count() { grep -cE "$1" "$cache/python.log" || true; }
 tally() { sed -n "s/^# $1 //p" "$cache/node.log" | grep . || echo 0; }
 passed=$(( $(count ' \.\.\. ok$') + $(tally pass) ))
 failed=$(( $(count '^(FAIL|ERROR): ') + $(tally fail) ))
-if [ "$python_code" -ne 0 ] || [ "$node_code" -ne 0 ]; then
+if [ "$python_code" -ne 0 ] || [ "$node_code" -ne 0 ] || [ "$schema_code" -ne 0 ]; then
     [ "$python_code" -eq 0 ] || tail -n 200 "$cache/python.log"
     [ "$node_code" -eq 0 ] || grep -vE '^ *(duration_ms|type|---|\.\.\.)' "$cache/node.log" | tail -n 200
     echo "$passed passed, $failed failed"

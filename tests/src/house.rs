@@ -69,10 +69,16 @@ impl House {
 
     /// Starts a bridge on a free port and returns a way to speak to it, with the first key.
     pub async fn http(&mut self) -> Http {
+        self.http_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn http_with(&mut self, flags: &[&str]) -> Http {
         let client = self.client().await;
         let bridge = Command::new(program("impetus-http"))
             .args(["--listen", "127.0.0.1:0", "--socket"])
             .arg(self.socket())
+            .args(flags)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -10,7 +10,7 @@ mod need;
 mod origin;
 
 pub use host::{Hosts, Peer, check_host};
-pub use key::{check_key, current, on_behalf_of};
+pub use key::{check_key, current, on_behalf_of, within_rate};
 pub use need::{is_inference, role_needed};
 pub use origin::Origins;
 
@@ -23,13 +23,16 @@ use protocol::key::KeyState;
 use protocol::{Error, ErrorKind};
 
 /// Refuses to listen where others can reach it while no key would keep them out.
-pub async fn may_listen(address: SocketAddr, socket: &Path, name: &str) -> Result<()> {
+pub async fn may_listen(address: SocketAddr, socket: &Path, name: &str, tls: bool) -> Result<()> {
     if address.ip().is_loopback() {
         return Ok(());
     }
     let keys = Client::connect(socket, name, Patience::STARTING).await?.keys().await?;
     if keys.iter().any(|key| key.state == KeyState::Active) {
-        tracing::warn!(%address, "the bridge can be reached from other machines; keys and answers travel in clear");
+        if !tls {
+            let message = "the bridge can be reached from other machines; keys and answers travel in clear without TLS";
+            tracing::warn!(%address, "{message}");
+        }
         return Ok(());
     }
     Err(Error::new(ErrorKind::Forbidden, format!("{address} can be reached by others, and there is no valid API key"))

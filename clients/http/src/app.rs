@@ -1,5 +1,6 @@
 //! The route table, and what every handler may reach.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,10 +14,11 @@ use crate::access::{Hosts, Origins, check_host, check_key};
 use crate::daemon::Daemon;
 use crate::dialect::Dialect;
 use crate::openai::batches::runner::Batches;
+use crate::login::Logins;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
 use crate::ws::{self, Sockets};
-use crate::{Config, admin, anthropic, body, health, metrics, ollama, openai, request_id};
+use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -34,20 +36,23 @@ pub struct Bridge {
     pub sockets: Sockets,
     /// Batches that this bridge works on.
     pub batches: Batches,
+    /// Pages that have logged in.
+    pub logins: Logins,
 }
 
 impl Bridge {
     /// Prepares the bridge that listens on `address`.
-    pub fn new(config: &Config, address: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(config: &Config, address: SocketAddr) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             daemon: Daemon::new(config.socket.clone()),
             hosts: Hosts::new(address, &config.allow_hosts),
             origins: Origins::new(&config.allow_origins),
-            url: format!("http://{address}"),
+            url: format!("{}://{address}", if config.tls.is_some() { "https" } else { "http" }),
             background: Background::default(),
             sockets: Sockets::default(),
             batches: Batches::default(),
-        })
+            logins: Logins::new(config.tls.is_some())?,
+        }))
     }
 
     /// Returns what distinguishes this bridge from all others that live.
@@ -65,7 +70,7 @@ pub fn bridge_name(url: &str, pid: u32) -> String {
 pub fn routes(bridge: Arc<Bridge>) -> Router {
     let keyed = keyed().router().layer(from_fn(body::receive)).layer(from_fn_with_state(bridge.clone(), check_key));
     keyed
-        .merge(open().router())
+        .merge(open().router().layer(from_fn(body::receive_little)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(bridge.clone(), check_host))
@@ -87,11 +92,12 @@ pub fn keyed() -> Routes {
         .merge(metrics::routes())
         .merge(ws::routes())
         .merge(health::keyed())
+        .merge(login::keyed())
 }
 
 /// What answers without one.
 pub fn open() -> Routes {
-    health::open().merge(explorer::routes())
+    health::open().merge(login::open()).merge(explorer::routes())
 }
 
 /// What every answer tells browsers: guess no type, keep no copy, frame nothing, load nothing, tell nobody.

@@ -26,6 +26,9 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 /// The largest file that is sent, in bytes, with the form around it.
 const FILE_BYTES_MAX: usize = 64 << 20;
 
+/// The largest body of a request without a key.
+const LITTLE_BYTES_MAX: usize = 16 << 10;
+
 /// How much of a body that is too large is read and dropped, so that its sender gets to read the refusal.
 const EXCESS_BYTES_MAX: usize = 96 << 20;
 
@@ -34,8 +37,16 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Receives the whole body before the handler runs: in bounded time, of bounded size, refused in our shape.
 pub async fn receive(request: Request, next: Next) -> Response {
+    receive_at_most(bytes_max(request.uri().path()), request, next).await
+}
+
+/// The same where nobody was let in yet.
+pub async fn receive_little(request: Request, next: Next) -> Response {
+    receive_at_most(LITTLE_BYTES_MAX, request, next).await
+}
+
+async fn receive_at_most(most: usize, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
-    let most = bytes_max(request.uri().path());
     let (head, body) = request.into_parts();
     let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most).await {
         Ok(bytes) => {
@@ -74,7 +85,9 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
         let message = format!("The body is larger than the limit of {most} bytes.");
         Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
     };
-    if body.size_hint().lower() > EXCESS_BYTES_MAX as u64 {
+    // Beside a small limit little is worth reading only to drop it.
+    let excess = EXCESS_BYTES_MAX.min(most.saturating_mul(4));
+    if body.size_hint().lower() > excess as u64 {
         return too_large();
     }
     let mut stream = body.into_data_stream();
@@ -84,7 +97,7 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
         size = size.saturating_add(piece.len());
         if size <= most {
             bytes.extend_from_slice(&piece);
-        } else if size > EXCESS_BYTES_MAX {
+        } else if size > excess {
             break;
         } else {
             bytes = Vec::new();

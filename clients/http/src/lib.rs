@@ -1,8 +1,8 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its words;
-//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask; `serve`
-//! accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates
+//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask,
+//! `login` keeps a page's key for it; `serve` accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates
 //! are written, `infill` how gaps are marked; `openapi` is the table of endpoints and their document; `daemon` holds the
 //! connections to the daemon. The bridge keeps no state, reads no model and has no privilege that the command line lacks.
 
@@ -11,6 +11,7 @@ mod admin;
 mod answer;
 mod anthropic;
 mod app;
+mod base64;
 mod begin;
 mod body;
 mod daemon;
@@ -19,6 +20,7 @@ mod error;
 mod frames;
 mod health;
 mod infill;
+mod login;
 mod metrics;
 mod ndjson;
 mod ollama;
@@ -33,6 +35,8 @@ mod time;
 mod turns;
 mod whole;
 mod ws;
+
+pub use serve::TlsFiles;
 
 use std::future::Future;
 use std::io;
@@ -49,6 +53,8 @@ pub struct Config {
     pub allow_hosts: Vec<String>,
     /// Web origins allowed besides this machine's own pages.
     pub allow_origins: Vec<String>,
+    /// The files of a certificate; without them the bridge speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Serves HTTP on `listener` until `shutdown` resolves; open requests are finished first.
@@ -58,10 +64,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    access::may_listen(address, &config.socket, daemon::NAME)
+    let tls = config.tls.as_ref().map(serve::Tls::read).transpose().map_err(io::Error::other)?;
+    access::may_listen(address, &config.socket, daemon::NAME, tls.is_some())
         .await
         .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
-    let bridge = app::Bridge::new(&config, address);
+    let bridge = app::Bridge::new(&config, address)?;
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
     let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
     let sockets = bridge.clone();
@@ -69,7 +76,7 @@ pub async fn run(
         shutdown.await;
         sockets.sockets.close();
     };
-    let served = serve::serve(listener, app::routes(bridge.clone()), shutdown).await;
+    let served = serve::serve(tls, listener, app::routes(bridge.clone()), shutdown).await;
     bridge.sockets.ended().await;
     announcer.abort();
     batches.abort();

@@ -24,6 +24,12 @@ struct Flags {
     /// A web origin whose pages may ask, as in https://chat.example
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// Speak TLS with this certificate, and those that vouch for it, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -60,7 +66,10 @@ fn run(flags: Flags) -> Result<(), String> {
                 _ = terminate.recv() => {}
             }
         };
-        let config = impetus_http::Config { socket, allow_hosts: flags.allow_host, allow_origins: flags.allow_origin };
+        let tls =
+            flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| impetus_http::TlsFiles { certificate, key });
+        let (allow_hosts, allow_origins) = (flags.allow_host, flags.allow_origin);
+        let config = impetus_http::Config { socket, allow_hosts, allow_origins, tls };
         impetus_http::run(config, listener, shutdown).await.map_err(|error| format!("the bridge failed: {error}"))
     })
 }

@@ -4,6 +4,7 @@
 //! driven directly, has. Bodies have their own limits in `body`. Called by `run` alone.
 
 mod refusal;
+mod tls;
 
 use std::future::Future;
 use std::io;
@@ -18,12 +19,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::access::Peer;
 use refusal::Explained;
+pub use tls::{Tls, TlsFiles};
 
 /// How long a request's head may take, and how long an idle connection is kept.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -43,13 +46,19 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again after the system refused, for lack of file descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `routes` on `listener` until `shutdown` resolves, then gives what is open some time to finish.
-pub async fn serve(listener: TcpListener, routes: Router, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-    serve_within(HEAD_PATIENCE, listener, routes, shutdown).await
+/// Serves `routes` on `listener`, over TLS if there is any, until `shutdown` resolves, then gives what is open some time to finish.
+pub async fn serve(
+    tls: Option<Tls>,
+    listener: TcpListener,
+    routes: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_within(HEAD_PATIENCE, tls, listener, routes, shutdown).await
 }
 
 async fn serve_within(
     head_patience: Duration,
+    tls: Option<Tls>,
     listener: TcpListener,
     routes: Router,
     shutdown: impl Future<Output = ()>,
@@ -67,28 +76,17 @@ async fn serve_within(
             () = &mut shutdown => break,
             accepted = accept(&listener, &room) => accepted?,
         };
-        let routes = TowerToHyperService::new(routes.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            routes.call(request)
-        });
-        let stream = TokioIo::new(Explained::new(stream));
-        let connection = http.serve_connection(stream, service).with_upgrades();
-        let mut closing = open.clone();
+        let (http, tls, routes, mut closing) = (http.clone(), tls.clone(), routes.clone(), open.clone());
         tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                // The one thing that it ever says.
-                _ = closing.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let Some(tls) = tls else { return talk(http, stream, peer, routes, closing, permit).await };
+            let shaken = tokio::select! {
+                shaken = tls.accept(stream, head_patience) => shaken,
+                _ = closing.changed() => return,
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended badly");
+            match shaken {
+                Ok(stream) => talk(http, stream, peer, routes, closing, permit).await,
+                Err(error) => tracing::debug!(%error, "no TLS with a client"),
             }
-            drop(permit);
         });
     }
     drop((listener, open));
@@ -100,11 +98,41 @@ async fn serve_within(
     Ok(())
 }
 
+/// Answers what comes over a connection until it ends, or until the bridge closes and what is open was answered.
+async fn talk(
+    http: http1::Builder,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: IpAddr,
+    routes: Router,
+    mut closing: watch::Receiver<()>,
+    permit: OwnedSemaphorePermit,
+) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        routes.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(Explained::new(stream)), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        // The one thing that it ever says.
+        _ = closing.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+    drop(permit);
+}
+
 /// Waits for room and then for a connection.
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
     loop {
         match listener.accept().await {

@@ -93,6 +93,12 @@ pub struct Serve {
     /// A web origin whose pages may ask, as in https://chat.example
     #[arg(long, value_name = "ORIGIN")]
     pub allow_origin: Vec<String>,
+    /// Have the HTTP bridge speak TLS with this certificate, and those that vouch for it, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<String>,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<String>,
 }
 
 /// Stop the daemon and its bridges.

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::key::{
-    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Principal, Purpose,
-    RotateKeyRequest, Spent,
+    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Login, Principal, Proof,
+    Purpose, RotateKeyRequest, Spent,
 };
 use protocol::{Error, ErrorKind, Result};
 use store::{Digest, Key, Limits, NewKey, Role, Secret};
@@ -97,10 +97,16 @@ impl Keys {
     pub fn knock(&self, knock: &Knock) -> Result<Principal> {
         let now_us = u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut state = self.lock();
-        let found = (knock.secret.len() <= SECRET_BYTES_MAX)
-            .then(|| state.find(&Secret::from_text(&knock.secret).digest(), now_s()))
-            .flatten();
-        let Some(held) = found else { return Err(state.refuse(&knock.peer, now_us)) };
+        let (held, print) = match &knock.proof {
+            Proof::Secret(secret) => {
+                let digest = Secret::from_text(secret).digest();
+                let found = (secret.len() <= SECRET_BYTES_MAX).then(|| state.find(&digest, now_s())).flatten();
+                let Some(held) = found else { return Err(state.refuse(&knock.peer, now_us)) };
+                (held, digest.prefix())
+            }
+            // No guess: whoever asks has checked it, and only its key can have changed since.
+            Proof::Login(login) => (state.logged_in(login, now_s()).ok_or_else(refused)?, login.print),
+        };
         held.key.last_used_unix_s = Some(now_s());
         let (bucket, limit) = match knock.purpose {
             Purpose::Inference => (&mut held.inference, held.key.limits.inference_per_minute),
@@ -111,6 +117,7 @@ impl Keys {
             id: held.key.id.clone(),
             label: held.key.label.clone(),
             role: role(held.key.role),
+            print,
         })
     }
 
@@ -282,6 +289,16 @@ impl State {
         let opens = |id: &&String| self.keys.get(*id).is_some_and(|held| fits(&held.key));
         let id = self.index.get(&digest.prefix())?.iter().find(opens)?;
         self.keys.get_mut(id).filter(|held| held.key.state(now) == store::KeyState::Active)
+    }
+
+    /// Returns the key of a login, if the secret that it was made with still opens the door.
+    fn logged_in(&mut self, login: &Login, now: i64) -> Option<&mut Held> {
+        let fits = |key: &Key| {
+            let old = key.old.is_some_and(|(old, until)| old.prefix() == login.print && now < until);
+            old || key.digest.prefix() == login.print
+        };
+        let held = self.keys.get_mut(&login.key)?;
+        (fits(&held.key) && held.key.state(now) == store::KeyState::Active).then_some(held)
     }
 
     /// Counts a bad key of an address, and returns what it is told.

@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use protocol::client::{Client, Patience};
 use protocol::generation::{GenerateRequest, Json, Priority, Prompt, Sampling, Stop};
 use protocol::journal::{AuditRequest, RequestsRequest};
-use protocol::key::{CreateKeyRequest, KeyRole, Knock, LimitsRequest, Purpose, RotateKeyRequest};
+use protocol::key::{CreateKeyRequest, KeyRole, Knock, LimitsRequest, Proof, Purpose, RotateKeyRequest};
 use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
 use protocol::record::{Collection, KeepRequest, ListRequest, RecordId};
 use protocol::status::{Bridge, Hello, StopRequest};
@@ -225,7 +225,7 @@ async fn a_client_can_stop_the_daemon_which_then_takes_no_more_work() {
 }
 
 fn knock(secret: &str) -> Knock {
-    Knock { secret: secret.to_owned(), peer: "127.0.0.1".to_owned(), purpose: Purpose::Inference }
+    Knock { proof: Proof::Secret(secret.to_owned()), peer: "127.0.0.1".to_owned(), purpose: Purpose::Inference }
 }
 
 fn wish(role: KeyRole) -> CreateKeyRequest {

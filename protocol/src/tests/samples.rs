@@ -25,7 +25,7 @@ use crate::transcript::{Cursor, Event, Page, Progress, ReadRequest, Stage, Trans
 use crate::wire::{Call, Reply};
 use crate::{Error, ErrorKind};
 
-use access::{audit_entry, create_key, knock, request_entry, requests};
+use access::{audit_entry, create_key, knock, login, request_entry, requests};
 pub(super) use access::{issued, key_card};
 use admin::change_settings;
 pub(super) use admin::{metrics, news, setting};
@@ -81,13 +81,16 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
     calls.push(("take-back", Call::Cancel { id: 5 }));
+    let verb = Request::Authenticate { knock: login() };
+    calls.push(("authenticate-login", Call::Request { id: 6, deadline_ms: 5_000, verb }));
     calls
 }
 
 /// Returns every golden reply, by name.
 pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
     let rate = Rate { limit: 60, remaining: 59, reset_ms: 1_000, wait_ms: 0 };
-    let principal = Principal { id: "key_1".into(), label: "first".into(), role: KeyRole::User, rate: Some(rate) };
+    let principal =
+        Principal { id: "key_1".into(), label: "first".into(), role: KeyRole::User, rate: Some(rate), print: 7 };
     let refused = Error::new(ErrorKind::Busy, "too many requests are in flight on this connection");
     let verbs = vec![
         ("handshake", Ok(Response::Handshake(Ok(welcome())))),

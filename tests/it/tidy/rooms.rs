@@ -12,6 +12,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("utoipa", &["clients/http/"]),
     ("hyper", &["clients/http/src/serve"]),
     ("hyper_util", &["clients/http/src/serve"]),
+    ("ring", &["clients/http/src/login"]),
+    ("tokio_rustls", &["clients/http/src/serve"]),
     ("rusqlite", &["daemon/store/"]),
     ("tokenizers", &["daemon/engine/src/text"]),
     ("minijinja", &["daemon/engine/src/text"]),

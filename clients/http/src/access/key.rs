@@ -1,4 +1,4 @@
-//! Lets the holder of a key in. The daemon judges it on every request, so that a revocation counts at once, and counts
+//! Lets the holder of a key in, or of a login that was made with one. The daemon judges it on every request, so that a revocation counts at once, and counts
 //! the request against the key's limit per minute, so that several bridges share one count.
 
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use protocol::key::{KeyRole, Knock, Principal, Rate};
+use protocol::key::{KeyRole, Knock, Principal, Proof, Rate};
 use protocol::{Error, ErrorKind};
 
 use super::host::Peer;
 use super::need::{Need, need};
 use crate::app::Bridge;
 use crate::dialect::Dialect;
+use crate::login::own_page;
 
 tokio::task_local! {
     static CURRENT: Arc<Principal>;
@@ -40,7 +41,20 @@ pub async fn on_behalf_of<F: Future>(key: Option<String>, work: F) -> F::Output 
 pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let need = need(request.method(), request.uri().path());
-    let principal = match enter(&bridge, knock(&request, need)).await {
+    let login = match key(request.headers()) {
+        Some(_) => None,
+        None => bridge.logins.of(request.headers()),
+    };
+    if login.is_some()
+        && let Err(error) = own_page(request.method(), request.headers())
+    {
+        return dialect.refuse(error);
+    }
+    let proof = match (key(request.headers()), &login) {
+        (Some(secret), _) => Some(Proof::Secret(secret.to_owned())),
+        (None, login) => login.as_ref().map(|claims| Proof::Login(claims.login())),
+    };
+    let principal = match enter(&bridge, proof.map(|proof| knock(&request, need, proof))).await {
         Ok(principal) => principal,
         Err(error) => return dialect.refuse(error),
     };
@@ -52,14 +66,16 @@ pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next
     if let Some(rate) = rate {
         tell(rate, response.headers_mut());
     }
+    if let Some(cookie) = login.and_then(|claims| bridge.logins.renewed(&claims)) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     response
 }
 
-/// Returns what a request shows at the door; `None` if it has no key.
-fn knock(request: &Request, need: Need) -> Option<Knock> {
-    let secret = key(request.headers())?.to_owned();
+/// Returns what a request shows at the door.
+fn knock(request: &Request, need: Need, proof: Proof) -> Knock {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
-    Some(Knock { secret, peer, purpose: need.purpose })
+    Knock { proof, peer, purpose: need.purpose }
 }
 
 async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error> {
@@ -68,13 +84,19 @@ async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error
     bridge.daemon.own().await?.authenticate(knock.ok_or_else(keyless)?).await
 }
 
-fn verdict(principal: &Principal, need: Need) -> Result<(), Error> {
+/// Refuses whoever has asked too much.
+pub fn within_rate(principal: &Principal) -> Result<(), Error> {
     if let Some(rate) = principal.rate.filter(|rate| rate.wait_ms > 0) {
         let message = format!("The key '{}' may ask {} times a minute.", principal.label, rate.limit);
         return Err(Error::new(ErrorKind::RateLimited, message)
             .hint("Wait as long as Retry-After says, or use a key with another limit.")
             .retry_after_ms(rate.wait_ms));
     }
+    Ok(())
+}
+
+fn verdict(principal: &Principal, need: Need) -> Result<(), Error> {
+    within_rate(principal)?;
     if principal.role < need.role {
         let message = format!("This needs a key of the role {:?}; this one is {:?}.", need.role, principal.role);
         return Err(Error::new(ErrorKind::Forbidden, message.to_ascii_lowercase().replacen("this", "This", 1))
@@ -129,7 +151,7 @@ mod tests {
     #[test]
     fn a_role_too_small_and_a_rate_too_high_are_told_apart() {
         let rate = |wait_ms| Some(Rate { limit: 60, remaining: 0, reset_ms: 60_000, wait_ms });
-        let who = |role, rate| Principal { id: "key_1".into(), label: "laptop".into(), role, rate };
+        let who = |role, rate| Principal { id: "key_1".into(), label: "laptop".into(), role, rate, print: 0 };
         let need = Need { role: KeyRole::User, purpose: Purpose::Inference };
         assert!(verdict(&who(KeyRole::User, rate(0)), need).is_ok());
         assert!(verdict(&who(KeyRole::Admin, None), need).is_ok());

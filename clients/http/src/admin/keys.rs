@@ -213,6 +213,16 @@ async fn revoke(
     Ok(Json(bridge.daemon.client().await?.revoke_key(&id(path)?).await?.into()))
 }
 
+impl From<KeyRole> for Role {
+    fn from(role: KeyRole) -> Self {
+        match role {
+            KeyRole::Readonly => Self::Readonly,
+            KeyRole::User => Self::User,
+            KeyRole::Admin => Self::Admin,
+        }
+    }
+}
+
 impl From<KeyCard> for Key {
     fn from(card: KeyCard) -> Self {
         let KeyLimits { inference_per_minute, reads_per_minute, requests_per_day, tokens_per_day } = card.limits;
@@ -220,11 +230,7 @@ impl From<KeyCard> for Key {
             id: card.id,
             object: "key",
             label: card.label,
-            role: match card.role {
-                KeyRole::Readonly => Role::Readonly,
-                KeyRole::User => Role::User,
-                KeyRole::Admin => Role::Admin,
-            },
+            role: card.role.into(),
             state: match card.state {
                 KeyState::Active => Standing::Active,
                 KeyState::Expired => Standing::Expired,

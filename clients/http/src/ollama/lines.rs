@@ -136,6 +136,7 @@ struct CalledBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OllamaEnd)]
 struct End {
+    #[schema(required = false)]
     done_reason: &'static str,
     #[serde(flatten)]
     figures: Option<Figures>,
@@ -145,11 +146,17 @@ struct End {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OllamaFigures)]
 struct Figures {
+    #[schema(required = false)]
     total_duration: u128,
+    #[schema(required = false)]
     load_duration: u128,
+    #[schema(required = false)]
     prompt_eval_count: u32,
+    #[schema(required = false)]
     prompt_eval_duration: u64,
+    #[schema(required = false)]
     eval_count: u32,
+    #[schema(required = false)]
     eval_duration: u64,
 }
 

@@ -17,14 +17,14 @@ use utoipa::{PartialSchema, ToSchema};
 use super::Endpoint;
 use crate::access::role_needed;
 use crate::dialect::Dialect;
-use crate::{anthropic, error, ollama};
+use crate::{anthropic, error, login, ollama};
 
 /// What stands at the head of the document.
 const ABOUT: &str = "\
 Private AI on this machine, in the dialects that programs already speak: OpenAI's, Anthropic's and Ollama's.
 
 **Keys.** Send `Authorization: Bearer KEY`, or `x-api-key: KEY`. `impetusctl key show` prints the first key; \
-`impetusctl key create` makes more. A key is `readonly`, `user` or `admin`, and each endpoint says which it needs.
+`impetusctl key create` makes more. A page that must keep no key logs in at `/api/auth/login`. A key is `readonly`, `user` or `admin`, and each endpoint says which it needs.
 
 **Refusals.** A parameter that would have no effect is a 400 that names it, and a prompt is never cut. Every answer carries \
 `x-request-id`; refusals of limits carry `Retry-After`. Keys with limits hear of them in `X-RateLimit-Limit`, \
@@ -44,6 +44,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Tokens", "Tokens and templates, as llama-server shapes them."),
     ("Sessions", "Conversations that the daemon remembers."),
     ("Keys", "Keys of the bridge."),
+    ("Login", "A key becomes a cookie for a while, for pages of the bridge."),
     ("Journal", "What was asked, and who changed what."),
     ("Models", "Models, brought into memory, taken out and fetched, for those who run the service."),
     ("Machine", "Memory, its budget, and the hardware."),
@@ -84,7 +85,9 @@ pub fn write(endpoints: Vec<Endpoint>) -> String {
     document.components = Some(components);
     document.tags = Some(TAGS.iter().map(|(name, text)| tag(name, text)).collect());
     document.servers = Some(vec![Server::new("/")]);
-    document.to_json().expect("documents have string keys and no failing serialisers")
+    let text = document.to_json().expect("documents have string keys and no failing serialisers");
+    // The registry of formats calls them uint32 and uint64.
+    text.replace("\"format\":\"u-int", "\"format\":\"uint")
 }
 
 fn tag(name: &str, text: &str) -> Tag {
@@ -111,7 +114,7 @@ fn shown(endpoint: &Endpoint) -> (String, PathItem) {
         let needs = format!("Needs a key of the role `{}`.", role_needed(method, path));
         let gap = if description.is_empty() { "" } else { " " };
         description = format!("{description}{gap}{needs}");
-        built = built.securities(Some(["bearer", "header"].map(requirement)));
+        built = built.securities(Some(["bearer", "header", "login"].map(requirement)));
     }
     if !description.is_empty() {
         built = built.description(Some(description));
@@ -143,10 +146,12 @@ fn schemes() -> BTreeMap<String, RefOr<SecurityScheme>> {
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A key, as in `Authorization: Bearer imp_…`."))
         .build();
+    let login = ApiKeyValue::with_description(login::COOKIE, "A login, as `/api/auth/login` gives it to browsers.");
     let header = ApiKeyValue::with_description("x-api-key", "A key, as Anthropic's clients send it.");
     BTreeMap::from([
         ("bearer".to_owned(), RefOr::T(SecurityScheme::Http(bearer))),
         ("header".to_owned(), RefOr::T(SecurityScheme::ApiKey(ApiKey::Header(header)))),
+        ("login".to_owned(), RefOr::T(SecurityScheme::ApiKey(ApiKey::Cookie(login)))),
     ])
 }
 

@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::{Ref, RefOr, Required, Schema};
 use utoipa::{IntoParams, ToSchema};
 
+use super::EVENTS;
 use super::schema::{Part, join};
 
 const JSON: &str = "application/json";
@@ -145,13 +146,13 @@ impl Operation {
     /// Gives `T`s one after another where a stream is asked for.
     pub fn streams<T: ToSchema>(mut self, media_type: &str) -> Self {
         let content = self.content::<T>();
-        self.answer_as(media_type, content)
+        self.answer_as(media_type, streamed(media_type, content))
     }
 
     /// Gives `T`s of `Of`s, each called `name`, one after another where a stream is asked for.
     pub fn streams_of<T: ToSchema, Of: ToSchema>(mut self, name: &str, media_type: &str) -> Self {
         let content = self.content_of::<T, Of>(name);
-        self.answer_as(media_type, content)
+        self.answer_as(media_type, streamed(media_type, content))
     }
 
     /// Returns a reference to `T`, whose schema it notes down with all that it refers to.
@@ -179,6 +180,24 @@ impl Operation {
         self.answer.content.insert(media_type.to_owned(), content.into());
         self
     }
+}
+
+/// Returns what a stream consists of: where it is one of events, `content` is the data of each, as text.
+fn streamed(media_type: &str, content: Content) -> Content {
+    if media_type != EVENTS {
+        return content;
+    }
+    let mut data = Object::with_type(Type::String);
+    data.content_media_type = JSON.to_owned();
+    let of = serde_json::to_value(content.schema).unwrap_or_default();
+    // The keyword is JSON Schema's, and the only way to say what a text holds.
+    data.extensions = Some([("contentSchema", of)].into_iter().collect());
+    let event = Object::builder()
+        .schema_type(Type::Object)
+        .property("event", Object::with_type(Type::String))
+        .property("data", data)
+        .required("data");
+    Content::new(Some(Schema::Object(event.build())))
 }
 
 fn path_parameter(name: &str, description: Option<&str>) -> Parameter {

@@ -23,7 +23,7 @@ async fn start(patience: Duration) -> Server {
     let shutdown = async {
         let _ = stopped.await;
     };
-    Server { address, stop, ended: tokio::spawn(serve_within(patience, listener, routes, shutdown)) }
+    Server { address, stop, ended: tokio::spawn(serve_within(patience, None, listener, routes, shutdown)) }
 }
 
 impl Server {

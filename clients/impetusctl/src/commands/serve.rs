@@ -91,6 +91,8 @@ fn flags(serve: &Serve) -> Vec<String> {
     for (flag, values) in given {
         flags.extend(values.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
     }
+    let given = [("--tls-cert", &serve.tls_cert), ("--tls-key", &serve.tls_key)];
+    flags.extend(given.into_iter().flat_map(|(flag, value)| Some([flag.to_owned(), value.clone()?])).flatten());
     flags
 }
 

@@ -27,7 +27,7 @@ impl Room {
 }
 
 fn knock(secret: &str) -> Knock {
-    Knock { secret: secret.to_owned(), peer: "10.0.0.1".to_owned(), purpose: Purpose::Inference }
+    Knock { proof: Proof::Secret(secret.to_owned()), peer: "10.0.0.1".to_owned(), purpose: Purpose::Inference }
 }
 
 fn wish(role: KeyRole) -> CreateKeyRequest {
@@ -97,6 +97,28 @@ async fn a_rotated_key_has_one_secret_or_two_for_its_grace() {
     assert!(keys.knock(&knock(third.reveal())).is_ok());
     let absent = RotateKeyRequest { id: "key_absent".to_owned(), grace_s: 0 };
     assert_eq!(keys.rotate("uid 1", &absent).await.unwrap_err().kind, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_login_is_good_for_as_long_as_the_secret_behind_it() {
+    let room = Room::new();
+    let keys = room.keys();
+    let issued = keys.create("uid 1", wish(KeyRole::User)).await.unwrap();
+    let id = issued.card.id.clone();
+    let login = |print| Knock { proof: Proof::Login(Login { key: id.clone(), print }), ..knock("") };
+    let first = keys.knock(&knock(&issued.secret)).unwrap().print;
+    assert_eq!(keys.knock(&login(first)).unwrap().id, id);
+    assert_eq!(keys.knock(&login(first + 1)).unwrap_err().kind, ErrorKind::AuthRequired);
+    let rotate = |grace_s| RotateKeyRequest { id: id.clone(), grace_s };
+    keys.rotate("uid 1", &rotate(3_600)).await.unwrap();
+    assert!(keys.knock(&login(first)).is_ok(), "the old secret has its grace, and so has its login");
+    let (secret, _) = keys.rotate("uid 1", &rotate(0)).await.unwrap();
+    assert!(keys.knock(&login(first)).is_err());
+    let second = keys.knock(&knock(secret.reveal())).unwrap().print;
+    assert!(keys.knock(&login(second)).is_ok());
+    keys.revoke("uid 1", &id).await.unwrap();
+    let kinds: Vec<_> = (0..30).map(|_| keys.knock(&login(second)).unwrap_err().kind).collect();
+    assert!(kinds.iter().all(|kind| *kind == ErrorKind::AuthRequired), "a login that is over is no guess");
 }
 
 #[tokio::test]

@@ -2,11 +2,16 @@
 
 use crate::journal::{AuditEntry, RequestEntry, RequestsRequest};
 use crate::key::{
-    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Purpose, Spent,
+    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Login, Proof, Purpose,
+    Spent,
 };
 
+pub(in crate::tests) fn login() -> Knock {
+    Knock { proof: Proof::Login(Login { key: "key_1".into(), print: 7 }), ..knock() }
+}
+
 pub(in crate::tests) fn knock() -> Knock {
-    Knock { secret: "imp_example".into(), peer: "127.0.0.1".into(), purpose: Purpose::Inference }
+    Knock { proof: Proof::Secret("imp_example".into()), peer: "127.0.0.1".into(), purpose: Purpose::Inference }
 }
 
 pub(in crate::tests) fn create_key() -> CreateKeyRequest {

@@ -33,6 +33,7 @@ function follow(value) {
 function kind(schema) {
   if (!schema || Object.keys(schema).length === 0) return "anything";
   if (schema.$ref) return schema.$ref.split("/").pop();
+  if (schema.contentSchema) return `text of ${kind(schema.contentSchema)}`;
   const choices = schema.oneOf || schema.anyOf || schema.allOf;
   if (choices) return [...new Set(choices.map(kind))].join(schema.allOf ? " and " : " or ");
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
@@ -44,7 +45,7 @@ function kind(schema) {
 function inner(schema) {
   if (!schema) return [];
   if (schema.$ref) return [schema];
-  return [schema.items, ...(schema.oneOf || schema.anyOf || schema.allOf || [])].flatMap(inner);
+  return [schema.items, schema.contentSchema, ...(schema.oneOf || schema.anyOf || schema.allOf || [])].flatMap(inner);
 }
 
 /** Shows what an object holds; what its members hold opens on demand. */
