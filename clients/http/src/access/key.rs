@@ -41,19 +41,15 @@ pub async fn on_behalf_of<F: Future>(key: Option<String>, work: F) -> F::Output 
 pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let need = need(request.method(), request.uri().path());
-    let login = match key(request.headers()) {
-        Some(_) => None,
-        None => bridge.logins.of(request.headers()),
-    };
+    let secret = key(request.headers()).map(|secret| Proof::Secret(secret.to_owned()));
+    // A page that sends a key needs no login, and none is renewed for it.
+    let login = secret.is_none().then(|| bridge.logins.of(request.headers())).flatten();
     if login.is_some()
         && let Err(error) = own_page(request.method(), request.headers())
     {
         return dialect.refuse(error);
     }
-    let proof = match (key(request.headers()), &login) {
-        (Some(secret), _) => Some(Proof::Secret(secret.to_owned())),
-        (None, login) => login.as_ref().map(|claims| Proof::Login(claims.login())),
-    };
+    let proof = secret.or_else(|| Some(Proof::Login(login.as_ref()?.login())));
     let principal = match enter(&bridge, proof.map(|proof| knock(&request, need, proof))).await {
         Ok(principal) => principal,
         Err(error) => return dialect.refuse(error),

@@ -47,7 +47,7 @@ fn written(name: &str, bytes: &[u8]) -> String {
 fn client(trusted: CertificateDer<'static>, protocol: &[u8]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(trusted).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
