@@ -32,6 +32,7 @@ use crate::service::ImpetusClient;
 use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use crate::trace::{Span, TraceParent};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 use crate::wire::frame::unwrap_refusal;
 use crate::wire::{FRAME_BYTES_MAX, encode};
@@ -57,6 +58,8 @@ const ENVELOPE_BYTES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Client {
     rpc: ImpetusClient,
+    /// Where what is asked stands in a trace.
+    trace: Option<TraceParent>,
     welcome: Arc<Welcome>,
     /// Closes when the connection does.
     closed: watch::Receiver<()>,
@@ -66,6 +69,12 @@ impl Client {
     /// Returns what the daemon said of itself.
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// Returns the same connection, for requests that stand there in a trace.
+    pub fn traced(mut self, trace: Option<TraceParent>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Says whether the connection is lost; a new one must then be made.
@@ -87,7 +96,7 @@ impl Client {
     /// Starts a generation; read its events with `events`.
     pub async fn begin(&self, request: GenerateRequest) -> Result<TranscriptId> {
         fits("prompt", &request)?;
-        call("begin", QUICK, |context| self.rpc.begin(context, request)).await
+        call("begin", QUICK, |context| self.rpc.begin(context, request, self.trace)).await
     }
 
     /// Starts a generation and returns its events.
@@ -202,13 +211,13 @@ impl Client {
     /// Starts to turn texts into vectors; read its events with `events`.
     pub async fn embed(&self, request: EmbedRequest) -> Result<TranscriptId> {
         fits("inputs", &request)?;
-        call("embed", QUICK, |context| self.rpc.embed(context, request)).await
+        call("embed", QUICK, |context| self.rpc.embed(context, request, self.trace)).await
     }
 
     /// Starts to score documents for a query; read its events with `events`.
     pub async fn rerank(&self, request: RerankRequest) -> Result<TranscriptId> {
         fits("documents", &request)?;
-        call("rerank", QUICK, |context| self.rpc.rerank(context, request)).await
+        call("rerank", QUICK, |context| self.rpc.rerank(context, request, self.trace)).await
     }
 
     /// Lists the keys, oldest first, revoked ones too.
@@ -260,6 +269,11 @@ impl Client {
     pub async fn watch(&self, request: WatchRequest) -> Result<News> {
         let limit = Duration::from_millis(request.wait_ms.into()) + READ_GRACE;
         call("watch", limit, |context| self.rpc.watch(context, request)).await
+    }
+
+    /// Hands over spans of traces, for the daemon to export.
+    pub async fn report_spans(&self, spans: Vec<Span>) -> Result<()> {
+        call("report_spans", QUICK, |context| self.rpc.report_spans(context, spans)).await
     }
 }
 

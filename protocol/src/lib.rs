@@ -1,7 +1,7 @@
 //! The language of the house: the types, the service and the socket that every client of `impetusd` shares.
 //!
 //! `service` is the table of contents. `generation`, `encode`, `text`, `record`, `model`, `status`, `key`, `setting`,
-//! `journal`, `measures`, `news`, `transcript` and `error` are the words;
+//! `journal`, `measures`, `news`, `trace`, `transcript` and `error` are the words;
 //! `wire` says how they become bytes, `socket` where those bytes travel, `client` how to ask without ceremony, and
 //! `server` how to answer.
 //! It holds no policy, starts nothing, and never reads a model. Every other crate of the house may depend on it;
@@ -23,6 +23,7 @@ pub mod setting;
 pub mod socket;
 pub mod status;
 pub mod text;
+pub mod trace;
 pub mod transcript;
 pub mod wire;
 

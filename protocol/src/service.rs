@@ -15,6 +15,7 @@ use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, Reco
 use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use crate::trace::{Span, TraceParent};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 
 /// Every verb of the daemon.
@@ -26,7 +27,7 @@ pub trait Impetus {
     async fn status() -> Result<Status>;
 
     /// Starts a generation.
-    async fn begin(request: GenerateRequest) -> Result<TranscriptId>;
+    async fn begin(request: GenerateRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
     /// Returns the events of a transcript after a cursor; waits for the first.
     async fn read(request: ReadRequest) -> Result<Page>;
     /// Ends the work of a transcript; ending it twice is no error.
@@ -69,9 +70,9 @@ pub trait Impetus {
     async fn list(request: ListRequest) -> Result<RecordList>;
 
     /// Starts to turn texts into vectors.
-    async fn embed(request: EmbedRequest) -> Result<TranscriptId>;
+    async fn embed(request: EmbedRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
     /// Starts to score documents for a query.
-    async fn rerank(request: RerankRequest) -> Result<TranscriptId>;
+    async fn rerank(request: RerankRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
 
     /// Lists the keys, oldest first, revoked ones too.
     async fn keys() -> Result<Vec<KeyCard>>;
@@ -96,4 +97,6 @@ pub trait Impetus {
     async fn metrics() -> Result<Metrics>;
     /// Returns what happened after a cursor; waits for the first.
     async fn watch(request: WatchRequest) -> Result<News>;
+    /// Hands over spans of traces, for the daemon to export; those of a daemon that exports none are dropped.
+    async fn report_spans(spans: Vec<Span>) -> Result<()>;
 }

@@ -24,4 +24,5 @@ mod shapes;
 mod stranger;
 mod tidy;
 mod tokens;
+mod traces;
 mod ws;

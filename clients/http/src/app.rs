@@ -17,6 +17,7 @@ use crate::openai::batches::runner::Batches;
 use crate::login::Logins;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
+use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
 use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id};
 
@@ -38,6 +39,8 @@ pub struct Bridge {
     pub batches: Batches,
     /// Pages that have logged in.
     pub logins: Logins,
+    /// Spans on their way to the daemon.
+    pub traces: Traces,
 }
 
 impl Bridge {
@@ -52,6 +55,7 @@ impl Bridge {
             sockets: Sockets::default(),
             batches: Batches::default(),
             logins: Logins::new(config.tls.is_some())?,
+            traces: Traces::default(),
         }))
     }
 
@@ -68,7 +72,11 @@ pub fn bridge_name(url: &str, pid: u32) -> String {
 
 /// Returns every route, its access rules and its limits.
 pub fn routes(bridge: Arc<Bridge>) -> Router {
-    let keyed = keyed().router().layer(from_fn(body::receive)).layer(from_fn_with_state(bridge.clone(), check_key));
+    let keyed = keyed()
+        .router()
+        .layer(from_fn(body::receive))
+        .layer(from_fn_with_state(bridge.clone(), check_key))
+        .layer(from_fn_with_state(bridge.clone(), traces::follow));
     keyed
         .merge(open().router().layer(from_fn(body::receive_little)))
         .fallback(unknown_path)

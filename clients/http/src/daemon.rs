@@ -11,8 +11,8 @@ use protocol::client::{Client, Patience};
 use protocol::status::{Bridge as Announcement, Hello};
 use tokio::sync::Mutex;
 
-use crate::access;
 use crate::app::Bridge;
+use crate::{access, traces};
 
 /// What the bridge calls itself.
 pub const NAME: &str = concat!("impetus-http/", env!("CARGO_PKG_VERSION"));
@@ -39,7 +39,8 @@ impl Daemon {
     /// Returns a connection with the rights of whoever asks: within a request the key's, and the bridge's own outside.
     /// What goes on after the request keeps the rights by keeping the connection.
     pub async fn client(&self) -> Result<Client> {
-        self.connected(access::current().map(|principal| principal.id.clone())).await
+        let client = self.connected(access::current().map(|principal| principal.id.clone())).await?;
+        Ok(client.traced(traces::current()))
     }
 
     /// Returns a connection with the rights of a key, for what goes on outside its requests.
@@ -75,7 +76,7 @@ pub async fn announce_for_ever(bridge: Arc<Bridge>) {
     loop {
         let announcement = Announcement { url: bridge.url.clone(), pid: std::process::id() };
         match bridge.daemon.own().await {
-            Ok(client) => match client.announce(announcement).await {
+            Ok(client) => match begin(&bridge, &client, announcement).await {
                 Ok(()) => client.closed().await,
                 Err(error) => tracing::warn!(%error, "the daemon did not take the announcement"),
             },
@@ -83,6 +84,11 @@ pub async fn announce_for_ever(bridge: Arc<Bridge>) {
         }
         tokio::time::sleep(ANNOUNCE_PAUSE).await;
     }
+}
+
+async fn begin(bridge: &Bridge, client: &Client, announcement: Announcement) -> Result<()> {
+    bridge.traces.note(&client.welcome().capabilities);
+    client.announce(announcement).await
 }
 
 /// Returns seconds since 1970.

@@ -1,10 +1,11 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its words;
-//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask,
-//! `login` keeps a page's key for it; `serve` accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates
-//! are written, `infill` how gaps are marked; `openapi` is the table of endpoints and their document; `daemon` holds the
-//! connections to the daemon. The bridge keeps no state, reads no model and has no privilege that the command line lacks.
+//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask, `login`
+//! keeps a page's key for it, `traces` says where a request stands in one; `serve` accepts connections; `body` receives what
+//! they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates are written, `infill` how gaps are marked;
+//! `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The bridge keeps
+//! no state, reads no model and has no privilege that the command line lacks.
 
 mod access;
 mod admin;
@@ -32,6 +33,7 @@ mod sampling;
 mod serve;
 mod sse;
 mod time;
+mod traces;
 mod turns;
 mod whole;
 mod ws;
@@ -71,6 +73,7 @@ pub async fn run(
     let bridge = app::Bridge::new(&config, address)?;
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
     let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
+    let reporter = tokio::spawn(traces::report_for_ever(bridge.clone()));
     let sockets = bridge.clone();
     let shutdown = async move {
         shutdown.await;
@@ -80,5 +83,6 @@ pub async fn run(
     bridge.sockets.ended().await;
     announcer.abort();
     batches.abort();
+    reporter.abort();
     served
 }

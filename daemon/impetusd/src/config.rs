@@ -53,6 +53,8 @@ pub struct Config {
     pub worker: Worker,
     /// Where models are pulled from.
     pub hub: Hub,
+    /// Where traces are exported to.
+    pub traces: Traces,
     /// What it was made of.
     #[serde(skip)]
     layers: Layers,
@@ -258,6 +260,16 @@ pub struct Hub {
     pub request: Duration,
     /// Failures without progress that are forgiven.
     pub retries: u32,
+}
+
+/// Where traces are exported to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// The collector's URL for traces; empty exports nothing.
+    pub endpoint: String,
+    /// `name=value`, sent with every export.
+    pub headers: Vec<Secret>,
 }
 
 /// A value that is never printed.

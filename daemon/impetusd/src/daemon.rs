@@ -22,6 +22,7 @@ use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::supervisor::Supervisor;
+use crate::traces::Traces;
 use crate::transcript::Transcripts;
 
 /// The daemon, as its sessions see it.
@@ -45,6 +46,8 @@ pub struct Daemon {
     pub settings: Settings,
     /// What happens, for those who watch.
     pub newsroom: Newsroom,
+    /// Where spans of traces go.
+    pub traces: Traces,
     /// Reads model folders.
     pub inspector: Inspector,
     /// Where models are pulled from.

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use protocol::generation::{FinishReason, Finished};
 use protocol::news::Happening;
+use protocol::trace::Value;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
 use store::Request;
@@ -14,6 +16,7 @@ use crate::catalogue::{Catalogue, now_ms, request_entry};
 use crate::keys::Keys;
 use crate::news::Newsroom;
 use crate::tally::{Ended, Tally};
+use crate::traces::{Facts, Recording};
 use crate::transcript::Observer;
 
 /// Entries that may wait for the disk; more are dropped, and said so.
@@ -45,6 +48,20 @@ pub struct Observation {
     began: Instant,
     /// Whether the model is one that there is: names in requests are anything.
     found: bool,
+    /// The request's span in a trace.
+    recorded: Option<Box<Recorded>>,
+}
+
+/// What is kept of a request for its span.
+#[derive(Debug)]
+struct Recorded {
+    recording: Recording,
+    operation: &'static str,
+    asked: Vec<(String, Value)>,
+    /// The model that was asked for.
+    model: Option<String>,
+    finished: Option<Finished>,
+    reasons: Vec<FinishReason>,
 }
 
 impl Journal {
@@ -73,7 +90,7 @@ impl Journal {
             latency_ms: 0,
             charged: false,
         };
-        Observation { journal: self.clone(), entry, began: Instant::now(), found: false }
+        Observation { journal: self.clone(), entry, began: Instant::now(), found: false, recorded: None }
     }
 
     /// Waits until everything so far is on disk.
@@ -93,6 +110,15 @@ impl Observation {
         self
     }
 
+    /// Lets the request have a span in a trace, where one is wanted.
+    pub fn record(&mut self, recording: Recording, operation: &'static str, asked: Vec<(String, Value)>) {
+        if recording.is_on() {
+            let model = self.entry.model.clone();
+            let (finished, reasons) = (None, Vec::new());
+            self.recorded = Some(Box::new(Recorded { recording, operation, asked, model, finished, reasons }));
+        }
+    }
+
     /// Ends the observation of a request that no transcript carries; `None` is a good end.
     pub fn end(&mut self, error: Option<&Error>) {
         self.entry.status = error.map_or_else(|| "ok".to_owned(), |error| name(error.kind));
@@ -108,6 +134,19 @@ impl Observation {
             completion_tokens: self.entry.completion_tokens,
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         });
+        if let Some(recorded) = self.recorded.take() {
+            let Recorded { recording, operation, asked, model, finished, reasons } = *recorded;
+            recording.end(Facts {
+                operation,
+                asked,
+                model: model.as_deref(),
+                answered: self.entry.model.as_deref().filter(|_| self.found),
+                key: self.entry.key_id.as_deref(),
+                finished: finished.as_ref(),
+                reasons: &reasons,
+                failed: error.map(|error| (self.entry.status.as_str(), error.message.as_str())),
+            });
+        }
         if let Some(key) = &self.entry.key_id {
             let tokens = u64::from(self.entry.prompt_tokens) + u64::from(self.entry.completion_tokens);
             self.journal.keys.spend(key, tokens);
@@ -134,10 +173,18 @@ impl Observer for Observation {
             Event::Finished(finished) => {
                 self.entry.prompt_tokens = finished.usage.prompt_tokens;
                 self.entry.completion_tokens = finished.usage.completion_tokens;
+                if let Some(recorded) = &mut self.recorded {
+                    recorded.finished = Some(finished.clone());
+                }
                 self.end(None);
             }
             Event::Failed(error) => self.end(Some(error)),
-            Event::Progress(_) | Event::ChoiceFinished(_) | Event::Embedded(_) | Event::Scored(_) => {}
+            Event::ChoiceFinished(finished) => {
+                if let Some(recorded) = &mut self.recorded {
+                    recorded.reasons.push(finished.reason);
+                }
+            }
+            Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
         }
     }
 }

@@ -34,6 +34,7 @@ mod tally;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod transcript;
 
 use std::io;
@@ -59,6 +60,7 @@ use crate::paths::Paths;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{Pools, Setting, Supervisor};
+use crate::traces::Traces;
 use crate::transcript::Transcripts;
 
 /// The version of the daemon.
@@ -108,6 +110,7 @@ pub async fn run(config: Config, listeners: Vec<Listener>, shutdown: Shutdown) -
     background.iter().for_each(tokio::task::JoinHandle::abort);
     daemon.journal.flush().await;
     daemon.keys.write_uses().await;
+    daemon.traces.flush().await;
     tracing::info!("impetusd ends");
     Ok(())
 }
@@ -145,6 +148,7 @@ fn assemble(
         keys,
         settings,
         newsroom,
+        traces: Traces::start(&config.traces),
         catalogue,
         inspector,
         hub: Hub::new(&config.hub),

@@ -31,6 +31,7 @@ use protocol::service::Impetus;
 use protocol::setting::{ChangeSettingsRequest, Setting};
 use protocol::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use protocol::trace::{Span, TraceParent};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use tarpc::context::Context;
 
@@ -59,9 +60,9 @@ impl Impetus for Service {
         status::status(&self.0).await
     }
 
-    async fn begin(self, _: Context, request: GenerateRequest) -> Result<TranscriptId> {
+    async fn begin(self, _: Context, request: GenerateRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         self.0.allow(User)?;
-        generation::begin(&self.0, request).await
+        generation::begin(&self.0, request, trace).await
     }
     async fn read(self, _: Context, request: ReadRequest) -> Result<Page> {
         self.0.allow(User)?;
@@ -139,13 +140,13 @@ impl Impetus for Service {
         self.0.allow(User)?;
         records::list(&self.0, request).await
     }
-    async fn embed(self, _: Context, request: EmbedRequest) -> Result<TranscriptId> {
+    async fn embed(self, _: Context, request: EmbedRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         self.0.allow(User)?;
-        encode::begin(&self.0, Whole::Embed(request)).await
+        encode::begin(&self.0, Whole::Embed(request), trace).await
     }
-    async fn rerank(self, _: Context, request: RerankRequest) -> Result<TranscriptId> {
+    async fn rerank(self, _: Context, request: RerankRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         self.0.allow(User)?;
-        encode::begin(&self.0, Whole::Rerank(request)).await
+        encode::begin(&self.0, Whole::Rerank(request), trace).await
     }
 
     async fn keys(self, _: Context) -> Result<Vec<KeyCard>> {
@@ -193,5 +194,9 @@ impl Impetus for Service {
     async fn watch(self, _: Context, request: WatchRequest) -> Result<News> {
         self.0.allow(Readonly)?;
         news::watch(&self.0, request).await
+    }
+    async fn report_spans(self, _: Context, spans: Vec<Span>) -> Result<()> {
+        self.0.allow(Admin)?;
+        self.0.daemon.traces.take(spans)
     }
 }

@@ -23,6 +23,7 @@ use protocol::generation::GenerateRequest;
 use protocol::measures::ModelMeasures;
 use protocol::model::{LoadRequest, ModelCard};
 use protocol::news::Happening;
+use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -86,6 +87,15 @@ impl Pools {
     }
 }
 
+/// Who asks for something.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// Requests of one client share its turns.
+    pub client: u64,
+    /// Where the request stands in a trace.
+    pub trace: Option<TraceParent>,
+}
+
 /// How the models are, at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -102,8 +112,8 @@ pub struct Snapshot {
 /// A question to the supervisor, or an order.
 #[derive(Debug)]
 enum Command {
-    Begin(Arc<Transcript>, Box<GenerateRequest>, u64, oneshot::Sender<Result<()>>),
-    Encode(Arc<Transcript>, Box<Whole>, oneshot::Sender<Result<()>>),
+    Begin(Arc<Transcript>, Box<GenerateRequest>, Asker, oneshot::Sender<Result<()>>),
+    Encode(Arc<Transcript>, Box<Whole>, Asker, oneshot::Sender<Result<()>>),
     Cancel(TranscriptId),
     Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<()>>),
     Unload(String, oneshot::Sender<Result<()>>),
@@ -132,13 +142,13 @@ impl Supervisor {
     }
 
     /// Admits a generation of a client; its events go to `transcript`.
-    pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
-        self.ask(|reply| Command::Begin(transcript, Box::new(request), client, reply)).await?
+    pub async fn begin(&self, transcript: Arc<Transcript>, request: GenerateRequest, asker: Asker) -> Result<()> {
+        self.ask(|reply| Command::Begin(transcript, Box::new(request), asker, reply)).await?
     }
 
     /// Admits texts to be read whole; their results go to `transcript`.
-    pub async fn encode(&self, transcript: Arc<Transcript>, request: Whole) -> Result<()> {
-        self.ask(|reply| Command::Encode(transcript, Box::new(request), reply)).await?
+    pub async fn encode(&self, transcript: Arc<Transcript>, request: Whole, asker: Asker) -> Result<()> {
+        self.ask(|reply| Command::Encode(transcript, Box::new(request), asker, reply)).await?
     }
 
     /// Ends the work of a transcript, if it goes on.
@@ -280,10 +290,12 @@ impl State {
     fn obey(&mut self, command: Command) {
         // A caller that is gone needs no answer; what it began, its session cancels.
         match command {
-            Command::Begin(transcript, request, client, reply) => {
-                drop(reply.send(self.begin(transcript, *request, client)));
+            Command::Begin(transcript, request, asker, reply) => {
+                drop(reply.send(self.begin(transcript, *request, asker)));
             }
-            Command::Encode(transcript, request, reply) => drop(reply.send(self.encode(transcript, *request))),
+            Command::Encode(transcript, request, asker, reply) => {
+                drop(reply.send(self.encode(transcript, *request, asker)));
+            }
             Command::Cancel(id) => self.cancel(id),
             Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
             Command::Unload(model, reply) => self.unload(&model, reply),
@@ -303,7 +315,7 @@ impl State {
         }
     }
 
-    fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest, client: u64) -> Result<()> {
+    fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest, asker: Asker) -> Result<()> {
         let limits = self.limits();
         admission::room(&self.occupancy(), &limits)?;
         let time = admission::check(&request, &limits)?;
@@ -314,9 +326,11 @@ impl State {
         let unseeded = |error| Error::internal(format!("the system gives no random numbers: {error}"));
         let seed = request.sampling.seed.map_or_else(random::seed, Ok).map_err(unseeded)?;
         let now = Instant::now();
-        tracing::info!(request = transcript.id().0, model = %name, choices = request.choices, "generation begins");
-        let task = Task::Generate(Box::new(Generation::new(request, client, seed)));
-        self.enqueue(&name, Work::new(transcript, task, now + time), now);
+        let (id, choices, trace) =
+            (transcript.id().0, request.choices, asker.trace.map(|place| place.trace.to_string()));
+        tracing::info!(request = id, model = %name, choices, trace, "generation begins");
+        let task = Task::Generate(Box::new(Generation::new(request, asker.client, seed)));
+        self.enqueue(&name, Work::new(transcript, task, now + time, asker.trace), now);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use protocol::generation::{FinishReason, GenerateRequest, Priority};
 use protocol::measures::Measures;
 use protocol::model::ModelFacts;
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use protocol::trace::TraceParent;
 use protocol::transcript::Event;
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +174,8 @@ pub struct Submit {
     pub received_unix_ms: i64,
     /// What was delivered before, one entry per choice; empty for a new request.
     pub delivered: Vec<Delivered>,
+    /// Where it stands in a trace, for logs.
+    pub trace: Option<TraceParent>,
 }
 
 /// Texts to be read whole; after a worker's death only those without a result are sent again.
@@ -186,6 +189,8 @@ pub struct Encode {
     pub overlong: Overlong,
     /// Who goes first.
     pub priority: Priority,
+    /// Where it stands in a trace, for logs.
+    pub trace: Option<TraceParent>,
 }
 
 /// What is asked of texts that are read whole; each has the index of its result.

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use pipe::{PipeError, ToWorker, WorkId};
+use protocol::trace::TraceParent;
 use protocol::{Error, ErrorKind};
 
 use crate::emit::Emitter;
@@ -37,6 +38,9 @@ pub fn read(mut input: impl Read, inbox: &SyncSender<Message>, emitter: &Emitter
             Err(PipeError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         };
+        if let Some((work, trace)) = standing(&message) {
+            tracing::info!("request {} of the trace {} is here", work.0, trace.trace);
+        }
         let heard = match message {
             ToWorker::Submit(submit) => try_submit(submit.id, ToWorker::Submit(submit), inbox, emitter),
             ToWorker::Encode(encode) => try_submit(encode.id, ToWorker::Encode(encode), inbox, emitter),
@@ -45,6 +49,15 @@ pub fn read(mut input: impl Read, inbox: &SyncSender<Message>, emitter: &Emitter
         if !heard {
             return Ok(());
         }
+    }
+}
+
+/// Where a request stands in a trace, if it stands in one.
+fn standing(message: &ToWorker) -> Option<(WorkId, TraceParent)> {
+    match message {
+        ToWorker::Submit(submit) => Some((submit.id, submit.trace?)),
+        ToWorker::Encode(encode) => Some((encode.id, encode.trace?)),
+        _ => None,
     }
 }
 

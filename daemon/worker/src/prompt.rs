@@ -180,7 +180,7 @@ impl Prompter {
 
     /// Makes a generation of a request.
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
-        let Submit { id: work, request, client, seed, received_unix_ms, delivered } = submit;
+        let Submit { id: work, request, client, seed, received_unix_ms, delivered, trace: _ } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref())?;

@@ -119,7 +119,8 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
     };
     pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
     let request = question("What is Impetus?");
-    let submit = Submit { id: WorkId(1), request, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    let submit =
+        Submit { id: WorkId(1), request, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new(), trace: None };
     pipe::write(&mut input, &ToWorker::Submit(Box::new(submit))).unwrap();
     let (mut text, mut reason) = (String::new(), None);
     loop {

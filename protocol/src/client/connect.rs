@@ -90,7 +90,7 @@ impl Client {
             drop(open);
         });
         let welcome = call("handshake", QUICK, |context| rpc.handshake(context, hello)).await?;
-        Ok(Self { rpc, welcome: Arc::new(welcome), closed })
+        Ok(Self { rpc, trace: None, welcome: Arc::new(welcome), closed })
     }
 }
 

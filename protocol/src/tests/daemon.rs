@@ -25,6 +25,7 @@ use crate::service::Impetus;
 use crate::setting::{ChangeSettingsRequest, Setting};
 use crate::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use crate::trace::{Span, TraceParent};
 use crate::transcript::{Cursor, Event, Page, ReadRequest, TranscriptId};
 use crate::wire::Codec;
 use crate::{Error, ErrorKind, Result};
@@ -101,7 +102,7 @@ impl Impetus for Daemon {
         Ok(samples::status())
     }
 
-    async fn begin(self, _: Context, request: GenerateRequest) -> Result<TranscriptId> {
+    async fn begin(self, _: Context, request: GenerateRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         match request.model.as_deref() {
             Some("absent") => Err(samples::error()),
             _ => Ok(TranscriptId(7)),
@@ -205,11 +206,11 @@ impl Impetus for Daemon {
         Ok(RecordList { cards: vec![samples::record().card], more: false })
     }
 
-    async fn embed(self, _: Context, _: EmbedRequest) -> Result<TranscriptId> {
+    async fn embed(self, _: Context, _: EmbedRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         Ok(TranscriptId(10))
     }
 
-    async fn rerank(self, _: Context, _: RerankRequest) -> Result<TranscriptId> {
+    async fn rerank(self, _: Context, _: RerankRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         Ok(TranscriptId(11))
     }
 
@@ -251,5 +252,9 @@ impl Impetus for Daemon {
 
     async fn watch(self, _: Context, _: WatchRequest) -> Result<News> {
         Ok(samples::news())
+    }
+
+    async fn report_spans(self, _: Context, _: Vec<Span>) -> Result<()> {
+        Ok(())
     }
 }

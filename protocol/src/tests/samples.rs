@@ -27,7 +27,7 @@ use crate::{Error, ErrorKind};
 
 use access::{audit_entry, create_key, knock, login, request_entry, requests};
 pub(super) use access::{issued, key_card};
-use admin::change_settings;
+use admin::{change_settings, spans, trace};
 pub(super) use admin::{metrics, news, setting};
 
 /// Returns every golden call, by name.
@@ -43,9 +43,9 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
             Request::Handshake { hello: Hello { client: "impetusctl/0.1.0".into(), key: Some("key_1".into()) } },
         ),
         ("status", Request::Status {}),
-        ("begin-chat", Request::Begin { request: chat() }),
-        ("begin-text", Request::Begin { request: text() }),
-        ("begin-tokens", Request::Begin { request: tokens() }),
+        ("begin-chat", Request::Begin { request: chat(), trace: Some(trace()) }),
+        ("begin-text", Request::Begin { request: text(), trace: None }),
+        ("begin-tokens", Request::Begin { request: tokens(), trace: None }),
         ("read", Request::Read { request: read }),
         ("cancel", Request::Cancel { id: TranscriptId(7) }),
         ("models", Request::Models {}),
@@ -64,8 +64,8 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("recall", Request::Recall { id: record_id() }),
         ("forget", Request::Forget { id: record_id() }),
         ("list", Request::List { request: list() }),
-        ("embed", Request::Embed { request: embed() }),
-        ("rerank", Request::Rerank { request: rerank() }),
+        ("embed", Request::Embed { request: embed(), trace: Some(trace()) }),
+        ("rerank", Request::Rerank { request: rerank(), trace: None }),
         ("keys", Request::Keys {}),
         ("create-key", Request::CreateKey { request: create_key() }),
         ("rotate-key", Request::RotateKey { request: RotateKeyRequest { id: "key_1".into(), grace_s: 60 } }),
@@ -76,6 +76,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("settings", Request::Settings {}),
         ("change-settings", Request::ChangeSettings { request: change_settings() }),
         ("metrics", Request::Metrics {}),
+        ("report-spans", Request::ReportSpans { spans: spans() }),
         ("watch", Request::Watch { request: WatchRequest { after: Some(7), wait_ms: 20_000 } }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
@@ -128,6 +129,7 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("settings", Ok(Response::Settings(Ok(vec![setting()])))),
         ("change-settings", Ok(Response::ChangeSettings(Ok(vec![setting()])))),
         ("metrics", Ok(Response::Metrics(Ok(metrics())))),
+        ("report-spans", Ok(Response::ReportSpans(Ok(())))),
         ("watch", Ok(Response::Watch(Ok(news())))),
         ("refused", Err(refused.retry_after_ms(100))),
     ];

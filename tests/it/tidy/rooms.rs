@@ -23,7 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("mlx_rs", &["daemon/engine/src/mlx"]),
     ("memmap2", &["daemon/engine/src/"]),
     ("hf_hub", &["daemon/impetusd/src/hub"]),
-    ("ureq", &["daemon/impetusd/src/hub"]),
+    ("ureq", &["daemon/impetusd/src/hub", "daemon/impetusd/src/traces/export"]),
     ("launchd", &["launchd/"]),
     ("rustix", &["clients/impetusctl/src/commands/stop", "tests/src/process"]),
     ("rustyline", &["clients/impetusctl/src/commands/chat"]),

@@ -21,7 +21,7 @@ pub fn environment(variables: &[(String, String)]) -> Result<String, ConfigError
 }
 
 /// The sources merged so far, beside the keys that exist.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Layers {
     /// The defaults: no other key exists.
     pub known: Table,
@@ -29,6 +29,13 @@ pub struct Layers {
     pub merged: Table,
     /// The variable or flag that set a key, by `section.key`.
     pub fixed: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Layers {
+    /// Some of the values are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
 }
 
 impl Layers {
@@ -65,6 +72,17 @@ impl Layers {
             "HF_HUB_OFFLINE" => {
                 let offline = matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
                 return self.set(variable, "hub", "offline", if offline { "true" } else { "false" });
+            }
+            // As every program that exports traces reads them; the one for traces alone comes later, and wins.
+            "OTEL_EXPORTER_OTLP_ENDPOINT" if !value.is_empty() => {
+                let endpoint = format!("{}/v1/traces", value.trim_end_matches('/'));
+                return self.set(variable, "traces", "endpoint", &endpoint);
+            }
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" if !value.is_empty() => {
+                return self.set(variable, "traces", "endpoint", value);
+            }
+            "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" if !value.is_empty() => {
+                return self.set(variable, "traces", "headers", value);
             }
             _ => {}
         }

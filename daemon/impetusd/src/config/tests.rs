@@ -79,6 +79,20 @@ fn changes_are_laid_over_it_and_what_a_variable_or_flag_fixes_is_known() {
 }
 
 #[test]
+fn the_variables_of_opentelemetry_name_a_collector() {
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/");
+    let config = Config::parse(&sources(None, &[collector], &[])).unwrap();
+    assert_eq!(config.traces.endpoint, "http://127.0.0.1:4318/v1/traces");
+    let exact = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/traces");
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "x-token=secret,x-tenant=ada");
+    let config = Config::parse(&sources(None, &[exact, collector, headers], &[])).unwrap();
+    assert_eq!(config.traces.endpoint, "http://127.0.0.1:9/traces");
+    assert_eq!(config.traces.headers.len(), 2);
+    assert!(!format!("{config:?}").contains("x-token"), "headers may hold secrets");
+    assert_eq!(Config::parse(&Sources::default()).unwrap().traces.endpoint, "", "off unless it is wanted");
+}
+
+#[test]
 fn unknown_keys_are_refused_by_name_with_a_suggestion() {
     refused(Some("[log]\nlevle = \"info\""), &[], &[], &["config.toml", "\"levle\"", "did you mean \"level\"?"]);
     refused(Some("[lgo]\nlevel = \"info\""), &[], &[], &["\"lgo\"", "\"log\""]);

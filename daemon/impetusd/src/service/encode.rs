@@ -1,19 +1,24 @@
 //! `embed` and `rerank`: texts that are read whole.
 
+use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, Result};
 
 use crate::admission::Whole;
 use crate::session::Session;
+use crate::supervisor::Asker;
 
-pub async fn begin(session: &Session, request: Whole) -> Result<TranscriptId> {
+pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let daemon = &session.daemon;
+    let recording = daemon.traces.begin(trace);
     daemon.prepared().await;
-    let (verb, model) = match &request {
-        Whole::Embed(request) => ("embed", request.model.clone()),
-        Whole::Rerank(request) => ("rerank", request.model.clone()),
+    let (verb, operation, model) = match &request {
+        Whole::Embed(request) => ("embed", "embeddings", request.model.clone()),
+        Whole::Rerank(request) => ("rerank", "rerank", request.model.clone()),
     };
+    let asker = Asker { client: session.client(), trace: recording.place() };
     let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
+    observation.record(recording, operation, Vec::new());
     match admit(session, model.as_deref()) {
         Ok(()) => observation = observation.charged(),
         Err(error) => {
@@ -21,7 +26,7 @@ pub async fn begin(session: &Session, request: Whole) -> Result<TranscriptId> {
             return Err(error);
         }
     }
-    let begin = |transcript| daemon.supervisor.encode(transcript, request);
+    let begin = |transcript| daemon.supervisor.encode(transcript, request, asker);
     session.begin(Some(Box::new(observation)), begin).await
 }
 

@@ -3,19 +3,30 @@
 use std::time::Duration;
 
 use protocol::generation::GenerateRequest;
+use protocol::trace::TraceParent;
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use protocol::{Error, Result};
 
 use crate::session::Session;
+use crate::supervisor::Asker;
+use crate::traces;
 
 /// The longest wait of one read.
 const WAIT_MS_MAX: u32 = 30_000;
 
-pub async fn begin(session: &Session, mut request: GenerateRequest) -> Result<TranscriptId> {
+pub async fn begin(
+    session: &Session,
+    mut request: GenerateRequest,
+    trace: Option<TraceParent>,
+) -> Result<TranscriptId> {
     let daemon = &session.daemon;
+    let recording = daemon.traces.begin(trace);
     daemon.prepared().await;
     let key = session.key().map(str::to_owned);
+    let asker = Asker { client: session.client(), trace: recording.place() };
+    let (operation, asked) = traces::asked(&request, recording.is_on());
     let mut observation = daemon.journal.observe("generate", request.model.clone(), key);
+    observation.record(recording, operation, asked);
     match admit(session, &mut request.model).await {
         Ok(()) => observation = observation.charged(),
         Err(error) => {
@@ -23,7 +34,7 @@ pub async fn begin(session: &Session, mut request: GenerateRequest) -> Result<Tr
             return Err(error);
         }
     }
-    let begin = |transcript| daemon.supervisor.begin(transcript, request, session.client());
+    let begin = |transcript| daemon.supervisor.begin(transcript, request, asker);
     let begun = session.begin(Some(Box::new(observation)), begin).await;
     begun.map_err(|error| daemon.explain(error))
 }

@@ -29,12 +29,14 @@ pub fn handshake(session: &Session, hello: Hello) -> Result<Welcome> {
         session.act_for(key)?;
     }
     tracing::debug!(session = session.id, %client, actor = %session.actor(), "handshake");
+    // Only said where it is so: clients need not make spans that nobody takes.
+    let traces = session.daemon.traces.on().then_some("traces");
     Ok(Welcome {
         version: VERSION.to_owned(),
         commit: COMMIT.to_owned(),
         pid: std::process::id(),
         protocol: PROTOCOL_VERSION,
-        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        capabilities: CAPABILITIES.into_iter().chain(traces).map(str::to_owned).collect(),
     })
 }
 

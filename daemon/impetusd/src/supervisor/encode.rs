@@ -5,14 +5,14 @@ use std::sync::Arc;
 use protocol::Result;
 use tokio::time::Instant;
 
-use super::State;
 use super::work::{Encoding, Task, Work};
+use super::{Asker, State};
 use crate::admission::{self, Whole};
 use crate::transcript::Transcript;
 
 impl State {
     /// Admits texts; their results go to `transcript`.
-    pub(super) fn encode(&mut self, transcript: Arc<Transcript>, request: Whole) -> Result<()> {
+    pub(super) fn encode(&mut self, transcript: Arc<Transcript>, request: Whole, asker: Asker) -> Result<()> {
         let limits = self.limits();
         admission::room(&self.occupancy(), &limits)?;
         let time = admission::check_whole(&request, &limits)?;
@@ -21,12 +21,13 @@ impl State {
         admission::suits_whole(&request, &name, &self.known(&name)?.record().facts)?;
         self.refuse_hopeless(&name)?;
         let now = Instant::now();
-        tracing::info!(request = transcript.id().0, model = %name, texts = request.texts(), "reading texts begins");
+        let (id, texts, trace) = (transcript.id().0, request.texts(), asker.trace.map(|place| place.trace.to_string()));
+        tracing::info!(request = id, model = %name, texts, trace, "reading texts begins");
         let encoding = match request {
             Whole::Embed(request) => Encoding::from(request),
             Whole::Rerank(request) => Encoding::from(request),
         };
-        self.enqueue(&name, Work::new(transcript, Task::Encode(encoding), now + time), now);
+        self.enqueue(&name, Work::new(transcript, Task::Encode(encoding), now + time, asker.trace), now);
         Ok(())
     }
 }

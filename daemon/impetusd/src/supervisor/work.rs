@@ -6,8 +6,9 @@ mod encoding;
 
 use std::sync::Arc;
 
-use pipe::{Delivered, Submit, ToWorker, WorkEvent, WorkId};
+use pipe::{Delivered, Encode, Submit, ToWorker, WorkEvent, WorkId};
 use protocol::generation::GenerateRequest;
+use protocol::trace::TraceParent;
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ pub struct Work {
     pub deadline: Instant,
     /// How many workers died while answering it.
     pub deaths: u32,
+    /// Where it stands in a trace.
+    trace: Option<TraceParent>,
     task: Task,
     started: bool,
 }
@@ -72,6 +75,7 @@ impl Generation {
             seed: self.seed,
             received_unix_ms: self.received_unix_ms,
             delivered: if fresh { Vec::new() } else { self.delivered.clone() },
+            trace: None,
         }
     }
 
@@ -96,15 +100,19 @@ impl Generation {
 
 impl Work {
     /// Makes the work of a request that was admitted.
-    pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant) -> Self {
-        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, task, started: false }
+    pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant, trace: Option<TraceParent>) -> Self {
+        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, trace, task, started: false }
     }
 
     /// Returns the message that gives it to a worker.
     pub fn submit(&self) -> ToWorker {
         match &self.task {
-            Task::Generate(generation) => ToWorker::Submit(Box::new(generation.submit(self.id))),
-            Task::Encode(encoding) => ToWorker::Encode(Box::new(encoding.submit(self.id))),
+            Task::Generate(generation) => {
+                ToWorker::Submit(Box::new(Submit { trace: self.trace, ..generation.submit(self.id) }))
+            }
+            Task::Encode(encoding) => {
+                ToWorker::Encode(Box::new(Encode { trace: self.trace, ..encoding.submit(self.id) }))
+            }
         }
     }
 

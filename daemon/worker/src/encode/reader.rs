@@ -68,7 +68,7 @@ impl Reader {
     }
 
     fn read(&self, job: Job) -> Result<Request, Error> {
-        let Job { encode: Encode { id, task, overlong, priority }, arrived } = job;
+        let Job { encode: Encode { id, task, overlong, priority, trace: _ }, arrived } = job;
         let (texts, dimensions) = match task {
             EncodeTask::Embed { inputs, dimensions } => {
                 let Some(all) = self.dimensions else { return Err(mismatch("embed")) };

@@ -54,7 +54,7 @@ impl Bench {
     }
 
     fn encode(&mut self, id: u64, task: EncodeTask, overlong: Overlong) {
-        let encode = Encode { id: WorkId(id), task, overlong, priority: Priority::Normal };
+        let encode = Encode { id: WorkId(id), task, overlong, priority: Priority::Normal, trace: None };
         self.send(&ToWorker::Encode(Box::new(encode)));
     }
 
@@ -186,6 +186,7 @@ fn a_reranker_scores_pairs_and_nothing_else() {
         seed: 0,
         received_unix_ms: 0,
         delivered: Vec::new(),
+        trace: None,
     };
     bench.send(&ToWorker::Submit(Box::new(submit)));
     assert_eq!(bench.failure(3).kind, ErrorKind::Unsupported);

@@ -20,8 +20,15 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
     let window = Window { context: 4096, capacity: 4096 };
     let facts = crate::facts::inspect(folder.path()).unwrap();
     let prompter = Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, window).unwrap();
-    let submit =
-        Submit { id: WorkId(1), request: asked, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new() };
+    let submit = Submit {
+        id: WorkId(1),
+        request: asked,
+        client: 0,
+        seed: 1,
+        received_unix_ms: 0,
+        delivered: Vec::new(),
+        trace: None,
+    };
     let mut generation = prompter.prepare(submit, Instant::now(), &mut prompter.rendering().unwrap()).unwrap();
     let tokens = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();
     (generation.choices.remove(0), tokens)

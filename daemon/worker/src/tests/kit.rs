@@ -118,7 +118,15 @@ pub fn submit(id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> 
 
 pub fn submit_as(client: u64, id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> ToWorker {
     let request = request.clone();
-    ToWorker::Submit(Box::new(Submit { id: WorkId(id), request, client, seed: 42, received_unix_ms: 0, delivered }))
+    ToWorker::Submit(Box::new(Submit {
+        id: WorkId(id),
+        request,
+        client,
+        seed: 42,
+        received_unix_ms: 0,
+        delivered,
+        trace: None,
+    }))
 }
 
 /// What a request came to, by choice.

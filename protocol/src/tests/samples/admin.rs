@@ -5,6 +5,7 @@ use super::{card, error, measures};
 use crate::measures::{Histogram, Metrics, ModelMeasures, RequestDurations, RequestTally};
 use crate::news::{Downloaded, Happening, News};
 use crate::setting::{Applies, ChangeSettingsRequest, Setting, SettingChange};
+use crate::trace::{Span, SpanId, SpanKind, TraceId, TraceParent, Value};
 use crate::transcript::{Progress, Stage, Unit};
 
 pub(in crate::tests) fn setting() -> Setting {
@@ -56,4 +57,34 @@ pub(in crate::tests) fn news() -> News {
         Happening::Request(request_entry()),
     ];
     News { happenings, next: 12, missed: true }
+}
+
+pub(in crate::tests) fn trace() -> TraceParent {
+    TraceParent {
+        trace: TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736),
+        span: SpanId(0x00f0_67aa_0ba9_02b7),
+        sampled: true,
+    }
+}
+
+pub(in crate::tests) fn spans() -> Vec<Span> {
+    let value = |name: &str, value| (name.to_owned(), value);
+    let server = Span {
+        place: trace(),
+        parent: Some(SpanId(7)),
+        name: "POST /v1/models".into(),
+        kind: SpanKind::Server,
+        service: "impetus-http".into(),
+        start_unix_ns: 1_790_000_000_000_000_000,
+        end_unix_ns: 1_790_000_000_000_000_001,
+        attributes: vec![
+            value("text", Value::Text("a".into())),
+            value("number", Value::Number(-1)),
+            value("real", Value::Real(0.5)),
+            value("texts", Value::Texts(vec!["a".into(), "b".into()])),
+        ],
+        error: Some("HTTP 500".into()),
+    };
+    let within = Span { parent: None, kind: SpanKind::Internal, error: None, ..server.clone() };
+    vec![server, within]
 }
