@@ -170,7 +170,7 @@ pub struct LoadRequest {
     pub model: String,
     /// Whether it is then never evicted; `None` leaves that as it is.
     pub pin: Option<bool>,
-    /// Milliseconds of idleness before it is unloaded; `None` takes the daemon's default.
+    /// Milliseconds of idleness before it is unloaded; `None` takes the daemon's default, `u64::MAX` is for ever.
     pub keep_alive_ms: Option<u64>,
 }
 

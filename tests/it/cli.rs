@@ -36,6 +36,33 @@ fn a_prompt_comes_from_standard_input_too() {
 }
 
 #[test]
+fn a_prompt_is_all_its_words_and_what_is_piped_in() {
+    use std::io::Write;
+    let house = House::start();
+    let ask = |arguments: &[&str], piped: &str| {
+        let arguments = [&["run", "--json", "--temperature", "0", "--max-tokens", "4"], arguments].concat();
+        let mut child = command(&house, &arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads no input may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(piped.as_bytes());
+        said(child.wait_with_output().unwrap())
+    };
+    let read = |said: &tests::ctl::Said| said.json()["usage"]["prompt_tokens"].as_u64().unwrap();
+    let whole = ask(&["What is Impetus?"], "");
+    assert_eq!(read(&ask(&["What", "is", "Impetus?"], "")), read(&whole));
+    assert_eq!(read(&ask(&[], "What is Impetus?")), read(&whole));
+    assert_eq!(read(&ask(&["What", "-", "Impetus?"], "is")), read(&whole));
+    assert_eq!(ask(&["-", "-"], "twice").code, 7);
+    let elsewhere = ask(&["impetus-nano", "What is Impetus?"], "");
+    assert!(elsewhere.code == 7 && elsewhere.err.contains("--model impetus-nano"), "{elsewhere:?}");
+    assert_eq!(ask(&[], " \n").code, 2, "an empty pipe is no prompt");
+}
+
+#[test]
 fn models_are_added_loaded_listed_and_forgotten() {
     let house = House::start();
     let folder = model::write(&house, "tiny", &Recipe::tiny("llama", 21));
@@ -46,11 +73,44 @@ fn models_are_added_loaded_listed_and_forgotten() {
     let tiny = loaded.as_array().unwrap().iter().find(|card| card["name"] == "tiny").expect("it is in memory");
     assert!(tiny["state"]["Loaded"]["memory_bytes"].as_u64().unwrap() > 0);
     assert!(run(&house, &["ps"]).out.contains("tiny"));
-    assert_eq!(run(&house, &["unload", "tiny"]).code, 0);
+    let shown = run(&house, &["models", "show", "tiny"]);
+    assert!(shown.out.contains("llama") && shown.out.contains("loaded, pid"), "{shown:?}");
+    assert_eq!(run(&house, &["models", "show", "--json", "tiny"]).json()["path"], folder.to_str().unwrap());
+    assert_eq!(run(&house, &["models", "show", "nobody"]).code, 3);
+    assert!(run(&house, &["unload", "tiny"]).out.contains("is not in memory"));
     assert!(run(&house, &["models"]).out.contains("impetus-nano"));
     assert_eq!(run(&house, &["rm", "tiny"]).code, 0);
     assert!(!run(&house, &["models"]).out.contains("tiny "));
     assert!(folder.join("config.json").exists(), "a local folder's files stay");
+}
+
+#[test]
+fn a_model_is_pinned_released_and_kept_as_long_as_was_said() {
+    let house = House::start();
+    let load = |flags: &[&str]| {
+        assert_eq!(run(&house, &[&["load", "impetus-nano"], flags].concat()).code, 0, "{flags:?}");
+        run(&house, &["models", "show", "--json", "impetus-nano"]).json()
+    };
+    let expires = |card: &serde_json::Value| card["state"]["Loaded"]["expires_in_ms"].as_u64();
+    assert_eq!(load(&["--pin"])["pinned"], true);
+    let released = load(&["--unpin", "--keep-alive", "2h"]);
+    assert_eq!(released["pinned"], false);
+    assert!((7_100_000..=7_200_000).contains(&expires(&released).unwrap()), "{released}");
+    assert_eq!(expires(&load(&["--keep-alive", "forever"])), None);
+    assert_eq!(run(&house, &["load", "impetus-nano", "--pin", "--unpin"]).code, 2);
+}
+
+#[test]
+fn every_command_speaks_json_mistakes_too() {
+    let house = House::start();
+    let logs = run(&house, &["logs", "--json"]);
+    let lines: Vec<serde_json::Value> = logs.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["level"] == "INFO" && line["timestamp"].is_string()), "{logs:?}");
+    assert!(run(&house, &["completions", "--json", "zsh"]).json()["script"].as_str().unwrap().contains("impetusctl"));
+    let mistaken = run(&house, &["--json", "run", "--warmth", "9"]);
+    assert_eq!(mistaken.code, 2);
+    let body: serde_json::Value = serde_json::from_str(&mistaken.err).unwrap_or_else(|_| panic!("{mistaken:?}"));
+    assert!(body["error"]["message"].as_str().unwrap().contains("--warmth"), "{body}");
 }
 
 #[test]
@@ -109,6 +169,34 @@ fn serve_starts_what_is_missing_and_stop_ends_it() {
     let models = run(&house, &["models"]);
     assert!(models.out.contains("impetus-nano"), "{models:?}");
     assert_eq!(run(&house, &["stop"]).code, 0);
+}
+
+#[test]
+fn a_bridge_is_where_it_was_asked_for_and_outlives_a_killed_daemon() {
+    let mut house = House::start();
+    let serve = |house: &House, flags: &[&str]| run(house, &[&["serve", "--detach", "--json"], flags].concat());
+    let first = serve(&house, &["--http", "127.0.0.1:0"]).json()["http"].as_str().unwrap().to_owned();
+    // Who serves can answer: the bundled models are known.
+    assert_eq!(run(&house, &["status", "--json"]).json()["default_model"], "impetus-nano");
+    assert_eq!(serve(&house, &[]).json()["http"], first.as_str());
+    let second = serve(&house, &["--http", "127.0.0.1:0"]).json()["http"].as_str().unwrap().to_owned();
+    assert_ne!(first, second);
+    assert_eq!(run(&house, &["status", "--json"]).json()["bridges"].as_array().unwrap().len(), 2);
+    let address = first.trim_start_matches("http://");
+    let flags = serve(&house, &["--http", address, "--allow-host", "box.local"]);
+    assert!(flags.code == 7 && flags.err.contains(address), "flags that a bridge never saw are no success: {flags:?}");
+
+    house.kill_daemon();
+    let again = serve(&house, &["--http", address]);
+    assert_eq!(again.code, 0, "the bridge that holds the address is found again: {again:?}");
+    assert_eq!(again.json()["http"], first.as_str());
+    wait::until("both bridges have found the new daemon", || {
+        run(&house, &["status", "--json"]).json()["bridges"].as_array().unwrap().len() == 2
+    });
+    assert_eq!(run(&house, &["stop"]).code, 0);
+    for url in [&first, &second] {
+        wait::until("the bridge listens no more", || TcpStream::connect(url.trim_start_matches("http://")).is_err());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `impetus-http`: flags to a listening bridge, nothing more.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +35,11 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_max_level(tracing::Level::INFO)
+        .init();
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

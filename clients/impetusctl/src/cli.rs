@@ -41,7 +41,7 @@ pub enum Command {
     Chat(Chat),
     /// Turn texts into vectors
     Embed(Embed),
-    /// List models, or add one from a folder or a GGUF file
+    /// List models, show one, or add one from a folder or a GGUF file
     Models(Models),
     /// List the models in memory
     Ps,
@@ -76,14 +76,14 @@ pub enum Command {
 }
 
 /// Start the daemon and the HTTP bridge.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Serve {
     /// Return when both are ready and leave them running
     #[arg(long)]
     pub detach: bool,
-    /// Where the HTTP bridge listens
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
-    pub http: SocketAddr,
+    /// Where the HTTP bridge listens [default: 127.0.0.1:8420, or where one listens already]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<SocketAddr>,
     /// Start no HTTP bridge
     #[arg(long, conflicts_with = "http")]
     pub no_http: bool,
@@ -158,8 +158,9 @@ pub struct Run {
     /// Hold the answer to the JSON schema in this file
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
-    /// The prompt; `-` reads standard input
-    pub prompt: String,
+    /// The prompt, in one or more words; `-` stands for standard input, and so do no words at all
+    #[arg(value_name = "PROMPT")]
+    pub words: Vec<String>,
 }
 
 /// Talk with a model.
@@ -170,7 +171,7 @@ pub struct Chat {
     pub generation: Generation,
 }
 
-/// List models, or add one from a folder or a GGUF file.
+/// List models, show one, or add one from a folder or a GGUF file.
 #[derive(Debug, Args)]
 pub struct Models {
     /// What to do with models; lists them otherwise
@@ -196,6 +197,11 @@ pub enum ModelsCommand {
         /// The name to give it; the file's otherwise
         #[arg(long)]
         name: Option<String>,
+    },
+    /// Show what is known of a model
+    Show {
+        /// The model
+        model: String,
     },
 }
 
@@ -227,11 +233,14 @@ pub struct Rm {
 pub struct Load {
     /// The model
     pub model: String,
-    /// Never evict it
+    /// Never evict it, now or after a restart
     #[arg(long)]
     pub pin: bool,
-    /// Seconds of idleness before it is unloaded
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    /// Let it be evicted again
+    #[arg(long, conflicts_with = "pin")]
+    pub unpin: bool,
+    /// How long it stays without work, until the daemon ends, as in 90 (seconds), 15m, 2h or forever
+    #[arg(long, value_name = "TIME", value_parser = keep_alive)]
     pub keep_alive: Option<u64>,
 }
 
@@ -341,6 +350,15 @@ fn seconds(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)
 }
 
+/// Reads how long a model stays, in milliseconds; the largest number is for ever, as in the protocol.
+fn keep_alive(text: &str) -> Result<u64, String> {
+    if text == "forever" {
+        return Ok(u64::MAX);
+    }
+    let seconds = text.parse().or_else(|_| seconds(text)).map_err(|error| format!("{error}, or forever"))?;
+    Ok(seconds.saturating_mul(1000))
+}
+
 /// List, read and change the settings of the running daemon.
 #[derive(Debug, Args)]
 pub struct Config {
@@ -445,4 +463,18 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_stays_for_seconds_for_a_span_or_for_ever() {
+        assert_eq!(["0", "90", "15m", "2h"].map(|text| keep_alive(text).unwrap()), [0, 90_000, 900_000, 7_200_000]);
+        assert_eq!(keep_alive("forever"), Ok(u64::MAX));
+        for text in ["", "-1", "m", "1.5h", "1w", "for ever"] {
+            assert!(keep_alive(text).is_err(), "{text:?}");
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Load(load) => load::run(&daemon, output, load).await,
         Command::Unload(unload) => unload::run(&daemon, output, unload).await,
         Command::Status => status::run(&daemon, output).await,
-        Command::Logs(logs) => logs::run(&daemon, &logs).await,
+        Command::Logs(logs) => logs::run(&daemon, output, &logs).await,
         Command::Key(key) => key::run(&daemon, output, key).await,
         Command::Config(config) => config::run(&daemon, output, config).await,
         Command::Audit(audit) => audit::run(&daemon, output, &audit).await,
@@ -54,6 +54,6 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Version => version::run(&daemon, output).await,
         Command::Bench(bench) => bench::run(&daemon, output, bench).await,
-        Command::Completions(completions) => completions::run(&completions),
+        Command::Completions(completions) => completions::run(output, &completions),
     }
 }

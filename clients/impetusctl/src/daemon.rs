@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use protocol::client::{Client, Patience};
+use protocol::status::Bridge;
 use protocol::{Error, ErrorKind, Result, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{Instant, sleep};
 
 /// What this program calls itself.
@@ -22,6 +24,9 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// How often a program that was started is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Files that a program may hold open: every stream of a client is one, and shells grant as few as 256.
+const FILES: u64 = 8192;
 
 /// Where the daemon is.
 pub struct Daemon {
@@ -79,15 +84,15 @@ impl Daemon {
         self.spawn("impetusd", &[], detach)
     }
 
-    /// Starts a bridge with these flags and waits until it has announced itself; returns its base URL.
-    pub async fn spawn_bridge(&self, client: &Client, flags: &[String]) -> Result<(Child, String)> {
+    /// Starts a bridge with these flags and waits until it has announced itself; returns what it announced.
+    pub async fn spawn_bridge(&self, client: &Client, flags: &[String]) -> Result<(Child, Bridge)> {
         let mut child = self.spawn("impetus-http", flags, true)?;
         let pid = child.id();
         let end = Instant::now() + START_MAX;
         loop {
             let bridges = client.status().await?.bridges;
             if let Some(bridge) = bridges.into_iter().find(|bridge| bridge.pid == pid) {
-                return Ok((child, bridge.url));
+                return Ok((child, bridge));
             }
             self.alive("impetus-http", &mut child)?;
             if Instant::now() >= end {
@@ -124,6 +129,7 @@ impl Daemon {
 
     fn spawn(&self, program: &str, arguments: &[String], detach: bool) -> Result<Child> {
         let path = beside(program)?;
+        more_files();
         let mut command = Command::new(&path);
         command.arg("--socket").arg(&self.socket).args(arguments);
         if detach {
@@ -144,6 +150,16 @@ impl Daemon {
         // Only its owner reads the state, whoever makes the folder first.
         DirBuilder::new().recursive(true).mode(0o700).create(self.home.join("logs")).map_err(failed)?;
         OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path).map_err(failed)
+    }
+}
+
+/// Lets the programs hold as many files open as the installed services may, where the system lets us.
+fn more_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        // They run with fewer too, and say when there are too few.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use protocol::{Error, Result};
+use protocol::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::exit;
@@ -42,6 +42,21 @@ impl Output {
         }
         exit::code(error)
     }
+}
+
+/// Prints what clap has to say, and ends: help, or a mistake in the command line, as JSON where that was asked for.
+pub fn mistake(error: &clap::Error) -> ! {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let error = Error::new(ErrorKind::Invalid, message).hint("`impetusctl --help` shows how it is used");
+        // Its exit code is clap's.
+        let _ = Output { json: true }.failure(&error);
+    } else {
+        // A closed terminal has nobody who could be told.
+        let _ = error.print();
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// Prints a line.

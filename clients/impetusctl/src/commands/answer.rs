@@ -2,18 +2,20 @@
 //!
 //! Ctrl-C cancels the answer, not the program.
 
+use std::io::IsTerminal;
+
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::{
-    Chat, Constraint, FinishReason, Finished, GenerateRequest, Message, Missed, Priority, Prompt, Role, Sampling,
-    Speculation, Stop, Timing, Usage,
+    Chat, Constraint, Delta, FinishReason, Finished, GenerateRequest, Message, Missed, Priority, Prompt, Role,
+    Sampling, Speculation, Stop, Timing, Usage,
 };
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::Generation;
-use crate::output::print;
+use crate::output::{Output, print};
 
 /// An answer and what it took.
 #[derive(Debug, Serialize)]
@@ -61,8 +63,30 @@ pub fn message(role: Role, content: String) -> Message {
     Message { role, content, reasoning: None, tool_calls: Vec::new(), tool_call_id: None, name: None }
 }
 
-/// Asks for an answer; prints it as it comes if `show` is set.
-pub async fn stream(client: &Client, request: GenerateRequest, show: bool) -> Result<Answer> {
+/// What of an answer is printed as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// All of it, the reasoning dimmed: a person watches.
+    All,
+    /// The answer alone: a file or a program takes it.
+    Answer,
+    /// Nothing: it is printed once it is whole.
+    Nothing,
+}
+
+impl Show {
+    /// Decides by who reads standard output.
+    pub fn to(output: Output) -> Self {
+        match output.json {
+            true => Self::Nothing,
+            false if std::io::stdout().is_terminal() => Self::All,
+            false => Self::Answer,
+        }
+    }
+}
+
+/// Asks for an answer, and prints of it what `show` says as it comes.
+pub async fn stream(client: &Client, request: GenerateRequest, show: Show) -> Result<Answer> {
     let mut events = client.generate(request).await?;
     let mut answer = Answer::new();
     loop {
@@ -100,7 +124,8 @@ pub fn request(generation: &Generation, messages: Vec<Message>, constraint: Opti
 }
 
 impl Answer {
-    fn new() -> Self {
+    /// Begins an answer of which nothing is known.
+    pub fn new() -> Self {
         Self {
             model: String::new(),
             text: String::new(),
@@ -117,20 +142,14 @@ impl Answer {
     }
 
     /// Takes one event in; returns whether the answer is whole.
-    fn take(&mut self, event: Event, show: bool) -> Result<bool> {
+    fn take(&mut self, event: Event, show: Show) -> Result<bool> {
         match event {
             Event::Started(started) => {
                 self.model = started.model;
                 self.seed = started.seed;
             }
             Event::Delta(delta) => {
-                if show {
-                    let dim = if delta.reasoning.is_empty() { ("", "") } else { ("\x1b[2m", "\x1b[0m") };
-                    print(format_args!("{}{}{}{}", dim.0, delta.reasoning, dim.1, delta.text))?;
-                    for call in &delta.tool_calls {
-                        print(format_args!("{}{}", call.name.as_deref().unwrap_or_default(), call.arguments))?;
-                    }
-                }
+                print(self.shown(&delta, show))?;
                 self.text.push_str(&delta.text);
                 self.reasoning.push_str(&delta.reasoning);
                 self.tool_calls.extend(delta.tool_calls);
@@ -146,6 +165,27 @@ impl Answer {
             Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
         }
         Ok(false)
+    }
+
+    /// Returns what of `delta` is to be printed; a blank line parts the answer from the reasoning before it.
+    fn shown(&self, delta: &Delta, show: Show) -> String {
+        let mut text = String::new();
+        if show == Show::Nothing {
+            return text;
+        }
+        if show == Show::All && !delta.reasoning.is_empty() {
+            text += &format!("\x1b[2m{}\x1b[0m", delta.reasoning);
+        }
+        let reasoned = !self.reasoning.is_empty() || !delta.reasoning.is_empty();
+        if show == Show::All && reasoned && self.text.is_empty() && !delta.text.is_empty() {
+            text += "\n\n";
+        }
+        text += &delta.text;
+        for call in &delta.tool_calls {
+            text += call.name.as_deref().unwrap_or_default();
+            text += &call.arguments;
+        }
+        text
     }
 
     /// Returns the speed and the token counts in one line.
@@ -173,5 +213,28 @@ impl Answer {
             Some(Missed::Differs(position)) => format!(", unlike cached prompts from token {position} on"),
             Some(Missed::Evicted(position)) => format!(", evicted from the cache from token {position} on"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(reasoning: &str, text: &str) -> Delta {
+        Delta { reasoning: reasoning.to_owned(), text: text.to_owned(), ..Delta::default() }
+    }
+
+    #[test]
+    fn reasoning_is_for_people_who_watch() {
+        let mut answer = Answer::new();
+        let thought = delta("Hm.", "");
+        assert_eq!(answer.shown(&thought, Show::All), "\x1b[2mHm.\x1b[0m");
+        assert_eq!([Show::Answer, Show::Nothing].map(|show| answer.shown(&thought, show)), ["", ""]);
+        answer.take(Event::Delta(thought), Show::Nothing).unwrap();
+        let said = delta("", "Yes");
+        assert_eq!(answer.shown(&said, Show::All), "\n\nYes");
+        assert_eq!(answer.shown(&said, Show::Answer), "Yes");
+        answer.take(Event::Delta(said), Show::Nothing).unwrap();
+        assert_eq!(answer.shown(&delta("", "."), Show::All), ".");
     }
 }

@@ -9,7 +9,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{Config, Editor};
 
-use super::answer::{self, Ended};
+use super::answer::{self, Ended, Show};
 use crate::cli::{Chat, Generation};
 use crate::daemon::Daemon;
 use crate::output::{Output, line};
@@ -48,7 +48,7 @@ pub async fn run(daemon: &Daemon, output: Output, chat: Chat) -> Result<()> {
             Heard::Nothing => {}
             Heard::Leave => return Ok(()),
             Heard::Question => {
-                let asked = answer::stream(&client, conversation.request(), true).await;
+                let asked = answer::stream(&client, conversation.request(), Show::to(output)).await;
                 line("")?;
                 conversation.close(asked)?;
             }
@@ -102,9 +102,12 @@ impl Conversation {
         Ok(Heard::Nothing)
     }
 
-    /// Keeps an answer as a turn; a question that failed is taken back.
+    /// Keeps an answer as a turn; a question that failed, or was cancelled before a word came, is taken back.
     fn close(&mut self, asked: Result<answer::Answer>) -> Result<()> {
         match asked {
+            Ok(answer) if answer.ended == Ended::Cancelled && answer.text.is_empty() => {
+                self.messages.pop();
+            }
             Ok(answer) => {
                 if self.generation.verbose && answer.ended == Ended::Whole {
                     eprintln!("{}", answer.speed());
@@ -191,6 +194,10 @@ mod tests {
         let mut conversation = conversation();
         conversation.hear("hello").unwrap();
         conversation.close(Err(Error::internal("gone"))).unwrap();
+        assert_eq!(conversation.messages.len(), 1);
+        conversation.hear("hello").unwrap();
+        let cancelled = answer::Answer { ended: Ended::Cancelled, ..answer::Answer::new() };
+        conversation.close(Ok(cancelled)).unwrap();
         assert_eq!(conversation.messages.len(), 1);
     }
 

@@ -3,12 +3,13 @@
 use clap::CommandFactory;
 use clap_complete::{Shell as Target, generate};
 use protocol::Result;
+use serde_json::json;
 
 use crate::cli::{Cli, Completions, Shell};
-use crate::output::print;
+use crate::output::{Output, print};
 
 /// Runs the command.
-pub fn run(completions: &Completions) -> Result<()> {
+pub fn run(output: Output, completions: &Completions) -> Result<()> {
     let target = match completions.shell {
         Shell::Bash => Target::Bash,
         Shell::Zsh => Target::Zsh,
@@ -16,5 +17,6 @@ pub fn run(completions: &Completions) -> Result<()> {
     };
     let mut script = Vec::new();
     generate(target, &mut Cli::command(), "impetusctl", &mut script);
-    print(String::from_utf8_lossy(&script))
+    let script = String::from_utf8_lossy(&script);
+    if output.json { output.document(&json!({ "script": script })) } else { print(script) }
 }

@@ -14,8 +14,8 @@ pub async fn run(daemon: &Daemon, output: Output, load: Load) -> Result<()> {
     let client = daemon.start().await?;
     let request = LoadRequest {
         model: load.model.clone(),
-        pin: load.pin.then_some(true),
-        keep_alive_ms: load.keep_alive.map(|seconds| seconds.saturating_mul(1000)),
+        pin: if load.unpin { Some(false) } else { load.pin.then_some(true) },
+        keep_alive_ms: load.keep_alive,
     };
     let id = client.load(request).await?;
     work::follow(&client, output, id).await?;

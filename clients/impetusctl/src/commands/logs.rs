@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use protocol::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
 
 use crate::cli::Logs;
 use crate::daemon::Daemon;
-use crate::output::{line, print};
+use crate::output::{Output, line};
 
 /// How far from its end a log is read, in bytes.
 const TAIL_BYTES_MAX: u64 = 8 << 20;
@@ -19,11 +20,11 @@ const TAIL_BYTES_MAX: u64 = 8 << 20;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs the command.
-pub async fn run(daemon: &Daemon, logs: &Logs) -> Result<()> {
+pub async fn run(daemon: &Daemon, output: Output, logs: &Logs) -> Result<()> {
     let path = daemon.home().join("logs").join("impetusd.log");
     let mut reader = open(&path)?;
     for text in tail(&mut reader, logs.lines).map_err(|error| unreadable(&path, &error))? {
-        line(text)?;
+        show(output, &text)?;
     }
     if !logs.follow {
         return Ok(());
@@ -38,9 +39,30 @@ pub async fn run(daemon: &Daemon, logs: &Logs) -> Result<()> {
         }
         let mut text = String::new();
         while reader.read_line(&mut text).map_err(|error| unreadable(&path, &error))? > 0 {
-            print(&text)?;
+            show(output, text.trim_end())?;
             text.clear();
         }
+    }
+}
+
+/// Prints a line of the log; for programs as JSON, which it is already where the daemon writes its log so.
+fn show(output: Output, text: &str) -> Result<()> {
+    if !output.json || serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object()) {
+        return line(text);
+    }
+    line(parted(text))
+}
+
+/// Parts a line for people into its time, its level and the rest.
+fn parted(text: &str) -> Value {
+    let parts = text.split_once(' ').and_then(|(time, rest)| {
+        let (level, message) = rest.trim_start().split_once(' ')?;
+        ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level).then_some((time, level, message))
+    });
+    match parts {
+        Some((time, level, message)) => json!({ "timestamp": time, "level": level, "message": message }),
+        // What a line of several lines goes on with.
+        None => json!({ "message": text }),
     }
 }
 
@@ -77,5 +99,21 @@ fn rotated(path: &Path, reader: &mut BufReader<File>) -> bool {
     match (path.metadata(), reader.get_ref().metadata()) {
         (Ok(now), Ok(then)) => now.ino() != then.ino() || now.len() < reader.stream_position().unwrap_or(0),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_people_is_parted_for_programs() {
+        let told = parted("2026-11-28T07:22:01.9Z  INFO loaded model=impetus-nano load_ms=10");
+        assert_eq!(told["timestamp"], "2026-11-28T07:22:01.9Z");
+        assert_eq!(
+            (&told["level"], &told["message"]),
+            (&"INFO".into(), &"loaded model=impetus-nano load_ms=10".into())
+        );
+        assert_eq!(parted("  at line 3"), json!({ "message": "  at line 3" }));
     }
 }

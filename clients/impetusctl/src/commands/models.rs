@@ -1,4 +1,4 @@
-//! `impetusctl models`: lists models, or adds one from a folder or a GGUF file.
+//! `impetusctl models`: lists models, shows one, or adds one from a folder or a GGUF file.
 
 use std::path::Path;
 
@@ -18,6 +18,13 @@ pub async fn run(daemon: &Daemon, output: Output, models: Models) -> Result<()> 
         None => {
             let cards = client.models().await?;
             output.result(&cards, list(&cards))
+        }
+        Some(ModelsCommand::Show { model }) => {
+            let card = client.models().await?.into_iter().find(|card| card.name == model).ok_or_else(|| {
+                Error::new(ErrorKind::ModelNotFound, format!("There is no model {model:?}."))
+                    .hint("`impetusctl models` lists the names; `impetusctl pull ORG/NAME` fetches another model")
+            })?;
+            output.result(&card, describe(&card))
         }
         Some(ModelsCommand::Add { path, name }) => {
             let path = full(&path)?;
@@ -42,6 +49,53 @@ fn full(path: &Path) -> Result<String> {
         .map_err(|error| Error::new(ErrorKind::NotFound, format!("{} cannot be read: {error}.", path.display())))?;
     let text = found.into_os_string().into_string();
     text.map_err(|path| Error::invalid("path", format!("The path {} is not UTF-8 text.", path.to_string_lossy())))
+}
+
+fn describe(card: &ModelCard) -> String {
+    let facts = &card.facts;
+    let can = [
+        ("chat", facts.capabilities.chat),
+        ("tools", facts.capabilities.tools),
+        ("reasoning", facts.capabilities.reasoning),
+        ("embed", facts.capabilities.embed),
+        ("rerank", facts.capabilities.rerank),
+    ];
+    let can: Vec<_> = can.into_iter().filter_map(|(word, can)| can.then_some(word)).collect();
+    let can = if can.is_empty() { "continue text".to_owned() } else { can.join(", ") };
+    let state = match &card.state {
+        ModelState::Loaded(residence) => {
+            format!("loaded, pid {}, {}, {}", residence.pid, bytes(residence.memory_bytes), residence.device)
+        }
+        ModelState::Failed(error) => format!("failed: {}", error.message),
+        other => state(other).to_owned(),
+    };
+    let vectors = facts.dimensions.map(|numbers| format!("\n  vectors     {numbers} numbers")).unwrap_or_default();
+    format!(
+        "{}
+  kind        {}, {:.1}M parameters, {}
+  size        {}
+  context     {} tokens, {} of memory for each
+  vocabulary  {} tokens{vectors}
+  can         {can}
+  state       {state}{}
+  source      {}
+  folder      {}",
+        card.name,
+        facts.architecture,
+        facts.parameters as f64 / 1e6,
+        facts.weights,
+        bytes(facts.weights_bytes),
+        facts.context_length,
+        bytes(facts.kv_bytes_per_token),
+        facts.vocabulary,
+        if card.pinned { ", pinned" } else { "" },
+        match &card.source {
+            Source::Hub { repo, revision } => format!("{repo} at {revision}"),
+            Source::Bundled => "bundled".to_owned(),
+            Source::Local => "local".to_owned(),
+        },
+        card.path,
+    )
 }
 
 fn list(cards: &[ModelCard]) -> String {

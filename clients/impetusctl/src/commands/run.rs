@@ -1,16 +1,18 @@
 //! `impetusctl run`: answers one prompt.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 
+use clap::CommandFactory;
+use protocol::client::Client;
 use protocol::generation::{Constraint, Json, Role};
 use protocol::{Error, ErrorKind, Result};
 
-use super::answer::{self, Ended};
-use crate::cli::Run;
+use super::answer::{self, Ended, Show};
+use crate::cli::{Cli, Run};
 use crate::daemon::Daemon;
-use crate::output::{Output, line};
+use crate::output::{Output, line, mistake};
 
 /// The longest prompt read from standard input, in bytes.
 const PROMPT_BYTES_MAX: u64 = 8 << 20;
@@ -20,12 +22,17 @@ const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs the command.
 pub async fn run(daemon: &Daemon, output: Output, run: Run) -> Result<()> {
-    let prompt = if run.prompt == "-" { from_stdin()? } else { run.prompt };
+    let first = run.words.first().filter(|_| run.words.len() > 1 && run.generation.model.is_none()).cloned();
+    let prompt = prompt(run.words)?;
     let constraint = run.schema.as_deref().map(from_file).transpose()?;
     let mut messages = answer::opening(&run.generation);
     messages.push(answer::message(Role::User, prompt));
     let client = daemon.start().await?;
-    let answer = answer::stream(&client, answer::request(&run.generation, messages, constraint), !output.json).await?;
+    if let Some(word) = first {
+        no_model(&client, &word).await?;
+    }
+    let request = answer::request(&run.generation, messages, constraint);
+    let answer = answer::stream(&client, request, Show::to(output)).await?;
     if output.json {
         output.document(&answer)?;
     } else {
@@ -38,6 +45,33 @@ pub async fn run(daemon: &Daemon, output: Output, run: Run) -> Result<()> {
         Ended::Whole => Ok(()),
         Ended::Cancelled => Err(Error::new(ErrorKind::Cancelled, "The answer was cancelled.")),
     }
+}
+
+/// Refuses a prompt that begins with a model's name, as other programs of this kind take it: it would go to another model.
+async fn no_model(client: &Client, word: &str) -> Result<()> {
+    if client.models().await?.iter().all(|card| card.name != word) {
+        return Ok(());
+    }
+    let hint = format!("impetusctl run --model {word} PROMPT; or quote the prompt, if it does begin so");
+    Err(Error::invalid("prompt", format!("{word} is a model, and would be the first word of the prompt.")).hint(hint))
+}
+
+/// Puts the prompt together: the words, and what standard input says where a `-` stands or nothing else is there.
+fn prompt(words: Vec<String>) -> Result<String> {
+    if words.is_empty() {
+        let said = if std::io::stdin().is_terminal() { String::new() } else { from_stdin()? };
+        if said.trim().is_empty() {
+            let missing = "there is no prompt; give one, as in impetusctl run \"Why is the sky blue?\"";
+            mistake(&Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, missing));
+        }
+        return Ok(said);
+    }
+    if words.iter().filter(|word| *word == "-").count() > 1 {
+        return Err(Error::invalid("prompt", "Standard input can stand in one place only."));
+    }
+    let parts: Result<Vec<String>> =
+        words.into_iter().map(|word| if word == "-" { from_stdin() } else { Ok(word) }).collect();
+    Ok(parts?.join(" "))
 }
 
 /// Reads the schema that an answer is held to.

@@ -1,17 +1,24 @@
 //! `impetusctl serve`: starts the daemon and the HTTP bridge, in the foreground or to stay.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Child;
 
 use protocol::client::Client;
-use protocol::status::StopRequest;
-use protocol::{Error, Result};
+use protocol::status::{Bridge, StopRequest};
+use protocol::{Error, ErrorKind, Result};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::cli::Serve;
 use crate::daemon::Daemon;
 use crate::output::Output;
+
+/// Where a bridge listens unless told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8420);
+
+/// How long a bridge that survived its daemon may take to find the next one: some of its looks, two a second.
+const SURVIVOR_MAX: Duration = Duration::from_secs(3);
 
 /// How long running work may take once the foreground service is interrupted.
 const DRAIN_MS: u64 = 10_000;
@@ -26,28 +33,59 @@ pub async fn run(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> {
 
 async fn detached(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> {
     let client = daemon.start().await?;
-    let running = client.status().await?.bridges.into_iter().next();
-    let url = match running {
+    let running = client.status().await?.bridges;
+    let url = match asked_for(serve, running)? {
         Some(bridge) => Some(bridge.url),
         None if serve.no_http => None,
-        None => Some(daemon.spawn_bridge(&client, &flags(serve)).await?.1),
+        None => Some(bridge(daemon, &client, serve).await?.url),
     };
     report(&client, output, url).await
+}
+
+/// Finds the bridge that was asked for among those that run.
+fn asked_for(serve: &Serve, running: Vec<Bridge>) -> Result<Option<Bridge>> {
+    let there = |bridge: &Bridge| serve.http.is_none_or(|address| bridge.url.ends_with(&format!("://{address}")));
+    let found = running.into_iter().find(there);
+    match found {
+        Some(bridge) if !serve.allow_host.is_empty() || !serve.allow_origin.is_empty() => {
+            let message = format!("A bridge runs already at {}, with the hosts and origins of its start.", bridge.url);
+            Err(Error::new(ErrorKind::Conflict, message)
+                .hint("Stop it with 'impetusctl stop', or give another address with --http."))
+        }
+        found => Ok(found),
+    }
+}
+
+/// Starts a bridge. One that survived its daemon still holds the address, and soon announces itself to the new one.
+async fn bridge(daemon: &Daemon, client: &Client, serve: &Serve) -> Result<Bridge> {
+    let error = match daemon.spawn_bridge(client, &flags(serve)).await {
+        Ok((_, bridge)) => return Ok(bridge),
+        Err(error) => error,
+    };
+    let end = Instant::now() + SURVIVOR_MAX;
+    while Instant::now() < end {
+        let here = Serve { http: Some(address(serve)), ..serve.clone() };
+        if let Some(bridge) = asked_for(&here, client.status().await?.bridges)? {
+            return Ok(bridge);
+        }
+        sleep(LOOK).await;
+    }
+    Err(error)
 }
 
 async fn foreground(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> {
     if let Ok(client) = daemon.connect().await {
         let pid = client.welcome().pid;
-        return Err(Error::new(protocol::ErrorKind::Conflict, format!("impetusd runs already, as process {pid}."))
+        return Err(Error::new(ErrorKind::Conflict, format!("impetusd runs already, as process {pid}."))
             .hint("Stop it with 'impetusctl stop', or use 'impetusctl serve --detach' to start what is missing."));
     }
     let mut children = vec![daemon.spawn_daemon(true)?];
     let client = daemon.connected(&mut children[0]).await?;
     let mut url = None;
     if !serve.no_http {
-        let (child, announced) = daemon.spawn_bridge(&client, &flags(serve)).await?;
+        let (child, bridge) = daemon.spawn_bridge(&client, &flags(serve)).await?;
         children.push(child);
-        url = Some(announced);
+        url = Some(bridge.url);
     }
     report(&client, output, url).await?;
     let ended = watch(&mut children).await;
@@ -84,9 +122,14 @@ async fn watch(children: &mut [Child]) -> Result<()> {
     }
 }
 
+/// Returns where the bridge is to listen.
+fn address(serve: &Serve) -> SocketAddr {
+    serve.http.unwrap_or(LISTEN)
+}
+
 /// Returns the flags of the bridge.
 fn flags(serve: &Serve) -> Vec<String> {
-    let mut flags = vec!["--listen".to_owned(), serve.http.to_string()];
+    let mut flags = vec!["--listen".to_owned(), address(serve).to_string()];
     let given = [("--allow-host", &serve.allow_host), ("--allow-origin", &serve.allow_origin)];
     for (flag, values) in given {
         flags.extend(values.iter().flat_map(|value| [flag.to_owned(), value.clone()]));
@@ -97,6 +140,8 @@ fn flags(serve: &Serve) -> Vec<String> {
 }
 
 async fn report(client: &Client, output: Output, url: Option<String>) -> Result<()> {
+    // Ready is who can answer: at the very first start the bundled models are written to disk meanwhile.
+    client.models().await?;
     let status = client.status().await?;
     let value = json!({
         "version": status.version, "pid": status.pid, "socket": status.socket, "http": url, "home": status.home,

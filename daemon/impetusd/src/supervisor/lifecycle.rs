@@ -256,7 +256,11 @@ impl State {
         if let Some(pin) = request.pin {
             model.record_mut().pinned = pin;
         }
-        model.keep_alive = request.keep_alive_ms.map_or(keep_alive, |ms| Some(std::time::Duration::from_millis(ms)));
+        let ends = |ms: &u64| *ms != u64::MAX;
+        model.keep_alive = match request.keep_alive_ms {
+            Some(ms) => Some(ms).filter(ends).map(std::time::Duration::from_millis),
+            None => keep_alive,
+        };
         model.used = now;
         if let Phase::Loaded(_) = model.phase {
             transcript.finish(Finished::default());
