@@ -4,12 +4,13 @@
 #   make test         everything that CI runs
 #   make bench        the measures of BENCHMARKS.md
 #   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
-#   make soak         kills workers a hundred times under 32 streams: a minute or two
+#   make bench-serving  llama-server beside this house over HTTP, in one run; also builds it first
+#   make soak         a hundred kills under 32 streams, then ten minutes of mixed work with flat memory
 #   make check-macos  type-checks the macOS code, on Linux too
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench bench-peers soak
+.PHONY: run stop build test check-macos bench bench-peers bench-serving soak
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
@@ -54,7 +55,11 @@ bench:
 
 bench-peers:
 	@tools/bootstrap.sh run
-	@benches/peers/run.sh $(WORK)
+	@benches/peers/run.sh peers $(WORK)
+
+bench-serving:
+	@tools/bootstrap.sh run
+	@benches/peers/run.sh serving-peers $(WORK)
 
 soak:
 	@tools/bootstrap.sh run

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures this engine beside its peer in one run: `benches/peers/run.sh [WORK…]`, where a WORK is the start of a row's
-# name, as in `prefill` or `streams-8`; all of them otherwise. `make bench-peers` calls it. The first run builds the peer,
-# which takes a quarter of an hour on two cores.
+# Measures this house beside its peer in one run: `benches/peers/run.sh peers|serving-peers [WORK…]`, where a WORK is the start
+# of a row's name, as in `prefill` or `rate-16`; all of them otherwise. `make bench-peers` and `make bench-serving` call it. The
+# first run builds the peer, which takes a quarter of an hour on two cores.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 peer=$(benches/peers/setup.sh)
 cargo build --release --locked --quiet --workspace --bins
-IMPETUS_PEER=$peer "${CARGO_TARGET_DIR:-target}/release/benches" peers "$@"
+IMPETUS_PEER=$peer "${CARGO_TARGET_DIR:-target}/release/benches" "$@"

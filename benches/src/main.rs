@@ -1,7 +1,8 @@
 //! `make bench`: measures the house and prints the tables of BENCHMARKS.md.
 //!
 //! Every figure is a median over runs of this very build, made by the programs that users run. Nothing here asserts.
-//! `benches NAME …` runs some of the measures; without names all run. `benches peers …` is `make bench-peers`.
+//! `benches NAME …` runs some of the measures; without names all run. `benches peers …` is `make bench-peers`,
+//! `benches serving-peers …` is `make bench-serving`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -9,10 +10,12 @@ mod accuracy;
 mod attention;
 mod daemon;
 mod embed;
+mod guesses;
 mod hops;
 mod model;
 mod peers;
 mod sample;
+mod served;
 mod serving;
 mod shape;
 mod streams;
@@ -31,6 +34,7 @@ const MEASURES: &[Measure] = &[
     ("model", sample::HEAD, || Box::pin(model::run())),
     ("embed", sample::HEAD, || Box::pin(embed::run())),
     ("serving", sample::HEAD, || Box::pin(serving::run())),
+    ("guesses", sample::HEAD, || Box::pin(guesses::run())),
     ("streams", sample::HEAD, || Box::pin(streams::run())),
 ];
 
@@ -39,6 +43,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some(("peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return runtime.block_on(peers::run(rows));
+    }
+    if let Some(("serving-peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(served::run(rows));
     }
     for (name, head, measure) in MEASURES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

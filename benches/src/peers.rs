@@ -6,8 +6,8 @@
 
 mod gguf;
 mod letters;
-mod llama;
-mod ours;
+pub mod llama;
+pub mod ours;
 
 use engine::native::{Bandwidth, Pool};
 
@@ -22,11 +22,11 @@ const ROUNDS: usize = 5;
 const STEPS: u32 = 32;
 
 /// Room for this many tokens when the memory of a ready server is taken.
-const ROOM: u32 = 8192;
+const ROOM: &str = "8192";
 
 /// What is done.
 #[derive(Clone, Copy)]
-enum Work {
+pub enum Work {
     /// Reads a prompt.
     Prefill { tokens: u32 },
     /// Decodes one stream from this context on.
@@ -40,7 +40,7 @@ enum Work {
 }
 
 /// A row of the table.
-struct Line {
+pub struct Line {
     name: &'static str,
     title: &'static str,
     bits: u32,

@@ -12,7 +12,7 @@ use protocol::client::{Client, EventStream};
 use protocol::generation::{GenerateRequest, Prompt};
 use protocol::transcript::Event;
 use tests::answer::ask;
-use tests::house::{House, Plan, raw};
+use tests::house::{House, raw};
 use tests::model::add;
 
 use crate::sample::{ms, row};
@@ -26,16 +26,15 @@ const REMEMBERED: u32 = 2_000;
 
 /// Runs the measures.
 pub async fn run() {
-    let house = start("").await;
+    let house = start().await;
     let client = house.client().await;
     prefix(&client).await;
     stall(&client).await;
     beside(&house, &client).await;
-    guesses(&client).await;
 }
 
-async fn start(config: &str) -> House {
-    let house = House::with(Plan { config: config.to_string(), ..Plan::default() });
+async fn start() -> House {
+    let house = House::start();
     let client = house.client().await;
     add(&house, &client, MODEL, &Recipe::qwen3_600m(1).quantized(4, 64)).await;
     for seed in 0..4 {
@@ -143,31 +142,4 @@ async fn beside(house: &House, client: &Client) {
     let agent = (0..50).map(|index| ask(client, request(prompt(500 + index, 200), 48)));
     let (samples, _) = tokio::join!(short(7), join_all(agent));
     row("first token, 100 tokens, beside an agent's 50 requests", "ms", samples);
-}
-
-/// Decoding with guesses and without, where text repeats and where it does not.
-async fn guesses(client: &Client) {
-    let plain = start("[worker]\ndraft_tokens_max = 0\n").await;
-    let plain = plain.client().await;
-    let mut repeating = request(prompt(600, 40), 160);
-    // A strong wish for a few tokens makes even a random model go in circles.
-    repeating.sampling.logit_bias = (2_000..2_006).map(|token| (token, 60.0)).collect();
-    let mut fresh = request(prompt(601, 40), 160);
-    fresh.sampling.temperature = Some(1.0);
-    for (name, request) in [("that repeats itself", repeating), ("that never does", fresh)] {
-        let (mut with, mut without, mut share) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..RUNS {
-            for (client, rates) in [(client, &mut with), (&plain, &mut without)] {
-                let finished = ask(client, request.clone()).await.unwrap().finished;
-                rates.push(f64::from(finished.usage.completion_tokens) * 1e6 / finished.timing.decode_us as f64);
-                let guessed = finished.speculation;
-                share.extend((guessed.drafted > 0).then(|| f64::from(guessed.accepted) / f64::from(guessed.drafted)));
-            }
-        }
-        row(&format!("decode of text {name}, without guesses"), "tok/s", without);
-        row(&format!("decode of text {name}, with guesses"), "tok/s", with);
-        if !share.is_empty() {
-            row(&format!("share of right guesses in text {name}"), "", share);
-        }
-    }
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 use engine::random::{Recipe, TempFolder};
 use engine::{Keep, Model, Options, Precision, Row, Wanted};
 
+use crate::sample::ms;
+
 /// KV blocks: room for 16 streams of 512 tokens.
 const BLOCKS: u32 = 256;
 
@@ -52,6 +54,21 @@ impl Shape {
             at += count;
         }
         start.elapsed().as_secs_f64()
+    }
+
+    /// Computes so many tokens of the first stream at once, all their logits too, again and again from a context that is
+    /// there; returns the milliseconds of each step.
+    pub fn check(&mut self, context: u32, width: u32, steps: u32) -> Vec<f64> {
+        let blocks = blocks(0, context + width);
+        let tokens: Vec<u32> = (0..width).map(|at| 2000 + at * 3).collect();
+        let mut taken = Vec::new();
+        for _ in 0..steps {
+            let row = Row { tokens: &tokens, start: context, blocks: &blocks, logits: Wanted::Tail(width) };
+            let start = Instant::now();
+            self.model.forward(&[row], &mut self.logits).unwrap();
+            taken.push(ms(start.elapsed()));
+        }
+        taken
     }
 
     /// Decodes so many steps of every stream at once, all from the same context; returns the seconds of each step.

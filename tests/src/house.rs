@@ -62,6 +62,11 @@ impl House {
         self.daemon.id()
     }
 
+    /// Returns the bridge's process id, once there is one.
+    pub fn bridge_pid(&self) -> Option<u32> {
+        self.bridge.as_ref().map(Child::id)
+    }
+
     /// Connects a new client.
     pub async fn client(&self) -> Client {
         Client::connect(&self.socket(), "tests/0", Patience(wait::LIMIT)).await.expect("the daemon answers")

@@ -40,8 +40,8 @@ impl Llama {
                 self.bench(&file, &["-p", "0", "-n", &STEPS.to_string(), "-d", &context.to_string()])
             }
             Work::Streams { count } => self.streams(&file, count),
-            Work::Ready => self.serve(&file).1,
-            Work::Memory => f64::from(resident(self.serve(&file).0.0.id())) / 1e3,
+            Work::Ready => self.serve(line.bits, &["-c", ROOM]).2,
+            Work::Memory => f64::from(resident(self.serve(line.bits, &["-c", ROOM]).0.pid())) / 1e3,
         }
     }
 
@@ -78,32 +78,33 @@ impl Llama {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts a server and returns it with the seconds it took to be ready.
-    fn serve(&self, file: &Path) -> (Server, f64) {
+    /// Starts a server on a file of this width; returns it with its port and the seconds it took to be ready.
+    pub fn serve(&self, bits: u32, more: &[&str]) -> (Server, u16, f64) {
+        let file = self.file(bits);
         // Free a moment ago is free enough.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let start = Instant::now();
         let mut command = Command::new(self.programs.join("llama-server"));
-        command.arg("-m").arg(file).args([
-            "-t",
-            &threads().to_string(),
-            "-c",
-            &ROOM.to_string(),
-            "--host",
-            "127.0.0.1",
-        ]);
-        command.args(["--port", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-m").arg(file).args(["-t", &threads().to_string(), "--host", "127.0.0.1"]);
+        command.args(["--port", &port.to_string()]).args(more).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Server(command.spawn().unwrap());
         while !healthy(port) {
             assert!(start.elapsed() < READY, "llama-server is not ready");
             std::thread::park_timeout(Duration::from_millis(2));
         }
-        (server, start.elapsed().as_secs_f64())
+        (server, port, start.elapsed().as_secs_f64())
     }
 }
 
 /// A server, killed when dropped.
-struct Server(Child);
+pub struct Server(Child);
+
+impl Server {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Server {
     fn drop(&mut self) {

@@ -6,14 +6,14 @@ use std::time::Instant;
 use engine::random::TempFolder;
 use protocol::client::Client;
 use protocol::model::{AddRequest, LoadRequest, ModelState};
-use tests::house::House;
+use tests::house::{House, Plan};
 
 use super::llama::resident;
 use super::{Line, STEPS, Work, letters};
 use crate::shape::{Shape, recipe};
 
 /// The name of the model in the daemon.
-const NAME: &str = "shape";
+pub const NAME: &str = "shape";
 
 /// Models that rows have asked for so far, by width, and a house that knows the 4-bit one.
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Ours {
     /// Starts the daemon and has the model loaded: seconds, and megabytes of daemon and worker then.
     async fn serve(&mut self) -> (f64, f64) {
         if self.house.is_none() {
-            self.house = Some(settle().await);
+            self.house = Some(settle("").await);
         }
         let house = &mut self.house.as_mut().unwrap().0;
         house.kill_daemon();
@@ -72,10 +72,10 @@ impl Ours {
 }
 
 /// A house that knows the model, whose tokenizer is as large as the peer's.
-async fn settle() -> (House, TempFolder) {
+pub async fn settle(config: &str) -> (House, TempFolder) {
     let folder = recipe(4).endless().temporary().unwrap();
     letters::write_tokenizer(folder.path()).unwrap();
-    let house = House::start();
+    let house = House::with(Plan { config: config.to_owned(), ..Plan::default() });
     let client = house.client().await;
     let path = folder.path().to_string_lossy().into_owned();
     client.add(AddRequest { path, name: Some(NAME.to_owned()) }).await.unwrap();
