@@ -7,6 +7,7 @@ mod quantity;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +153,8 @@ pub struct Models {
     pub default: String,
     /// What requests for vectors without a name get.
     pub default_embedder: String,
+    /// By model, the smaller one that guesses for it.
+    pub draft_model: BTreeMap<String, String>,
     /// Models loaded at the start and never evicted.
     pub preload: Vec<String>,
     /// How long one stays without work; `None` is for ever.
@@ -193,6 +196,8 @@ pub struct Cache {
     /// Bytes written in a day.
     #[serde(deserialize_with = "bytes")]
     pub disk_per_day: u64,
+    /// Whether what is written is sealed.
+    pub encrypt: bool,
 }
 
 /// Worker processes.

@@ -25,6 +25,7 @@ mod news;
 mod placement;
 mod random;
 mod residency;
+mod seal;
 mod service;
 mod session;
 mod settings;
@@ -92,6 +93,14 @@ pub enum RunError {
     /// What is known on disk cannot be read.
     #[error("{0}")]
     Catalogue(protocol::Error),
+    /// Prefixes are to be sealed, and there is no key.
+    #[error("the key of the prefixes on disk, {path}, cannot be used: {source}; delete it to have a new one made")]
+    PrefixKey {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 /// Runs the daemon on `listeners` until `shutdown` is requested and its work has ended.
@@ -131,11 +140,15 @@ fn assemble(
     telemetry::set_level(current.log.level);
     let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
+    let prefix_key =
+        (config.cache.disk > 0 && config.cache.encrypt).then(|| seal::key(&paths.prefix_key())).transpose();
+    let prefix_key = prefix_key.map_err(|source| RunError::PrefixKey { path: paths.prefix_key(), source })?;
     let setting = Setting {
         pools: Pools::of(&current, machine::memory().total),
         machine: machine::for_placement(),
         program: inspector.program().to_owned(),
         prefixes: paths.prefixes(),
+        prefix_key,
         config: current,
         newsroom: newsroom.clone(),
     };

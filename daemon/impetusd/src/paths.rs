@@ -90,6 +90,11 @@ impl Paths {
         self.models().join("imported")
     }
 
+    /// The key that those prefixes are sealed with, readable by the owner only.
+    pub fn prefix_key(&self) -> PathBuf {
+        self.home.join("cache.key")
+    }
+
     /// The folder of bundled models.
     pub fn bundled(&self) -> PathBuf {
         self.models().join("bundled")

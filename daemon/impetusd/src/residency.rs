@@ -35,19 +35,19 @@ pub struct CacheLimits {
 }
 
 impl Size {
-    /// Predicts what a model with these facts takes.
-    pub fn predict(facts: &ModelFacts, limits: &CacheLimits) -> Self {
-        let per_token = match facts.capabilities.generates() {
-            true => limits.keep.bytes_per_token(facts.kv_bytes_per_token),
-            false => facts.kv_bytes_per_token,
-        };
-        let bytes = |tokens: u32| u64::from(tokens).saturating_mul(per_token);
+    /// Predicts what a model with these facts takes, together with the one that guesses for it.
+    pub fn predict(facts: &ModelFacts, draft: Option<&ModelFacts>, limits: &CacheLimits) -> Self {
+        let more = |of: fn(&ModelFacts) -> u64| draft.map_or(0, of);
+        let kept = facts.kv_bytes_per_token.saturating_add(more(|draft| draft.kv_bytes_per_token));
+        let token = if facts.capabilities.generates() { limits.keep.bytes_per_token(kept) } else { kept };
+        let bytes = |tokens: u32| u64::from(tokens).saturating_mul(token);
         let least = bytes(limits.tokens_min.min(facts.context_length));
         // An encoder keeps nothing between steps, and a step holds one full text at most.
         let tokens =
             if facts.capabilities.generates() { limits.tokens.max(facts.context_length) } else { facts.context_length };
         let kv = bytes(tokens).min(limits.bytes_max).max(least);
-        Self { weights: facts.weights_bytes, kv, kv_least: least, overhead: limits.overhead }
+        let weights = facts.weights_bytes.saturating_add(more(|draft| draft.weights_bytes));
+        Self { weights, kv, kv_least: least, overhead: limits.overhead }
     }
 
     /// Bytes with the cache that serves it well.

@@ -67,6 +67,8 @@ pub struct Setting {
     pub program: PathBuf,
     /// The folder of prefixes that workers put away.
     pub prefixes: PathBuf,
+    /// What those are sealed with, if they are.
+    pub prefix_key: Option<pipe::ShelfKey>,
     /// Where it is told what becomes of models.
     pub newsroom: Newsroom,
 }

@@ -119,6 +119,8 @@ pub struct Open {
     pub prefill_tokens_max: u32,
     /// How long a step that computes prompts may take, in milliseconds; the worker learns how many tokens that is.
     pub step_ms: u32,
+    /// The folder of the model that guesses for this one; it must have the same vocabulary.
+    pub draft: Option<String>,
     /// The most tokens that are guessed ahead for one sequence in one step; 0 guesses nothing.
     pub draft_tokens_max: u32,
     /// Where prefixes that memory has no room for are put away; `None` keeps them in memory only.
@@ -157,6 +159,18 @@ pub struct Shelf {
     pub bytes_max: u64,
     /// The most bytes written to it in a day.
     pub day_bytes_max: u64,
+    /// What its files are sealed with; `None` leaves them open.
+    pub key: Option<ShelfKey>,
+}
+
+/// A key that is never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShelfKey(pub [u8; 32]);
+
+impl std::fmt::Debug for ShelfKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("redacted")
+    }
 }
 
 /// A request and, after a worker's death, what of its answer was already delivered.

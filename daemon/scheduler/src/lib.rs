@@ -26,7 +26,7 @@ use clients::Clients;
 use sequence::Sequence;
 
 pub use clients::ClientId;
-pub use plan::{Plan, Row, RowState};
+pub use plan::{Ahead, Plan, Row, RowState};
 pub use policy::{LEVEL_MS, Priority};
 
 /// How many positions one KV block holds.

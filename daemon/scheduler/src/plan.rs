@@ -50,6 +50,17 @@ pub struct RowState {
     pub to: StateId,
 }
 
+/// A sequence that decodes, for a second model that guesses what comes next.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead<'a> {
+    /// All its tokens.
+    pub tokens: &'a [TokenId],
+    /// The blocks of their positions, and of those that may be guessed.
+    pub blocks: &'a [BlockId],
+    /// How many positions after its tokens those blocks hold, as far as there may be tokens.
+    pub room: u32,
+}
+
 impl Scheduler {
     /// Decides a step that computes as much of prompts as `prefill_tokens` at an empty context cost. The copies and rows
     /// of a plan are done and committed before the next one is asked for.

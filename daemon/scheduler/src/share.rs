@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::sequence::Sequence;
-use crate::{Plan, Row, Scheduler, SequenceId, blocks_for};
+use crate::{Ahead, BLOCK_TOKENS, Plan, Row, Scheduler, SequenceId, TokenId, blocks_for};
 
 impl Scheduler {
     /// Cuts one row per decoding sequence, and rows of prompts while the budget lasts.
@@ -39,7 +39,6 @@ impl Scheduler {
 
     /// Shortens a draft to what may be computed and takes the blocks for it; a draft never costs anybody a block.
     fn cover_draft(&mut self, index: usize, room: u32) -> u32 {
-        let running = self.running.len() as u32;
         let sequence = &mut self.running[index];
         let end = sequence.tokens.len() as u32;
         let mut most = if sequence.in_prompt() { 0 } else { room.min(sequence.tokens_max - end) };
@@ -48,13 +47,43 @@ impl Scheduler {
             most = most.min(blocks_for(end) * crate::BLOCK_TOKENS - end);
         }
         sequence.draft.truncate(most as usize);
-        let wanted = blocks_for(end + sequence.draft.len() as u32);
-        while (sequence.blocks.len() as u32) < wanted && self.pool.available() > running {
-            sequence.blocks.extend(self.pool.take());
-        }
-        let covered = sequence.blocks.len() as u32 * crate::BLOCK_TOKENS;
+        let covered = self.cover(index, end + self.running[index].draft.len() as u32);
+        let sequence = &mut self.running[index];
         sequence.draft.truncate(covered.saturating_sub(end) as usize);
         sequence.draft.len() as u32
+    }
+
+    /// Takes blocks for a sequence's positions up to `end`, as long as every running one is left another; returns up to
+    /// where they are covered.
+    fn cover(&mut self, index: usize, end: u32) -> u32 {
+        let running = self.running.len() as u32;
+        let sequence = &mut self.running[index];
+        while (sequence.blocks.len() as u32) < blocks_for(end) && self.pool.available() > running {
+            sequence.blocks.extend(self.pool.take());
+        }
+        sequence.blocks.len() as u32 * BLOCK_TOKENS
+    }
+
+    /// What a second model may compute of a decoding sequence before the next plan, to guess up to `more` tokens; `None`
+    /// while it does not decode, or no block is its own to write.
+    pub fn ahead(&mut self, id: SequenceId, more: u32) -> Option<Ahead<'_>> {
+        let index = self.running_index(id)?;
+        let sequence = &self.running[index];
+        let place = (sequence.computed / BLOCK_TOKENS) as usize;
+        let shared = sequence.blocks.get(place).is_some_and(|block| self.pool.holders(*block) > 1);
+        if sequence.pending() != 1 || sequence.in_prompt() || shared {
+            return None;
+        }
+        let end = sequence.tokens.len() as u32;
+        let most = (end + more).min(sequence.tokens_max);
+        let covered = self.cover(index, most).min(most);
+        let sequence = &self.running[index];
+        (covered >= end).then(|| Ahead { tokens: &sequence.tokens, blocks: &sequence.blocks, room: covered - end })
+    }
+
+    /// The tokens of a running sequence.
+    pub fn tokens(&self, id: SequenceId) -> Option<&[TokenId]> {
+        self.running_index(id).map(|index| self.running[index].tokens.as_slice())
     }
 
     /// How many tokens of which prompts fit into the budget. Where several are about to compute the same block, only

@@ -2,7 +2,7 @@
 //!
 //! A fake model writes into each block the history of tokens that a real one would attend to, so a wrongly shared,
 //! stale or half-filled block is seen at once, whether it was computed, copied, drafted or brought back from a fake disk.
-//! A failure prints its seed; `run(seed)` repeats it.
+//! A failure prints its seed; `run(seed, arrivals)` repeats it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,6 +14,8 @@ use crate::{
 
 const SEEDS: u64 = 5_600;
 const ARRIVALS_MAX: u64 = 32;
+/// The most blocks on the fake disk.
+const DISK_MAX: usize = 512;
 /// The most plans without a row that a sequence may see: far more than any saw.
 const PLANS_WAITED_MAX: u32 = 2_000;
 
@@ -86,7 +88,9 @@ struct Tally {
     accepted: u64,
     rejected: u64,
     restored: u64,
+    ahead: u64,
     waited_most: u32,
+    lasted_ms: u64,
 }
 
 struct Simulation {
@@ -198,11 +202,11 @@ impl Simulation {
         let full = tokens.len() as u32 / BLOCK_TOKENS;
         let known = self.scheduler.known_blocks(tokens);
         let prefix = |blocks: u32| &tokens[..(blocks * BLOCK_TOKENS) as usize];
-        let stored = (known + 1..=full).take_while(|blocks| self.disk.contains_key(prefix(*blocks))).count() as u32;
-        let restored = self.scheduler.restore(prefix(known + stored));
+        let stored: Vec<_> = (known + 1..=full).map_while(|blocks| self.disk.get(prefix(blocks)).copied()).collect();
+        let restored = self.scheduler.restore(prefix(known + stored.len() as u32));
         self.save_evicted();
         for (place, block) in restored {
-            self.cache[block.0 as usize] = self.disk[prefix(place + 1)];
+            self.cache[block.0 as usize] = stored[(place - known) as usize];
             self.tally.restored += 1;
         }
     }
@@ -214,6 +218,9 @@ impl Simulation {
             let own = histories(&kept.tokens);
             assert_eq!(contents[..], own[own.len() - BLOCK_TOKENS as usize..], "an evicted block is what it says");
             self.disk.insert(kept.tokens, contents);
+            if self.disk.len() > DISK_MAX {
+                self.disk.pop_first();
+            }
         }
     }
 
@@ -228,6 +235,12 @@ impl Simulation {
                 let token = if self.random.chance(80) { draw(history, asked.choice) } else { 6 };
                 history = digest(history, token);
                 draft.push(token);
+            }
+            if let Some(ahead) = self.scheduler.ahead(*id, draft.len() as u32) {
+                assert_eq!(ahead.tokens, asked.tokens, "what is guessed from is what was drawn");
+                let end = ahead.tokens.len() + ahead.room as usize;
+                assert!(end <= asked.tokens_max && end <= ahead.blocks.len() * BLOCK_TOKENS as usize, "there is room");
+                self.tally.ahead += 1;
             }
             self.scheduler.draft(*id, &draft);
         }
@@ -445,13 +458,13 @@ impl Drop for Seed {
     }
 }
 
-fn run(seed: u64) -> Tally {
+fn run(seed: u64, arrivals_max: u64) -> Tally {
     let _seed = Seed(seed);
     let mut simulation = Simulation::new(seed);
-    while simulation.arrived < ARRIVALS_MAX || !simulation.asked.is_empty() {
+    while simulation.arrived < arrivals_max || !simulation.asked.is_empty() {
         simulation.now_ms += simulation.random.below(3_000);
         let burst = if simulation.random.chance(20) { simulation.random.below(5) } else { 0 };
-        for _ in 0..burst.min(ARRIVALS_MAX.saturating_sub(simulation.arrived)) {
+        for _ in 0..burst.min(arrivals_max.saturating_sub(simulation.arrived)) {
             simulation.arrive();
         }
         if simulation.random.chance(2) {
@@ -461,14 +474,15 @@ fn run(seed: u64) -> Tally {
     }
     assert_eq!(simulation.scheduler.stats().blocks_used, 0, "nothing is held when all is done");
     assert!(simulation.scheduler.plan(simulation.now_ms, 1).rows.is_empty());
-    Tally { preemptions: simulation.scheduler.stats().preemptions, ..simulation.tally }
+    assert!(simulation.scheduler.places.is_empty() && simulation.scheduler.forks.is_empty(), "nobody is remembered");
+    Tally { lasted_ms: simulation.now_ms, preemptions: simulation.scheduler.stats().preemptions, ..simulation.tally }
 }
 
 #[test]
 fn random_traffic_keeps_every_invariant() {
     let mut sum = Tally::default();
     for seed in 0..SEEDS {
-        let tally = run(seed);
+        let tally = run(seed, ARRIVALS_MAX);
         sum.steps += tally.steps;
         sum.preemptions += tally.preemptions;
         sum.reused += tally.reused;
@@ -478,6 +492,7 @@ fn random_traffic_keeps_every_invariant() {
         sum.accepted += tally.accepted;
         sum.rejected += tally.rejected;
         sum.restored += tally.restored;
+        sum.ahead += tally.ahead;
         sum.waited_most = sum.waited_most.max(tally.waited_most);
     }
     println!("{sum:?}");
@@ -485,5 +500,14 @@ fn random_traffic_keeps_every_invariant() {
     assert!(sum.steps > 1_000_000, "{sum:?}");
     assert!(sum.preemptions > SEEDS && sum.reused > SEEDS * 32 && sum.finished > SEEDS * 8, "{sum:?}");
     assert!(sum.forked > SEEDS / 2 && sum.copied > SEEDS / 2 && sum.restored > SEEDS / 4, "{sum:?}");
-    assert!(sum.accepted > SEEDS * 64 && sum.rejected > SEEDS * 64, "{sum:?}");
+    assert!(sum.accepted > SEEDS * 64 && sum.rejected > SEEDS * 64 && sum.ahead > SEEDS * 64, "{sum:?}");
+}
+
+#[test]
+fn a_day_of_traffic_through_one_scheduler_leaves_nothing_behind() {
+    for seed in 0..3 {
+        let tally = run(seed, 12_000);
+        println!("{tally:?}");
+        assert!(tally.lasted_ms > 24 * 3_600_000 && tally.finished > 5_000, "{tally:?}");
+    }
 }

@@ -19,7 +19,7 @@ use protocol::generation::{
 use scheduler::SequenceId;
 
 use crate::follow::Follower;
-use crate::lookup::Lookup;
+use crate::guess::Guesser;
 use crate::output::{Output, Piece};
 
 /// The most choices of one request.
@@ -64,7 +64,7 @@ pub struct Generation {
     /// Why no more of them did.
     pub missed: Option<Missed>,
     /// By choice, what guesses its next tokens; empty if nothing does.
-    pub lookups: Vec<Lookup>,
+    pub guessers: Vec<Guesser>,
     /// How well it guessed.
     pub speculation: Speculation,
     /// When its work began and how far it has come.
@@ -279,6 +279,16 @@ impl Choice {
         drawn.delta.logprobs.extend(logprobs.filter(|_| !ends));
         self.look_ahead();
         Ok(drawn)
+    }
+
+    /// The token it would draw at `position` from the logits of another model; nothing is taken.
+    pub fn foresee(&mut self, logits: &mut [f32], position: u32) -> Option<u32> {
+        let state = self.sampler.state();
+        let sampled = self.sampler.sample(logits, position, None).ok();
+        if let Some(state) = state {
+            self.sampler.restore(state);
+        }
+        sampled.map(|sampled| sampled.token)
     }
 
     /// Has the tokens that may come next looked for, while others work.

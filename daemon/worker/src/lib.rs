@@ -11,9 +11,9 @@ pub mod encode;
 pub mod facts;
 mod follow;
 pub mod generation;
+pub mod guess;
 pub mod import;
 pub mod inbox;
-pub mod lookup;
 pub mod open;
 pub mod output;
 pub mod prompt;
@@ -110,8 +110,9 @@ fn open_and_run(
     let shelf = opened.shelf.and_then(|plan| plan.open(sender));
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;
-    let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
-    Runner::new(runner::Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf }).run()?;
+    let (model, drafter) = (opened.model, opened.drafter);
+    let (scheduler, places) = (opened.scheduler, opened.places);
+    Runner::new(runner::Parts { model, drafter, scheduler, places, inbox, prompts, emitter, pulse, shelf }).run()?;
     Ok(())
 }
 

@@ -14,13 +14,13 @@ use protocol::{Error, ErrorKind};
 use scheduler::{BLOCK_TOKENS, Limits, Scheduler, blocks_for};
 
 use crate::emit::Emitter;
-use crate::facts::{load_error, resident_bytes};
+use crate::facts::{self, load_error, resident_bytes};
 use crate::generation::CHOICES_MAX;
 use crate::inbox::Message;
 use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
 use crate::render;
-use crate::runner::{Places, STEP_DRAFTS_MAX};
+use crate::runner::{Drafter, Places, STEP_DRAFTS_MAX};
 use crate::shelf::{self, Digest, Shelf};
 
 /// The shortest time between two reports of a load's progress.
@@ -30,6 +30,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub struct Opened {
     /// The model in memory.
     pub model: Model,
+    /// What guesses for it, if anything does.
+    pub drafter: Option<Drafter>,
     /// Decides the steps.
     pub scheduler: Scheduler,
     /// Turns requests into generations.
@@ -65,14 +67,18 @@ impl ShelfPlan {
 pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -> Result<Opened, Error> {
     let started = Instant::now();
     let dir = Path::new(&open.path);
-    let mut limits = limits(open, &facts)?;
-    let digest = |block_bytes| shelf::model_digest(dir, block_bytes).ok();
+    let draft = open.draft.as_ref().filter(|_| open.draft_tokens_max > 0).map(Path::new);
+    let draft_facts = draft.map(facts::inspect).transpose()?;
+    let kv_bytes = facts.kv_bytes_per_token + draft_facts.map_or(0, |facts| facts.kv_bytes_per_token);
+    let mut limits = limits(open, &facts, open.keep.bytes_per_token(kv_bytes) * u64::from(BLOCK_TOKENS))?;
+    let digest = |block_bytes| shelf::model_digest(dir, draft, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
     let renderer = Renderer::new(program, dir, render::Limits::default());
     let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
     let rendering = prompter.rendering()?;
     let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
     reserve_states(&mut model, &mut limits)?;
+    let drafter = draft.map(|draft| drafter(draft, open, &limits, &prompter, facts.parameters)).transpose()?;
     if open.warm_up {
         warm_up(&mut model)?;
     }
@@ -91,18 +97,18 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
         scheduler: Scheduler::new(limits),
         // A prefix on disk would lack the state at its end.
         shelf: open.shelf.clone().filter(|options| options.bytes_max > 0 && limits.states == 0).and_then(|options| {
-            let block_bytes = model.block_bytes();
+            let block_bytes = model.block_bytes() + drafter.as_ref().map_or(0, Drafter::block_bytes);
             Some(ShelfPlan { options, model: digest(block_bytes)?, block_bytes })
         }),
         model,
+        drafter,
         prompter,
         rendering,
     })
 }
 
 /// What the memory and the daemon's wishes come to.
-fn limits(open: &Open, facts: &ModelFacts) -> Result<Limits, Error> {
-    let block_bytes = open.keep.bytes_per_token(facts.kv_bytes_per_token) * u64::from(BLOCK_TOKENS);
+fn limits(open: &Open, facts: &ModelFacts, block_bytes: u64) -> Result<Limits, Error> {
     let sequences_max = open.sequences_max.max(1);
     // More than every place filled to the end of its context is of no use.
     let most = u64::from(blocks_for(facts.context_length)) * u64::from(sequences_max) * 2;
@@ -157,12 +163,7 @@ fn context_tokens(facts: &ModelFacts) -> u32 {
 }
 
 fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<Model, LoadError> {
-    let keep = match open.keep {
-        pipe::Keep::Bf16 => Keep::Bf16,
-        pipe::Keep::Int8 => Keep::Int8,
-    };
-    let threads = open.threads.max(1) as usize;
-    let options = Options { threads, blocks: limits.blocks, precision: Precision::Fast, keep };
+    let options = options(open, limits);
     let mut told: Option<Instant> = None;
     let mut progress = |done, total| {
         if done == total || told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY) {
@@ -172,6 +173,24 @@ fn load(dir: &Path, open: &Open, limits: &Limits, emitter: &Emitter) -> Result<M
         }
     };
     Model::open(dir, &options, &mut progress)
+}
+
+fn options(open: &Open, limits: &Limits) -> Options {
+    let keep = match open.keep {
+        pipe::Keep::Bf16 => Keep::Bf16,
+        pipe::Keep::Int8 => Keep::Int8,
+    };
+    Options { threads: open.threads.max(1) as usize, blocks: limits.blocks, precision: Precision::Fast, keep }
+}
+
+/// Loads the draft model.
+fn drafter(dir: &Path, open: &Open, limits: &Limits, prompter: &Prompter, parameters: u64) -> Result<Drafter, Error> {
+    let drafter = Drafter::open(dir, &options(open, limits), prompter.tokenizer(), parameters);
+    let mut drafter = drafter.map_err(|error| load_error(&error))?;
+    if open.warm_up {
+        drafter.warm_up().map_err(|error| Error::internal(format!("the draft model's first step failed: {error}")))?;
+    }
+    Ok(drafter)
 }
 
 /// Runs a first step, so that the first request does not wait for pages and caches to fill.

@@ -123,6 +123,11 @@ impl Prompter {
         Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window, grammars, scout })
     }
 
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// A rendering process that is ready for the first conversation, if the model takes any.
     pub fn rendering(&self) -> Result<Rendering, Error> {
         let mut rendering = self.renderer.rendering();
@@ -197,7 +202,7 @@ impl Prompter {
             ends_untold: Vec::new(),
             cached_tokens: 0,
             missed: None,
-            lookups: Vec::new(),
+            guessers: Vec::new(),
             speculation: Speculation::default(),
             clock: Clock::new(arrived),
         };

@@ -4,6 +4,8 @@
 //! when there is nothing to do. Prompts become tokens elsewhere and arrive ready. A panic or an error of a step ends the
 //! worker: the daemon starts another and goes on from the tokens that were delivered.
 
+mod drafter;
+mod guesses;
 mod pace;
 mod pulse;
 mod requests;
@@ -27,8 +29,10 @@ use crate::shelf::Shelf;
 use pace::{Load, Pace};
 use requests::Requests;
 
+pub use drafter::Drafter;
+pub use guesses::STEP_DRAFTS_MAX;
 pub use pulse::Heart;
-pub use requests::{Places, STEP_DRAFTS_MAX};
+pub use requests::Places;
 
 /// Why a runner ended before its work did.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,8 @@ pub enum RunError {
 pub struct Parts {
     /// The model in memory.
     pub model: Model,
+    /// What guesses for it, if anything does.
+    pub drafter: Option<Drafter>,
     /// Decides the steps.
     pub scheduler: Scheduler,
     /// What bounds the requests.
@@ -64,6 +70,7 @@ pub struct Parts {
 /// One model at work.
 pub struct Runner {
     model: Model,
+    drafter: Option<Drafter>,
     scheduler: Scheduler,
     inbox: Receiver<Message>,
     emitter: Emitter,
@@ -82,13 +89,14 @@ pub struct Runner {
 impl Runner {
     /// Makes a runner without work.
     pub fn new(parts: Parts) -> Self {
-        let Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf } = parts;
+        let Parts { model, drafter, scheduler, places, inbox, prompts, emitter, pulse, shelf } = parts;
         let now = Instant::now();
         let pace = Pace::new(places.step_ms);
         let requests = Requests::new(places, prompts, now);
         let heart = Heart::new(emitter.clone(), pulse, now);
         Self {
             model,
+            drafter,
             scheduler,
             inbox,
             emitter,
@@ -114,7 +122,7 @@ impl Runner {
         if !self.listen()? {
             return Ok(false);
         }
-        self.requests.guess(&mut self.scheduler, &self.pace);
+        self.guess()?;
         let begun = Instant::now();
         let now_ms = begun.saturating_duration_since(self.epoch).as_millis() as u64;
         let plan = self.scheduler.plan(now_ms, self.pace.budget());
@@ -126,6 +134,9 @@ impl Runner {
         let outcomes = self.draw(&plan);
         self.pace.learn(self.load(&plan), begun.elapsed());
         self.scheduler.commit(&outcomes);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.settle(&outcomes);
+        }
         self.requests.drop_failed(&mut self.scheduler);
         self.emit()?;
         self.beat()?;
@@ -187,6 +198,9 @@ impl Runner {
         });
         let rows: Vec<engine::Row<'_>> = rows.collect();
         self.requests.computing(&plan.rows, Instant::now());
+        if let Some(drafter) = &mut self.drafter {
+            drafter.follow(plan, &self.scheduler)?;
+        }
         let state = |state: scheduler::RowState| engine::State { from: state.from.map(|from| from.0), to: state.to.0 };
         let states: Vec<engine::State> = plan.rows.iter().filter_map(|row| row.state.map(state)).collect();
         self.model.forward_from(&rows, &states, &mut self.logits)

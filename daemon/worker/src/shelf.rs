@@ -6,6 +6,7 @@
 
 mod file;
 mod keeper;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ impl Shelf {
         block_bytes: usize,
         inbox: SyncSender<Message>,
     ) -> io::Result<Self> {
+        let model = secret(model, options.key.as_ref());
         let (keeper, known) = Keeper::open(Path::new(&options.dir), &model, options, block_bytes)?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let unwritten = Arc::new(AtomicUsize::new(0));
@@ -106,7 +108,8 @@ impl Shelf {
             return false;
         }
         self.unwritten.fetch_add(self.block_bytes, Ordering::Relaxed);
-        if self.jobs.try_send(Job::Store { digest, contents: contents() }).is_err() {
+        let place = (tokens.len() / BLOCK_TOKENS as usize) as u32 - 1;
+        if self.jobs.try_send(Job::Store { place, digest, contents: contents() }).is_err() {
             self.unwritten.fetch_sub(self.block_bytes, Ordering::Relaxed);
             return false;
         }
@@ -149,5 +152,13 @@ impl Shelf {
         drop(self.jobs);
         // A keeper that panicked has nothing more to write.
         let _ = self.keeper.join();
+    }
+}
+
+/// What names begin from: with a key nobody else can tell which prompt a name stands for.
+fn secret(model: Digest, key: Option<&pipe::ShelfKey>) -> Digest {
+    match key {
+        Some(key) => Sha256::new_with_prefix(key.0).chain_update(model).finalize().into(),
+        None => model,
     }
 }

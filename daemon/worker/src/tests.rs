@@ -3,10 +3,12 @@
 //! `kit` holds the daemon's side. Every answer is compared with the same request's answer elsewhere: alone, in a batch,
 //! after a restart, in a starved cache.
 
+mod drafts;
 pub mod kit;
 mod samplers;
 mod shapes;
 mod states;
+mod storm;
 
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;
@@ -178,11 +180,11 @@ fn an_answer_comes_with_usage_timing_and_log_probabilities() {
     assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32, "full blocks come from the cache");
     assert!(usage.cached_tokens > 0);
     assert!(second.finished.timing.decode_us > 0 && second.finished.timing.prefill_us > 0);
-    for (entry, token) in second.logprobs.iter().zip(&second.tokens[0]) {
+    for (entry, token) in second.logprobs[0].iter().zip(&second.tokens[0]) {
         assert_eq!((entry.token, entry.top.len()), (*token, 3));
         assert_eq!((entry.top[0].0, entry.top[0].2), (entry.token, entry.logprob), "greedy takes the likeliest");
     }
-    assert_eq!(second.logprobs.len(), 10);
+    assert_eq!(second.logprobs[0].len(), 10);
 }
 
 #[test]
@@ -371,7 +373,7 @@ fn an_answer_says_why_its_prefix_missed() {
 /// A shelf in a folder of its own, and a worker whose cache holds `blocks`.
 fn shelved(folder: &Folder, blocks: u64) -> pipe::Open {
     let dir = folder.path().join("prefixes").to_string_lossy().into_owned();
-    let shelf = Some(pipe::Shelf { dir, bytes_max: 1 << 30, day_bytes_max: 1 << 30 });
+    let shelf = Some(pipe::Shelf { dir, bytes_max: 1 << 30, day_bytes_max: 1 << 30, key: None });
     pipe::Open { kv_bytes: blocks * folder.block_bytes(), shelf, ..open(folder) }
 }
 

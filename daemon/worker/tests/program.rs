@@ -113,6 +113,7 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         waiting_max: 4,
         prefill_tokens_max: 64,
         step_ms: 80,
+        draft: None,
         draft_tokens_max: 4,
         shelf: None,
         warm_up: false,

@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("utoipa", &["clients/http/"]),
     ("hyper", &["clients/http/src/serve"]),
     ("hyper_util", &["clients/http/src/serve"]),
-    ("ring", &["clients/http/src/login"]),
+    ("ring", &["clients/http/src/login", "daemon/worker/src/shelf/seal"]),
     ("tokio_rustls", &["clients/http/src/serve"]),
     ("rusqlite", &["daemon/store/"]),
     ("tokenizers", &["daemon/engine/src/text"]),

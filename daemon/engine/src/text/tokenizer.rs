@@ -116,6 +116,14 @@ impl Tokenizer {
         self.inner.pieces.count()
     }
 
+    /// Whether both spell the same text with the same tokens, as far as both have them.
+    pub fn spells_as(&self, other: &Self) -> bool {
+        let (own, others) = (&self.inner.pieces, &other.inner.pieces);
+        let same =
+            |token: u32| own.bytes(token) == others.bytes(token) && own.is_special(token) == others.is_special(token);
+        (0..own.count().min(others.count())).all(same)
+    }
+
     /// How many spaces a whole text loses at its start, because encoding put them there.
     pub(super) fn leading_spaces(&self) -> usize {
         self.inner.pieces.leading_spaces()

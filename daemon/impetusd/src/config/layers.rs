@@ -129,6 +129,13 @@ impl Layers {
                 let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
                 Value::Array(words.map(|word| Value::String(word.to_owned())).collect())
             }
+            Some(Value::Table(_)) => {
+                let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+                let pair = |pair: &str| {
+                    pair.split_once('=').map(|(name, value)| (trimmed(name), Value::String(trimmed(value))))
+                };
+                Value::Table(pairs.map(pair).collect::<Option<_>>().ok_or_else(|| wrong("NAME=VALUE, NAME=VALUE, …"))?)
+            }
             Some(_) => Value::String(text.to_owned()),
         };
         let table = Table::from_iter([(key.to_owned(), value)]);
@@ -184,6 +191,10 @@ impl Layers {
             cause: error.to_string().trim().replace('\n', " "),
         })
     }
+}
+
+fn trimmed(text: &str) -> String {
+    text.trim().to_owned()
 }
 
 fn unknown<'a>(origin: &str, key: &str, names: impl Iterator<Item = &'a str>) -> ConfigError {

@@ -114,3 +114,19 @@ fn wrong_values_are_blamed_on_their_source() {
     refused(None, &[], &["log.level=loud"], &["--set log.level=loud", "loud"]);
     refused(None, &[], &["log"], &["section.key=value"]);
 }
+
+#[test]
+fn draft_models_are_named_in_the_file_by_a_variable_or_by_a_flag() {
+    let file = "[models.draft_model]\n\"org/big\" = \"org/small\"\n";
+    let pair = |big: &str, small: &str| (big.to_owned(), small.to_owned());
+    let from = |file, variables: &[_], settings: &[_]| {
+        let config = Config::parse(&sources(file, variables, settings)).unwrap();
+        config.models.draft_model.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(from(None, &[], &[]), []);
+    assert_eq!(from(Some(file), &[], &[]), [pair("org/big", "org/small")]);
+    let variable = [("IMPETUS_MODELS_DRAFT_MODEL", "a = b, c=d")];
+    assert_eq!(from(Some(file), &variable, &[]), [pair("a", "b"), pair("c", "d")]);
+    assert_eq!(from(None, &variable, &["models.draft_model=e=f"]), [pair("e", "f")]);
+    refused(None, &[], &["models.draft_model=big"], &["--set", "NAME=VALUE"]);
+}

@@ -95,14 +95,14 @@ fn the_predicted_cache_holds_one_context_and_keeps_its_bounds() {
         capabilities: Default::default(),
     };
     let limits = CacheLimits { tokens: 1000, bytes_max: 100_000, tokens_min: 100, keep: pipe::Keep::Bf16, overhead: 5 };
-    let predict = |context, per_token| Size::predict(&facts(context, per_token), &limits);
+    let predict = |context, per_token| Size::predict(&facts(context, per_token), None, &limits);
     assert_eq!(predict(50, 2), Size { weights: 7, kv: 2000, kv_least: 100, overhead: 5 });
     assert_eq!(predict(4000, 2).kv, 8000);
     assert_eq!(predict(1_000_000, 2).kv, 100_000);
     // An encoder has no use for more than one full text.
     let mut encoder = facts(50, 2);
     encoder.capabilities.embed = true;
-    assert_eq!(Size::predict(&encoder, &limits).kv, 100);
+    assert_eq!(Size::predict(&encoder, None, &limits).kv, 100);
     // The least cache wins over the byte limit: without it the model could not answer.
     assert_eq!(predict(4000, 2000).kv, 200_000);
     assert_eq!(predict(u32::MAX, u64::MAX).full(), u64::MAX);

@@ -49,9 +49,11 @@ impl State {
                 model.waiting.clear();
                 model.loaders.clear();
                 if let Some(worker) = model.worker_mut() {
-                    worker.works.values().for_each(|work| work.transcript.fail(closing()));
-                    worker.works.clear();
-                    worker.kill("the daemon is shutting down".to_owned());
+                    for (id, work) in std::mem::take(&mut worker.works) {
+                        work.transcript.fail(closing());
+                        // It goes on to put away what it has read, which a killed one could not.
+                        worker.process.send(ToWorker::Cancel(id));
+                    }
                 }
             }
             if model.active() == 0 && model.loaders.is_empty() {

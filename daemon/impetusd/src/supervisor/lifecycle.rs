@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pipe::{FromWorker, Open, Ready, ToWorker, WorkEvent};
 use protocol::generation::Finished;
-use protocol::model::LoadRequest;
+use protocol::model::{LoadRequest, ModelCard};
 use protocol::news::Happening;
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind, Result};
@@ -42,11 +42,25 @@ impl State {
             keep: memory.kv,
             overhead: memory.overhead,
         };
-        let size = Size::predict(&model.record().facts, &limits);
+        let draft = self.draft_of(name).ok().flatten().map(|draft| &draft.facts);
+        let size = Size::predict(&model.record().facts, draft, &limits);
         let at = |instant: Instant| milliseconds(instant.saturating_duration_since(self.started));
         let wanted = Wanted { size, since_ms: at(since) };
         let patience = milliseconds(memory.patience);
         residency::decide(&wanted, &self.residents(Some(name)), self.setting.pools.budget, patience, at(now))
+    }
+
+    /// The model that guesses for another, if the configuration names one.
+    fn draft_of(&self, name: &str) -> Result<Option<&ModelCard>> {
+        let Some(draft) = self.setting.config.models.draft_model.get(name) else { return Ok(None) };
+        match self.models.get(draft) {
+            Some(model) => Ok(Some(model.record())),
+            None => Err(Error::new(
+                ErrorKind::ModelNotFound,
+                format!("{draft}, which is to guess for {name} by models.draft_model, is not there"),
+            )
+            .hint(format!("pull or add {draft}, or take it out of models.draft_model and restart"))),
+        }
     }
 
     /// Marks a model as wanted, unless it is on its way already.
@@ -86,6 +100,10 @@ impl State {
 
     /// Starts a worker that loads the model.
     fn spawn(&mut self, name: &str, kv: u64, now: Instant) {
+        let draft = match self.draft_of(name) {
+            Ok(draft) => draft.cloned(),
+            Err(error) => return self.fail(name, error, now),
+        };
         let Some(model) = self.models.get_mut(name) else { return };
         self.workers += 1;
         let config = &self.setting.config;
@@ -101,15 +119,18 @@ impl State {
             waiting_max: config.worker.waiting_max,
             prefill_tokens_max: config.worker.prefill_tokens_max,
             step_ms: u32::try_from(config.worker.step.as_millis()).unwrap_or(u32::MAX),
+            draft: draft.as_ref().map(|draft| draft.path.clone()),
             draft_tokens_max: config.worker.draft_tokens_max,
             shelf: (config.cache.disk > 0).then(|| pipe::Shelf {
                 dir: self.setting.prefixes.to_string_lossy().into_owned(),
                 bytes_max: config.cache.disk,
                 day_bytes_max: config.cache.disk_per_day,
+                key: self.setting.prefix_key.clone(),
             }),
             warm_up: config.models.warm_up,
         };
-        let bytes = facts.weights_bytes + kv + config.memory.overhead;
+        let bytes =
+            facts.weights_bytes + draft.map_or(0, |draft| draft.facts.weights_bytes) + kv + config.memory.overhead;
         let start = Start {
             program: &self.setting.program,
             model: Arc::from(name),

@@ -59,6 +59,7 @@ impl World {
             machine: placement::Machine { cores: 2, performance_cores: None },
             program: self.program.clone(),
             prefixes: PathBuf::new(),
+            prefix_key: None,
             newsroom: Newsroom::default(),
         };
         Supervisor::start(setting, models)
@@ -420,4 +421,20 @@ async fn a_removed_model_is_gone_and_a_used_one_stays() {
     supervisor.unload("m".to_owned()).await.unwrap();
     assert_eq!(supervisor.remove("m".to_owned()).await.unwrap().name, "m");
     assert_eq!(supervisor.remove("m".to_owned()).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+}
+
+#[tokio::test]
+async fn a_draft_model_is_counted_with_its_model_and_missed_by_its_name() {
+    let mut world = World::new();
+    world.budget = 100_000_000;
+    let pair = |(model, draft): (&str, &str)| (model.to_owned(), draft.to_owned());
+    world.config.models.draft_model = [("a", "small"), ("c", "gone")].map(pair).into();
+    let scripts = [("a", r#"{"megabytes": 60}"#), ("small", r#"{"megabytes": 50}"#), ("c", r#"{"megabytes": 10}"#)];
+    let (supervisor, _task) = world.start(&scripts).await;
+    let error = world.begin(&supervisor, ask("a", 2)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoMemory);
+    assert!(error.message.contains("110 MB"), "{}", error.message);
+    let events = read(&world.begin(&supervisor, ask("c", 2)).await.unwrap()).await;
+    let Some(Event::Failed(error)) = events.last() else { panic!("{events:?}") };
+    assert!(error.message.contains("gone") && error.message.contains("models.draft_model"), "{}", error.message);
 }

@@ -33,6 +33,7 @@ impl Bench {
             sequences_max: 4,
             waiting_max: 4,
             prefill_tokens_max: 64,
+            draft: None,
             draft_tokens_max: 0,
             step_ms: 0,
             shelf: None,

@@ -63,6 +63,11 @@ impl Pace {
         self.expected(width + more) / self.expected(width)
     }
 
+    /// What decoding so many tokens takes, in milliseconds, once anything is known of it.
+    pub fn step_ms(&self, width: u32) -> Option<f64> {
+        self.factors.iter().any(Option::is_some).then(|| self.expected(width))
+    }
+
     /// What a width is expected to take; of those that nothing is known of, as its neighbours let expect.
     fn expected(&self, width: u32) -> f64 {
         let (below, above) = self.factors.split_at(bucket(width) + 1);

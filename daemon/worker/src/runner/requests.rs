@@ -16,13 +16,9 @@ use protocol::{Error, ErrorKind};
 use scheduler::{Arrival, ClientId, Missed, Outcome, Refusal, Row, Scheduler, SequenceId};
 
 use crate::generation::{DrawError, Generation, Ticket};
+use crate::guess::Guesser;
 use crate::inbox::{Message, busy};
-use crate::lookup::Lookup;
 use crate::prompt::{Job, Prepared};
-use crate::runner::pace::Pace;
-
-/// The most guesses of all sequences together in one step: beyond this, computing them takes longer than they gain.
-pub const STEP_DRAFTS_MAX: u32 = 32;
 
 /// What a retry is told to wait while nothing is known, and the least and most it is told, in milliseconds.
 const RETRY_MS: f64 = 1_000.0;
@@ -53,7 +49,7 @@ pub struct Requests {
     prompts: SyncSender<Job>,
     tickets: HashMap<WorkId, Ticket>,
     /// Those whose prompts are tokens.
-    generations: BTreeMap<Ticket, Generation>,
+    pub(super) generations: BTreeMap<Ticket, Generation>,
     /// How many of them have computed something.
     started: u32,
     last_ticket: u64,
@@ -274,15 +270,15 @@ impl Requests {
             generation::Priority::Normal => scheduler::Priority::Normal,
             generation::Priority::High => scheduler::Priority::High,
         };
-        let lookup = (self.places.draft_tokens_max > 0).then(|| Lookup::new(&generation.prompt));
+        let guesser = (self.places.draft_tokens_max > 0).then(|| Guesser::new(&generation.prompt));
         let mut twin = None;
         for choice in &mut generation.choices {
             let replayed = choice.take_replayed();
-            let lookup = lookup.clone().map(|mut lookup| {
-                replayed.iter().for_each(|token| lookup.push(*token));
-                lookup
+            let guesser = guesser.clone().map(|mut guesser| {
+                replayed.iter().for_each(|token| guesser.push(*token));
+                guesser
             });
-            generation.lookups.extend(lookup);
+            generation.guessers.extend(guesser);
             if choice.is_finished() {
                 continue;
             }
@@ -324,29 +320,6 @@ impl Requests {
                 });
                 let event = WorkEvent { id: generation.work, tokens: Vec::new(), sampler: None, event };
                 self.told.push(FromWorker::Event(event));
-            }
-        }
-    }
-
-    /// Lets every sequence that decodes guess its next tokens, as far as that pays.
-    pub fn guess(&mut self, scheduler: &mut Scheduler, pace: &Pace) {
-        if self.places.draft_tokens_max == 0 {
-            return;
-        }
-        let decoding = |generation: &Generation| generation.choices.iter().filter(|choice| choice.decodes()).count();
-        let mut width: u32 = self.generations.values().map(|generation| decoding(generation) as u32).sum();
-        let mut room = STEP_DRAFTS_MAX;
-        for (ticket, generation) in &mut self.generations {
-            for (choice, lookup) in generation.choices.iter().zip(&mut generation.lookups) {
-                if !choice.decodes() {
-                    continue;
-                }
-                let most = self.places.draft_tokens_max.min(room) as usize;
-                let guess = lookup.guess(most, |more| pace.cost(width, more));
-                if !guess.is_empty() {
-                    scheduler.draft(ticket.sequence(choice.index()), guess);
-                    (width, room) = (width + guess.len() as u32, room - guess.len() as u32);
-                }
             }
         }
     }
@@ -414,9 +387,9 @@ impl Requests {
             self.measures.gap.record(gap.as_micros() as u64);
         }
         let right = tokens.len() - 1;
-        if let Some(lookup) = generation.lookups.get_mut(usize::from(index)) {
-            tokens.iter().for_each(|token| lookup.push(*token));
-            lookup.learn(guesses.len(), right);
+        if let Some(guesser) = generation.guessers.get_mut(usize::from(index)) {
+            tokens.iter().for_each(|token| guesser.push(*token));
+            guesser.learn(guesses.len(), right);
         }
         generation.speculation.drafted += guesses.len() as u32;
         generation.speculation.accepted += right as u32;

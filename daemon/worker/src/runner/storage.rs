@@ -3,9 +3,11 @@
 //! Contents are copied on the heartbeat's thread, files are read and written on the keeper's. A request whose prefix is
 //! being brought waits here; it goes on without it if anything fails. The runner calls this.
 
+use engine::Model;
 use scheduler::{BLOCK_TOKENS, blocks_for};
 
 use super::Runner;
+use super::drafter::Drafter;
 use crate::prompt::Prepared;
 use crate::shelf::Loaded;
 
@@ -16,7 +18,7 @@ impl Runner {
         let Some(shelf) = &mut self.shelf else { return };
         // The beginnings of prefixes are evicted last, and without them the rest is worth nothing.
         for kept in evicted.into_iter().rev() {
-            if shelf.store(&kept.tokens, || self.model.read_block(kept.block.0)) {
+            if shelf.store(&kept.tokens, || contents(&self.model, self.drafter.as_ref(), kept.block.0)) {
                 self.requests.count_stored(BLOCK_TOKENS);
             }
         }
@@ -49,7 +51,7 @@ impl Runner {
         self.store_evicted();
         for (place, block) in &restored {
             let contents = &loaded.contents[(place - loaded.first) as usize];
-            self.model.write_block(block.0, contents);
+            fill(&mut self.model, self.drafter.as_mut(), block.0, contents);
         }
         self.requests.count_restored(restored.len() as u32 * BLOCK_TOKENS);
         if complete { self.fetch(prepared) } else { Some(prepared) }
@@ -58,7 +60,23 @@ impl Runner {
     /// Puts away what is worth keeping for a later worker.
     pub(super) fn close_shelf(&mut self) {
         let Some(shelf) = self.shelf.take() else { return };
-        let (model, scheduler) = (&self.model, &self.scheduler);
-        shelf.close(scheduler.kept(), |block| model.read_block(block.0));
+        let (model, drafter) = (&self.model, self.drafter.as_ref());
+        shelf.close(self.scheduler.kept(), |block| contents(model, drafter, block.0));
+    }
+}
+
+/// What a block holds, of the model and then of the draft model.
+fn contents(model: &Model, drafter: Option<&Drafter>, block: u32) -> Vec<u8> {
+    let mut contents = model.read_block(block);
+    contents.extend(drafter.into_iter().flat_map(|drafter| drafter.read_block(block)));
+    contents
+}
+
+/// Fills a block with its `contents`.
+fn fill(model: &mut Model, drafter: Option<&mut Drafter>, block: u32, contents: &[u8]) {
+    let (own, rest) = contents.split_at(model.block_bytes());
+    model.write_block(block, own);
+    if let Some(drafter) = drafter {
+        drafter.write_block(block, rest);
     }
 }

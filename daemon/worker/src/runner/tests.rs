@@ -30,7 +30,17 @@ impl Stepped {
         let (prompts, jobs) = sync_channel(64);
         let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
         let pulse = opened.ready.pulse;
-        let runner = Runner::new(Parts { model, scheduler, places, inbox, prompts, emitter, pulse, shelf: None });
+        let runner = Runner::new(Parts {
+            model,
+            drafter: opened.drafter,
+            scheduler,
+            places,
+            inbox,
+            prompts,
+            emitter,
+            pulse,
+            shelf: None,
+        });
         Self { runner, sender, jobs, prompter: opened.prompter, rendering: opened.rendering, unheard: 0 }
     }
 

@@ -1,4 +1,4 @@
-//! One block in one file: magic, name, checksum, contents. A file is whole under its name, or not there.
+//! One block in one file: magic, name, checksum, contents, which may be sealed. A file is whole under its name, or not there.
 //!
 //! It is written under another name first and then renamed, so that whoever dies meanwhile leaves a file that the next
 //! keeper removes. What does not read as it was written is removed too. Only the keeper calls this.
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::Digest;
+use super::seal::{SEAL_BYTES, Seal};
 
 /// What a file of this form begins with; another form gets another one.
 const MAGIC: &[u8; 8] = b"IMPTKV01";
@@ -22,10 +23,18 @@ const UNFINISHED: &str = "part";
 /// How much of each file of a model is looked at to tell it from others.
 const SAMPLE_BYTES: u64 = 1 << 16;
 
-/// Tells a model's contents from those of others: its configuration, and of its weights the sizes, times and beginnings.
-pub fn model_digest(dir: &Path, block_bytes: usize) -> io::Result<Digest> {
+/// Tells the contents of a model, and of its draft model, from those of others: their configurations, and of their weights
+/// the sizes, times and beginnings.
+pub fn model_digest(dir: &Path, draft: Option<&Path>, block_bytes: usize) -> io::Result<Digest> {
     let mut hash = Sha256::new_with_prefix(MAGIC);
     hash.update((block_bytes as u64).to_le_bytes());
+    for dir in [Some(dir), draft].into_iter().flatten() {
+        add_folder(&mut hash, dir)?;
+    }
+    Ok(hash.finalize().into())
+}
+
+fn add_folder(hash: &mut Sha256, dir: &Path) -> io::Result<()> {
     let mut paths: Vec<PathBuf> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "safetensors" || ending == "json"));
     paths.sort();
@@ -40,7 +49,7 @@ pub fn model_digest(dir: &Path, block_bytes: usize) -> io::Result<Digest> {
         File::open(&path)?.take(SAMPLE_BYTES).read_to_end(&mut sample)?;
         hash.update(sample);
     }
-    Ok(hash.finalize().into())
+    Ok(())
 }
 
 /// Where a block lies.
@@ -71,8 +80,10 @@ pub fn hex(digest: &Digest) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a block; returns the bytes written.
-pub fn write(dir: &Path, digest: &Digest, contents: &[u8]) -> io::Result<u64> {
+/// Writes a block, sealed if there is a key; returns the bytes written.
+pub fn write(dir: &Path, digest: &Digest, contents: &[u8], seal: Option<&Seal>) -> io::Result<u64> {
+    let sealed = seal.map(|seal| seal.close(digest, contents)).transpose()?;
+    let contents = sealed.as_deref().unwrap_or(contents);
     let whole = path(dir, digest);
     let unfinished = whole.with_extension(UNFINISHED);
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
@@ -87,8 +98,9 @@ pub fn write(dir: &Path, digest: &Digest, contents: &[u8]) -> io::Result<u64> {
     written.map(|()| (HEADER_BYTES + contents.len()) as u64)
 }
 
-/// Reads a block of `bytes` bytes; an error if it is not exactly what was written.
-pub fn read(dir: &Path, digest: &Digest, bytes: usize) -> io::Result<Vec<u8>> {
+/// Reads a block of `bytes` bytes; an error if it is not exactly what was written, and with this key.
+pub fn read(dir: &Path, digest: &Digest, bytes: usize, seal: Option<&Seal>) -> io::Result<Vec<u8>> {
+    let bytes = bytes + seal.map_or(0, |_| SEAL_BYTES);
     let mut file = File::open(path(dir, digest))?;
     let mut header = [0; HEADER_BYTES];
     file.read_exact(&mut header)?;
@@ -100,5 +112,8 @@ pub fn read(dir: &Path, digest: &Digest, bytes: usize) -> io::Result<Vec<u8>> {
     if !sound || Sha256::digest(&contents)[..] != *checksum {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not what was written"));
     }
-    Ok(contents)
+    match seal {
+        Some(seal) => seal.open(digest, contents),
+        None => Ok(contents),
+    }
 }

@@ -11,8 +11,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::seal::Seal;
 use super::{Digest, Loaded, file};
 use crate::generation::Ticket;
 use crate::inbox::Message;
@@ -21,11 +22,15 @@ use crate::inbox::Message;
 const WEAR: &str = "written-today";
 /// Room is made for a part of the budget at a time, because it takes a look at every file.
 const ROOM_PARTS: u64 = 16;
+/// How much older a block counts than the one before it in its prefix.
+const DEEPER: Duration = Duration::from_micros(1);
 
 /// What the keeper is to do.
 pub enum Job {
     /// Puts a block away.
     Store {
+        /// Its place in its prefix.
+        place: u32,
         /// Its name.
         digest: Digest,
         /// What it holds.
@@ -48,10 +53,13 @@ pub struct Keeper {
     root: PathBuf,
     dir: PathBuf,
     block_bytes: usize,
+    seal: Option<Seal>,
     bytes_max: u64,
     day_bytes_max: u64,
     /// Of all models, as far as is known.
     used: u64,
+    /// Which place of the prefix that is being stored comes next, and when its first block was stored.
+    chain: (u32, SystemTime),
 }
 
 struct Stored {
@@ -71,7 +79,17 @@ impl Keeper {
         let dir = root.join(file::hex(model));
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let (bytes_max, day_bytes_max) = (options.bytes_max, options.day_bytes_max);
-        let mut keeper = Self { root: root.to_path_buf(), dir, block_bytes, bytes_max, day_bytes_max, used: 0 };
+        let seal = options.key.as_ref().map(Seal::new).transpose()?;
+        let mut keeper = Self {
+            root: root.to_path_buf(),
+            dir,
+            block_bytes,
+            seal,
+            bytes_max,
+            day_bytes_max,
+            used: 0,
+            chain: (0, UNIX_EPOCH),
+        };
         for entry in fs::read_dir(&keeper.dir)? {
             let path = entry?.path();
             if file::is_unfinished(&path) {
@@ -88,12 +106,13 @@ impl Keeper {
     pub fn run(mut self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, unwritten: &AtomicUsize) {
         while let Ok(job) = jobs.recv() {
             match job {
-                Job::Store { digest, contents } => {
-                    self.store(&digest, &contents);
+                Job::Store { place, digest, contents } => {
+                    self.store(place, &digest, &contents);
                     unwritten.fetch_sub(self.block_bytes, Ordering::Relaxed);
                 }
                 Job::Load { ticket, first, wanted } => {
-                    let contents = wanted.iter().map_while(|digest| self.load(digest)).collect();
+                    let contents =
+                        wanted.iter().zip(first..).map_while(|(digest, place)| self.load(place, digest)).collect();
                     if inbox.send(Message::Loaded(Loaded { ticket, first, wanted, contents })).is_err() {
                         return;
                     }
@@ -102,7 +121,7 @@ impl Keeper {
         }
     }
 
-    fn store(&mut self, digest: &Digest, contents: &[u8]) {
+    fn store(&mut self, place: u32, digest: &Digest, contents: &[u8]) {
         let bytes = contents.len() as u64;
         if self.written_today().saturating_add(bytes) > self.day_bytes_max {
             return;
@@ -113,8 +132,13 @@ impl Keeper {
         if self.used.saturating_add(bytes) > self.bytes_max {
             return;
         }
-        match file::write(&self.dir, digest, contents) {
+        match file::write(&self.dir, digest, contents, self.seal.as_ref()) {
             Ok(written) => {
+                if place == 0 || place != self.chain.0 {
+                    self.chain.1 = SystemTime::now();
+                }
+                self.chain.0 = place + 1;
+                self.note_asked_for(place, digest, self.chain.1);
                 self.used += written;
                 self.note_written(written);
             }
@@ -122,11 +146,10 @@ impl Keeper {
         }
     }
 
-    fn load(&mut self, digest: &Digest) -> Option<Vec<u8>> {
-        match file::read(&self.dir, digest, self.block_bytes) {
+    fn load(&mut self, place: u32, digest: &Digest) -> Option<Vec<u8>> {
+        match file::read(&self.dir, digest, self.block_bytes, self.seal.as_ref()) {
             Ok(contents) => {
-                // Files are removed in the order of these times; a failure costs an early removal at most.
-                let _ = File::open(file::path(&self.dir, digest)).and_then(|file| file.set_modified(SystemTime::now()));
+                self.note_asked_for(place, digest, SystemTime::now());
                 Some(contents)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -136,6 +159,14 @@ impl Keeper {
                 None
             }
         }
+    }
+
+    /// Files are removed in the order of these times. What stands further on in a prefix counts as older, because without
+    /// its beginning it is worth nothing.
+    fn note_asked_for(&self, place: u32, digest: &Digest, time: SystemTime) {
+        let time = time - DEEPER * place;
+        // A failure costs an early removal at most.
+        let _ = File::open(file::path(&self.dir, digest)).and_then(|file| file.set_modified(time));
     }
 
     /// Looks at the files of all models, and removes the oldest if they take more than a part less than the budget.

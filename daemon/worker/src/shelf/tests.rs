@@ -21,7 +21,12 @@ impl Folder {
     }
 
     fn options(&self) -> pipe::Shelf {
-        pipe::Shelf { dir: self.0.to_string_lossy().into_owned(), bytes_max: 1 << 30, day_bytes_max: 1 << 30 }
+        pipe::Shelf {
+            dir: self.0.to_string_lossy().into_owned(),
+            bytes_max: 1 << 30,
+            day_bytes_max: 1 << 30,
+            key: None,
+        }
     }
 
     /// The files with this ending, of all models.
@@ -158,4 +163,41 @@ fn files_of_a_shelf_are_for_their_owner_only() {
     let file = folder.files("kv").pop().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+}
+
+#[test]
+fn the_beginning_of_a_prefix_outlives_what_follows_it() {
+    let folder = Folder::new("beginning");
+    let options = pipe::Shelf { bytes_max: 8 * FILE_BYTES, ..folder.options() };
+    let long = prompt(1, 8 * 32);
+    open(&options, 1).store(&long);
+    open(&options, 1).store(&prompt(2, 3 * 32));
+    let left = open(&options, 1).fetch(&prompt(1, 8 * 32 + 1), 0).unwrap();
+    assert!((3..=5).contains(&left.len()), "{} blocks are left", left.len());
+    assert_eq!(left[0], contents(&long[..32]));
+}
+
+#[test]
+fn sealed_files_tell_nothing_and_open_for_their_key_alone() {
+    let folder = Folder::new("sealed");
+    let with = |key: u8| pipe::Shelf { key: Some(pipe::ShelfKey([key; 32])), ..folder.options() };
+    let tokens = prompt(1, 70);
+    open(&with(7), 1).store(&tokens);
+    let all = vec![contents(&tokens[..32]), contents(&tokens[..64])];
+    for path in folder.files("kv") {
+        let file = fs::read(path).unwrap();
+        assert!(all.iter().all(|known| !file.windows(16).any(|part| part == &known[100..116])), "contents show");
+    }
+    assert_eq!(open(&with(7), 1).fetch(&tokens, 0), Some(all));
+    assert_eq!(open(&with(8), 1).fetch(&tokens, 0), None, "another key finds nothing");
+    assert_eq!(open(&folder.options(), 1).fetch(&tokens, 0), None, "and no key neither");
+    for path in folder.files("kv") {
+        let mut file = fs::read(&path).unwrap();
+        *file.last_mut().unwrap() ^= 1;
+        // Whoever changes a file can make its checksum right as well.
+        let checksum: Digest = Sha256::digest(&file[72..]).into();
+        file[40..72].copy_from_slice(&checksum);
+        fs::write(path, file).unwrap();
+    }
+    assert_eq!(open(&with(7), 1).fetch(&tokens, 0), Some(Vec::new()), "what was changed is not shown");
 }

@@ -92,6 +92,7 @@ pub fn open(folder: &Folder) -> Open {
         waiting_max: 16,
         prefill_tokens_max: 48,
         step_ms: 80,
+        draft: None,
         draft_tokens_max: 6,
         shelf: None,
         warm_up: true,
@@ -137,7 +138,7 @@ pub struct Answer {
     pub text: Vec<String>,
     pub reasons: Vec<Option<FinishReason>>,
     pub stop_strings: Vec<String>,
-    pub logprobs: Vec<TokenLogprob>,
+    pub logprobs: Vec<Vec<TokenLogprob>>,
     pub calls: Vec<ToolCallDelta>,
     pub finished: Finished,
     /// Deltas of other requests seen meanwhile.
@@ -250,7 +251,7 @@ impl Daemon {
                     let choice = answer.choice(delta.choice);
                     answer.tokens[choice].extend(work.tokens);
                     answer.text[choice].push_str(&delta.text);
-                    answer.logprobs.extend(delta.logprobs);
+                    answer.logprobs[choice].extend(delta.logprobs);
                     answer.calls.extend(delta.tool_calls);
                 }
                 Event::ChoiceFinished(end) => {
@@ -314,6 +315,7 @@ impl Answer {
         let count = self.tokens.len().max(choice + 1);
         self.tokens.resize(count, Vec::new());
         self.text.resize(count, String::new());
+        self.logprobs.resize(count, Vec::new());
         self.reasons.resize(count, None);
         choice
     }
