@@ -157,6 +157,23 @@ async fn a_stopped_daemon_lets_running_work_end() {
     assert!(house.daemon_ended());
 }
 
+#[tokio::test]
+async fn what_a_model_has_read_survives_a_stop_in_the_middle_of_its_work() {
+    let mut house = House::start();
+    let client = house.client().await;
+    model::add(&house, &client, "m", &Recipe::tiny("qwen3", 18).endless()).await;
+    let mut request = raw(Some("m"), &"a long story that many will hear ".repeat(20), 3_000);
+    let mut events = client.generate(request.clone()).await.unwrap();
+    first_text(&mut events).await;
+    client.stop(protocol::status::StopRequest { drain_ms: 20 }).await.unwrap();
+    drop((events, client));
+    assert!(house.daemon_ended());
+    house.restart_daemon();
+    request.stop.max_tokens = Some(4);
+    let usage = ask(&house.client().await, request).await.unwrap().finished.usage;
+    assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32);
+}
+
 async fn exchange(house: &House, bytes: &[u8]) -> Vec<u8> {
     let mut stream = UnixStream::connect(house.socket()).await.unwrap();
     stream.write_all(bytes).await.unwrap();

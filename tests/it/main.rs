@@ -21,6 +21,7 @@ mod openapi;
 mod responses;
 mod sessions;
 mod shapes;
+mod slow;
 mod stranger;
 mod tidy;
 mod tokens;
