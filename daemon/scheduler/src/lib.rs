@@ -212,6 +212,8 @@ pub struct Scheduler {
     clients: Clients,
     /// Of the plan in flight: leader and fork.
     forks: Vec<(SequenceId, SequenceId)>,
+    /// Whether the last step left out the first prompt in standing, to end another.
+    passed_over: bool,
     arrivals: u64,
     preemptions: u64,
 }
@@ -233,6 +235,7 @@ impl Scheduler {
             running: Vec::new(),
             clients: Clients::default(),
             forks: Vec::new(),
+            passed_over: false,
             arrivals: 0,
             preemptions: 0,
         }

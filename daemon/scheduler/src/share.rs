@@ -3,7 +3,8 @@
 //! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by level,
 //! then to the client that has had less service, then to the prompt with least left. When a prompt is completed,
 //! only others that are completed too share what is left: the step stays short for those who wait for their first
-//! token. A token costs more the further from the start it stands, because it attends to all before it.
+//! token. A prompt that would just miss its end may have the whole step and half as much again, but not twice in a row
+//! while another one is kept waiting. A token costs more the further from the start it stands, because it attends to all before it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -23,8 +24,9 @@ impl Scheduler {
         let (decodes, tokens) = decoding.fold((0, 0), |(count, tokens), next| (count + 1, tokens + next.pending()));
         let room = self.limits.step_tokens_max.saturating_sub(tokens);
         let budget = prefill_tokens.clamp(1, self.limits.prefill_tokens_max).min(room);
+        let most = budget.saturating_add(budget / 2).min(self.limits.prefill_tokens_max).min(room);
         // Prompts go before drafts.
-        let mut spare = if decodes < self.running.len() { room - budget } else { room };
+        let mut spare = if decodes < self.running.len() { room - most } else { room };
         for index in 0..self.running.len() {
             if self.running[index].decodes() {
                 let draft = self.cover_draft(index, spare);
@@ -32,7 +34,7 @@ impl Scheduler {
                 self.cut(index, self.running[index].pending(), draft, plan);
             }
         }
-        for (index, tokens) in self.share(budget) {
+        for (index, tokens) in self.share(budget, most) {
             self.cut(index, tokens, 0, plan);
         }
     }
@@ -86,9 +88,9 @@ impl Scheduler {
         self.running_index(id).map(|index| self.running[index].tokens.as_slice())
     }
 
-    /// How many tokens of which prompts fit into the budget. Where several are about to compute the same block, only
+    /// How many tokens of which prompts fit into the budget; one alone that then ends may take `most`. Where several are about to compute the same block, only
     /// the first in standing does, and the others take it over in the next plan.
-    fn share(&mut self, budget: u32) -> Vec<(usize, u32)> {
+    fn share(&mut self, budget: u32, most: u32) -> Vec<(usize, u32)> {
         if budget == 0 {
             return Vec::new();
         }
@@ -107,6 +109,11 @@ impl Scheduler {
             (Reverse(sequence.level), service, sequence.pending(), sequence.order)
         });
         let kept = if prompts[0] == first { 0 } else { (budget / 4).max(1) };
+        if let Some(whole) = self.nearly_whole(prompts[0], budget - kept, most) {
+            self.passed_over = kept > 0;
+            return vec![(prompts[0], whole)];
+        }
+        self.passed_over = false;
         let mut left = budget - kept;
         let mut shares: Vec<(usize, u32)> = Vec::new();
         let mut completes = false;
@@ -124,6 +131,14 @@ impl Scheduler {
             shares.push((first, self.affordable(first, kept).0));
         }
         shares
+    }
+
+    /// What is left of a prompt, if `budget` does not bear it and `most` does; `None` if the first in standing was passed
+    /// over for another just now.
+    fn nearly_whole(&self, index: usize, budget: u32, most: u32) -> Option<u32> {
+        let pending = self.running[index].pending();
+        let bears = |budget| self.affordable(index, budget).0 == pending;
+        (!self.passed_over && !bears(budget) && bears(most)).then_some(pending)
     }
 
     /// How many of a prompt's next tokens the budget bears, one at least, and what they cost.

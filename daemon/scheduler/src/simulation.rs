@@ -506,8 +506,8 @@ fn random_traffic_keeps_every_invariant() {
 #[test]
 fn a_day_of_traffic_through_one_scheduler_leaves_nothing_behind() {
     for seed in 0..3 {
-        let tally = run(seed, 12_000);
+        let tally = run(seed, 48_000);
         println!("{tally:?}");
-        assert!(tally.lasted_ms > 24 * 3_600_000 && tally.finished > 5_000, "{tally:?}");
+        assert!(tally.lasted_ms > 24 * 3_600_000 && tally.finished > 2_000, "{tally:?}");
     }
 }

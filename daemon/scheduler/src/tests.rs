@@ -225,6 +225,23 @@ fn a_short_prompt_passes_a_long_one_which_goes_on_beside_it() {
 }
 
 #[test]
+fn a_prompt_that_would_just_miss_its_end_gets_a_longer_step_but_the_long_one_the_next() {
+    let limits = Limits { blocks: 64, prefill_tokens_max: 128, step_tokens_max: 192, ..LIMITS };
+    let mut scheduler = Scheduler::new(limits);
+    let mut step = |arrival: Option<Arrival>| {
+        arrival.into_iter().for_each(|arrival| scheduler.submit(arrival).unwrap());
+        let plan = scheduler.plan(0, 64);
+        scheduler.commit(&outcomes(&plan.rows, false));
+        shape(&plan.rows)
+    };
+    assert_eq!(step(Some(unlike(0, 90, 100))), [(0, 0, 90, true)]);
+    assert_eq!(step(Some(unlike(1, 1_000, 1_010))), [(0, 90, 1, true), (1, 0, 64, false)]);
+    assert_eq!(step(Some(unlike(2, 80, 100))), [(0, 91, 1, true), (2, 0, 80, true)]);
+    let next = step(Some(unlike(3, 80, 100)));
+    assert_eq!(next[2..], [(3, 0, 48, false), (1, 64, 15, false)], "nobody is passed over twice in a row");
+}
+
+#[test]
 fn tokens_far_from_the_start_cost_more() {
     let mut scheduler = Scheduler::new(Limits { context_tokens: 64, blocks: 64, ..LIMITS });
     scheduler.submit(unlike(1, 1_000, 1_010)).unwrap();
