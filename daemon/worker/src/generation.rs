@@ -358,11 +358,12 @@ impl Choice {
         Ok(Drawn { token, delta: self.delta(piece), sampler: self.sampler.state(), finished })
     }
 
-    /// Ends the reasoning once its budget is spent.
+    /// Ends the reasoning once its budget is spent, and no character is left half said.
     fn limit_reasoning(&mut self) {
         if let Some(budget) = &self.budget
             && self.forced.is_empty()
             && self.output.is_reasoning()
+            && self.detokenizer.is_whole()
             && self.thought >= budget.tokens
         {
             self.forced.extend(&budget.close);

@@ -28,10 +28,11 @@ use self::harmony::Harmony;
 use self::reasoning::Splitter;
 use self::tools::ToolReader;
 
-pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER};
+pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER, TO_NEXT as HARMONY_TO_NEXT};
 pub use self::reasoning::ReasoningTags;
 pub use self::tagged::Texts;
 pub use self::tools::ToolFormat;
+pub use self::written::HarmonyForm;
 
 /// What to look for in a model's text.
 #[derive(Clone, Debug, Default)]

@@ -35,7 +35,9 @@ use crate::emit::Emitter;
 use crate::follow::{Follower, Scout};
 use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
-use crate::output::{HARMONY_SHOWN, HARMONY_TO_ANSWER, Output, OutputOptions, ReasoningTags, Texts, ToolFormat};
+use crate::output::{
+    HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, Texts, ToolFormat,
+};
 use crate::render::ToRender;
 use habits::Habits;
 use renderer::{Renderer, Rendering};
@@ -237,7 +239,7 @@ impl Prompter {
                 let (text, formats) = self.render(chat, now_unix_ms, rendering)?;
                 let shown = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
                 let grammar = shape::of_chat(chat, shown, constraint, formats)?;
-                let (texts, budget) = (shape::texts(chat), self.budget(chat, formats)?);
+                let (texts, budget) = (shape::texts(chat), self.budget(chat, formats, grammar.is_some())?);
                 let tokens = encode(&text, Special::Parse)?;
                 Source { tokens, start: Start::Text, formats, grammar, texts, budget }
             }
@@ -313,11 +315,12 @@ impl Prompter {
         }
     }
 
-    /// How long an answer may reason, if the request limits that.
-    fn budget(&self, chat: &Chat, formats: Formats) -> Result<Option<Budget>, Error> {
+    /// How long an answer may reason, if the request limits that; `held` says whether a grammar tells what follows.
+    fn budget(&self, chat: &Chat, formats: Formats, held: bool) -> Result<Option<Budget>, Error> {
         let Some(tokens) = chat.thinking_budget else { return Ok(None) };
         let close = match formats.reasoning {
             Some(tags) => tags.close,
+            None if formats.harmony && held => HARMONY_TO_NEXT,
             None if formats.harmony => HARMONY_TO_ANSWER,
             // A model that does not reason stays within every budget.
             None => return Ok(None),

@@ -62,6 +62,11 @@ impl Detokenizer {
         self.take_complete()
     }
 
+    /// Whether the text ends with a whole character.
+    pub fn is_whole(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Ends the text; an incomplete character comes out as U+FFFD.
     pub fn finish(&mut self) -> String {
         let rest = String::from_utf8_lossy(&self.pending).into_owned();

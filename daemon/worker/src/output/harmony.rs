@@ -13,6 +13,8 @@ pub const SHOWN: [&str; 7] =
     ["<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>"];
 /// What ends the reasoning and begins the answer.
 pub const TO_ANSWER: &str = "<|end|><|start|>assistant<|channel|>final<|message|>";
+/// What ends the reasoning and begins whatever a grammar says.
+pub const TO_NEXT: &str = "<|end|><|start|>assistant";
 const HEADER_BYTES_MAX: usize = 1024;
 const MESSAGE: [&str; 1] = ["<|message|>"];
 const ENDS: [&str; 4] = ["<|end|>", "<|call|>", "<|return|>", "<|start|>"];

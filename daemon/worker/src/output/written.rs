@@ -2,33 +2,49 @@
 //!
 //! What these grammars allow, the reader of the same format understands. Only the prompt room asks.
 
-use engine::text::{Grammar, Shape};
+mod arguments;
 
-use super::deepseek;
+use engine::text::{Grammar, Shape};
+use serde_json::Value;
+
+use self::arguments::Arguments;
 use super::tools::ToolFormat;
+use super::{deepseek, gemma};
 
 impl ToolFormat {
-    /// Whether calls of this format can be held to a grammar.
-    pub fn can_be_forced(self) -> bool {
-        use ToolFormat::{Command, DeepSeek, DeepSeekFenced, Hermes, Listed, Llama3, Mistral, MistralList};
-        matches!(self, Hermes | Llama3 | Mistral | MistralList | Listed | Command | DeepSeek | DeepSeekFenced)
-    }
-
-    /// One call of a function with arguments of this shape. Formats that cannot be forced write theirs as Hermes does.
-    pub fn call(self, name: &str, arguments: Grammar) -> Grammar {
-        let quoted = serde_json::Value::from(name);
-        let (before, after) = match self {
-            Self::Command => (format!("{{\"tool_call_id\": \"0\", \"tool_name\": {quoted}, \"parameters\": "), "}"),
-            Self::Llama3 => (format!("{{\"name\": {quoted}, \"parameters\": "), "}"),
-            Self::Mistral => return Grammar::Sequence(vec![text(name), text("[ARGS]"), arguments]),
-            Self::DeepSeek => return Grammar::Sequence(vec![text(name), text(deepseek::SEPARATOR), arguments]),
-            Self::DeepSeekFenced => {
-                let head = vec![text("function"), text(deepseek::SEPARATOR), text(&format!("{name}\n```json\n"))];
-                return Grammar::Sequence(head.into_iter().chain([arguments, text("\n```")]).collect());
+    /// One call of a function with arguments of this schema; an error names what cannot be held to it.
+    pub fn call(self, name: &str, schema: &Value, strict: bool) -> Result<Grammar, String> {
+        let arguments = || Grammar::Shape(Shape::Json { schema: schema.clone(), strict });
+        let quoted = Value::from(name);
+        let object = |before: String| Grammar::Sequence(vec![Grammar::Text(before), arguments(), text("}")]);
+        let apart = Arguments::new(schema, strict);
+        Ok(match self {
+            Self::Hermes | Self::MistralList | Self::Listed => object(format!("{{\"name\": {quoted}, \"arguments\": ")),
+            Self::Llama3 => object(format!("{{\"name\": {quoted}, \"parameters\": ")),
+            Self::Command => object(format!("{{\"tool_call_id\": \"0\", \"tool_name\": {quoted}, \"parameters\": ")),
+            Self::Mistral => Grammar::Sequence(vec![text(name), text("[ARGS]"), arguments()]),
+            Self::DeepSeek => Grammar::Sequence(vec![text(name), text(deepseek::SEPARATOR), arguments()]),
+            Self::DeepSeekFenced => Grammar::Sequence(vec![
+                text("function"),
+                text(deepseek::SEPARATOR),
+                text(&format!("{name}\n```json\n")),
+                arguments(),
+                text("\n```"),
+            ]),
+            Self::Glm => {
+                let between = ["</arg_key>", "\n", "<arg_value>"];
+                let arguments = apart.tagged(&["<arg_key>"], &between, "</arg_value>")?;
+                Grammar::Sequence(vec![text(&format!("{name}\n")), arguments])
             }
-            _ => (format!("{{\"name\": {quoted}, \"arguments\": "), "}"),
-        };
-        Grammar::Sequence(vec![Grammar::Text(before), arguments, text(after)])
+            Self::Coder => {
+                let arguments = apart.tagged(&["<parameter="], &[">\n"], "\n</parameter>")?;
+                Grammar::Sequence(vec![text(&format!("<function={name}>\n")), arguments, text("</function>")])
+            }
+            Self::FunctionGemma | Self::Gemma4 => {
+                let marks = if self == Self::Gemma4 { gemma::FOUR } else { gemma::FUNCTION };
+                Grammar::Sequence(vec![text(&format!("call:{name}")), apart.quoted(marks.quote)?])
+            }
+        })
     }
 
     /// At least one call, and nothing else.
@@ -45,63 +61,93 @@ impl ToolFormat {
                 let list = many(call, ", ");
                 Grammar::Sequence(vec![text("<|START_ACTION|>"), text("["), list, text("]"), text("<|END_ACTION|>")])
             }
-            Self::Hermes | Self::Glm | Self::Coder | Self::FunctionGemma | Self::Gemma4 => many(
-                Grammar::Sequence(vec![text("<tool_call>"), text("\n"), call, text("\n"), text("</tool_call>")]),
-                "\n",
-            ),
             Self::Llama3 => many(call, "; "),
-            Self::Mistral => many(Grammar::Sequence(vec![text("[TOOL_CALLS]"), call]), ""),
             Self::MistralList | Self::Listed => {
-                Grammar::Sequence(vec![text(self.marker()), text("["), many(call, ", "), text("]")])
+                Grammar::Sequence(vec![text(self.before_list()), text("["), many(call, ", "), text("]")])
+            }
+            _ => {
+                let (marker, rest, separator) = self.marked(call);
+                many(Grammar::Sequence(std::iter::once(text(marker)).chain(rest).collect()), separator)
             }
         }
     }
 
     /// What an array of calls follows.
-    fn marker(self) -> &'static str {
+    fn before_list(self) -> &'static str {
         if self == Self::Listed { "<|tool_call|>" } else { "[TOOL_CALLS]" }
+    }
+
+    /// What begins a call where each has a marker of its own, what follows the marker, and what stands between two.
+    fn marked(self, call: Grammar) -> (&'static str, Vec<Grammar>, &'static str) {
+        match self {
+            Self::Mistral => ("[TOOL_CALLS]", vec![call], ""),
+            Self::Glm => ("<tool_call>", vec![call, text("</tool_call>")], "\n"),
+            Self::FunctionGemma => (gemma::FUNCTION.open, vec![call, text(gemma::FUNCTION.close)], ""),
+            Self::Gemma4 => (gemma::FOUR.open, vec![call, text(gemma::FOUR.close)], ""),
+            _ => ("<tool_call>", vec![text("\n"), call, text("\n"), text("</tool_call>")], "\n"),
+        }
     }
 
     /// Text in which calls may stand, and nothing that looks like one and is none.
     pub fn calls_in_text(self, call: Grammar, most: u32) -> Grammar {
-        let marked = |marker: &str, rest: Vec<Grammar>| {
-            let mut parts = vec![Grammar::Until(marker.to_string())];
-            parts.extend(rest);
-            let calls = Grammar::Repeated { item: Box::new(Grammar::Sequence(parts)), separator: String::new(), most };
-            let tail = Grammar::Without(marker.to_string());
-            Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), tail])
+        // Formats with one marker before all calls: `Until` takes it in place of the first part.
+        let listed = |marker: &str, calls: Grammar| {
+            let rest = Grammar::Without(marker.to_string());
+            let Grammar::Sequence(mut parts) = calls else { return rest };
+            parts[0] = Grammar::Until(marker.to_string());
+            Grammar::Either(vec![Grammar::Sequence(parts), rest])
         };
         match self {
-            Self::DeepSeek | Self::DeepSeekFenced => {
-                let rest = Grammar::Without(deepseek::BEGIN.to_string());
-                let calls = self.calls(call, most);
-                // The calls begin with their marker, which `Until` takes.
-                let Grammar::Sequence(mut parts) = calls else { return rest };
-                parts[0] = Grammar::Until(deepseek::BEGIN.to_string());
-                Grammar::Either(vec![Grammar::Sequence(parts), rest])
-            }
-            Self::Command => {
-                let rest = Grammar::Without("<|START_ACTION|>".to_string());
-                let Grammar::Sequence(mut parts) = self.calls(call, most) else { return rest };
-                parts[0] = Grammar::Until("<|START_ACTION|>".to_string());
-                Grammar::Either(vec![Grammar::Sequence(parts), rest])
-            }
-            Self::Hermes | Self::Glm | Self::Coder | Self::FunctionGemma | Self::Gemma4 => {
-                marked("<tool_call>", vec![text("\n"), call, text("\n"), text("</tool_call>")])
-            }
-            Self::Mistral => marked("[TOOL_CALLS]", vec![call]),
-            Self::MistralList | Self::Listed => {
-                let list = Grammar::Repeated { item: Box::new(call), separator: ", ".to_string(), most };
-                let whole =
-                    Grammar::Sequence(vec![Grammar::Until(self.marker().to_string()), text("["), list, text("]")]);
-                Grammar::Either(vec![whole, Grammar::Without(self.marker().to_string())])
-            }
+            Self::DeepSeek | Self::DeepSeekFenced => listed(deepseek::BEGIN, self.calls(call, most)),
+            Self::Command => listed("<|START_ACTION|>", self.calls(call, most)),
+            Self::MistralList | Self::Listed => listed(self.before_list(), self.calls(call, most)),
             // Only the beginning of an answer can be a call.
             Self::Llama3 => {
                 let other = Grammar::Shape(Shape::Regex("([^{;\\s](.|\\n)*)?".to_string()));
                 Grammar::Either(vec![self.calls(call, most), other])
             }
+            _ => {
+                let (marker, rest, _) = self.marked(call);
+                let each = std::iter::once(Grammar::Until(marker.to_string())).chain(rest).collect();
+                let item = Box::new(Grammar::Sequence(each));
+                let calls = Grammar::Repeated { item, separator: String::new(), most };
+                let tail = Grammar::Without(marker.to_string());
+                Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), tail])
+            }
         }
+    }
+}
+
+/// Answers in the harmony form: reasoning if the model likes, then a call or the answer.
+pub struct HarmonyForm;
+
+impl HarmonyForm {
+    /// One call of a function.
+    pub fn call(name: &str, schema: &Value, strict: bool) -> Grammar {
+        let arguments = Grammar::Shape(Shape::Json { schema: schema.clone(), strict });
+        let header = format!("commentary to=functions.{name} ");
+        Grammar::Sequence(vec![
+            text("<|channel|>"),
+            Grammar::Text(header),
+            text("<|constrain|>"),
+            text("json"),
+            text("<|message|>"),
+            arguments,
+        ])
+    }
+
+    /// The answer; without a shape it is any text.
+    pub fn answer(shape: Option<Grammar>) -> Grammar {
+        let shape = shape.unwrap_or_else(|| Grammar::Shape(Shape::Regex("(.|\\n)*".to_string())));
+        Grammar::Sequence(vec![text("<|channel|>"), text("final"), text("<|message|>"), shape])
+    }
+
+    /// The same after any reasoning.
+    pub fn after_reasoning(rest: Grammar) -> Grammar {
+        let end = Grammar::Until("<|end|>".to_string());
+        let thought =
+            vec![text("<|channel|>"), text("analysis"), text("<|message|>"), end, text("<|start|>"), text("assistant")];
+        Grammar::Sequence(vec![Grammar::Optional(Box::new(Grammar::Sequence(thought))), rest])
     }
 }
 

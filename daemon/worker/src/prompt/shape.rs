@@ -11,7 +11,7 @@ use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::output::{ReasoningTags, Texts, ToolFormat};
+use crate::output::{HarmonyForm, ReasoningTags, Texts, ToolFormat};
 
 /// The most calls of one answer.
 const CALLS_MAX: u32 = 64;
@@ -35,21 +35,37 @@ pub fn of_chat(
     formats: Formats,
 ) -> Result<Option<Grammar>, Error> {
     let answer = constraint.map(of_constraint).transpose()?;
-    if answer.is_some() && formats.harmony {
-        let message = "this model's answers have a form of their own, and cannot be held to a shape yet";
-        return Err(Error::new(ErrorKind::Unsupported, message).param("constraint"));
-    }
     let forced = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-    let limited = forced || chat.single_tool_call || answer.is_some() || chat.tools.iter().any(|tool| tool.strict);
+    let strict = chat.tools.iter().any(|tool| tool.strict);
+    if formats.harmony {
+        return in_harmony(chat, shown && (forced || strict || answer.is_some()), forced, answer);
+    }
+    let limited = forced || chat.single_tool_call || answer.is_some() || strict;
     let whole = if shown && limited {
         let param = if forced { "tool_choice" } else { "tools" };
-        let format = formats.tools.filter(|format| format.can_be_forced()).ok_or_else(|| unknown_format(param))?;
+        let format = formats.tools.ok_or_else(|| unknown_format(param))?;
         let calls = Calls { format, tools: callable(chat)?, most: most(chat) };
         Some(calls.grammar(forced, answer)?)
     } else {
         answer
     };
     Ok(whole.map(|whole| after_reasoning(whole, chat, formats.reasoning)))
+}
+
+/// The grammar of an answer in the harmony form, in which one turn makes one call at most.
+fn in_harmony(chat: &Chat, calls: bool, forced: bool, answer: Option<Grammar>) -> Result<Option<Grammar>, Error> {
+    let mut either = Vec::new();
+    if calls {
+        for tool in callable(chat)? {
+            either.push(HarmonyForm::call(&tool.name, &arguments(tool)?, tool.strict));
+        }
+    } else if answer.is_none() {
+        return Ok(None);
+    }
+    if !forced || !calls {
+        either.push(HarmonyForm::answer(answer));
+    }
+    Ok(Some(HarmonyForm::after_reasoning(Grammar::Either(either))))
 }
 
 /// What a constraint asks for, as a grammar.
@@ -136,7 +152,10 @@ struct Calls<'a> {
 impl Calls<'_> {
     /// Calls and nothing else if they are forced; otherwise calls, or an answer that may be free.
     fn grammar(&self, forced: bool, answer: Option<Grammar>) -> Result<Grammar, Error> {
-        let each = self.tools.iter().map(|tool| Ok(self.format.call(&tool.name, arguments(tool)?)));
+        let each = self.tools.iter().map(|tool| {
+            let call = self.format.call(&tool.name, &arguments(tool)?, tool.strict);
+            call.map_err(|feature| not_enforced(tool, &feature))
+        });
         let call = Grammar::Either(each.collect::<Result<_, Error>>()?);
         let calls = self.format.calls(call.clone(), self.most);
         Ok(match (forced, answer) {
@@ -147,8 +166,15 @@ impl Calls<'_> {
     }
 }
 
-/// The shape of a tool's arguments, which are an object in any case.
-fn arguments(tool: &Tool) -> Result<Grammar, Error> {
+/// Why a tool's calls cannot be held to its schema in the way that this model writes calls.
+fn not_enforced(tool: &Tool, feature: &str) -> Error {
+    let message =
+        format!("the schema of {} asks for {feature}, which is not enforced in this model's calls", tool.name);
+    Error::new(ErrorKind::Unsupported, message).param("tools").hint("leave it out of the schema, or do not force calls")
+}
+
+/// The schema of a tool's arguments, which are an object in any case.
+fn arguments(tool: &Tool) -> Result<Value, Error> {
     let mut schema = match &tool.parameters {
         Some(parameters) if !parameters.0.trim().is_empty() => match value(parameters, "tools")? {
             Value::Object(schema) => schema,
@@ -160,7 +186,7 @@ fn arguments(tool: &Tool) -> Result<Grammar, Error> {
     if schema["type"] != "object" {
         return Err(Error::invalid("tools", format!("the parameters of {} must be of type object", tool.name)));
     }
-    Ok(Grammar::Shape(Shape::Json { schema: Value::Object(schema), strict: tool.strict }))
+    Ok(Value::Object(schema))
 }
 
 /// The grammar of an answer that reasoning may go before.

@@ -200,3 +200,105 @@ fn a_shape_that_cannot_be_compiled_ends_its_request_alone() {
     check_person(&answer.text[0]);
     assert_eq!(answer.reasons, [Some(FinishReason::Stop)], "an answer ends where its shape does, without an end token");
 }
+
+const TRIP: &str = r#"{
+    "type": "object",
+    "properties": {
+        "city": { "enum": ["Oslo", "Rome"], "type": "string" },
+        "days": { "type": "integer", "minimum": 1, "maximum": 9 },
+        "with": { "type": "object", "properties": { "dog": { "type": "boolean" } }, "required": ["dog"] },
+        "quiet": { "type": "boolean" }
+    },
+    "required": ["city", "days", "with"]
+}"#;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Trip {
+    city: City,
+    days: u8,
+    with: Company,
+    quiet: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+enum City {
+    Oslo,
+    Rome,
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code)]
+struct Company {
+    dog: bool,
+}
+
+/// By family, what its template shows of how calls are written.
+const FAMILIES: [(&str, &str); 13] = [
+    ("hermes", "<tool_call>"),
+    ("llama", "<|python_tag|>"),
+    ("mistral", "[TOOL_CALLS][ARGS]"),
+    ("mistral-list", "[TOOL_CALLS]"),
+    ("granite", "<|tool_call|>"),
+    ("command", "<|START_ACTION|>"),
+    ("deepseek", "<｜tool▁sep｜>"),
+    ("deepseek-fenced", "<｜tool▁sep｜>```json"),
+    ("glm", "<arg_key>"),
+    ("coder", "<function="),
+    ("function-gemma", "<start_function_call>"),
+    ("gemma", "<|tool_call>"),
+    ("harmony", "<|channel|><|message|>"),
+];
+
+#[test]
+fn every_family_can_be_made_to_call_and_its_arguments_fit() {
+    for (family, markers) in FAMILIES {
+        let folder = Folder::new(family, |recipe| recipe).with_template(&TEMPLATE.replace("<tool_call>", markers));
+        let mut daemon = Daemon::start(open(&folder));
+        let trip = Tool { parameters: Some(Json(TRIP.to_string())), ..tool("travel", true) };
+        for id in 0..3 {
+            let chat = Chat {
+                tools: vec![tool("greet", false), trip.clone()],
+                tool_choice: ToolChoice::Named("travel".to_string()),
+                // One family may think first, and babble knows no end.
+                thinking_budget: Some(3),
+                ..Chat::default()
+            };
+            let mut asked = conversation(chat);
+            asked.sampling.logit_bias = vec![(id + 70, 1.0)];
+            let answer = ask(&mut daemon, u64::from(id), &asked);
+            assert_eq!(answer.reasons[0], Some(FinishReason::ToolCalls), "{family}: {:?}", answer.text);
+            // Where it is a token of its own it is not shown.
+            let text = answer.text[0].replace("<|END_ACTION|>", "");
+            assert_eq!((answer.calls[0].name.as_deref(), text.trim()), (Some("travel"), ""), "{family}");
+            let arguments: String = answer.calls.iter().map(|call| call.arguments.as_str()).collect();
+            let trip: Trip =
+                serde_json::from_str(&arguments).unwrap_or_else(|error| panic!("{family} {error}: {arguments}"));
+            assert!((1..=9).contains(&trip.days), "{family}: {trip:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_in_the_harmony_form_is_held_to_its_shape_after_its_reasoning() {
+    let folder = Folder::new("harmony-shape", |recipe| recipe)
+        .with_template(&TEMPLATE.replace("<tool_call>", "<|channel|><|message|>"));
+    let mut daemon = Daemon::start(open(&folder));
+    let chat = Chat { thinking_budget: Some(4), ..Chat::default() };
+    let choice = Constraint::Choice(vec!["yes".to_string(), "no".to_string()]);
+    let answer = ask(&mut daemon, 1, &GenerateRequest { constraint: Some(choice), choices: 12, ..conversation(chat) });
+    assert!(answer.text.iter().all(|text| text == "yes" || text == "no"), "{:?}", answer.text);
+}
+
+#[test]
+fn what_a_strict_tool_asks_and_its_family_cannot_enforce_is_refused_by_name() {
+    let folder =
+        Folder::new("unenforced", |recipe| recipe).with_template(&TEMPLATE.replace("<tool_call>", "<arg_key>"));
+    let mut daemon = Daemon::start(open(&folder));
+    let chat = Chat { tools: vec![tool("describe", true)], tool_choice: ToolChoice::Required, ..Chat::default() };
+    daemon.send(submit(1, &conversation(chat), Vec::new()));
+    let error = daemon.failure(1);
+    assert!(error.message.contains("maxLength") && error.message.contains("describe"), "{}", error.message);
+    assert_eq!(error.param.as_deref(), Some("tools"));
+}
