@@ -46,7 +46,7 @@ impl Scheduler {
         let mut most = if sequence.in_prompt() { 0 } else { room.min(sequence.tokens_max - end) };
         if self.pool.states.is_used() {
             // A state is kept where a block ends, not beyond.
-            most = most.min(blocks_for(end) * crate::BLOCK_TOKENS - end);
+            most = most.min(blocks_for(end) * BLOCK_TOKENS - end);
         }
         sequence.draft.truncate(most as usize);
         let covered = self.cover(index, end + self.running[index].draft.len() as u32);
@@ -155,7 +155,7 @@ impl Scheduler {
     /// Of a model with recurrent states, fewer tokens, so that a row that crosses the end of a block ends with one.
     fn to_end_of_block(&self, sequence: &Sequence, tokens: u32) -> u32 {
         let end = sequence.computed + tokens;
-        let block = end - end % crate::BLOCK_TOKENS;
+        let block = end - end % BLOCK_TOKENS;
         let crosses = self.pool.states.is_used() && block > sequence.computed;
         if crosses { block - sequence.computed } else { tokens }
     }
