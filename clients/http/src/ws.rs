@@ -40,8 +40,8 @@ const SOCKETS_MAX: usize = 1_024;
 /// The longest message of a client, in bytes: names of channels fit many times.
 const HEARD_BYTES_MAX: usize = 4 << 10;
 
-/// Bytes that may wait to be written, besides the message being written.
-const WAITING_BYTES_MAX: usize = 256 << 10;
+/// Bytes that may wait to be written: a list of thousands of models fits.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// How long a client may take to take a message.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);

@@ -93,6 +93,12 @@ fn the_variables_of_opentelemetry_name_a_collector() {
 }
 
 #[test]
+fn secrets_are_not_printed() {
+    let config = Config::parse(&sources(None, &[("HF_TOKEN", "hf_xyzzy")], &[])).unwrap();
+    assert!(!format!("{config:?}").contains("xyzzy"));
+}
+
+#[test]
 fn unknown_keys_are_refused_by_name_with_a_suggestion() {
     refused(Some("[log]\nlevle = \"info\""), &[], &[], &["config.toml", "\"levle\"", "did you mean \"level\"?"]);
     refused(Some("[lgo]\nlevel = \"info\""), &[], &[], &["\"lgo\"", "\"log\""]);
