@@ -20,7 +20,7 @@ const CHANGES_MAX: usize = 64;
 const VALUE_BYTES_MAX: usize = 256;
 
 /// The settings that can be changed honestly: somebody reads them again after the start.
-const CHANGEABLE: [(&str, Applies, &str); 18] = {
+const CHANGEABLE: [(&str, Applies, &str); 19] = {
     use Applies::{AtOnce, NextLoad};
     [
         ("cache.disk", NextLoad, "Disk for the prefixes of all models together, as in 4GB; 0B keeps nothing."),
@@ -32,6 +32,7 @@ const CHANGEABLE: [(&str, Applies, &str); 18] = {
         ("memory.patience", AtOnce, "After how long a busy model gives way to a waiting one, as in 10s."),
         ("models.default", AtOnce, "The model that requests without a name get."),
         ("models.default_embedder", AtOnce, "The model that requests for vectors without a name get."),
+        ("models.draft_model", NextLoad, "Which smaller model guesses for which, as in big=small,other=small."),
         ("models.keep_alive", AtOnce, "How long a model stays in memory without work, as in 15m, or forever."),
         ("models.warm_up", NextLoad, "Whether a first step is run before a model counts as loaded."),
         ("requests.choices_max", AtOnce, "Answers to one request."),

@@ -30,7 +30,7 @@ pub async fn on_behalf_of<F: Future>(key: Option<String>, work: F) -> F::Output 
     match key {
         // What it may do is the daemon's to say; it is asked for nothing else here.
         Some(id) => {
-            let principal = Principal { id, label: String::new(), role: KeyRole::User, rate: None };
+            let principal = Principal { id, label: String::new(), role: KeyRole::User, rate: None, print: 0 };
             CURRENT.scope(Arc::new(principal), work).await
         }
         None => work.await,

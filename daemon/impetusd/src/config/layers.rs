@@ -163,6 +163,10 @@ impl Layers {
         };
         match self.merged.get(section)?.get(key)? {
             Value::Array(values) => Some(values.iter().filter_map(plain).collect::<Vec<_>>().join(",")),
+            Value::Table(pairs) => {
+                let pairs = pairs.iter().filter_map(|(name, value)| Some(format!("{name}={}", plain(value)?)));
+                Some(pairs.collect::<Vec<_>>().join(","))
+            }
             value => plain(value),
         }
     }

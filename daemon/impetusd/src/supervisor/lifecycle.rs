@@ -59,7 +59,7 @@ impl State {
                 ErrorKind::ModelNotFound,
                 format!("{draft}, which is to guess for {name} by models.draft_model, is not there"),
             )
-            .hint(format!("pull or add {draft}, or take it out of models.draft_model and restart"))),
+            .hint(format!("pull or add {draft}, or take it out of models.draft_model"))),
         }
     }
 

@@ -12,7 +12,7 @@ fn asked(id: u64) -> GenerateRequest {
     let mut asked = request(&"words that many begin with ".repeat(1 + id as usize % 7), 30 + (id as u32 * 13) % 90);
     asked.sampling.seed = Some(id);
     asked.priority = priorities[id as usize % 3];
-    asked.choices = if id % 5 == 0 { 3 } else { 1 };
+    asked.choices = if id.is_multiple_of(5) { 3 } else { 1 };
     asked
 }
 
