@@ -32,10 +32,12 @@ MODULES = [
     "model.layers.1.self_attn.q_norm", "model.layers.1.self_attn.k_norm", "model.layers.1.self_attn.sinks",
     "model.layers.1.mlp.gate_proj", "model.layers.1.mlp.up_proj", "model.layers.1.mlp.down_proj",
     "model.layers.1.mlp.gate_up_proj", "model.layers.1.mlp.gate", "model.layers.1.mlp.router",
-    "model.layers.1.block_sparse_moe.gate",
+    "model.layers.1.block_sparse_moe.gate", "model.layers.1.mlp.shared_expert.gate_proj",
+    "model.layers.1.mlp.shared_expert.up_proj", "model.layers.1.mlp.shared_expert.down_proj",
+    "model.layers.1.mlp.shared_expert_gate",
 ]
 ARCHITECTURES = [
-    "llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite", "command-r",
+    "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite", "command-r",
     "cohere2", "glm4", "gpt-oss",
 ]
 

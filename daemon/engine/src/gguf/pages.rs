@@ -29,9 +29,10 @@ const fn page(architecture: &'static str, describe: Describe) -> Page {
 type Describe = fn(&Source<'_>) -> Result<Map<String, Value>, LoadError>;
 
 /// The architectures that are read.
-const PAGES: [Page; 14] = [
+const PAGES: [Page; 15] = [
     Page { turned: true, ..page("llama", llama) },
     page("qwen2", |source| source.typed("qwen2", json!({}))),
+    page("qwen2moe", qwen2_moe),
     page("qwen3", qwen3),
     page("qwen3moe", qwen3_moe),
     Page { after: true, ..page("gemma2", gemma2) },
@@ -205,6 +206,16 @@ fn llama(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
             source.typed("llama", json!({ "attention_bias": bias, "mlp_bias": mlp_bias }))
         }
     }
+}
+
+fn qwen2_moe(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
+    let (count, chosen) = source.experts()?;
+    let more = json!({
+        "num_experts": count, "num_experts_per_tok": chosen, "norm_topk_prob": false, "decoder_sparse_step": 1,
+        "moe_intermediate_size": source.count("expert_feed_forward_length")?, "mlp_only_layers": [],
+        "shared_expert_intermediate_size": source.count("expert_shared_feed_forward_length")?,
+    });
+    source.typed("qwen2_moe", more)
 }
 
 fn qwen3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {

@@ -130,7 +130,8 @@ impl<'a> Finder<'a, '_> {
         let name = format!("{name}.{ending}");
         let tensor = self.head.tensors.get(name.as_str());
         let tensor = tensor.ok_or_else(|| fields.problem(format!("tensor {name} is missing")))?;
-        if tensor.shape != shape {
+        // A matrix of one row may be written as a vector.
+        if tensor.shape != shape && (shape[0] != 1 || tensor.shape != shape[1..]) {
             let found = &tensor.shape;
             return Err(fields.problem(format!("tensor {name} is {found:?} where its metadata call for {shape:?}")));
         }
@@ -139,7 +140,7 @@ impl<'a> Finder<'a, '_> {
             return Err(LoadError::unsupported(format!("{name} in quantized form"), "vectors of plain numbers are"));
         }
         self.used.insert(name);
-        let (module, tensor) = (module.to_string(), tensor.clone());
+        let (module, tensor) = (module.to_string(), Tensor { shape: shape.to_vec(), ..tensor.clone() });
         self.items.push(Item { module, ending, tensor, turned, less_one: false });
         Ok(())
     }

@@ -180,6 +180,8 @@ pub fn of_folder(dir: &Path, form: impl Fn(&str) -> Form) -> io::Result<Gguf<'st
             let mut bytes = Vec::new();
             (0..rows.len()).for_each(|row| encode::row(stored, &rows[source(row)], &mut bytes));
             let mut shape = vec![stack.inputs as u64, part.outputs as u64];
+            // As converters write a matrix of one row.
+            shape.truncate(part.outputs.min(2));
             add(&mut file, &name, &mut shape, joined, stored, bytes);
             if part.bias {
                 let bias = crate::matrix::bias(&folder.checkpoint, part).map_err(io::Error::other)?;

@@ -85,7 +85,7 @@ impl Listing {
         if files.len() > FILES_MAX || !files.iter().any(weights) || !named("config.json") {
             let message =
                 format!("{repo} holds no model that Impetus can serve: it needs config.json and *.safetensors");
-            let hint = "choose a repository in safetensors format; GGUF files and pickles are not read";
+            let hint = "choose a repository in safetensors format, or download a GGUF file and give it to impetusctl models import";
             return Err(Error::new(ErrorKind::Unsupported, message).hint(hint));
         }
         files.sort_by_key(|file| file.bytes);

@@ -13,6 +13,7 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
         ("llama", tiny("llama")),
         ("llama", tiny("mixtral").quantized(8, 32)),
         ("qwen2", tiny("qwen2")),
+        ("qwen2moe", tiny("qwen2_moe").set("norm_topk_prob", false).quantized(8, 32)),
         ("qwen3", tiny("qwen3").set("tie_word_embeddings", false)),
         ("qwen3moe", tiny("qwen3_moe").quantized(4, 32)),
         ("gemma2", tiny("gemma2")),

@@ -14,6 +14,9 @@ use crate::native::Dtype;
 /// Bytes of the source that are read between two writes.
 const CHUNK: usize = 1 << 20;
 
+/// Bytes that are written between two waits for the disk: one at the end would look like a stall.
+const UNSYNCED_MAX: u64 = 256 << 20;
+
 /// What was copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::gguf) struct Copied {
@@ -34,7 +37,7 @@ pub(super) fn write<'a>(
     let file = File::create(path).map_err(unwritable)?;
     file.write_all_at(head, 0).map_err(unwritable)?;
     let total = items.clone().map(|(item, _)| item.tensor.bytes.len() as u64).sum();
-    let (mut done, mut copied) = (0, Copied::default());
+    let (mut done, mut unsynced, mut copied) = (0, 0, Copied::default());
     progress(0, total);
     for (item, mut starts) in items {
         let rows = Rows::new(item);
@@ -48,6 +51,11 @@ pub(super) fn write<'a>(
             for (part, start) in parts.iter().zip(&mut starts) {
                 file.write_all_at(part, *start).map_err(unwritable)?;
                 *start += part.len() as u64;
+                unsynced += part.len() as u64;
+            }
+            if unsynced > UNSYNCED_MAX {
+                file.sync_data().map_err(unwritable)?;
+                unsynced = 0;
             }
             done += (count * rows.bytes) as u64;
             progress(done, total);

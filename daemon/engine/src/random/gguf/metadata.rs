@@ -11,23 +11,7 @@ use super::Gguf;
 /// Writes what `config.json` says; returns `general.architecture`.
 pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static str> {
     let config = read(&dir.join("config.json"))?;
-    let architecture = match config["model_type"].as_str().unwrap_or_default() {
-        "llama" | "mixtral" => "llama",
-        "qwen2" => "qwen2",
-        "qwen3" => "qwen3",
-        "qwen3_moe" => "qwen3moe",
-        "gemma2" => "gemma2",
-        "gemma3_text" => "gemma3",
-        "phi3" => "phi3",
-        "olmo2" => "olmo2",
-        "smollm3" => "smollm3",
-        "granite" => "granite",
-        "cohere" => "command-r",
-        "cohere2" => "cohere2",
-        "glm4" => "glm4",
-        "gpt_oss" => "gpt-oss",
-        other => return Err(io::Error::other(format!("no GGUF file is written of {other}"))),
-    };
+    let architecture = architecture(config["model_type"].as_str().unwrap_or_default())?;
     file.text("general.architecture", architecture);
     let key = |name: &str| format!("{architecture}.{name}");
     for (name, from) in [
@@ -42,9 +26,10 @@ pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static s
         ("attention.sliding_window", "sliding_window"),
         ("attention.sliding_window_pattern", "sliding_window_pattern"),
         ("vocab_size", "vocab_size"),
-        ("expert_count", if architecture == "qwen3moe" { "num_experts" } else { "num_local_experts" }),
+        ("expert_count", if architecture.starts_with("qwen") { "num_experts" } else { "num_local_experts" }),
         ("expert_used_count", "num_experts_per_tok"),
         ("expert_feed_forward_length", "moe_intermediate_size"),
+        ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
         ("rope.scaling.original_context_length", "original_max_position_embeddings"),
     ] {
         // One family's pattern is not in its files.
@@ -77,6 +62,28 @@ pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static s
     }
     rope(&config, architecture, file);
     Ok(architecture)
+}
+
+/// What GGUF calls a `model_type`.
+fn architecture(model_type: &str) -> io::Result<&'static str> {
+    Ok(match model_type {
+        "llama" | "mixtral" => "llama",
+        "qwen2" => "qwen2",
+        "qwen2_moe" => "qwen2moe",
+        "qwen3" => "qwen3",
+        "qwen3_moe" => "qwen3moe",
+        "gemma2" => "gemma2",
+        "gemma3_text" => "gemma3",
+        "phi3" => "phi3",
+        "olmo2" => "olmo2",
+        "smollm3" => "smollm3",
+        "granite" => "granite",
+        "cohere" => "command-r",
+        "cohere2" => "cohere2",
+        "glm4" => "glm4",
+        "gpt_oss" => "gpt-oss",
+        other => return Err(io::Error::other(format!("no GGUF file is written of {other}"))),
+    })
 }
 
 fn rope(config: &Value, architecture: &str, file: &mut Gguf<'_>) {
