@@ -1,7 +1,7 @@
 //! Embeddings on the shape of nomic-embed-text-v1.5, random weights: tokens a second, in bf16 and in 8 and 4 bits.
 //!
-//! Whole texts through the network, pooled; one text of 512 tokens, 16 of 32 at once, and one of 8,192. A peer is not run
-//! beside it here.
+//! Whole texts through the network, pooled; one text of 512 tokens, 16 of 32 at once, and one of 8,192. `peers`
+//! runs its peer beside it.
 
 use std::time::Instant;
 

@@ -19,6 +19,7 @@ mod served;
 mod serving;
 mod shape;
 mod streams;
+mod text;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,6 +36,7 @@ const MEASURES: &[Measure] = &[
     ("embed", sample::HEAD, || Box::pin(embed::run())),
     ("serving", sample::HEAD, || Box::pin(serving::run())),
     ("guesses", sample::HEAD, || Box::pin(guesses::run())),
+    ("text", sample::HEAD, || Box::pin(text::run())),
     ("streams", sample::HEAD, || Box::pin(streams::run())),
 ];
 

@@ -33,6 +33,8 @@ pub enum Work {
     Decode { context: u32 },
     /// Decodes so many streams with prompts of 128 tokens at once.
     Streams { count: u32 },
+    /// Turns one text into a vector.
+    Embed { tokens: u32 },
     /// Starts the service; seconds until the model can be asked.
     Ready,
     /// Starts the service; megabytes it then holds.
@@ -53,7 +55,6 @@ const fn line(name: &'static str, title: &'static str, bits: u32, work: Work, go
     Line { name, title, bits, work, goal }
 }
 
-/// Embeddings belong here once there is an encoder to run.
 const LINES: &[Line] = &[
     line("prefill-512", "prefill, 512 tokens", 4, Work::Prefill { tokens: 512 }, 3.0),
     line("prefill-2000", "prefill, 2,000 tokens", 4, Work::Prefill { tokens: 2000 }, 3.5),
@@ -64,6 +65,12 @@ const LINES: &[Line] = &[
     line("streams-16", "decode, 16 streams together", 4, Work::Streams { count: 16 }, 4.5),
     line("wide-prefill-512", "8-bit: prefill, 512 tokens", 8, Work::Prefill { tokens: 512 }, 2.5),
     line("wide-decode-0", "8-bit: decode, empty context", 8, Work::Decode { context: 0 }, 1.3),
+    line("embed-512", "embed one text of 512 tokens, ours 4-bit", 4, Work::Embed { tokens: 512 }, 2.5),
+    line("embed-128", "embed one text of 128 tokens, ours 4-bit", 4, Work::Embed { tokens: 128 }, 2.5),
+    line("wide-embed-512", "the same, ours 8-bit, 512 tokens", 8, Work::Embed { tokens: 512 }, 2.5),
+    line("wide-embed-128", "the same, ours 8-bit, 128 tokens", 8, Work::Embed { tokens: 128 }, 2.5),
+    line("plain-embed-512", "the same, ours bf16, 512 tokens", 16, Work::Embed { tokens: 512 }, 2.5),
+    line("plain-embed-128", "the same, ours bf16, 128 tokens", 16, Work::Embed { tokens: 128 }, 2.5),
     line("ready", "service start to model ready, page cache warm", 4, Work::Ready, 2.6),
     line("memory", "resident when ready, room for 8,192 tokens", 4, Work::Memory, 2.2),
 ];
@@ -142,7 +149,7 @@ impl Rounds {
     }
 }
 
-fn median(samples: &[f64]) -> f64 {
+pub(crate) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[sorted.len() / 2]

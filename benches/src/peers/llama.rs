@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use engine::random::gguf::Form;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ const READY: Duration = Duration::from_secs(60);
 pub struct Llama {
     programs: PathBuf,
     folder: TempDir,
-    files: RefCell<BTreeMap<u32, PathBuf>>,
+    files: RefCell<BTreeMap<String, PathBuf>>,
 }
 
 impl Llama {
@@ -33,25 +34,39 @@ impl Llama {
 
     /// Measures one row.
     pub fn measure(&self, line: &Line) -> f64 {
-        let file = self.file(line.bits);
+        let file = || self.decoder(line.bits);
         match line.work {
-            Work::Prefill { tokens } => self.bench(&file, &["-p", &tokens.to_string(), "-n", "0"]),
+            Work::Embed { tokens } => self.embed(tokens),
+            Work::Prefill { tokens } => self.bench(&file(), &["-p", &tokens.to_string(), "-n", "0"]),
             Work::Decode { context } => {
-                self.bench(&file, &["-p", "0", "-n", &STEPS.to_string(), "-d", &context.to_string()])
+                self.bench(&file(), &["-p", "0", "-n", &STEPS.to_string(), "-d", &context.to_string()])
             }
-            Work::Streams { count } => self.streams(&file, count),
+            Work::Streams { count } => self.streams(&file(), count),
             Work::Ready => self.serve(line.bits, &["-c", ROOM]).2,
             Work::Memory => f64::from(resident(self.serve(line.bits, &["-c", ROOM]).0.pid())) / 1e3,
         }
     }
 
-    fn file(&self, bits: u32) -> PathBuf {
+    /// The best of the forms that it has: whoever embeds with it may choose.
+    fn embed(&self, tokens: u32) -> f64 {
+        let of = |form: Form| {
+            let file = self.file(&format!("{form:?}-encoder"), |path| gguf::write_encoder(path, form));
+            self.bench(&file, &["-embd", "1", "-p", &tokens.to_string(), "-n", "0"])
+        };
+        [Form::F16, Form::Q8_0, Form::Q4_0].map(of).into_iter().fold(0.0, f64::max)
+    }
+
+    fn decoder(&self, bits: u32) -> PathBuf {
+        self.file(&bits.to_string(), |path| gguf::write_decoder(path, bits))
+    }
+
+    fn file(&self, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> PathBuf {
         let make = || {
-            let path = self.folder.path().join(format!("{bits}.gguf"));
-            gguf::write(&path, bits).unwrap();
+            let path = self.folder.path().join(format!("{name}.gguf"));
+            write(&path).unwrap();
             path
         };
-        self.files.borrow_mut().entry(bits).or_insert_with(make).clone()
+        self.files.borrow_mut().entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     /// One test of `llama-bench`, after its own warm-up: tokens per second.
@@ -80,7 +95,7 @@ impl Llama {
 
     /// Starts a server on a file of this width; returns it with its port and the seconds it took to be ready.
     pub fn serve(&self, bits: u32, more: &[&str]) -> (Server, u16, f64) {
-        let file = self.file(bits);
+        let file = self.decoder(bits);
         // Free a moment ago is free enough.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let start = Instant::now();
@@ -120,7 +135,7 @@ fn healthy(port: u16) -> bool {
         stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+        Ok::<_, io::Error>(answer.starts_with("HTTP/1.1 200"))
     };
     ask().unwrap_or(false)
 }

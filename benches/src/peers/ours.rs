@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use engine::random::TempFolder;
+use engine::encoder::Text;
+use engine::random::{Recipe, TempFolder};
+use engine::{Encoder, Precision};
 use protocol::client::Client;
 use protocol::model::{AddRequest, LoadRequest, ModelState};
 use tests::house::{House, Plan};
 
 use super::llama::resident;
-use super::{Line, STEPS, Work, letters};
-use crate::shape::{Shape, recipe};
+use super::{Line, STEPS, Work, letters, median};
+use crate::shape::{Shape, recipe, threads};
 
 /// The name of the model in the daemon.
 pub const NAME: &str = "shape";
@@ -19,6 +21,7 @@ pub const NAME: &str = "shape";
 #[derive(Default)]
 pub struct Ours {
     shapes: BTreeMap<u32, Shape>,
+    encoders: BTreeMap<u32, Encoder>,
     house: Option<(House, TempFolder)>,
 }
 
@@ -30,6 +33,7 @@ impl Ours {
             Work::Prefill { tokens } => f64::from(tokens) / self.shape(line.bits).prefill(0, tokens),
             Work::Decode { context } => rate(1, self.shape(line.bits).decode(1, context, STEPS)),
             Work::Streams { count } => rate(count, self.shape(line.bits).decode(count, 128, STEPS)),
+            Work::Embed { tokens } => self.embed(line.bits, tokens),
             Work::Ready => self.serve().await.0,
             Work::Memory => self.serve().await.1,
         }
@@ -50,6 +54,25 @@ impl Ours {
             shape.prefill(0, 512);
             shape
         })
+    }
+
+    /// One text, the median of a few: tokens per second.
+    fn embed(&mut self, bits: u32, tokens: u32) -> f64 {
+        let load = || {
+            let recipe = Recipe::nomic_137m(1);
+            let recipe = if bits < 16 { recipe.quantized(bits, 64) } else { recipe };
+            Encoder::open(recipe.temporary().unwrap().path(), threads(), Precision::Fast, &mut |_, _| {}).unwrap()
+        };
+        let encoder = self.encoders.entry(bits).or_insert_with(load);
+        let text: Vec<u32> = (0..tokens).map(|at| 1000 + at * 7 % 20_000).collect();
+        let mut rate = || {
+            let start = Instant::now();
+            encoder.encode(&[Text { tokens: &text, segments: &[] }], &mut Vec::new()).unwrap();
+            f64::from(tokens) / start.elapsed().as_secs_f64()
+        };
+        // As the peer warms up before it measures.
+        rate();
+        median(&[rate(), rate(), rate()])
     }
 
     /// Starts the daemon and has the model loaded: seconds, and megabytes of daemon and worker then.
