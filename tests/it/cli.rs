@@ -242,4 +242,9 @@ fn bench_reports_every_figure_and_fails_past_a_regression() {
 
     let other = run(&house, &["bench", "--tokens", "9", "--baseline", file]);
     assert_eq!(other.code, 7, "{other:?}");
+
+    let report = run(&house, &[&few[..], &["impetus-nano-embed"]].concat()).json();
+    let names: Vec<_> = report["measures"].as_array().unwrap().iter().map(|measure| &measure["name"]).collect();
+    assert_eq!(names, ["latency", "embed", "embed_batch"]);
+    assert!(report["measures"].as_array().unwrap().iter().all(|measure| measure["value"].as_f64().unwrap() > 0.0));
 }

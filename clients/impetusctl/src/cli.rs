@@ -417,18 +417,18 @@ pub struct Requests {
 /// Measure how fast a model is on this machine.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// The model; the daemon's default otherwise
+    /// The model, one that generates or embeds; the daemon's default otherwise
     pub model: Option<String>,
     /// Samples of each measure; their medians are reported
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: u32,
-    /// Tokens of the prompt whose reading is timed
+    /// Tokens of the prompt, or of the text, whose reading is timed
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub prompt: u32,
-    /// Tokens of each answer
+    /// Tokens of each answer, or of each text of a batch
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     pub tokens: u32,
-    /// Streams of the batch
+    /// Streams, or texts, of the batch
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub streams: u32,
     /// Save the report for later comparisons

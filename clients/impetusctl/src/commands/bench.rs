@@ -9,7 +9,7 @@ mod measure;
 mod report;
 
 use protocol::client::Client;
-use protocol::model::{LoadRequest, ModelCard, ModelState};
+use protocol::model::{Capabilities, LoadRequest, ModelCard, ModelState};
 use protocol::status::Status;
 use protocol::{Error, ErrorKind, Result};
 
@@ -17,7 +17,7 @@ use super::work;
 use crate::cli::Bench;
 use crate::daemon::Daemon;
 use crate::output::Output;
-use measure::Bencher;
+use measure::{Bencher, SHORT};
 use report::{Measure, Report, Settings};
 
 /// Runs the command.
@@ -65,15 +65,31 @@ async fn measured(client: &Client, status: &Status, card: ModelCard, settings: S
         return Err(Error::new(ErrorKind::ModelNotLoaded, format!("The model {:?} left memory again.", card.name)));
     };
     let bencher = Bencher::new(client, &card, &settings);
-    bencher.warm_up().await?;
-    // A token that is decoded alone reads every weight once.
-    let roofline = read / card.facts.weights_bytes.max(1) as f64;
-    let measures = vec![
-        Measure::lower("ttft", "ms", bencher.first_tokens().await?),
-        Measure::higher("prefill", "tok/s", bencher.prefills().await?),
-        Measure::higher("decode", "tok/s", bencher.decodes().await?).against(roofline),
-        Measure::higher("batch", "tok/s", bencher.batches().await?),
-    ];
+    let measures = match card.facts.capabilities {
+        Capabilities { rerank: true, .. } => {
+            let message = format!("{} scores documents; models that generate or embed are measured.", card.name);
+            return Err(Error::new(ErrorKind::Unsupported, message).param("model"));
+        }
+        Capabilities { embed: true, .. } => {
+            bencher.embeds(1, SHORT).await?;
+            vec![
+                Measure::lower("latency", "ms", bencher.latencies().await?),
+                Measure::higher("embed", "tok/s", bencher.embeds(1, settings.prompt).await?),
+                Measure::higher("embed_batch", "tok/s", bencher.embeds(settings.streams, settings.tokens).await?),
+            ]
+        }
+        _ => {
+            bencher.warm_up().await?;
+            // A token that is decoded alone reads every weight once.
+            let roofline = read / card.facts.weights_bytes.max(1) as f64;
+            vec![
+                Measure::lower("ttft", "ms", bencher.first_tokens().await?),
+                Measure::higher("prefill", "tok/s", bencher.prefills().await?),
+                Measure::higher("decode", "tok/s", bencher.decodes().await?).against(roofline),
+                Measure::higher("batch", "tok/s", bencher.batches().await?),
+            ]
+        }
+    };
     Ok(Report {
         version: status.version.clone(),
         commit: status.commit.clone(),

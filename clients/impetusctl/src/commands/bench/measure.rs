@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::StreamExt;
 use futures::future::try_join_all;
 use protocol::client::Client;
-use protocol::generation::{GenerateRequest, Prompt, Sampling, Stop};
+use protocol::encode::{EmbedRequest, Input, Overlong};
+use protocol::generation::{GenerateRequest, Priority, Prompt, Sampling, Stop};
 use protocol::model::ModelCard;
 use protocol::transcript::Event;
 use protocol::{Error, Result};
@@ -15,7 +16,7 @@ use protocol::{Error, Result};
 use super::report::Settings;
 
 /// Tokens of a prompt whose length does not matter.
-const SHORT: u32 = 16;
+pub const SHORT: u32 = 16;
 
 /// Measures one model.
 pub struct Bencher<'a> {
@@ -112,6 +113,42 @@ impl<'a> Bencher<'a> {
             samples.push(f64::from(tokens) / start.elapsed().as_secs_f64());
         }
         Ok(samples)
+    }
+
+    /// Milliseconds to the vector of a short text.
+    pub async fn latencies(&self) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            samples.push(self.embed(5000 + run, 1, SHORT).await?.as_secs_f64() * 1e3);
+        }
+        Ok(samples)
+    }
+
+    /// Tokens per second of so many texts of so many tokens, asked for at once.
+    pub async fn embeds(&self, texts: u32, tokens: u32) -> Result<Vec<f64>> {
+        let mut samples = Vec::new();
+        for run in 0..self.settings.runs {
+            let seconds = self.embed(6000 + run * texts, texts, tokens).await?.as_secs_f64();
+            samples.push(f64::from(texts) * f64::from(tokens) / seconds);
+        }
+        Ok(samples)
+    }
+
+    /// Asks for the vectors of texts that `seed` makes, and returns how long they took.
+    async fn embed(&self, seed: u32, texts: u32, tokens: u32) -> Result<Duration> {
+        let text =
+            |at: u32| Input::Tokens(prompt(self.salt ^ u64::from(seed + at), tokens, self.card.facts.vocabulary));
+        let request = EmbedRequest {
+            model: Some(self.card.name.clone()),
+            inputs: (0..texts).map(text).collect(),
+            dimensions: None,
+            overlong: Overlong::Refuse,
+            priority: Priority::Normal,
+            deadline_ms: None,
+        };
+        let start = Instant::now();
+        self.client.embeddings(request).await?;
+        Ok(start.elapsed())
     }
 
     /// Asks for exactly `tokens` tokens after a prompt of `length` that `seed` makes.

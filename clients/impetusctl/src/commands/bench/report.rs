@@ -24,7 +24,7 @@ pub struct Settings {
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
-    /// `ttft`, `prefill`, `decode` or `batch`.
+    /// `ttft`, `prefill`, `decode` or `batch`; of an embedder `latency`, `embed` or `embed_batch`.
     pub name: String,
     /// `ms` or `tok/s`.
     pub unit: String,
@@ -98,6 +98,9 @@ impl Measure {
             "ttft" => "first token of a short prompt".to_owned(),
             "prefill" => format!("reading a prompt of {prompt} tokens"),
             "decode" => format!("one stream of {tokens} tokens"),
+            "latency" => "vector of a short text".to_owned(),
+            "embed" => format!("vector of a text of {prompt} tokens"),
+            "embed_batch" => format!("vectors of {streams} texts of {tokens} tokens"),
             _ => format!("{streams} streams of {tokens} tokens together"),
         }
     }
