@@ -63,14 +63,20 @@ pub struct Capabilities {
 
 /// Tells what a folder holds, or why it cannot be loaded.
 pub fn inspect(dir: &Path) -> Result<Facts, LoadError> {
-    if let Some(folder) = Folder::open_encoder(dir)? {
-        Tokenizer::open(dir)?;
-        return Facts::of_encoder(&folder);
-    }
-    let facts = Facts::of(&Folder::open(dir)?)?;
+    let facts = facts(dir)?;
     let tokenizer = Tokenizer::open(dir)?;
-    GenerationDefaults::open(dir, &tokenizer, None)?;
+    if !facts.capabilities.embed && !facts.capabilities.rerank {
+        GenerationDefaults::open(dir, &tokenizer, None)?;
+    }
     Ok(facts)
+}
+
+/// Tells the same in a moment: the tokenizer, which may take a third of a second to read, is left to whoever needs it.
+pub fn facts(dir: &Path) -> Result<Facts, LoadError> {
+    match Folder::open_encoder(dir)? {
+        Some(folder) => Facts::of_encoder(&folder),
+        None => Facts::of(&Folder::open(dir)?),
+    }
 }
 
 impl Facts {

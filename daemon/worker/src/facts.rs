@@ -14,6 +14,11 @@ pub fn inspect(dir: &Path) -> Result<ModelFacts, Error> {
     engine::inspect(dir).map(|facts| model_facts(&facts)).map_err(|error| load_error(&error))
 }
 
+/// Tells the same without reading the tokenizer.
+pub fn facts(dir: &Path) -> Result<ModelFacts, Error> {
+    engine::facts(dir).map(|facts| model_facts(&facts)).map_err(|error| load_error(&error))
+}
+
 /// The engine's facts in the protocol's words.
 fn model_facts(facts: &engine::Facts) -> ModelFacts {
     ModelFacts {

@@ -94,7 +94,7 @@ fn open_and_run(
     sender: SyncSender<Message>,
     emitter: Emitter,
 ) -> Result<(), ServeError> {
-    let facts = match facts::inspect(Path::new(&open.path)) {
+    let facts = match facts::facts(Path::new(&open.path)) {
         Ok(facts) => facts,
         Err(error) => return refuse(&emitter, error),
     };

@@ -74,14 +74,21 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
     let digest = |block_bytes| shelf::model_digest(dir, draft, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
     let renderer = Renderer::new(program, dir, render::Limits::default());
-    let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
-    let rendering = prompter.rendering()?;
-    let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
-    reserve_states(&mut model, &mut limits)?;
+    let text = || {
+        let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
+        let rendering = prompter.rendering()?;
+        Ok::<_, Error>((prompter, rendering))
+    };
+    let weights = || {
+        let mut model = load(dir, open, &limits, emitter).map_err(|error| load_error(&error))?;
+        reserve_states(&mut model, &mut limits)?;
+        if open.warm_up {
+            warm_up(&mut model)?;
+        }
+        Ok::<_, Error>(model)
+    };
+    let ((prompter, rendering), model) = at_once(text, weights)?;
     let drafter = draft.map(|draft| drafter(draft, open, &limits, &prompter, facts.parameters)).transpose()?;
-    if open.warm_up {
-        warm_up(&mut model)?;
-    }
     let pulse = Pulse { blocks_total: limits.blocks, memory_bytes: resident_bytes(), ..Pulse::default() };
     let load_ms = started.elapsed().as_millis() as u64;
     Ok(Opened {
@@ -104,6 +111,20 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
         drafter,
         prompter,
         rendering,
+    })
+}
+
+/// Reads the text side on a thread of its own while this one loads the weights, and is the one that will use them: a large
+/// vocabulary takes longer to read than the weights of a small model take to pack.
+fn at_once<T: Send, M>(
+    text: impl FnOnce() -> Result<T, Error> + Send,
+    weights: impl FnOnce() -> Result<M, Error>,
+) -> Result<(T, M), Error> {
+    std::thread::scope(|scope| {
+        let text = scope.spawn(text);
+        let model = weights();
+        let text = text.join().unwrap_or_else(|_| Err(Error::internal("reading the tokenizer failed by a defect")));
+        Ok((text?, model?))
     })
 }
 
