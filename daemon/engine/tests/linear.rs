@@ -113,7 +113,7 @@ fn a_long_conversation_is_rendered_in_proportion_to_its_length() {
     let template = Template::open(folder.path()).unwrap().unwrap().compile().unwrap();
     linear("many turns", |times| {
         let message =
-            |at: usize| json!({ "role": if at % 2 == 0 { "user" } else { "assistant" }, "content": SENTENCE });
+            |at: usize| json!({ "role": if at.is_multiple_of(2) { "user" } else { "assistant" }, "content": SENTENCE });
         let messages: Value = (0..200 * times).map(message).collect();
         let arguments = Map::new();
         let conversation = Conversation {
