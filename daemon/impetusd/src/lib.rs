@@ -140,8 +140,8 @@ fn assemble(
     telemetry::set_level(current.log.level);
     let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
-    let prefix_key =
-        (config.cache.disk > 0 && config.cache.encrypt).then(|| seal::key(&paths.prefix_key())).transpose();
+    // Whether or not there is a cache now: it may be given room while the daemon runs.
+    let prefix_key = config.cache.encrypt.then(|| seal::key(&paths.prefix_key())).transpose();
     let prefix_key = prefix_key.map_err(|source| RunError::PrefixKey { path: paths.prefix_key(), source })?;
     let setting = Setting {
         pools: Pools::of(&current, machine::memory().total),
