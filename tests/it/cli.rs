@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use engine::random::Recipe;
 use tests::ctl::{command, run, said};
-use tests::house::House;
+use tests::house::{House, Plan};
 use tests::{model, wait};
 
 #[test]
@@ -102,7 +102,10 @@ fn a_model_is_pinned_released_and_kept_as_long_as_was_said() {
 
 #[test]
 fn every_command_speaks_json_mistakes_too() {
-    let house = House::start();
+    let environment = vec![("IMPETUS_LOG_LEVEL".to_owned(), "info".to_owned())];
+    let house = House::with(Plan { environment, ..Plan::default() });
+    // Who answers has written its first lines.
+    assert_eq!(run(&house, &["status"]).code, 0);
     let logs = run(&house, &["logs", "--json"]);
     let lines: Vec<serde_json::Value> = logs.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line["level"] == "INFO" && line["timestamp"].is_string()), "{logs:?}");

@@ -128,7 +128,7 @@ async fn broken_requests_are_answered() {
         assert!(answer.json().await["error"]["message"].is_string());
     }
     assert_eq!(http.get("/v1/nothing").await.status, 404);
-    assert_eq!(http.get("/v1/chat/completions").await.status, 405);
+    assert_eq!(http.get("/v1/completions").await.status, 405);
     let rebound = "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(http.raw(rebound).await.status, 403);
     let wrong = format!(

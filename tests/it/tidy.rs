@@ -23,6 +23,7 @@ impl Source {
             .iter()
             .any(|folder| path.starts_with(folder) || path.contains(&format!("/{folder}")))
             || path.ends_with("tests.rs")
+            || path.contains("/simulation/")
             || ["simulation.rs", "testing.rs", "goldens.rs"].iter().any(|name| path.ends_with(name))
     }
 

@@ -246,6 +246,8 @@ impl Daemon {
             let FromWorker::Event(work) = message else { continue };
             match work.event {
                 Event::Started(_) => answer.started = true,
+                // How much of a prompt is read changes no answer.
+                Event::Progress(_) => {}
                 Event::Delta(delta) => {
                     assert_eq!(delta.tokens as usize, work.tokens.len());
                     let choice = answer.choice(delta.choice);
