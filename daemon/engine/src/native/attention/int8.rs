@@ -116,13 +116,11 @@ fn weigh_body(probabilities: &[f32; LANES], scales: &[f32; LANES], weights: &mut
 /// The pointers are valid for the sizes that `Keys` states, nobody else writes them, and this processor runs `isa`.
 #[allow(unsafe_code)]
 pub(super) unsafe fn keys(isa: Isa, call: &Keys) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::keys(call),
-            _ => portable_keys(isa, call),
-        }
+    match isa {
+        // SAFETY: passed on to the caller.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512Vnni => unsafe { x86::keys(call) },
+        _ => portable_keys(isa, call),
     }
 }
 
@@ -132,13 +130,11 @@ pub(super) unsafe fn keys(isa: Isa, call: &Keys) {
 /// As for `keys`, with at least one step.
 #[allow(unsafe_code)]
 pub(super) unsafe fn values(isa: Isa, call: &Values) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::values(call),
-            _ => portable_values(isa, call),
-        }
+    match isa {
+        // SAFETY: passed on to the caller.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Bf16 | Isa::Avx512Vnni => unsafe { x86::values(call) },
+        _ => portable_values(isa, call),
     }
 }
 
