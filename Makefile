@@ -4,13 +4,14 @@
 #   make test         everything that CI runs
 #   make bench        the measures of BENCHMARKS.md
 #   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
+#   make fuzz         throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each
 #   make bench-serving  llama-server beside this house over HTTP, in one run; also builds it first
 #   make soak         a hundred kills under 32 streams, then ten minutes of mixed work with flat memory
 #   make check-macos  type-checks the macOS code, on Linux too
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench bench-peers bench-serving soak
+.PHONY: run stop build test check-macos bench bench-peers bench-serving soak fuzz
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
@@ -60,6 +61,10 @@ bench-peers:
 bench-serving:
 	@tools/bootstrap.sh run
 	@benches/peers/run.sh serving-peers $(WORK)
+
+fuzz:
+	@tools/bootstrap.sh run
+	cargo run --release --locked -p fuzz --example mutate -- $(or $(FUZZ_SECONDS),60) $(or $(FUZZ_SEED),1) $(TARGET)
 
 soak:
 	@tools/bootstrap.sh run

@@ -19,7 +19,7 @@ impl Source {
     /// Whether it holds tests or benches rather than the product.
     fn is_test(&self) -> bool {
         let path = self.path.as_str();
-        ["tests/", "benches/", "examples/"]
+        ["tests/", "benches/", "examples/", "fuzz/"]
             .iter()
             .any(|folder| path.starts_with(folder) || path.contains(&format!("/{folder}")))
             || path.ends_with("tests.rs")

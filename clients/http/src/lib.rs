@@ -27,6 +27,7 @@ mod ndjson;
 mod ollama;
 mod openai;
 mod openapi;
+pub mod outside;
 mod request_id;
 mod rerank;
 mod sampling;

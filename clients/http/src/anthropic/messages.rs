@@ -58,7 +58,7 @@ pub fn routes() -> Routes {
 }
 
 /// The members of a request, and of a question for its length.
-const CREATE: &[&[&str]] = &[SHARED, OWN];
+pub const CREATE: &[&[&str]] = &[SHARED, OWN];
 const COUNT: &[&[&str]] = &[SHARED];
 
 /// How long a prompt is.

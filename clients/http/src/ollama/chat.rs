@@ -20,10 +20,11 @@ use crate::body::Members;
 use crate::openapi::{LINES, Operation, part};
 
 /// The members of a request.
-const KNOWN: &[&[&str]] = &[SHARED, &["messages", "tools"]];
+pub const KNOWN: &[&[&str]] = &[SHARED, &["messages", "tools"]];
 
+/// The members of a conversation.
 #[derive(Debug, Deserialize, ToSchema)]
-struct Own {
+pub struct Own {
     messages: Option<Vec<MessageBody>>,
     tools: Option<Vec<ToolBody>>,
 }
@@ -99,23 +100,29 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let arrived = Instant::now();
     let members = Members::read(body, KNOWN)?;
     let mut shared: Shared = members.part()?;
-    let own: Own = members.part()?;
+    let mut own: Own = members.part()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner { kind: Kind::Chat, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
     let settings = shared.settings(&card)?;
-    let bodies = own.messages.unwrap_or_default();
-    if bodies.is_empty() {
+    if own.messages.as_ref().is_none_or(Vec::is_empty) {
         return only_load(&client, card.name, manner).await;
     }
     let chat = Chat {
-        messages: messages(bodies)?,
-        tools: own.tools.into_iter().flatten().map(tool).collect::<Result<_, _>>()?,
+        tools: own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?,
+        messages: own.turns()?,
         thinking: shared.thinking()?,
         template_arguments: shared.effort()?,
         ..Chat::default()
     };
     answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await
+}
+
+impl Own {
+    /// Returns the turns of a conversation.
+    pub fn turns(self) -> Result<Vec<Message>, Error> {
+        messages(self.messages.unwrap_or_default())
+    }
 }
 
 /// Returns the turns; calls without an id get one, and results without one answer the oldest call that waits.

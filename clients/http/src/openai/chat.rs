@@ -37,7 +37,7 @@ use stored::{Frame, Wish};
 pub const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// The members of a request.
-const KNOWN: &[&[&str]] = &[SHARED, OWN];
+pub const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
 const OWN: &[&str] = &[
     "messages",
@@ -275,7 +275,8 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     Ok(Json(frame(&id, &model).completion(answer)).into_response())
 }
 
-fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
+/// Returns the request that a body asks for.
+pub fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
     accept_only("verbosity", own.verbosity.as_ref(), &[json!("medium")])?;
     accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
     Ok(GenerateRequest {

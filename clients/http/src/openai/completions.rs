@@ -35,12 +35,13 @@ const DEADLINE_MS: u64 = 10 * 60_000;
 const CHOICES_MAX: u16 = 128;
 
 /// The members of a request.
-const KNOWN: &[&[&str]] = &[SHARED, OWN];
+pub const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
 const OWN: &[&str] = &["prompt", "suffix", "logprobs", "echo", "best_of"];
 
+/// The members that only this endpoint has.
 #[derive(Debug, Deserialize, ToSchema)]
-struct Own {
+pub struct Own {
     prompt: PromptBody,
     /// What stands after the gap, for models that fill one.
     suffix: Option<String>,
@@ -154,7 +155,7 @@ impl Own {
 }
 
 /// Returns one request per prompt.
-fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
+pub fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error> {
     let best_of = best_of(&shared, &own)?;
     let prompts = match own.prompt {
         PromptBody::Text(text) => vec![Prompt::Text(text)],

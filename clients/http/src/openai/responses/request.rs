@@ -167,11 +167,15 @@ impl Asked {
     /// Reads a request, and what it goes on from.
     pub async fn read(body: &axum::body::Bytes, client: &Client) -> Result<Self> {
         let members = Members::read(body, KNOWN)?;
-        let echo: Map<String, Value> = members.part()?;
-        let body: Body = members.part()?;
-        body.check()?;
+        let body = Body::read(&members)?;
+        let before = history(client, body.previous_response_id.clone()).await?;
+        Self::after(before, &members.part()?, body)
+    }
+
+    /// Makes a request of a body, `echo` as it was sent, that goes on from the items before it.
+    pub fn after(before: Vec<Value>, echo: &Map<String, Value>, body: Body) -> Result<Self> {
         let mut turns = Turns::new(body.instructions.as_deref());
-        for item in history(client, body.previous_response_id.clone()).await? {
+        for item in before {
             turns.read("previous_response_id", item)?;
         }
         let input = complete(body.input.clone())?;
@@ -184,12 +188,19 @@ impl Asked {
             return Err(Error::invalid("store", "A response made in the background must be stored to be found again."));
         }
         let tools = functions(body.tools.as_deref().unwrap_or_default())?;
-        let response = body.response(&echo, &tools);
+        let response = body.response(echo, &tools);
         Ok(Self { request: body.request(turns.end(), tools)?, response, stored, streams, background })
     }
 }
 
 impl Body {
+    /// Reads what stands for itself.
+    pub fn read(members: &Members) -> Result<Self> {
+        let body: Self = members.part()?;
+        body.check()?;
+        Ok(body)
+    }
+
     /// Refuses what would have no effect.
     fn check(&self) -> Result<()> {
         accept_only("truncation", self.truncation.as_ref(), &[json!("disabled")])?;
