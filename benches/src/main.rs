@@ -12,6 +12,7 @@ mod daemon;
 mod embed;
 mod guesses;
 mod hops;
+mod load;
 mod model;
 mod peers;
 mod sample;
@@ -38,6 +39,7 @@ const MEASURES: &[Measure] = &[
     ("guesses", sample::HEAD, || Box::pin(guesses::run())),
     ("text", sample::HEAD, || Box::pin(text::run())),
     ("streams", sample::HEAD, || Box::pin(streams::run())),
+    ("load", sample::HEAD, || Box::pin(load::run())),
 ];
 
 fn main() {

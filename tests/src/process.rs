@@ -9,6 +9,11 @@ pub fn kill(pid: u32) {
     kill_process(raw(pid), Signal::KILL).expect("the process runs and is ours");
 }
 
+/// Stops a process in its tracks: it neither works nor ends.
+pub fn pause(pid: u32) {
+    kill_process(raw(pid), Signal::STOP).expect("the process runs and is ours");
+}
+
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
