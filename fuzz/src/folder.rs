@@ -35,7 +35,7 @@ fn load(folder: &Path) {
     if engine::inspect(folder).is_err() {
         return;
     }
-    let options = Options { threads: 1, blocks: 2, precision: Precision::Fast };
+    let options = Options { threads: 1, blocks: 2, precision: Precision::Fast, keep: Precision::Fast.into() };
     let Ok(mut model) = Model::open(folder, &options, &mut |_, _| {}) else { return };
     let row = Row { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: Wanted::Last };
     // A refusal is an answer.

@@ -37,7 +37,8 @@ pub fn template(bytes: &[u8]) {
     }
     FOLDER.with(|folder| {
         fs::write(folder.path().join("chat_template.jinja"), bytes).unwrap();
-        render(folder.path());
+        // The worker renders in a process of its own, and a panic of the template engine's costs one request there.
+        let _ = std::panic::catch_unwind(|| render(folder.path()));
     });
 }
 
