@@ -31,7 +31,8 @@ impl Heart {
         Self { emitter, last, told: now, weighed: now }
     }
 
-    /// Tells how the worker is if that has changed, or if it works and has long been silent.
+    /// Tells how the worker is if that has changed, or if it works and has long been silent. A request that came and went
+    /// between two beats is told too: the counts are as before, and what was measured is not.
     pub fn beat(
         &mut self,
         stats: Stats,
@@ -40,7 +41,9 @@ impl Heart {
         now: Instant,
     ) -> Result<(), Deaf> {
         let working = running + waiting > 0;
-        let changed = (running, waiting) != (self.last.running, self.last.waiting);
+        let measures = Measures { preemptions: stats.preemptions, ..*measures };
+        let changed = (running, waiting) != (self.last.running, self.last.waiting)
+            || (!working && measures != self.last.measures);
         let overdue = working && now.saturating_duration_since(self.told) >= SILENCE_MAX;
         if !changed && !overdue {
             return Ok(());
@@ -55,8 +58,43 @@ impl Heart {
             blocks_used: stats.blocks_used,
             blocks_total: stats.blocks_total,
             memory_bytes: self.last.memory_bytes,
-            measures: Measures { preemptions: stats.preemptions, ..*measures },
+            measures,
         };
         self.emitter.send(FromWorker::Pulse(self.last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told at each of some beats, by the number of requests measured then.
+    fn told(beats: &[((u32, u32), u64)]) -> Vec<(u32, u64)> {
+        let (mut heard, output) = std::io::pipe().unwrap();
+        let (emitter, writer) = Emitter::start(output).unwrap();
+        let now = Instant::now();
+        let mut heart = Heart::new(emitter.clone(), Pulse::default(), now);
+        for (counts, requests) in beats {
+            let measures = Measures { requests: *requests, ..Measures::default() };
+            heart.beat(Stats::default(), *counts, &measures, now).unwrap();
+        }
+        emitter.close().unwrap();
+        writer.join().unwrap().unwrap();
+        std::iter::from_fn(|| pipe::read(&mut heard).ok())
+            .map(|message| match message {
+                FromWorker::Pulse(pulse) => (pulse.running, pulse.measures.requests),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_request_that_came_and_went_between_two_beats_is_told_and_nothing_is_told_twice() {
+        assert_eq!(told(&[((0, 0), 1), ((0, 0), 1), ((0, 0), 2)]), [(0, 1), (0, 2)]);
+    }
+
+    #[test]
+    fn measures_alone_are_no_news_while_there_is_work() {
+        assert_eq!(told(&[((1, 0), 0), ((1, 0), 1), ((0, 0), 1)]), [(1, 0), (0, 1)]);
     }
 }
