@@ -214,7 +214,7 @@ const TRIP: &str = r#"{
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "that it can be read is what is asserted")]
 struct Trip {
     city: City,
     days: u8,
@@ -229,7 +229,7 @@ enum City {
 }
 
 #[derive(Debug, Deserialize)]
-#[allow(dead_code)]
+#[expect(dead_code, reason = "that it can be read is what is asserted")]
 struct Company {
     dog: bool,
 }
