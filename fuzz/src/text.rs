@@ -37,8 +37,7 @@ pub fn template(bytes: &[u8]) {
     }
     FOLDER.with(|folder| {
         fs::write(folder.path().join("chat_template.jinja"), bytes).unwrap();
-        // The worker renders in a process of its own, and a panic of the template engine's costs one request there.
-        let _ = std::panic::catch_unwind(|| render(folder.path()));
+        render(folder.path());
     });
 }
 
