@@ -18,9 +18,10 @@ pub fn root() -> &'static Path {
 /// Builds every program in the profile of the running test; without changes this takes a moment.
 fn build() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
-    // Tests run from PROFILE/deps, benches from PROFILE.
+    // Tests run from PROFILE/deps, trials from PROFILE/examples, benches from PROFILE.
     let here = own.parent().expect("a program lies in a folder");
-    let folder = if here.ends_with("deps") { here.parent().expect("deps lies in a profile") } else { here }.to_owned();
+    let inside = here.ends_with("deps") || here.ends_with("examples");
+    let folder = if inside { here.parent().expect("it lies in a profile") } else { here }.to_owned();
     let release = folder.ends_with("release");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bins"]);
