@@ -24,11 +24,21 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
 /// Draws many tokens and compares with expected probabilities by the chi-square statistic.
 #[track_caller]
 fn check_distribution(settings: &Sampling, logits: &[f32], expected: &[f64]) {
-    let mut sampler = Sampler::new(settings.clone()).unwrap();
+    check_sampler(&mut Sampler::new(settings.clone()).unwrap(), logits, expected);
+}
+
+/// The same with a sampler that has seen something.
+#[track_caller]
+fn check_sampler(sampler: &mut Sampler, logits: &[f32], expected: &[f64]) {
+    check_draws(expected, |position| sampler.sample(&mut logits.to_vec(), position, None).unwrap().token);
+}
+
+#[track_caller]
+fn check_draws(expected: &[f64], mut draw: impl FnMut(u32) -> u32) {
     let draws = 20_000;
-    let mut counts = vec![0u32; logits.len()];
-    for position in 0..draws {
-        counts[sampler.sample(&mut logits.to_vec(), position, None).unwrap().token as usize] += 1;
+    let mut counts = vec![0u32; expected.len()];
+    for nth in 0..draws {
+        counts[draw(nth) as usize] += 1;
     }
     let mut statistic = 0.0;
     let mut freedom = -1.0f64;
@@ -64,6 +74,78 @@ fn draws_follow_the_distribution() {
     check_distribution(&Sampling { temperature: 2.0, ..sampling() }, &logits(), &probabilities(2.0));
     check_distribution(&Sampling { temperature: 0.3, ..sampling() }, &logits(), &probabilities(0.3));
     check_distribution(&Sampling { choice: 9, seed: u64::MAX, ..sampling() }, &logits(), &probabilities(1.0));
+}
+
+#[test]
+fn choices_and_seeds_draw_independently_of_one_another() {
+    let all = probabilities(1.0);
+    check_draws(&all, |nth| draw_one(&Sampling { choice: nth as u16, ..sampling() }, &logits(), 7));
+    check_draws(&all, |nth| draw_one(&Sampling { seed: u64::from(nth), ..sampling() }, &logits(), 7));
+    // Pairs of neighbours, as pairs of tokens: what one draws says nothing about the other.
+    let (both, few) = ([0.5_f32, 1.0, 0.0], softmax(&[0.5, 1.0, 0.0]));
+    let pairs: Vec<f64> = few.iter().flat_map(|first| few.iter().map(move |second| first * second)).collect();
+    let pair = |first: &Sampling, second: &Sampling, at: (u32, u32)| {
+        draw_one(first, &both, at.0) * 3 + draw_one(second, &both, at.1)
+    };
+    check_draws(&pairs, |nth| pair(&sampling(), &sampling(), (2 * nth, 2 * nth + 1)));
+    check_draws(&pairs, |nth| pair(&sampling(), &Sampling { choice: 1, ..sampling() }, (nth, nth)));
+    check_draws(&pairs, |nth| pair(&sampling(), &Sampling { seed: 43, ..sampling() }, (nth, nth)));
+}
+
+#[test]
+fn what_was_seen_shapes_the_distribution_as_its_definition_says() {
+    let sampler = |settings: Sampling| {
+        let mut sampler = Sampler::new(settings).unwrap();
+        sampler.observe_prompt(&[2, 4, 5, 6, 1, 5, 6]);
+        [1, 7, 1].into_iter().for_each(|token| sampler.observe(token));
+        sampler
+    };
+    let changed = |temperature: f64, change: &dyn Fn(usize, f64) -> f64| {
+        let of = |(token, logit): (usize, &f32)| change(token, f64::from(*logit)) / temperature;
+        softmax(&logits().iter().enumerate().map(of).collect::<Vec<_>>())
+    };
+    let check = |settings: Sampling, change: &dyn Fn(usize, f64) -> f64| {
+        let temperature = f64::from(settings.temperature);
+        check_sampler(&mut sampler(settings), &logits(), &changed(temperature, change));
+    };
+    let seen = |token| [1, 2, 4, 5, 6, 7].contains(&token);
+    let times = |token: usize| [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0][token];
+    check(Sampling { repetition_penalty: 1.3, ..sampling() }, &|token, logit| match (seen(token), logit > 0.0) {
+        (true, true) => logit / 1.3,
+        (true, false) => logit * 1.3,
+        (false, _) => logit,
+    });
+    check(Sampling { presence_penalty: 0.9, ..sampling() }, &|token, logit| {
+        logit - if times(token) > 0.0 { 0.9 } else { 0.0 }
+    });
+    check(Sampling { frequency_penalty: 0.7, temperature: 1.4, ..sampling() }, &|token, logit| {
+        logit - 0.7 * times(token)
+    });
+    let biased = Sampling { logit_bias: vec![(6, 4.0), (4, -1.5), (1, -100.0)], temperature: 0.8, ..sampling() };
+    check(biased, &|token, logit| logit + [0.0, -100.0, 0.0, 0.0, -1.5, 0.0, 4.0, 0.0, 0.0, 0.0][token]);
+    check(Sampling { eos: vec![4, 7], min_tokens: 4, ..sampling() }, &|token, logit| {
+        if [4, 7].contains(&token) { f64::NEG_INFINITY } else { logit }
+    });
+    check(Sampling { eos: vec![4, 7], min_tokens: 3, ..sampling() }, &|_, logit| logit);
+}
+
+#[test]
+fn what_would_go_on_with_a_repetition_is_less_likely_by_what_it_costs() {
+    let dry = Some(DrySettings { multiplier: 0.8, base: 1.75, allowed_length: 2, breakers: Vec::new() });
+    let mut sampler = Sampler::new(Sampling { dry, ..sampling() }).unwrap();
+    // Three tokens are said again, after which came 4, and the last two of them, after which came 7.
+    sampler.observe_prompt(&[1, 2, 3, 4, 5, 2, 3, 7, 9]);
+    [1, 2, 3].into_iter().for_each(|token| sampler.observe(token));
+    let cost = [(4, 0.8 * 1.75), (7, 0.8)];
+    let expected: Vec<f64> = logits()
+        .iter()
+        .enumerate()
+        .map(|(token, logit)| {
+            let cost = cost.iter().find(|(of, _)| *of == token).map_or(0.0, |(_, cost)| *cost);
+            f64::from(*logit) - cost
+        })
+        .collect();
+    check_sampler(&mut sampler, &logits(), &softmax(&expected));
 }
 
 #[test]
@@ -289,6 +371,27 @@ fn mirostat_keeps_the_surprise_near_its_target() {
         }
         let mean = sum / f64::from(draws);
         assert!((mean - f64::from(tau)).abs() < 0.01, "{mean} is not {tau}");
+    }
+}
+
+#[test]
+fn mirostat_draws_from_what_is_not_too_surprising() {
+    let all = probabilities(1.0);
+    let cases =
+        [(0.5, &[4][..]), (1.0, &[4]), (1.5, &[4, 1, 7]), (2.0, &[4, 1, 7, 3, 9]), (9.0, &[4, 1, 7, 3, 9, 0, 5, 2, 6])];
+    for (tau, kept) in cases {
+        // Without a rate its bound stays where it begins, at twice the target.
+        let bound = 2.0 * f64::from(tau);
+        let within: Vec<usize> = (0..all.len()).filter(|at| all[*at] > 0.0 && -all[*at].log2() <= bound).collect();
+        let mut kept = kept.to_vec();
+        kept.sort_unstable();
+        assert!(within == kept || within.is_empty() && kept == [4], "a bound of {bound} bits leaves {within:?}");
+        let expected = only(&kept, &all);
+        check_distribution(
+            &Sampling { mirostat: Some(Mirostat { tau, eta: 0.0 }), ..sampling() },
+            &logits(),
+            &expected,
+        );
     }
 }
 
