@@ -1,19 +1,35 @@
 //! Turns of a conversation as dialects put them together.
 //!
 //! Many templates take a single system turn, at the start, while clients send instructions in several places: those that
-//! stand there become one. Nothing is dropped or reordered.
+//! stand there become one. Nothing is reordered, and nothing is dropped but one line that is not for the model: the
+//! account that Claude Code puts before its instructions. It differs with every request, and no prefix would be found
+//! again after it.
 
 use protocol::generation::{Message, Role};
 
 /// What stands between two texts of one turn.
 const BETWEEN: &str = "\n\n";
 
+/// What the line of an account begins with.
+const ACCOUNT: &str = "x-anthropic-billing-header:";
+
 /// Adds instructions; those before the first other turn are joined.
-pub fn instruct(turns: &mut Vec<Message>, text: String) {
+pub fn instruct(turns: &mut Vec<Message>, given: &str) {
+    let text = instructions(given);
     match turns.as_mut_slice() {
-        [first] if first.role == Role::System => append(&mut first.content, &text),
+        _ if text.is_empty() && !given.is_empty() => {}
+        [first] if first.role == Role::System => append(&mut first.content, text),
         _ => turns.push(Message::new(Role::System, text)),
     }
+}
+
+/// Instructions without the account before them.
+pub fn instructions(text: &str) -> &str {
+    if !text.starts_with(ACCOUNT) {
+        return text;
+    }
+    let after = text.find('\n').map_or("", |end| &text[end..]);
+    after.trim_start_matches(['\r', '\n'])
 }
 
 /// Adds a text after another, with a blank line between.
@@ -22,4 +38,21 @@ pub fn append(text: &mut String, more: &str) {
         text.push_str(BETWEEN);
     }
     text.push_str(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_before_instructions_is_left_out_and_nothing_else_is() {
+        let account = "x-anthropic-billing-header: cc_version=2.1.100.7b4; cc_entrypoint=cli; cch=eb6c6;";
+        let of = |text: &str| instructions(text).to_owned();
+        assert_eq!(of(&format!("{account}\n\nYou write code.\n")), "You write code.\n");
+        assert_eq!(of(&format!("{account}\r\nYou write code.")), "You write code.");
+        assert_eq!(of(account), "");
+        for kept in ["You write code.", "", "\n", &format!("Explain this line:\n{account}\n")] {
+            assert_eq!(of(kept), kept);
+        }
+    }
 }

@@ -90,12 +90,12 @@ pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result
     }
     let mut turns = Vec::new();
     if let Some(system) = system {
-        instruct(&mut turns, only_text("system", system)?);
+        instruct(&mut turns, &only_text("system", system)?);
     }
     for (index, MessageBody { role, content }) in bodies.into_iter().enumerate() {
         let at = format!("messages[{index}].content");
         match role {
-            RoleBody::System => instruct(&mut turns, only_text(&at, content)?),
+            RoleBody::System => instruct(&mut turns, &only_text(&at, content)?),
             RoleBody::User => user(&mut turns, &at, content)?,
             RoleBody::Assistant => turns.push(assistant(&at, content)?),
         }

@@ -28,6 +28,7 @@ use crate::body::Members;
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
+use crate::turns::instructions;
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
 pub use session::check_messages;
@@ -334,9 +335,13 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
     if body.content.is_none() && calls.is_empty() && role != Role::Assistant {
         return Err(Error::invalid(format!("messages[{at}].content"), "A message needs content."));
     }
+    let mut content = body.content.map_or(Ok(String::new()), |content| text(at, content))?;
+    if role == Role::System {
+        content = instructions(&content).to_owned();
+    }
     Ok(g::Message {
         role,
-        content: body.content.map_or(Ok(String::new()), |content| text(at, content))?,
+        content,
         reasoning: body.reasoning_content,
         tool_calls: calls
             .into_iter()

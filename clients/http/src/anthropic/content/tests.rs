@@ -23,6 +23,13 @@ fn leading_instructions_become_one_turn_and_later_ones_stay_where_they_are() {
 }
 
 #[test]
+fn an_account_alone_makes_no_turn() {
+    let account = json!([{"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.100.7b4; cch=eb6c6;"}]);
+    let turns = read(account, json!([{"role": "user", "content": "hello"}])).unwrap();
+    assert_eq!(turns.iter().map(|turn| turn.role).collect::<Vec<_>>(), [Role::User]);
+}
+
+#[test]
 fn calls_thoughts_and_results_become_turns_in_order() {
     let messages = json!([
         {"role": "user", "content": "weather?"},

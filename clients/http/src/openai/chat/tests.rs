@@ -31,6 +31,16 @@ fn a_developer_is_the_system_and_parts_join() {
 }
 
 #[test]
+fn an_agents_account_is_no_part_of_its_instructions() {
+    let account = "x-anthropic-billing-header: cc_version=2.1.100.7b4; cc_entrypoint=cli; cch=eb6c6;\nBe brief.";
+    let chat = conversation(json!({"messages": [
+        {"role": "system", "content": account},
+        {"role": "user", "content": account},
+    ]}));
+    assert_eq!((chat.messages[0].content.as_str(), chat.messages[1].content.as_str()), ("Be brief.", account));
+}
+
+#[test]
 fn an_answer_may_be_sent_back_as_it_came() {
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let chat = conversation(json!({"messages": [

@@ -107,7 +107,7 @@ impl Turns {
     pub fn new(instructions: Option<&str>) -> Self {
         let mut this = Self::default();
         if let Some(instructions) = instructions.filter(|text| !text.is_empty()) {
-            instruct(&mut this.turns, instructions.to_owned());
+            instruct(&mut this.turns, instructions);
         }
         this
     }
@@ -140,7 +140,7 @@ impl Turns {
     fn message(&mut self, at: &str, MessageItem { role, content }: MessageItem) -> Result<()> {
         let text = text(&format!("{at}.content"), content)?;
         match role {
-            RoleBody::System | RoleBody::Developer => instruct(&mut self.turns, text),
+            RoleBody::System | RoleBody::Developer => instruct(&mut self.turns, &text),
             RoleBody::User => self.turns.push(Message::new(Role::User, text)),
             RoleBody::Assistant => {
                 append(&mut self.assistant(|turn| turn.tool_calls.is_empty()).content, &text);
