@@ -1,7 +1,7 @@
 //! Gathers a whole answer from a generation's events, for requests that do not stream.
 
 use futures::{Stream, StreamExt};
-use protocol::generation::{Delta, FinishReason, Timing, TokenLogprob, ToolCallDelta, Usage};
+use protocol::generation::{Delta, FinishReason, Missed, Timing, TokenLogprob, ToolCallDelta, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 
@@ -14,6 +14,8 @@ pub struct Answer {
     pub usage: Usage,
     /// How long it took.
     pub timing: Timing,
+    /// Why no more of its prompt came from the prefix cache.
+    pub missed: Option<Missed>,
 }
 
 /// One whole choice.
@@ -68,6 +70,7 @@ impl Answer {
             Event::Finished(finished) => {
                 self.usage = finished.usage;
                 self.timing = finished.timing;
+                self.missed = finished.missed;
             }
             Event::Failed(_) | Event::Started(_) | Event::Progress(_) => {}
             // No generation says these.

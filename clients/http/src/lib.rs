@@ -23,6 +23,7 @@ mod health;
 mod infill;
 mod login;
 mod metrics;
+mod missed;
 mod ndjson;
 mod ollama;
 mod openai;

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::error::{AnthropicError, named};
 use super::request::{OWN, Own, SHARED, Shared};
-use super::response::{Message, blocks, stop_reason};
+use super::response::{Message, UsageBody, blocks, stop_reason};
 use super::stream;
 use crate::answer::gather;
 use crate::app::Bridge;
@@ -91,7 +91,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
             content: Vec::new(),
             stop_reason: None,
             stop_sequence: None,
-            usage: usage.into(),
+            usage: UsageBody::of(usage, None),
         };
         Ok((message, events, capped))
     });
@@ -100,7 +100,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     }
     let (mut message, events, capped) = begin.await?;
     let mut answer = gather(events, 1).await?;
-    message.usage = answer.usage.into();
+    message.usage = UsageBody::of(answer.usage, answer.missed);
     let choice = answer.choices.pop().unwrap_or_default();
     message.stop_reason = choice.reason.map(|reason| stop_reason(reason, choice.stop_string.as_deref(), capped));
     message.stop_sequence = choice.stop_string.clone();

@@ -1,11 +1,12 @@
 //! What Anthropic clients receive: messages, their blocks and token counts, as typed shapes.
 
-use protocol::generation::{FinishReason, Usage};
+use protocol::generation::{FinishReason, Missed, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::answer::Choice;
+use crate::missed::{self, MissedBody};
 
 /// A message, whole or about to be streamed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,15 +65,19 @@ pub struct UsageBody {
     input_tokens: u32,
     cache_creation_input_tokens: u32,
     cache_read_input_tokens: u32,
+    /// Why no more of them were; null until the end, and where all were that can be.
+    cache_missed: Option<MissedBody>,
     output_tokens: u32,
 }
 
-impl From<Usage> for UsageBody {
-    fn from(usage: Usage) -> Self {
+impl UsageBody {
+    /// Says what an answer came to, and why no more of its prompt was cached.
+    pub fn of(usage: Usage, missed: Option<Missed>) -> Self {
         Self {
             input_tokens: usage.prompt_tokens.saturating_sub(usage.cached_tokens),
             cache_creation_input_tokens: 0,
             cache_read_input_tokens: usage.cached_tokens,
+            cache_missed: missed::told(missed),
             output_tokens: usage.completion_tokens,
         }
     }

@@ -132,7 +132,8 @@ impl Writer for Blocks {
         let stop = stop.flatten();
         let reason = reason.map(|reason| stop_reason(reason, stop.as_deref(), self.capped));
         let delta = json!({ "stop_reason": reason, "stop_sequence": stop });
-        frames.extend(event("message_delta", json!({ "delta": delta, "usage": UsageBody::from(finished.usage) })));
+        let usage = UsageBody::of(finished.usage, finished.missed);
+        frames.extend(event("message_delta", json!({ "delta": delta, "usage": usage })));
         frames.extend(event("message_stop", json!({})));
         frames.into()
     }

@@ -6,14 +6,14 @@
 use axum::body::Bytes;
 use axum::response::Response;
 use futures::Stream;
-use protocol::generation::{ChoiceFinished, Delta, Finished, Usage};
+use protocol::generation::{ChoiceFinished, Delta, Finished};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::request::in_our_words;
-use super::response::Completion;
+use super::response::{Completion, UsageBody};
 use crate::frames::{Writer, frames};
 use crate::sse::Pace;
 use crate::{error, request_id, sse};
@@ -82,14 +82,14 @@ impl<S: Shape> Chunks<S> {
         choices.into_iter().map(|choice| self.chunk(vec![choice], None)).collect::<Vec<_>>().concat().into()
     }
 
-    fn chunk(&self, choices: Vec<S::Choice>, usage: Option<Usage>) -> Bytes {
+    fn chunk(&self, choices: Vec<S::Choice>, usage: Option<UsageBody>) -> Bytes {
         sse::data(&Completion {
             id: self.header.id.clone(),
             object: self.header.object,
             created: self.header.created,
             model: self.model.clone(),
             choices,
-            usage: self.header.include_usage.then(|| usage.map(Into::into)),
+            usage: self.header.include_usage.then_some(usage),
             system_fingerprint: None,
         })
     }
@@ -113,8 +113,10 @@ impl<S: Shape> Writer for Chunks<S> {
     }
 
     fn finished(&mut self, finished: Finished) -> Bytes {
-        let wanted = self.header.include_usage;
-        let usage = if wanted { self.chunk(Vec::new(), Some(finished.usage)) } else { Bytes::new() };
+        let usage = match self.header.include_usage {
+            true => self.chunk(Vec::new(), Some(UsageBody::of(finished.usage, finished.missed))),
+            false => Bytes::new(),
+        };
         [usage, Bytes::from_static(DONE)].concat().into()
     }
 

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::chunks::{self, Header, Shape};
 use super::prompts;
 use super::request::{SHARED, Shared, in_our_words};
-use super::response::{Completion, TextLogprobs, finish_reason};
+use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::body::Members;
@@ -123,7 +123,7 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         created,
         model,
         choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
-        usage: Some(Some(answer.usage.into())),
+        usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
         system_fingerprint: None,
     })
     .into_response())

@@ -49,7 +49,7 @@ where
         offset += choices;
     }
     let Some(started) = shared else { return Err(Error::invalid("prompt", "'prompt' is an empty list.")) };
-    let merged = Merged { left, finished: Finished::default() };
+    let merged = Merged { single: left == 1, left, finished: Finished::default() };
     let events = stream::unfold((stream::select_all(all), Some(merged)), |(mut events, merged)| async move {
         let mut merged = merged?;
         loop {
@@ -74,6 +74,8 @@ fn shifted(mut event: Event, base: u16) -> Event {
 
 /// How many streams are still open, and what the others came to.
 struct Merged {
+    /// Whether there is only one, whose positions need no name.
+    single: bool,
     left: usize,
     finished: Finished,
 }
@@ -93,6 +95,7 @@ impl Merged {
         longest.queue_us = longest.queue_us.max(timing.queue_us);
         longest.prefill_us = longest.prefill_us.max(timing.prefill_us);
         longest.decode_us = longest.decode_us.max(timing.decode_us);
+        self.finished.missed = finished.missed.filter(|_| self.single);
         self.left -= 1;
         (self.left == 0).then(|| Ok(Event::Finished(self.finished.clone())))
     }

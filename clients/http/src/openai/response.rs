@@ -1,8 +1,10 @@
 //! What OpenAI clients receive: completions, chunks and their parts, as typed shapes.
 
-use protocol::generation::{FinishReason, TokenLogprob, Usage};
+use protocol::generation::{FinishReason, Missed, TokenLogprob, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::missed::{self, MissedBody};
 
 /// A whole answer or one chunk of it; `C` is the endpoint's choice.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,6 +41,8 @@ pub struct UsageBody {
 #[derive(Debug, Serialize, ToSchema)]
 struct PromptDetails {
     cached_tokens: u32,
+    /// Why not more of them were; null where all were that can be.
+    cache_missed: Option<MissedBody>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,13 +50,15 @@ struct CompletionDetails {
     reasoning_tokens: u32,
 }
 
-impl From<Usage> for UsageBody {
-    fn from(usage: Usage) -> Self {
+impl UsageBody {
+    /// Says what an answer came to, and why no more of its prompt was cached.
+    pub fn of(usage: Usage, missed: Option<Missed>) -> Self {
+        let cache_missed = missed::told(missed);
         Self {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
             total_tokens: usage.prompt_tokens + usage.completion_tokens,
-            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached_tokens },
+            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached_tokens, cache_missed },
             completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning_tokens },
         }
     }

@@ -26,7 +26,7 @@ use crate::error::HttpError;
 use crate::openai::files::kept::{cards, find, put};
 use crate::openai::files::{Listed, PathId, page, path_id};
 use crate::openai::request::check_notes;
-use crate::openai::response::Completion;
+use crate::openai::response::{Completion, UsageBody};
 use crate::openai::responses::Deleted;
 use crate::openapi::{Operation, Routes, part};
 
@@ -123,7 +123,7 @@ impl Frame {
             created,
             model,
             choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
-            usage: Some(Some(answer.usage.into())),
+            usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
             system_fingerprint: None,
         }
     }

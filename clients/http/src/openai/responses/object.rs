@@ -1,11 +1,12 @@
 //! A response as clients receive it: the object, its items and their parts, as typed shapes.
 
 use protocol::Error;
-use protocol::generation::Usage;
+use protocol::generation::{Missed, Usage};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::missed::{self, MissedBody};
 use crate::openai::response::ChatLogprob;
 
 /// Where a response is in its life.
@@ -182,6 +183,8 @@ pub struct UsageBody {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 struct InputDetails {
     cached_tokens: u32,
+    /// Why not more of them were; null where all were that can be.
+    cache_missed: Option<MissedBody>,
     cache_write_tokens: u32,
 }
 
@@ -190,11 +193,13 @@ struct OutputDetails {
     reasoning_tokens: u32,
 }
 
-impl From<Usage> for UsageBody {
-    fn from(usage: Usage) -> Self {
+impl UsageBody {
+    /// Says what an answer came to, and why no more of its prompt was cached.
+    pub fn of(usage: Usage, missed: Option<Missed>) -> Self {
+        let (cached_tokens, cache_missed) = (usage.cached_tokens, missed::told(missed));
         Self {
             input_tokens: usage.prompt_tokens,
-            input_tokens_details: InputDetails { cached_tokens: usage.cached_tokens, cache_write_tokens: 0 },
+            input_tokens_details: InputDetails { cached_tokens, cache_missed, cache_write_tokens: 0 },
             output_tokens: usage.completion_tokens,
             output_tokens_details: OutputDetails { reasoning_tokens: usage.reasoning_tokens },
             total_tokens: usage.prompt_tokens + usage.completion_tokens,

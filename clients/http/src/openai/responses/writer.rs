@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::object::{Fault, Incomplete, Item, Part, Response, Status};
+use super::object::{Fault, Incomplete, Item, Part, Response, Status, UsageBody};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
@@ -315,7 +315,7 @@ impl Writer for Builder {
 
     fn finished(&mut self, finished: Finished) -> Bytes {
         self.close(Status::Completed);
-        self.response.usage = Some(finished.usage.into());
+        self.response.usage = Some(UsageBody::of(finished.usage, finished.missed));
         let name = match self.length {
             true => {
                 self.response.status = Status::Incomplete;
