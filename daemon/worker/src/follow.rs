@@ -133,3 +133,55 @@ impl Drop for Follower {
 fn gone() -> GrammarError {
     GrammarError::Stuck("its place in the grammar is lost".to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::text::{Grammar, Grammars, Shape, Tokenizer};
+
+    use super::*;
+    use crate::tests::kit::Folder;
+
+    /// Follows an answer that is one of two texts.
+    fn follower(folder: &Folder, scout: &Scout) -> Follower {
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        let vocabulary = crate::facts::inspect(folder.path()).unwrap().vocabulary;
+        let grammars = Grammars::new(&tokenizer, &[vocabulary - 1], vocabulary);
+        let shape = Grammar::Shape(Shape::Choice(["ab", "ac"].map(String::from).to_vec()));
+        Follower::new(grammars.compile(&shape).unwrap(), scout)
+    }
+
+    fn may_come(allowed: &Allowed) -> Vec<u32> {
+        let mut logits = vec![0.0; engine::random::TOKENS as usize];
+        allowed.apply(&mut logits);
+        (0..256).filter(|token| logits[*token as usize] == 0.0).collect()
+    }
+
+    #[test]
+    fn the_next_tokens_are_looked_for_elsewhere_and_are_there_when_they_are_asked_for() {
+        let folder = Folder::new("followed", |recipe| recipe);
+        let (sender, searches) = sync_channel(4);
+        let mut follower = follower(&folder, &Scout(sender));
+        for (may, token) in [(&b"a"[..], b'a'), (b"bc", b'c')] {
+            follower.look_ahead();
+            // The heartbeat goes on, and has nothing to do with what is done here.
+            let Search { mut matcher, home } = searches.try_recv().unwrap();
+            let allowed = matcher.allowed();
+            assert!(home.try_send(Found { matcher, allowed }).is_ok());
+            let may: Vec<u32> = may.iter().map(|byte| u32::from(*byte)).collect();
+            assert_eq!(may_come(follower.allowed().unwrap()), may);
+            follower.look_ahead();
+            assert!(searches.try_recv().is_err(), "what is known is not looked for again");
+            assert_eq!(follower.take(u32::from(token)).unwrap(), token == b'c');
+        }
+    }
+
+    #[test]
+    fn a_search_that_nobody_can_do_is_done_where_it_is_asked_for() {
+        let folder = Folder::new("in-place", |recipe| recipe);
+        let (sender, searches) = sync_channel(4);
+        drop(searches);
+        let mut follower = follower(&folder, &Scout(sender));
+        follower.look_ahead();
+        assert_eq!(may_come(follower.allowed().unwrap()), [u32::from(b'a')]);
+    }
+}
