@@ -174,6 +174,34 @@ impl Model {
         }
     }
 
+    /// Bytes of a recurrent state; 0 for a model without, and where the machine does not give them away.
+    pub fn state_bytes(&self) -> usize {
+        match &self.runner {
+            Runner::Cpu(_, cpu) => cpu.state_bytes(),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => 0,
+        }
+    }
+
+    /// A recurrent state, to be put away.
+    pub fn read_state(&self, state: u32) -> Vec<u8> {
+        match &self.runner {
+            Runner::Cpu(_, cpu) => cpu.read_state(state),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => Vec::new(),
+        }
+    }
+
+    /// Fills a state with what `read_state` gave for this model.
+    pub fn write_state(&mut self, state: u32, contents: &[u8]) {
+        assert_eq!(contents.len(), self.state_bytes(), "the contents of one state");
+        match &mut self.runner {
+            Runner::Cpu(_, cpu) => cpu.write_state(state, contents),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => {}
+        }
+    }
+
     /// Makes one block hold what another holds.
     pub fn copy_block(&mut self, from: u32, to: u32) {
         match &mut self.runner {

@@ -6,7 +6,7 @@
 
 use crate::prefix::{Node, PrefixIndex};
 use crate::states::StatePool;
-use crate::{BLOCK_TOKENS, BlockId, Kept, Missed, TokenId};
+use crate::{BLOCK_TOKENS, BlockId, Held, Kept, Known, Missed, StateId, TokenId};
 
 const NONE: u32 = u32::MAX;
 
@@ -30,6 +30,13 @@ pub(crate) struct BlockPool {
     pub(crate) states: StatePool,
     /// What was taken back since the last question, if anybody asks.
     evicted: Option<Vec<Kept>>,
+}
+
+/// Notes that contents are lost, if anybody asks.
+fn note(evicted: &mut Option<Vec<Kept>>, held: Held, tokens: impl FnOnce() -> Vec<TokenId>) {
+    if let Some(evicted) = evicted {
+        evicted.push(Kept { held, tokens: tokens() });
+    }
 }
 
 impl BlockPool {
@@ -72,8 +79,9 @@ impl BlockPool {
             None => {
                 let oldest = BlockId(self.oldest);
                 self.unlink(oldest);
-                if let Some(evicted) = &mut self.evicted {
-                    evicted.push(Kept { block: oldest, tokens: self.index.path(oldest) });
+                note(&mut self.evicted, Held::Block(oldest), || self.index.path(oldest));
+                if let Some(state) = self.states.of_block(oldest) {
+                    note(&mut self.evicted, Held::State(state), || self.index.path(oldest));
                 }
                 self.index.remove(oldest);
                 self.states.forget(oldest, true);
@@ -82,6 +90,15 @@ impl BlockPool {
         };
         self.blocks[block.0 as usize].holders = 1;
         Some(block)
+    }
+
+    /// Takes a recurrent state of unknown contents.
+    pub(crate) fn take_state(&mut self) -> Option<StateId> {
+        let (state, lost) = self.states.take()?;
+        if let Some(block) = lost {
+            note(&mut self.evicted, Held::State(state), || self.index.path(block));
+        }
+        Some(state)
     }
 
     /// Adds a holder to a block that is held or cached.
@@ -112,29 +129,43 @@ impl BlockPool {
         self.index.missed(parent, tokens, position)
     }
 
-    /// The blocks whose contents were lost since the last call, oldest first.
+    /// What was lost since the last call, oldest first.
     pub(crate) fn take_evicted(&mut self) -> Vec<Kept> {
         self.evicted.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The blocks that nobody holds and whose contents are known, newest first.
+    /// The blocks that nobody holds and whose contents are known, newest first, each followed by the state at its end.
     pub(crate) fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
         let first = (self.newest != NONE).then_some(self.newest);
         let older = |block: &u32| Some(self.blocks[*block as usize].older).filter(|older| *older != NONE);
-        std::iter::successors(first, older).map(|block| {
+        std::iter::successors(first, older).flat_map(|block| {
             let block = BlockId(block);
-            Kept { block, tokens: self.index.path(block) }
+            let kept = |held| Kept { held, tokens: self.index.path(block) };
+            let state = self.states.of_block(block).map(|state| kept(Held::State(state)));
+            std::iter::once(kept(Held::Block(block))).chain(state)
         })
     }
 
-    /// How many full blocks of a prefix are known.
-    pub(crate) fn known(&self, tokens: &[TokenId]) -> u32 {
+    /// The known blocks at the beginning of a prefix.
+    fn walk<'a>(&'a self, tokens: &'a [TokenId]) -> impl Iterator<Item = BlockId> + 'a {
         let mut node = Node::ROOT;
-        let known = tokens.chunks_exact(BLOCK_TOKENS as usize).map_while(|tokens| {
-            (_, node) = self.find(node, tokens)?;
-            Some(())
-        });
-        known.count() as u32
+        tokens.chunks_exact(BLOCK_TOKENS as usize).map_while(move |tokens| {
+            let (block, next) = self.find(node, tokens)?;
+            node = next;
+            Some(block)
+        })
+    }
+
+    /// How many full blocks of a prefix are known, and how many of them can be gone on from.
+    pub(crate) fn known(&self, tokens: &[TokenId]) -> Known {
+        let mut known = Known::default();
+        for block in self.walk(tokens) {
+            known.blocks += 1;
+            if !self.states.is_used() || self.states.of_block(block).is_some() {
+                known.usable = known.blocks;
+            }
+        }
+        known
     }
 
     /// Takes cached blocks for the full blocks of a prefix that are not known, while more than `spare` can be taken.
@@ -160,6 +191,20 @@ impl BlockPool {
         }
         held.into_iter().rev().for_each(|block| self.release(block));
         restored
+    }
+
+    /// Takes a state for the end of a prefix of full blocks, for the caller to fill; none if it has one, or a block of it
+    /// is not known.
+    pub(crate) fn restore_state(&mut self, tokens: &[TokenId]) -> Option<StateId> {
+        let last = self.walk(tokens).nth((tokens.len() / BLOCK_TOKENS as usize).checked_sub(1)?)?;
+        if self.states.of_block(last).is_some() {
+            return None;
+        }
+        let state = self.take_state()?;
+        self.states.keep(last, state);
+        self.states.mark(last);
+        self.states.release(state);
+        Some(state)
     }
 
     /// Makes a full, computed block findable. If an equal one is known, its holder gets that one instead.

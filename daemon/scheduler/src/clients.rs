@@ -83,6 +83,16 @@ impl Clients {
         self.all.get(&client)?.lines[priority as usize].waiting.get(&order)
     }
 
+    /// The same, to be changed.
+    pub(crate) fn waiting_at_mut(&mut self, client: ClientId, priority: Priority, order: u64) -> Option<&mut Sequence> {
+        self.all.get_mut(&client)?.lines[priority as usize].waiting.get_mut(&order)
+    }
+
+    /// Whether any sequence that waits is such.
+    pub(crate) fn any_waits(&self, such: impl Fn(&Sequence) -> bool) -> bool {
+        self.all.values().flat_map(|client| &client.lines).any(|line| line.waiting.values().any(&such))
+    }
+
     /// The sequences that wait for the prompt of another.
     pub(crate) fn twins_of<'a>(&'a self, leader: &'a Sequence) -> impl Iterator<Item = &'a Sequence> {
         let lines = self.all.get(&leader.client).map(|client| &client.lines[leader.priority as usize]);
@@ -94,7 +104,8 @@ impl Clients {
     pub(crate) fn admit(&mut self, client: ClientId, priority: Priority, order: u64, now_ms: u64) -> Option<Sequence> {
         let entry = self.all.get_mut(&client)?;
         let line = &mut entry.lines[priority as usize];
-        let sequence = line.waiting.remove(&order)?;
+        let mut sequence = line.waiting.remove(&order)?;
+        sequence.aside = false;
         line.served_ms = line.served_ms.max(now_ms);
         entry.running += 1;
         self.waiting -= 1;

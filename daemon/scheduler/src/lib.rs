@@ -10,6 +10,7 @@ mod clients;
 mod plan;
 mod policy;
 mod prefix;
+mod recall;
 mod sequence;
 mod share;
 #[cfg(test)]
@@ -69,7 +70,7 @@ pub struct Limits {
     pub context_tokens: u32,
     /// Recurrent states in all, two a sequence at least; 0 for a model whose past is all keys and values.
     pub states: u32,
-    /// Whether blocks whose contents are lost are reported by `take_evicted`.
+    /// Whether what the cache loses is reported by `take_evicted`.
     pub report_evicted: bool,
 }
 
@@ -164,13 +165,31 @@ pub enum Missed {
     },
 }
 
-/// A block whose contents are known.
+/// What the cache holds of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The keys and values of its last full block.
+    Block(BlockId),
+    /// The recurrent state at its end.
+    State(StateId),
+}
+
+/// Something whose contents are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The block.
-    pub block: BlockId,
+    /// What it is.
+    pub held: Held,
     /// All tokens up to its end.
     pub tokens: Vec<TokenId>,
+}
+
+/// How much of a prefix is held or cached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// How many of its full blocks are.
+    pub blocks: u32,
+    /// How many of those can be gone on from: of a model with recurrent states, up to the last that ends in one.
+    pub usable: u32,
 }
 
 /// How the scheduler is.
@@ -338,8 +357,8 @@ impl Scheduler {
         self.running_index(id).and_then(|index| self.running[index].missed)
     }
 
-    /// How many full blocks of a prefix are held or cached.
-    pub fn known_blocks(&self, tokens: &[TokenId]) -> u32 {
+    /// How much of a prefix is held or cached.
+    pub fn known(&self, tokens: &[TokenId]) -> Known {
         self.pool.known(tokens)
     }
 
@@ -349,20 +368,26 @@ impl Scheduler {
         self.pool.restore(tokens, self.running.len() as u32)
     }
 
-    /// The blocks whose contents were given up since the last call, oldest first; they are intact until the plan that
-    /// gave them up is computed, or `restore`'s caller fills them. Empty unless `Limits::report_evicted`.
+    /// Takes a recurrent state for the end of a prefix of full blocks that are all known, on the same terms; `None` if it
+    /// has one.
+    pub fn restore_state(&mut self, tokens: &[TokenId]) -> Option<StateId> {
+        self.pool.restore_state(tokens)
+    }
+
+    /// What was given up since the last call, oldest first; the contents are intact until the plan that gave them up is
+    /// computed, or whoever restores fills them. Empty unless `Limits::report_evicted`.
     pub fn take_evicted(&mut self) -> Vec<Kept> {
         self.pool.take_evicted()
     }
 
-    /// The blocks that nobody holds and whose contents are known, the newest first.
+    /// The blocks that nobody holds and whose contents are known, the newest first, each followed by the state at its end.
     pub fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
         self.pool.kept()
     }
 
-    /// Whether there is nothing to do; otherwise a plan has rows.
+    /// Whether there is nothing to compute; otherwise a plan has rows.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.clients.waiting() == 0
+        self.running.is_empty() && !self.clients.any_waits(|sequence| self.is_eligible(sequence))
     }
 
     /// How the scheduler is.

@@ -93,7 +93,7 @@ impl Scheduler {
         if self.clients.waiting() == 0 {
             return None;
         }
-        let heads = self.clients.heads(now_ms, |sequence| !self.awaits_twin(sequence));
+        let heads = self.clients.heads(now_ms, |sequence| self.is_eligible(sequence));
         let first = *heads.first()?;
         if self.fits(&first) {
             return Some(first);
@@ -120,13 +120,13 @@ impl Scheduler {
         }
     }
 
-    fn waiting(&self, head: &Head) -> &Sequence {
+    pub(crate) fn waiting(&self, head: &Head) -> &Sequence {
         self.clients.waiting_at(head.client, head.priority, head.order).expect("a head waits")
     }
 
     /// Whether a waiting sequence may run now. A block is left to each running one, so that admission does not
     /// cause a preemption in the very next steps.
-    fn fits(&self, head: &Head) -> bool {
+    pub(crate) fn fits(&self, head: &Head) -> bool {
         let (taken, revived) = self.waiting(head).admission_cost(&self.pool);
         let running = self.running.len() as u32;
         running < self.limits.sequences_max && taken + revived + running <= self.pool.available()

@@ -51,6 +51,8 @@ pub(crate) struct Sequence {
     /// The block of the last state that it has kept.
     kept: Option<BlockId>,
     preempted: bool,
+    /// Whether it waits for what is being brought back of it.
+    pub(crate) aside: bool,
 }
 
 impl Sequence {
@@ -80,6 +82,7 @@ impl Sequence {
             branch: 0,
             kept: None,
             preempted: false,
+            aside: false,
         }
     }
 
@@ -235,7 +238,7 @@ impl Sequence {
         let from = self.state;
         let to = match from.filter(|from| !drafted && pool.states.is_own(*from)) {
             Some(own) => own,
-            None => pool.states.take().expect("there are two states a sequence"),
+            None => pool.take_state().expect("there are two states a sequence"),
         };
         self.next_state = Some(to);
         Some(RowState { from, to })

@@ -83,9 +83,14 @@ impl Scheduler {
         (covered >= end).then(|| Ahead { tokens: &sequence.tokens, blocks: &sequence.blocks, room: covered - end })
     }
 
-    /// The tokens of a running sequence.
+    /// The tokens of a living sequence.
     pub fn tokens(&self, id: SequenceId) -> Option<&[TokenId]> {
-        self.running_index(id).map(|index| self.running[index].tokens.as_slice())
+        if let Some(index) = self.running_index(id) {
+            return Some(&self.running[index].tokens);
+        }
+        let place = self.places.get(&id)?;
+        let waiting = self.clients.waiting_at(place.client, place.priority, place.order)?;
+        Some(&waiting.tokens)
     }
 
     /// How many tokens of which prompts fit into the budget; one alone that then ends may take `most`. Where several are about to compute the same block, only

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clients::Head;
 use crate::{
-    Arrival, BLOCK_TOKENS, BlockId, ClientId, Limits, Outcome, Plan, Priority, Refusal, Row, RowState, Scheduler,
-    SequenceId, TokenId, blocks_for,
+    Arrival, BLOCK_TOKENS, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row, RowState,
+    Scheduler, SequenceId, TokenId, blocks_for,
 };
 
 /// The most blocks on the fake disk.
@@ -88,6 +88,8 @@ struct Tally {
     accepted: u64,
     rejected: u64,
     restored: u64,
+    restored_states: u64,
+    set_aside: u64,
     ahead: u64,
     waited_most: u32,
     lasted_ms: u64,
@@ -103,6 +105,10 @@ struct Simulation {
     states: Vec<u64>,
     /// What was evicted, by all tokens up to its end.
     disk: BTreeMap<Vec<TokenId>, [u64; BLOCK_TOKENS as usize]>,
+    /// The same of recurrent states.
+    disk_states: BTreeMap<Vec<TokenId>, u64>,
+    /// Preempted sequences that are to be brought back from there.
+    aside: Vec<SequenceId>,
     arrived: u64,
     now_ms: u64,
     tally: Tally,
@@ -130,6 +136,8 @@ impl Simulation {
             cache: vec![[0; BLOCK_TOKENS as usize]; limits.blocks as usize],
             states: vec![0; limits.states as usize],
             disk: BTreeMap::new(),
+            disk_states: BTreeMap::new(),
+            aside: Vec::new(),
             arrived: 0,
             now_ms: 0,
             tally: Tally::default(),
@@ -193,6 +201,7 @@ impl Simulation {
         let pick = self.random.below(self.asked.len().max(1) as u64) as usize;
         let Some(id) = self.asked.keys().nth(pick).copied() else { return };
         self.asked.remove(&id);
+        self.aside.retain(|aside| *aside != id);
         assert!(self.scheduler.cancel(id), "a living sequence can be cancelled");
         assert!(!self.scheduler.cancel(id), "a cancelled sequence is gone");
     }
@@ -200,26 +209,60 @@ impl Simulation {
     /// Brings back as much of a prefix as the disk has.
     fn restore(&mut self, tokens: &[TokenId]) {
         let full = tokens.len() as u32 / BLOCK_TOKENS;
-        let known = self.scheduler.known_blocks(tokens);
+        let known = self.scheduler.known(tokens).blocks;
         let prefix = |blocks: u32| &tokens[..(blocks * BLOCK_TOKENS) as usize];
         let stored: Vec<_> = (known + 1..=full).map_while(|blocks| self.disk.get(prefix(blocks)).copied()).collect();
-        let restored = self.scheduler.restore(prefix(known + stored.len() as u32));
+        let end = prefix(known + stored.len() as u32);
+        let restored = self.scheduler.restore(end);
+        let stored_state = self.disk_states.get(end).copied();
+        let state = stored_state.and_then(|stored| Some((self.scheduler.restore_state(end)?, stored)));
         self.save_evicted();
         for (place, block) in restored {
             self.cache[block.0 as usize] = stored[(place - known) as usize];
             self.tally.restored += 1;
         }
+        if let Some((state, stored)) = state {
+            self.states[state.0 as usize] = stored;
+            self.tally.restored_states += 1;
+        }
+    }
+
+    /// Sets the sequence whose turn has come aside now and then, and brings another back with what the disk has of it.
+    fn recall(&mut self) {
+        if let Some(due) = self.scheduler.due(self.now_ms).filter(|_| self.random.chance(20)) {
+            assert!(self.scheduler.set_aside(due), "what is due waits");
+            self.aside.push(due);
+            self.tally.set_aside += 1;
+        }
+        if self.random.chance(40) && !self.aside.is_empty() {
+            let id = self.aside.remove(0);
+            let tokens = self.asked[&id].tokens.clone();
+            self.restore(&tokens);
+            self.scheduler.bring_back(id);
+        }
     }
 
     /// Stores what was evicted, which must still be intact.
     fn save_evicted(&mut self) {
-        for kept in self.scheduler.take_evicted() {
-            let contents = self.cache[kept.block.0 as usize];
-            let own = histories(&kept.tokens);
-            assert_eq!(contents[..], own[own.len() - BLOCK_TOKENS as usize..], "an evicted block is what it says");
-            self.disk.insert(kept.tokens, contents);
+        for Kept { held, tokens } in self.scheduler.take_evicted() {
+            let own = histories(&tokens);
+            match held {
+                Held::Block(block) => {
+                    let contents = self.cache[block.0 as usize];
+                    assert_eq!(contents[..], own[own.len() - BLOCK_TOKENS as usize..], "a block is what it says");
+                    self.disk.insert(tokens, contents);
+                }
+                Held::State(state) => {
+                    let contents = self.states[state.0 as usize];
+                    assert_eq!(Some(&contents), own.last(), "a state is what it says");
+                    self.disk_states.insert(tokens, contents);
+                }
+            }
             if self.disk.len() > DISK_MAX {
                 self.disk.pop_first();
+            }
+            if self.disk_states.len() > DISK_MAX {
+                self.disk_states.pop_first();
             }
         }
     }
@@ -248,6 +291,7 @@ impl Simulation {
 
     fn step(&mut self) {
         self.draft();
+        self.recall();
         let budget = self.random.below(u64::from(self.limits.prefill_tokens_max) + 8) as u32;
         let plan = self.scheduler.plan(self.now_ms, budget);
         self.save_evicted();
@@ -402,7 +446,7 @@ impl Simulation {
     /// Nobody is kept waiting by a single sequence that should give way.
     fn check_turns(&self) {
         let scheduler = &self.scheduler;
-        let heads = scheduler.clients.heads(self.now_ms, |sequence| !scheduler.awaits_twin(sequence));
+        let heads = scheduler.clients.heads(self.now_ms, |sequence| scheduler.is_eligible(sequence));
         let running = |client| scheduler.running.iter().filter(|sequence| sequence.client == client).count();
         for (place, head) in heads.iter().enumerate() {
             for (index, victim) in scheduler.running.iter().enumerate() {

@@ -45,21 +45,20 @@ impl StatePool {
         !self.states.is_empty()
     }
 
-    /// Takes a state of unknown contents: a free one, else the least useful that nobody holds.
-    pub(crate) fn take(&mut self) -> Option<StateId> {
-        let state = match self.free.pop() {
-            Some(state) => state,
+    /// Takes a state of unknown contents: a free one, else the least useful that nobody holds, and tells whose end that was.
+    pub(crate) fn take(&mut self) -> Option<(StateId, Option<BlockId>)> {
+        let (state, lost) = match self.free.pop() {
+            Some(state) => (state, None),
             None => {
                 let (_, state) = self.idle.pop_first()?;
-                self.entry(state).idle = None;
-                if let Some(block) = self.entry(state).block.take() {
-                    self.of_block.remove(&block);
-                }
-                state
+                (state, self.entry(state).block)
             }
         };
+        if let Some(block) = lost {
+            self.of_block.remove(&block);
+        }
         *self.entry(state) = State { holders: 1, ..State::default() };
-        Some(state)
+        Some((state, lost))
     }
 
     /// Adds a holder.

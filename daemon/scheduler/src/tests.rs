@@ -331,9 +331,9 @@ fn evicted_blocks_are_reported_once_and_can_be_restored() {
     assert!(scheduler.take_evicted().is_empty());
     scheduler.cancel(SequenceId(2));
     let prefix: Vec<TokenId> = (1..=64).collect();
-    assert_eq!(scheduler.known_blocks(&prefix), 0);
+    assert_eq!(scheduler.known(&prefix).blocks, 0);
     let places: Vec<u32> = scheduler.restore(&prefix).iter().map(|(place, _)| *place).collect();
-    assert_eq!((places, scheduler.known_blocks(&prefix)), (vec![0, 1], 2));
+    assert_eq!((places, scheduler.known(&prefix).blocks), (vec![0, 1], 2));
     assert!(scheduler.restore(&prefix).is_empty());
 }
 

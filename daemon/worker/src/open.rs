@@ -21,7 +21,7 @@ use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
 use crate::render;
 use crate::runner::{Drafter, Places, STEP_DRAFTS_MAX};
-use crate::shelf::{self, Digest, Shelf};
+use crate::shelf::{self, Digest, Shelf, Sizes};
 
 /// The shortest time between two reports of a load's progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -50,13 +50,13 @@ pub struct Opened {
 pub struct ShelfPlan {
     options: pipe::Shelf,
     model: Digest,
-    block_bytes: usize,
+    sizes: Sizes,
 }
 
 impl ShelfPlan {
     /// Opens the shelf; a worker without one works too.
     pub fn open(self, inbox: SyncSender<Message>) -> Option<Shelf> {
-        let opened = Shelf::open(&self.options, self.model, self.block_bytes, inbox);
+        let opened = Shelf::open(&self.options, self.model, self.sizes, inbox);
         opened
             .inspect_err(|error| tracing::warn!(%error, dir = %self.options.dir, "prefixes are not kept on disk"))
             .ok()
@@ -102,10 +102,10 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
             context_tokens: limits.context_tokens,
         },
         scheduler: Scheduler::new(limits),
-        // A prefix on disk would lack the state at its end.
-        shelf: open.shelf.clone().filter(|options| options.bytes_max > 0 && limits.states == 0).and_then(|options| {
-            let block_bytes = model.block_bytes() + drafter.as_ref().map_or(0, Drafter::block_bytes);
-            Some(ShelfPlan { options, model: digest(block_bytes)?, block_bytes })
+        shelf: open.shelf.clone().filter(|options| options.bytes_max > 0).and_then(|options| {
+            let block = model.block_bytes() + drafter.as_ref().map_or(0, Drafter::block_bytes);
+            let sizes = Sizes { block, state: model.state_bytes() };
+            Some(ShelfPlan { options, model: digest(block)?, sizes })
         }),
         model,
         drafter,

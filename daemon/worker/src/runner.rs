@@ -13,13 +13,13 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use engine::{ForwardError, Model, Wanted};
 use pipe::Pulse;
-use scheduler::{Outcome, Plan, Scheduler};
+use scheduler::{Outcome, Plan, Scheduler, SequenceId};
 
 use crate::emit::{Deaf, Emitter};
 use crate::generation::Ticket;
@@ -80,6 +80,8 @@ pub struct Runner {
     shelf: Option<Shelf>,
     /// Requests whose prefixes are being brought from the disk.
     fetching: BTreeMap<Ticket, Prepared>,
+    /// Sequences that have lost their blocks, until their turn comes again.
+    preempted: HashSet<SequenceId>,
     /// Time zero of the scheduler's milliseconds.
     epoch: Instant,
     /// Of the last step, a row per sample.
@@ -105,6 +107,7 @@ impl Runner {
             pace,
             shelf,
             fetching: BTreeMap::new(),
+            preempted: HashSet::new(),
             epoch: now,
             logits: Vec::new(),
         }
@@ -125,7 +128,9 @@ impl Runner {
         self.guess()?;
         let begun = Instant::now();
         let now_ms = begun.saturating_duration_since(self.epoch).as_millis() as u64;
+        self.recall(now_ms);
         let plan = self.scheduler.plan(now_ms, self.pace.budget());
+        self.note_preempted(&plan.preempted);
         if plan.rows.is_empty() {
             return Ok(true);
         }

@@ -1,8 +1,10 @@
 //! Prefixes that memory has no room for, put away on disk: blocks of keys and values, found again by what they hold.
 //!
 //! A block's name is a digest of the model and of all tokens up to the block's end, so a prefix is found by its tokens, in
-//! this worker or in a later one, and never shown for other tokens. The heartbeat owns the shelf and never touches a file:
-//! the keeper's thread does. Everything here may be deleted at any time, and is worth a little time at most.
+//! this worker or in a later one, and never shown for other tokens. Of a model with recurrent states, the state at a block's
+//! end lies beside it under a name made of the block's, and a prefix is brought up to the last state that is there. The
+//! heartbeat owns the shelf and never touches a file: the keeper's thread does. Everything here may be deleted at any time,
+//! and is worth a little time at most.
 
 mod file;
 mod keeper;
@@ -19,10 +21,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use scheduler::{BLOCK_TOKENS, BlockId, Kept};
+use scheduler::{BLOCK_TOKENS, Held, Kept, Known, SequenceId};
 use sha2::{Digest as _, Sha256};
 
-use crate::generation::Ticket;
 use crate::inbox::Message;
 use keeper::{Job, Keeper};
 
@@ -30,6 +31,18 @@ pub use file::model_digest;
 
 /// The name of a block: all tokens up to its end, for one model.
 pub type Digest = [u8; 32];
+
+/// What is put before a block's name to name the state at its end.
+const STATE: &[u8] = b"state";
+
+/// Bytes of what a model puts away.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Of a block.
+    pub block: usize,
+    /// Of a recurrent state; 0 for a model without.
+    pub state: usize,
+}
 
 /// The most blocks and bytes on their way to the disk; what comes beyond is forgotten.
 const JOBS_MAX: usize = 4096;
@@ -43,20 +56,32 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Blocks that were asked for, as far as they are there and sound.
 pub struct Loaded {
-    /// Who waits for them.
-    pub ticket: Ticket,
+    /// Who waits for them: of a request that is not admitted yet, its first sequence.
+    pub sequence: SequenceId,
     /// The place of the first of them in the prefix.
     pub first: u32,
     /// The names that were asked for, in the order of their places.
     pub wanted: Vec<Digest>,
     /// What the blocks hold, up to the first that is missing.
     pub contents: Vec<Vec<u8>>,
+    /// The name of the state that was asked for at their end.
+    pub state: Option<Digest>,
+    /// What it holds, if it is there and no block is missing.
+    pub state_contents: Option<Vec<u8>>,
+}
+
+impl Loaded {
+    /// The first name that was asked for and is not there.
+    fn missing(&self) -> Option<&Digest> {
+        let block = self.wanted.get(self.contents.len());
+        block.or(self.state.as_ref().filter(|_| self.state_contents.is_none()))
+    }
 }
 
 /// What is put away.
 pub struct Shelf {
     model: Digest,
-    block_bytes: usize,
+    sizes: Sizes,
     /// Names of what was there when last seen.
     known: HashSet<Digest>,
     jobs: SyncSender<Job>,
@@ -67,20 +92,15 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Opens the shelf of a model, whose blocks have `block_bytes`.
-    pub fn open(
-        options: &pipe::Shelf,
-        model: Digest,
-        block_bytes: usize,
-        inbox: SyncSender<Message>,
-    ) -> io::Result<Self> {
+    /// Opens the shelf of a model.
+    pub fn open(options: &pipe::Shelf, model: Digest, sizes: Sizes, inbox: SyncSender<Message>) -> io::Result<Self> {
         let model = secret(model, options.key.as_ref());
-        let (keeper, known) = Keeper::open(Path::new(&options.dir), &model, options, block_bytes)?;
+        let (keeper, known) = Keeper::open(Path::new(&options.dir), &model, options, sizes)?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
         let unwritten = Arc::new(AtomicUsize::new(0));
         let written = unwritten.clone();
         let keeper = Builder::new().name("shelf".to_string()).spawn(move || keeper.run(&queue, &inbox, &written))?;
-        Ok(Self { model, block_bytes, known, jobs, unwritten, keeper, last: Default::default() })
+        Ok(Self { model, sizes, known, jobs, unwritten, keeper, last: Default::default() })
     }
 
     /// The names of the full blocks of a prefix.
@@ -101,58 +121,82 @@ impl Shelf {
         self.last.1[..full].to_vec()
     }
 
-    /// Puts the last block of a prefix away, unless it is there or too much is on its way; true if it is on its way.
-    pub fn store(&mut self, tokens: &[u32], contents: impl FnOnce() -> Vec<u8>) -> bool {
-        let Some(digest) = self.digests(tokens).pop() else { return false };
+    /// Puts the last block of a prefix, or the state at its end, away, unless it is there or too much is on its way; true if
+    /// it is on its way.
+    pub fn store(&mut self, kept: &Kept, contents: impl FnOnce() -> Vec<u8>) -> bool {
+        let Some(block) = self.digests(&kept.tokens).pop() else { return false };
+        let (digest, bytes) = match kept.held {
+            Held::Block(_) => (block, self.sizes.block),
+            Held::State(_) => (state_of(&block), self.sizes.state),
+        };
         if self.known.contains(&digest) || self.is_full() {
             return false;
         }
-        self.unwritten.fetch_add(self.block_bytes, Ordering::Relaxed);
-        let place = (tokens.len() / BLOCK_TOKENS as usize) as u32 - 1;
+        self.unwritten.fetch_add(bytes, Ordering::Relaxed);
+        let place = (kept.tokens.len() / BLOCK_TOKENS as usize) as u32 - 1;
         if self.jobs.try_send(Job::Store { place, digest, contents: contents() }).is_err() {
-            self.unwritten.fetch_sub(self.block_bytes, Ordering::Relaxed);
+            self.unwritten.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }
         self.known.insert(digest)
     }
 
     fn is_full(&self) -> bool {
-        self.unwritten.load(Ordering::Relaxed) + self.block_bytes > UNWRITTEN_BYTES_MAX
+        let next = self.sizes.block.max(self.sizes.state);
+        let unwritten = self.unwritten.load(Ordering::Relaxed);
+        unwritten > 0 && unwritten + next > UNWRITTEN_BYTES_MAX
     }
 
-    /// Has the next blocks of a prompt brought, of which `cached` are in memory; false if there are none.
-    pub fn fetch(&mut self, ticket: Ticket, prompt: &[u32], cached: u32) -> bool {
-        // The last token is always computed.
-        let digests = self.digests(&prompt[..prompt.len().saturating_sub(1)]);
-        let most = (PIECE_BYTES / self.block_bytes.max(1)).max(1);
-        let here = |digest: &&Digest| self.known.contains(*digest);
-        let wanted: Vec<Digest> = digests.iter().skip(cached as usize).take_while(here).take(most).copied().collect();
-        !wanted.is_empty() && self.jobs.try_send(Job::Load { ticket, first: cached, wanted }).is_ok()
+    /// Has the next blocks of a prefix brought, of which so much is `known` in memory, as far as it helps; false if
+    /// nothing is.
+    pub fn fetch(&mut self, sequence: SequenceId, prefix: &[u32], known: Known) -> bool {
+        let digests = self.digests(prefix);
+        let mut first = known.blocks as usize;
+        let here = digests.iter().skip(first).take_while(|digest| self.known.contains(*digest)).count();
+        let (mut end, mut state) = (first + here, None);
+        if self.sizes.state > 0 {
+            // Beyond the last state nothing can be gone on from.
+            let ends = digests.iter().enumerate().take(end).skip(known.usable as usize).rev();
+            let mut states = ends.map(|(place, block)| (place + 1, state_of(block)));
+            let Some(last) = states.find(|(_, state)| self.known.contains(state)) else { return false };
+            (end, state) = (last.0, Some(last.1));
+            first = first.min(end);
+        }
+        let most = (PIECE_BYTES / self.sizes.block.max(1)).max(1);
+        let wanted: Vec<Digest> = digests[first..end].iter().take(most).copied().collect();
+        let state = state.filter(|_| first + wanted.len() == end);
+        (!wanted.is_empty() || state.is_some())
+            && self.jobs.try_send(Job::Load { sequence, first: first as u32, wanted, state }).is_ok()
     }
 
     /// Forgets what was asked for and is not there.
     pub fn forget_missing(&mut self, loaded: &Loaded) {
-        if let Some(missing) = loaded.wanted.get(loaded.contents.len()) {
+        if let Some(missing) = loaded.missing() {
             self.known.remove(missing);
         }
     }
 
-    /// Puts away as many blocks as there is time for, and ends the keeper.
-    pub fn close(mut self, blocks: impl Iterator<Item = Kept>, contents: impl Fn(BlockId) -> Vec<u8>) {
+    /// Puts away as much as there is time for, and ends the keeper.
+    pub fn close(mut self, all: impl Iterator<Item = Kept>, contents: impl Fn(Held) -> Vec<u8>) {
         let end = Instant::now() + LAST_STORES_MAX;
-        for Kept { block, tokens } in blocks {
+        for kept in all {
             while self.is_full() && Instant::now() < end {
                 sleep(PAUSE);
             }
             if Instant::now() >= end {
                 break;
             }
-            self.store(&tokens, || contents(block));
+            self.store(&kept, || contents(kept.held));
         }
         drop(self.jobs);
         // A keeper that panicked has nothing more to write.
         let _ = self.keeper.join();
     }
+}
+
+/// The name of the state at a block's end.
+fn state_of(block: &Digest) -> Digest {
+    Sha256::new_with_prefix(STATE).chain_update(block).finalize().into()
 }
 
 /// What names begin from: with a key nobody else can tell which prompt a name stands for.

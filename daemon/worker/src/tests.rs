@@ -15,7 +15,7 @@ use protocol::ErrorKind;
 use protocol::generation::{FinishReason, Missed, Prompt, Stop};
 use protocol::transcript::{Event, Stage};
 
-use kit::{Daemon, Folder, chat, open, request, submit, submit_as};
+use kit::{Daemon, Folder, chat, open, request, shelved, submit, submit_as};
 
 #[test]
 fn a_batch_answers_as_each_request_alone() {
@@ -370,13 +370,6 @@ fn an_answer_says_why_its_prefix_missed() {
     assert_eq!(ask(3, (0..40).chain(90..170).collect()), Some(Missed::Differs(40)));
 }
 
-/// A shelf in a folder of its own, and a worker whose cache holds `blocks`.
-fn shelved(folder: &Folder, blocks: u64) -> pipe::Open {
-    let dir = folder.path().join("prefixes").to_string_lossy().into_owned();
-    let shelf = Some(pipe::Shelf { dir, bytes_max: 1 << 30, day_bytes_max: 1 << 30, key: None });
-    pipe::Open { kv_bytes: blocks * folder.block_bytes(), shelf, ..open(folder) }
-}
-
 #[test]
 fn a_prefix_survives_the_worker_on_disk() {
     let folder = Folder::new("survives", |recipe| recipe.endless());
@@ -414,6 +407,19 @@ fn an_evicted_prefix_is_brought_back_from_disk() {
     }
     let measures = daemon.idle_pulse().measures;
     assert!(measures.stored_tokens >= 96 && measures.restored_tokens >= 96, "{measures:?}");
+}
+
+#[test]
+fn a_starved_cache_that_puts_away_what_it_preempts_answers_the_same() {
+    let folder = Folder::new("put-away", |recipe| recipe.endless());
+    let answers = |open: pipe::Open| {
+        let mut daemon = Daemon::start(open);
+        for (id, word) in ["one", "two", "six", "ten", "red", "sun"].iter().enumerate() {
+            daemon.send(submit(id as u64, &request(&format!("{word} ").repeat(15), 100), Vec::new()));
+        }
+        (0..6).map(|id| daemon.answer(id).tokens).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(shelved(&folder, 8)), answers(open(&folder)));
 }
 
 #[test]

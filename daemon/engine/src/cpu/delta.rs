@@ -26,6 +26,23 @@ impl Cpu {
         Ok(())
     }
 
+    /// Bytes of a state.
+    pub fn state_bytes(&self) -> usize {
+        self.states.as_ref().map_or(0, |states| states.slot(0).len())
+    }
+
+    /// What a state holds.
+    pub fn read_state(&self, state: u32) -> Vec<u8> {
+        self.states.as_ref().map_or_else(Vec::new, |states| states.slot(state).to_vec())
+    }
+
+    /// Fills a state with what `read_state` gave for the same model.
+    pub fn write_state(&mut self, state: u32, contents: &[u8]) {
+        if let Some(states) = &mut self.states {
+            states.slot_mut(state).copy_from_slice(contents);
+        }
+    }
+
     pub(super) fn load_delta(&mut self, folder: &Folder, delta: &models::Delta) -> Result<Delta, LoadError> {
         let norm = (folder.vector(&delta.norm.weight)?, delta.norm.epsilon);
         let (conv, decay) = (folder.vector(&delta.conv)?, folder.vector(&delta.decay)?);

@@ -50,6 +50,8 @@ fn random_traffic_keeps_every_invariant() {
         sum.accepted += tally.accepted;
         sum.rejected += tally.rejected;
         sum.restored += tally.restored;
+        sum.restored_states += tally.restored_states;
+        sum.set_aside += tally.set_aside;
         sum.ahead += tally.ahead;
         sum.waited_most = sum.waited_most.max(tally.waited_most);
     }
@@ -58,6 +60,7 @@ fn random_traffic_keeps_every_invariant() {
     assert!(sum.steps > 1_000_000, "{sum:?}");
     assert!(sum.preemptions > SEEDS && sum.reused > SEEDS * 32 && sum.finished > SEEDS * 8, "{sum:?}");
     assert!(sum.forked > SEEDS / 2 && sum.copied > SEEDS / 2 && sum.restored > SEEDS / 4, "{sum:?}");
+    assert!(sum.restored_states > SEEDS / 16 && sum.set_aside > SEEDS, "{sum:?}");
     assert!(sum.accepted > SEEDS * 64 && sum.rejected > SEEDS * 64 && sum.ahead > SEEDS * 64, "{sum:?}");
 }
 

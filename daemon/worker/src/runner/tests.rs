@@ -23,9 +23,13 @@ struct Stepped {
 
 impl Stepped {
     fn new(folder: &Folder) -> Self {
+        Self::with(folder, &kit::open(folder))
+    }
+
+    fn with(folder: &Folder, open: &pipe::Open) -> Self {
         let facts = crate::facts::inspect(folder.path()).unwrap();
         let (emitter, _) = Emitter::start(std::io::sink()).unwrap();
-        let opened = crate::open::open(&kit::open(folder), facts, &program(), &emitter).unwrap();
+        let opened = crate::open::open(open, facts, &program(), &emitter).unwrap();
         let (sender, inbox) = sync_channel(INBOX_MESSAGES_MAX);
         let (prompts, jobs) = sync_channel(64);
         let (model, scheduler, places) = (opened.model, opened.scheduler, opened.places);
@@ -39,7 +43,7 @@ impl Stepped {
             prompts,
             emitter,
             pulse,
-            shelf: None,
+            shelf: opened.shelf.and_then(|plan| plan.open(sender.clone())),
         });
         Self { runner, sender, jobs, prompter: opened.prompter, rendering: opened.rendering, unheard: 0 }
     }
@@ -124,6 +128,27 @@ fn a_request_cancelled_between_the_chunks_of_its_prompt_holds_no_block_after_the
     worker.say(ToWorker::Cancel(WorkId(1)));
     worker.step();
     assert_eq!((worker.blocks_used(), worker.runner.requests.running()), (0, 0));
+}
+
+#[test]
+fn a_preempted_answer_goes_on_from_what_was_put_away_of_it() {
+    let folder = Folder::new("recalled", |recipe| recipe.endless());
+    let mut worker = Stepped::with(&folder, &kit::shelved(&folder, 8));
+    // Each grows to seven blocks, and there are eight.
+    let prompts: Vec<u32> = (1..3).map(|id| worker.submit(id, &format!("{id} is ").repeat(12), 150)).collect();
+    assert!(prompts.iter().all(|tokens| (44..=74).contains(tokens)), "{prompts:?}");
+    while worker.runner.requests.running() + worker.runner.requests.waiting() > 0 {
+        if worker.runner.scheduler.is_idle() {
+            // What is left waits for the disk.
+            assert!(worker.runner.listen().unwrap());
+        }
+        worker.unheard = 0;
+        worker.step();
+    }
+    assert_eq!(worker.runner.scheduler.stats().preemptions, 1);
+    let measures = worker.runner.requests.measures();
+    assert!(measures.stored_tokens >= 64 && measures.restored_tokens >= 64, "{measures:?}");
+    assert!(worker.runner.preempted.is_empty() && worker.runner.fetching.is_empty());
 }
 
 #[test]

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use scheduler::SequenceId;
+
 use super::seal::Seal;
-use super::{Digest, Loaded, file};
-use crate::generation::Ticket;
+use super::{Digest, Loaded, Sizes, file};
 use crate::inbox::Message;
 
 /// The file that says how much was written today, by all workers.
@@ -27,9 +28,9 @@ const DEEPER: Duration = Duration::from_micros(1);
 
 /// What the keeper is to do.
 pub enum Job {
-    /// Puts a block away.
+    /// Puts a block, or the state at its end, away.
     Store {
-        /// Its place in its prefix.
+        /// The block's place in its prefix.
         place: u32,
         /// Its name.
         digest: Digest,
@@ -39,11 +40,13 @@ pub enum Job {
     /// Brings blocks.
     Load {
         /// Who waits for them.
-        ticket: Ticket,
+        sequence: SequenceId,
         /// The place of the first in the prefix.
         first: u32,
         /// Their names.
         wanted: Vec<Digest>,
+        /// The name of the state at their end, if that is wanted too.
+        state: Option<Digest>,
     },
 }
 
@@ -52,7 +55,7 @@ pub struct Keeper {
     /// Of all models.
     root: PathBuf,
     dir: PathBuf,
-    block_bytes: usize,
+    sizes: Sizes,
     seal: Option<Seal>,
     bytes_max: u64,
     day_bytes_max: u64,
@@ -74,7 +77,7 @@ impl Keeper {
         root: &Path,
         model: &Digest,
         options: &pipe::Shelf,
-        block_bytes: usize,
+        sizes: Sizes,
     ) -> io::Result<(Self, HashSet<Digest>)> {
         let dir = root.join(file::hex(model));
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
@@ -83,7 +86,7 @@ impl Keeper {
         let mut keeper = Self {
             root: root.to_path_buf(),
             dir,
-            block_bytes,
+            sizes,
             seal,
             bytes_max,
             day_bytes_max,
@@ -108,12 +111,19 @@ impl Keeper {
             match job {
                 Job::Store { place, digest, contents } => {
                     self.store(place, &digest, &contents);
-                    unwritten.fetch_sub(self.block_bytes, Ordering::Relaxed);
+                    unwritten.fetch_sub(contents.len(), Ordering::Relaxed);
                 }
-                Job::Load { ticket, first, wanted } => {
-                    let contents =
-                        wanted.iter().zip(first..).map_while(|(digest, place)| self.load(place, digest)).collect();
-                    if inbox.send(Message::Loaded(Loaded { ticket, first, wanted, contents })).is_err() {
+                Job::Load { sequence, first, wanted, state } => {
+                    let block = self.sizes.block;
+                    let places = wanted.iter().zip(first..);
+                    let contents: Vec<_> =
+                        places.map_while(|(digest, place)| self.load(place, digest, block)).collect();
+                    let end = (first + wanted.len() as u32).saturating_sub(1);
+                    let complete = contents.len() == wanted.len();
+                    let wanted_state = state.filter(|_| complete);
+                    let state_contents = wanted_state.and_then(|digest| self.load(end, &digest, self.sizes.state));
+                    let loaded = Loaded { sequence, first, wanted, contents, state, state_contents };
+                    if inbox.send(Message::Loaded(loaded)).is_err() {
                         return;
                     }
                 }
@@ -134,7 +144,8 @@ impl Keeper {
         }
         match file::write(&self.dir, digest, contents, self.seal.as_ref()) {
             Ok(written) => {
-                if place == 0 || place != self.chain.0 {
+                // The state at the end of a block has the block's place.
+                if place == 0 || (place != self.chain.0 && place + 1 != self.chain.0) {
                     self.chain.1 = SystemTime::now();
                 }
                 self.chain.0 = place + 1;
@@ -142,19 +153,19 @@ impl Keeper {
                 self.used += written;
                 self.note_written(written);
             }
-            Err(error) => tracing::warn!(%error, dir = %self.dir.display(), "a KV block cannot be stored"),
+            Err(error) => tracing::warn!(%error, dir = %self.dir.display(), "a part of a prefix cannot be stored"),
         }
     }
 
-    fn load(&mut self, place: u32, digest: &Digest) -> Option<Vec<u8>> {
-        match file::read(&self.dir, digest, self.block_bytes, self.seal.as_ref()) {
+    fn load(&self, place: u32, digest: &Digest, bytes: usize) -> Option<Vec<u8>> {
+        match file::read(&self.dir, digest, bytes, self.seal.as_ref()) {
             Ok(contents) => {
                 self.note_asked_for(place, digest, SystemTime::now());
                 Some(contents)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(%error, "a stored KV block is removed");
+                tracing::warn!(%error, "a stored part of a prefix is removed");
                 let _ = fs::remove_file(file::path(&self.dir, digest));
                 None
             }

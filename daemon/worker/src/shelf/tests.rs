@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use scheduler::{BlockId, StateId};
+
 use super::*;
 
 const BLOCK_BYTES: usize = 1_000;
+const SIZES: Sizes = Sizes { block: BLOCK_BYTES, state: 0 };
+/// Of a model with recurrent states.
+const WITH_STATES: Sizes = Sizes { block: BLOCK_BYTES, state: 5_000 };
 const FILE_BYTES: u64 = 72 + BLOCK_BYTES as u64;
 
 /// A folder that is removed at the end.
@@ -49,32 +54,55 @@ struct Opened {
 }
 
 fn open(options: &pipe::Shelf, model: u8) -> Opened {
+    open_with(options, model, SIZES)
+}
+
+fn open_with(options: &pipe::Shelf, model: u8, sizes: Sizes) -> Opened {
     let (sender, inbox): (SyncSender<Message>, _) = sync_channel(16);
-    Opened { shelf: Shelf::open(options, [model; 32], BLOCK_BYTES, sender).unwrap(), inbox }
+    Opened { shelf: Shelf::open(options, [model; 32], sizes, sender).unwrap(), inbox }
 }
 
 impl Opened {
     /// Puts every full block of a prompt away and waits until all is written.
-    fn store(mut self, prompt: &[u32]) {
-        let blocks: Vec<_> = (1..=prompt.len() / 32).map(|blocks| prompt[..blocks * 32].to_vec()).collect();
-        for prefix in blocks {
-            let contents = contents(&prefix);
-            self.shelf.store(&prefix, || contents);
+    fn store(self, prompt: &[u32]) {
+        self.store_with(prompt, &[]);
+    }
+
+    /// The same, with the states at the ends of some of its blocks, counted from 1.
+    fn store_with(mut self, prompt: &[u32], states: &[usize]) {
+        for blocks in 1..=prompt.len() / 32 {
+            let tokens = prompt[..blocks * 32].to_vec();
+            let kept = Kept { held: Held::Block(BlockId(0)), tokens: tokens.clone() };
+            self.shelf.store(&kept, || contents(&kept.tokens));
+            if states.contains(&blocks) {
+                let kept = Kept { held: Held::State(StateId(0)), tokens };
+                self.shelf.store(&kept, || state(&kept.tokens));
+            }
         }
         self.shelf.close(std::iter::empty(), |_| Vec::new());
     }
 
     /// What comes back of a prompt's blocks after the first `cached`.
     fn fetch(&mut self, prompt: &[u32], cached: u32) -> Option<Vec<Vec<u8>>> {
-        if !self.shelf.fetch(Ticket(1), prompt, cached) {
+        let known = Known { blocks: cached, usable: cached };
+        self.load(prompt, known).map(|loaded| loaded.contents)
+    }
+
+    /// What is brought of a prompt of which so much is known.
+    fn load(&mut self, prompt: &[u32], known: Known) -> Option<Loaded> {
+        if !self.shelf.fetch(SequenceId(1), &prompt[..prompt.len() - 1], known) {
             return None;
         }
         let Message::Loaded(loaded) = self.inbox.recv_timeout(Duration::from_secs(20)).unwrap() else {
             panic!("the keeper sends blocks")
         };
         self.shelf.forget_missing(&loaded);
-        Some(loaded.contents)
+        Some(loaded)
     }
+}
+
+fn state(prefix: &[u32]) -> Vec<u8> {
+    contents(prefix).repeat(WITH_STATES.state / BLOCK_BYTES)
 }
 
 fn contents(prefix: &[u32]) -> Vec<u8> {
@@ -119,6 +147,33 @@ fn a_damaged_file_is_removed_and_never_shown() {
         assert!(!path.exists());
         assert_eq!(later.fetch(&tokens, 0), None, "it is not asked for again");
     }
+}
+
+#[test]
+fn a_prefix_is_brought_up_to_the_last_state_that_is_there() {
+    let folder = Folder::new("states");
+    let tokens = prompt(1, 8 * 32 + 1);
+    open_with(&folder.options(), 1, WITH_STATES).store_with(&tokens, &[2, 5]);
+    let mut later = open_with(&folder.options(), 1, WITH_STATES);
+    let mut brought = |blocks, usable| {
+        let loaded = later.load(&tokens, Known { blocks, usable })?;
+        assert_eq!(loaded.state_contents, Some(state(&tokens[..5 * 32])));
+        Some((loaded.first, loaded.contents.len()))
+    };
+    assert_eq!(brought(0, 0), Some((0, 5)), "what stands after it could not be gone on from");
+    assert_eq!(brought(3, 2), Some((3, 2)));
+    assert_eq!(brought(5, 2), Some((5, 0)), "the blocks are in memory and their state is not");
+    assert_eq!(brought(7, 0), Some((5, 0)), "the same where more blocks are");
+    assert_eq!(brought(5, 5), None);
+    assert_eq!(brought(8, 6), None);
+    // A damaged state is removed, and the one before it is found next. It is the one that was asked for last.
+    let states = folder.files("kv").into_iter().filter(|path| fs::metadata(path).unwrap().len() > 5_000);
+    let last = states.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap()).unwrap();
+    fs::write(&last, b"nothing").unwrap();
+    assert_eq!(later.load(&tokens, Known::default()).unwrap().state_contents, None);
+    let next = later.load(&tokens, Known::default()).unwrap();
+    assert_eq!((next.contents.len(), next.state_contents), (2, Some(state(&tokens[..2 * 32]))));
+    assert!(!last.exists());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use engine::random::Recipe;
 use pipe::{ToWorker, WorkId};
 use protocol::generation::GenerateRequest;
 
-use super::kit::{Answer, Daemon, Folder, open, request, submit};
+use super::kit::{Answer, Daemon, Folder, open, request, shelved, submit};
 
 fn folder(name: &str) -> Folder {
     Folder::new(name, |_| Recipe::tiny("qwen3_next", 7).quantized(4, 32).endless())
@@ -72,6 +72,35 @@ fn a_prefix_is_reused_where_its_state_was_kept_and_the_answer_stays_the_same() {
     let mixed = answer(&mut daemon, 4, &other);
     let fresh = answer(&mut Daemon::start(open(&folder)), 1, &other);
     assert_eq!(mixed.tokens, fresh.tokens);
+}
+
+#[test]
+fn a_prefix_and_the_state_at_its_end_survive_the_worker_on_disk() {
+    let folder = folder("kept");
+    let asked = request(&"tell me a story ".repeat(9), 40);
+    let mut daemon = Daemon::start(shelved(&folder, 256));
+    let first = answer(&mut daemon, 1, &asked);
+    daemon.send(ToWorker::Drain);
+    daemon.served().unwrap();
+    let mut daemon = Daemon::start(shelved(&folder, 256));
+    let again = answer(&mut daemon, 1, &asked);
+    let usage = again.finished.usage;
+    assert_eq!((usage.cached_tokens, again.tokens), ((usage.prompt_tokens - 1) / 32 * 32, first.tokens));
+}
+
+#[test]
+fn a_state_that_gave_way_is_brought_back_to_its_prefix() {
+    let folder = folder("gave-way");
+    // Room for many prompts, and for the states of one sequence.
+    let mut daemon = Daemon::start(shelved(&folder, 64));
+    let requests = ["one", "two", "six"].map(|word| request(&format!("{word} ").repeat(60), 8));
+    let first: Vec<_> = (0..3).map(|id| answer(&mut daemon, id, &requests[id as usize])).collect();
+    for id in 3..9 {
+        let again = answer(&mut daemon, id, &requests[id as usize % 3]);
+        let usage = again.finished.usage;
+        assert_eq!(usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32, "{id}: {:?}", again.finished.missed);
+        assert_eq!(again.tokens, first[id as usize % 3].tokens);
+    }
 }
 
 #[test]
