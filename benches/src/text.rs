@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use engine::random::{Recipe, TempFolder};
+use engine::random::{Recipe, sentencepiece};
 use engine::text::{Conversation, Special, Template, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ const CALLS: usize = 5;
 /// Runs the measures.
 pub async fn run() {
     let folder = Recipe::tiny("qwen3", 1).temporary().unwrap();
-    let pieces = sentencepiece();
+    let pieces = sentencepiece().unwrap();
     for tokens in [10_000, 100_000] {
         for (name, folder) in [("byte-level", folder.path()), ("sentencepiece", pieces.path())] {
             tokenize(&format!("tokenization, {name}, {tokens} tokens"), folder, tokens);
@@ -66,31 +66,4 @@ fn render(name: &str, folder: &Path, tokens: usize) {
         ms(start.elapsed())
     };
     row(name, "ms", (0..CALLS).map(|_| call()).collect());
-}
-
-/// A folder with a vocabulary as Llama 2 has it: the whole text is one word, in which pieces are joined.
-fn sentencepiece() -> TempFolder {
-    let letters = ('a'..='z').map(String::from).chain(["\u{2581}", ",", "\n"].map(String::from));
-    let merges =
-        [("t", "h"), ("th", "e"), ("\u{2581}", "the"), ("a", "n"), ("an", "d"), ("\u{2581}", "and"), ("o", "n")];
-    let joined = merges.iter().map(|(left, right)| format!("{left}{right}"));
-    let words = std::iter::once("<unk>".to_owned()).chain(letters).chain(joined);
-    let vocabulary: Map<String, Value> = words.enumerate().map(|(id, word)| (word, json!(id))).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "pre_tokenizer": null,
-        "post_processor": null,
-        "normalizer": { "type": "Sequence", "normalizers": [
-            { "type": "Prepend", "prepend": "\u{2581}" },
-            { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" },
-        ] },
-        "decoder": { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocabulary, "merges": merges.map(|(left, right)| json!([left, right])),
-        },
-    });
-    let folder = TempFolder::new().unwrap();
-    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    folder
 }

@@ -8,6 +8,7 @@ mod fill;
 pub mod gguf;
 mod letters;
 mod peculiar;
+mod pieces;
 mod sentence;
 mod temp;
 
@@ -18,6 +19,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use self::fill::{Blank, blanks};
+pub use self::pieces::sentencepiece;
 pub use self::temp::TempFolder;
 use crate::config::Config;
 use crate::models::Description;

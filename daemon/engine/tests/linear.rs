@@ -8,7 +8,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use engine::random::{Recipe, TempFolder};
+use engine::random::{Recipe, sentencepiece};
 use engine::text::{Conversation, Special, Template, Tokenizer};
 use serde_json::{Map, Value, json};
 
@@ -70,33 +70,9 @@ fn prose(times: usize) -> String {
     SENTENCE.repeat(300 * times)
 }
 
-/// A vocabulary as Llama 2 has it: the whole text is one word.
-fn sentencepiece() -> TempFolder {
-    let words = ["<unk>", "\u{2581}", "t", "h", "e", "th", "the", "\u{2581}the", "o", "r", "s"];
-    let vocabulary: Map<String, Value> =
-        words.iter().enumerate().map(|(id, word)| ((*word).to_string(), json!(id))).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "pre_tokenizer": null,
-        "post_processor": null,
-        "normalizer": { "type": "Sequence", "normalizers": [
-            { "type": "Prepend", "prepend": "\u{2581}" },
-            { "type": "Replace", "pattern": { "String": " " }, "content": "\u{2581}" },
-        ] },
-        "decoder": { "type": "Replace", "pattern": { "String": "\u{2581}" }, "content": " " },
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocabulary, "merges": [["t", "h"], ["th", "e"], ["\u{2581}", "the"]],
-        },
-    });
-    let folder = TempFolder::new().unwrap();
-    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    folder
-}
-
 #[test]
 fn tokens_of_a_long_text_cost_in_proportion_to_its_length() {
-    let folders = [Recipe::tiny("qwen3", 1).temporary().unwrap(), sentencepiece()];
+    let folders = [Recipe::tiny("qwen3", 1).temporary().unwrap(), sentencepiece().unwrap()];
     for (folder, name) in folders.iter().zip(["byte-level", "sentencepiece"]) {
         let tokenizer = Tokenizer::open(folder.path()).unwrap();
         for special in [Special::Plain, Special::Parse] {
