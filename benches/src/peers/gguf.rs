@@ -19,6 +19,21 @@ fn matrix(file: &mut Gguf<'_>, name: String, inputs: u64, outputs: u64, form: Fo
     file.tensor(&name, &[inputs, outputs], form, Box::new(content));
 }
 
+/// Adds the matrices of a layer: name, inputs, outputs.
+fn matrices(file: &mut Gguf<'_>, layer: u32, all: &[(&str, u64, u64)], form: Form) {
+    for (name, inputs, outputs) in all {
+        matrix(file, format!("blk.{layer}.{name}.weight"), *inputs, *outputs, form);
+    }
+}
+
+/// Says what a model is, and its measures under its own name.
+fn measures(file: &mut Gguf<'_>, architecture: &str, all: &[(&str, u32)]) {
+    file.text("general.architecture", architecture);
+    for (name, value) in all {
+        file.number(&format!("{architecture}.{name}"), *value);
+    }
+}
+
 /// Adds a vector of one number.
 fn vector(file: &mut Gguf<'_>, name: String, length: u64, value: f32) {
     file.vector(&name, vec![value; length as usize]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::random::gguf::{Form, Gguf};
 
 use super::super::letters::{COUNT, SPECIALS, merges, words};
-use super::{matrix, vector};
+use super::{matrices, matrix, measures, vector};
 
 const HIDDEN: u64 = 1024;
 const LAYERS: u32 = 28;
@@ -27,7 +27,7 @@ pub fn write(path: &Path, bits: u32) -> io::Result<()> {
             vector(&mut file, format!("blk.{layer}.{name}_norm.weight"), length, 1.0);
         }
         let (queries, keys) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
-        for (name, inputs, outputs) in [
+        let all = [
             ("attn_q", HIDDEN, queries),
             ("attn_k", HIDDEN, keys),
             ("attn_v", HIDDEN, keys),
@@ -35,23 +35,24 @@ pub fn write(path: &Path, bits: u32) -> io::Result<()> {
             ("ffn_gate", HIDDEN, FORWARD),
             ("ffn_up", HIDDEN, FORWARD),
             ("ffn_down", FORWARD, HIDDEN),
-        ] {
-            matrix(&mut file, format!("blk.{layer}.{name}.weight"), inputs, outputs, form);
-        }
+        ];
+        matrices(&mut file, layer, &all, form);
     }
     file.write(path)
 }
 
 fn describe(file: &mut Gguf<'_>) {
-    file.text("general.architecture", "qwen3");
-    file.number("qwen3.block_count", LAYERS);
-    file.number("qwen3.context_length", 40_960);
-    file.number("qwen3.embedding_length", HIDDEN as u32);
-    file.number("qwen3.feed_forward_length", FORWARD as u32);
-    file.number("qwen3.attention.head_count", HEADS as u32);
-    file.number("qwen3.attention.head_count_kv", KV_HEADS as u32);
-    file.number("qwen3.attention.key_length", HEAD_DIM as u32);
-    file.number("qwen3.attention.value_length", HEAD_DIM as u32);
+    let all = [
+        ("block_count", LAYERS),
+        ("context_length", 40_960),
+        ("embedding_length", HIDDEN as u32),
+        ("feed_forward_length", FORWARD as u32),
+        ("attention.head_count", HEADS as u32),
+        ("attention.head_count_kv", KV_HEADS as u32),
+        ("attention.key_length", HEAD_DIM as u32),
+        ("attention.value_length", HEAD_DIM as u32),
+    ];
+    measures(file, "qwen3", &all);
     file.float("qwen3.rope.freq_base", 1e6);
     file.float("qwen3.attention.layer_norm_rms_epsilon", 1e-6);
     file.text("tokenizer.ggml.model", "gpt2");

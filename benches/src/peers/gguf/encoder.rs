@@ -5,7 +5,7 @@ use std::path::Path;
 
 use engine::random::gguf::{Form, Gguf};
 
-use super::{matrix, vector};
+use super::{matrices, matrix, measures, vector};
 
 const HIDDEN: u64 = 768;
 const LAYERS: u32 = 12;
@@ -27,15 +27,14 @@ pub fn write(path: &Path, form: Form) -> io::Result<()> {
     };
     norm(&mut file, "token_embd_norm".to_owned());
     for layer in 0..LAYERS {
-        for (name, inputs, outputs) in [
+        let all = [
             ("attn_qkv", HIDDEN, 3 * HIDDEN),
             ("attn_output", HIDDEN, HIDDEN),
             ("ffn_gate", HIDDEN, FORWARD),
             ("ffn_up", HIDDEN, FORWARD),
             ("ffn_down", FORWARD, HIDDEN),
-        ] {
-            matrix(&mut file, format!("blk.{layer}.{name}.weight"), inputs, outputs, form);
-        }
+        ];
+        matrices(&mut file, layer, &all, form);
         norm(&mut file, format!("blk.{layer}.attn_output_norm"));
         norm(&mut file, format!("blk.{layer}.layer_output_norm"));
     }
@@ -43,16 +42,18 @@ pub fn write(path: &Path, form: Form) -> io::Result<()> {
 }
 
 fn describe(file: &mut Gguf<'_>) {
-    file.text("general.architecture", "nomic-bert");
-    file.number("nomic-bert.block_count", LAYERS);
-    file.number("nomic-bert.context_length", 8192);
-    file.number("nomic-bert.embedding_length", HIDDEN as u32);
-    file.number("nomic-bert.feed_forward_length", FORWARD as u32);
-    file.number("nomic-bert.attention.head_count", HEADS);
+    let all = [
+        ("block_count", LAYERS),
+        ("context_length", 8192),
+        ("embedding_length", HIDDEN as u32),
+        ("feed_forward_length", FORWARD as u32),
+        ("attention.head_count", HEADS),
+        // The mean.
+        ("pooling_type", 1),
+    ];
+    measures(file, "nomic-bert", &all);
     file.float("nomic-bert.attention.layer_norm_epsilon", 1e-12);
     file.flag("nomic-bert.attention.causal", false);
-    // The mean.
-    file.number("nomic-bert.pooling_type", 1);
     file.float("nomic-bert.rope.freq_base", 1000.0);
     file.text("tokenizer.ggml.model", "bert");
     file.number("tokenizer.ggml.token_type_count", 2);
