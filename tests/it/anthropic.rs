@@ -136,6 +136,32 @@ async fn what_coding_agents_send_is_understood() {
 }
 
 #[tokio::test]
+async fn an_agents_next_turn_is_read_from_the_cache_though_its_account_differs() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let instructions = "You are an agent that writes code and tells what it does. ".repeat(8);
+    let mut turn = 0;
+    let mut usage_of = async |date: &str| {
+        turn += 1;
+        let account = format!("x-anthropic-billing-header: cc_version=2.1.100.7b4; cc_entrypoint=cli; cch=eb6c{turn};");
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let system = json!([text(&account), text(&format!("{instructions}Today is {date}. {instructions}"))]);
+        http.post(PATH, &ask(json!({"system": system, "max_tokens": 1}))).await.json().await["usage"].clone()
+    };
+    let cold = usage_of("Monday").await;
+    assert_eq!(cold["cache_missed"], json!({"reason": "new", "position": 0}));
+    let again = usage_of("Monday").await;
+    let (cached, read) = (again["cache_read_input_tokens"].as_u64().unwrap(), again["input_tokens"].as_u64().unwrap());
+    assert!(read <= 32 && cached + read == cold["input_tokens"].as_u64().unwrap(), "{again}");
+    assert_eq!(again["cache_missed"], Value::Null);
+    // What is for the model is never left out: a day later all is read from there on, and the answer says from where.
+    let later = usage_of("Tuesday").await;
+    assert_eq!(later["cache_missed"]["reason"], "differs");
+    let (cached, from) = (&later["cache_read_input_tokens"], later["cache_missed"]["position"].as_u64().unwrap());
+    assert_eq!(cached.as_u64().unwrap(), from / 32 * 32);
+}
+
+#[tokio::test]
 async fn refusals_are_in_anthropics_shape() {
     let mut house = House::start();
     let http = house.http().await;

@@ -1,7 +1,8 @@
 //! The HTTP bridge through real sockets: answers, streams, refusals.
 
 use serde_json::{Value, json};
-use tests::house::House;
+use tests::answer::first_text;
+use tests::house::{House, Plan, raw};
 use tests::wait;
 
 fn chat(text: &str) -> Value {
@@ -52,6 +53,33 @@ async fn raw_completions_continue_and_report_logprobs() {
     let count = answer["usage"]["completion_tokens"].as_u64().unwrap() as usize;
     assert_eq!(logprobs["tokens"].as_array().unwrap().len(), count);
     assert_eq!(logprobs["text_offset"][0], 0);
+}
+
+#[tokio::test]
+async fn an_answer_says_what_it_found_cached_and_why_not_more() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let path = "/v1/chat/completions";
+    let asked = |end: &str| {
+        let long = "a beginning that all of them have, word for word, ".repeat(6);
+        with(chat(&format!("{long}{end}")), json!({ "max_tokens": 1 }))
+    };
+    let details =
+        async |end: &str| http.post(path, &asked(end)).await.json().await["usage"]["prompt_tokens_details"].clone();
+    let cold = json!({"cached_tokens": 0, "cache_missed": {"reason": "new", "position": 0}});
+    assert_eq!(details("this one").await, cold);
+    let other = details("that one").await;
+    let from = other["cache_missed"]["position"].as_u64().unwrap();
+    let differs = json!({"cached_tokens": from / 32 * 32, "cache_missed": {"reason": "differs", "position": from}});
+    assert_eq!(other, differs);
+    let streamed = with(asked("that one"), json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let events = http.post(path, &streamed).await.events().await;
+    let last: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();
+    let details = &last["usage"]["prompt_tokens_details"];
+    assert!(
+        details["cache_missed"].is_null() && details["cached_tokens"].as_u64().unwrap() >= from / 32 * 32,
+        "{last}"
+    );
 }
 
 #[tokio::test]
@@ -116,6 +144,32 @@ async fn refusals_name_the_parameter_and_keep_their_status() {
     let long = http.post("/v1/chat/completions", &chat(&"word ".repeat(120_000))).await.json().await;
     assert_eq!(long["error"]["code"], "context_length_exceeded", "{long}");
     assert!(long["error"]["message"].as_str().unwrap().contains("maximum context length is"));
+}
+
+#[tokio::test]
+async fn a_full_house_says_when_to_come_back_and_too_large_a_model_what_it_would_take() {
+    let config = "[requests]\nactive_max = 1\n".to_owned();
+    let mut house = House::with(Plan { config, ..Plan::default() });
+    let http = house.http().await;
+    let client = house.client().await;
+    let mut events = client.generate(raw(None, "It goes on", 30_000)).await.unwrap();
+    first_text(&mut events).await;
+    let full = http.post("/v1/chat/completions", &chat("And I?")).await;
+    let retry: u64 = full.header("retry-after").unwrap().parse().unwrap();
+    assert_eq!((full.status, retry > 0), (503, true));
+    assert_eq!(full.json().await["error"]["code"], "busy");
+
+    let config = "[memory]\nbudget = \"1MB\"\n".to_owned();
+    let mut house = House::with(Plan { config, ..Plan::default() });
+    let http = house.http().await;
+    let refused = http.post("/v1/chat/completions", &chat("Hello")).await;
+    assert_eq!(refused.status, 507);
+    let error = refused.json().await["error"].clone();
+    let message = error["message"].as_str().unwrap();
+    for part in ["impetus-nano needs at least", "weights", "+ KV cache", "+ overhead", "models may take 1 MB"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(error["code"], "INSUFFICIENT_MEMORY");
 }
 
 #[tokio::test]
