@@ -2,13 +2,14 @@
 //!
 //! Every figure is a median over runs of this very build, made by the programs that users run. Nothing here asserts.
 //! `benches NAME …` runs some of the measures; without names all run. `benches peers …` is `make bench-peers`,
-//! `benches serving-peers …` is `make bench-serving`.
+//! `benches serving-peers …` is `make bench-serving`; `benches served …` is that without the peer.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod accuracy;
 mod attention;
 mod daemon;
+mod draws;
 mod embed;
 mod guesses;
 mod hops;
@@ -25,6 +26,8 @@ mod text;
 use std::future::Future;
 use std::pin::Pin;
 
+use peers::llama::Llama;
+
 /// Its name, the head of its table, and what runs it.
 type Measure = (&'static str, &'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 
@@ -38,6 +41,7 @@ const MEASURES: &[Measure] = &[
     ("serving", sample::HEAD, || Box::pin(serving::run())),
     ("guesses", sample::HEAD, || Box::pin(guesses::run())),
     ("text", sample::HEAD, || Box::pin(text::run())),
+    ("draws", sample::HEAD, || Box::pin(draws::run())),
     ("streams", sample::HEAD, || Box::pin(streams::run())),
     ("load", sample::HEAD, || Box::pin(load::run())),
 ];
@@ -49,7 +53,10 @@ fn main() {
         return runtime.block_on(peers::run(rows));
     }
     if let Some(("serving-peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return runtime.block_on(served::run(rows));
+        return runtime.block_on(served::run(rows, Some(Llama::new())));
+    }
+    if let Some(("served", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return runtime.block_on(served::run(rows, None));
     }
     for (name, head, measure) in MEASURES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

@@ -2,7 +2,8 @@
 //!
 //! Every row is measured on the house, on the peer as it is by itself, and on the peer with 16 places, one after another in
 //! each round; a cell is the median of the rounds. The goal is beside the better of the two peers. Prompts are made-up
-//! tokens, different in each round and row. Run it with nothing else running: `peers/run.sh serving [ROW…]`.
+//! tokens, different in each round and row. Run it with nothing else running: `peers/run.sh serving-peers [ROW…]`, or
+//! `benches served [ROW…]` for this house alone.
 
 mod sides;
 mod stream;
@@ -76,10 +77,12 @@ const LINES: &[Line] = &[
     line("memory", "resident memory after that", Work::Memory, 1, "flat"),
 ];
 
-/// Runs the rows whose names begin with one of `wanted`, or all.
-pub async fn run(wanted: &[String]) {
-    let llama = Llama::new();
-    let sides = [Side::ours().await, Side::peer(&llama, false), Side::peer(&llama, true)];
+/// Runs the rows whose names begin with one of `wanted`, or all; without a peer, on this house alone.
+pub async fn run(wanted: &[String], peer: Option<Llama>) {
+    let mut sides = vec![Side::ours().await];
+    if let Some(llama) = &peer {
+        sides.extend([Side::peer(llama, false), Side::peer(llama, true)]);
+    }
     for side in &sides {
         side.server().ask(&prompt(1, 300), 8).await.unwrap();
     }
