@@ -10,7 +10,7 @@ mod bandwidth;
 mod cpu;
 mod delta;
 mod elementwise;
-mod exponential;
+pub(crate) mod exponential;
 mod gates;
 mod heads;
 mod kv;

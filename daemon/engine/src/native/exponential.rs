@@ -7,7 +7,7 @@ const ROUND: f32 = 12_582_912.0;
 ///
 /// x is split as n ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite).
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(-87.0, 88.0);

@@ -21,6 +21,7 @@ pub use self::dry::DrySettings;
 use self::penalties::Penalties;
 pub use self::settings::{Mirostat, Sampling, SamplingError};
 use super::{Allowed, Tokenizer};
+use crate::native::exponential::exp;
 
 /// A token that was drawn.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,7 +157,7 @@ fn check_numbers(logits: &[f32], position: u32) -> Result<(), SamplingError> {
 /// The greatest logit's token, the lowest id among equals; `None` if nothing is allowed.
 fn argmax(logits: &[f32]) -> Option<u32> {
     let greatest = candidates::greatest(logits)?;
-    logits.iter().position(|&logit| logit == greatest).map(|token| token as u32)
+    candidates::first(logits, greatest).map(|token| token as u32)
 }
 
 /// Log-probabilities of untouched logits, kept because the token is drawn from changed ones.
@@ -169,7 +170,7 @@ struct Logprobs {
 impl Logprobs {
     fn new(logits: &[f32], count: usize) -> Self {
         let greatest = candidates::greatest(logits).unwrap_or(0.0);
-        let total: f64 = logits.iter().map(|&logit| f64::from((logit - greatest).exp())).sum();
+        let total = candidates::total(logits, |logit| exp(logit - greatest));
         let log_total = f64::from(greatest) + total.ln();
         let best = candidates::best(logits, count);
         let top = best.into_iter().map(|it| (it.token, (f64::from(it.logit) - log_total) as f32)).collect();

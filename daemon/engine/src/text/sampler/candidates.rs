@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use super::Sampling;
 use super::filters::{self, Weighted};
+use crate::native::exponential::exp;
 
 /// A token that may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,10 +26,47 @@ impl Candidate {
     }
 }
 
+/// How many logits are looked at together: a pass without a branch inside is vectorised.
+const RUN: usize = 64;
+
+/// How many sums of a pass do not wait for each other.
+const LANES: usize = 16;
+
+/// How many weights have a sum of their own, so that a draw need not add up all before it.
+const SUMMED: usize = 1024;
+
+/// Whether some logit of a run is wanted.
+fn any(run: &[f32], wanted: impl Fn(f32) -> bool) -> bool {
+    run.iter().fold(false, |any, &logit| any | wanted(logit))
+}
+
 /// The greatest logit above minus infinity.
 pub fn greatest(logits: &[f32]) -> Option<f32> {
-    let greatest = logits.iter().fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most });
+    let more = |most: f32, logit: f32| if logit > most { logit } else { most };
+    let (runs, rest) = logits.as_chunks::<RUN>();
+    let mut lanes = [f32::NEG_INFINITY; RUN];
+    for run in runs {
+        lanes.iter_mut().zip(run).for_each(|(most, &logit)| *most = more(*most, logit));
+    }
+    let greatest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &logit| more(most, logit));
     (greatest > f32::NEG_INFINITY).then_some(greatest)
+}
+
+/// The first token of this logit.
+pub fn first(logits: &[f32], wanted: f32) -> Option<usize> {
+    let start = RUN * logits.chunks(RUN).position(|run| any(run, |logit| logit == wanted))?;
+    logits[start..].iter().position(|&logit| logit == wanted).map(|index| start + index)
+}
+
+/// The sum of what logits weigh, in an order that no machine changes.
+pub fn total(logits: &[f32], weight: impl Fn(f32) -> f32) -> f64 {
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks {
+        let weights = chunk.map(&weight);
+        lanes.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += f64::from(weight));
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&logit| f64::from(weight(logit))).sum::<f64>()
 }
 
 /// The `count` best tokens, best first.
@@ -36,13 +74,16 @@ pub fn best(logits: &[f32], count: usize) -> Vec<Candidate> {
     let count = count.min(logits.len());
     let mut kept = Vec::with_capacity(2 * count + 1);
     let mut least = f32::NEG_INFINITY;
-    for (token, &logit) in logits.iter().enumerate() {
+    for (index, run) in logits.chunks(RUN).enumerate() {
         // Tokens come in ascending order, so one that only equals the least kept is ordered after it.
-        if logit > least {
+        if !any(run, |logit| logit > least) {
+            continue;
+        }
+        for (token, &logit) in (index * RUN..).zip(run).filter(|&(_, &logit)| logit > least) {
             kept.push(Candidate { token: token as u32, logit });
-            if kept.len() > 2 * count {
-                least = keep_best(&mut kept, count);
-            }
+        }
+        if kept.len() > 2 * count {
+            least = keep_best(&mut kept, count);
         }
     }
     keep_best(&mut kept, count);
@@ -112,7 +153,7 @@ struct Scale {
 
 impl Scale {
     fn weight(&self, logit: f32) -> f64 {
-        f64::from(self.exponent(logit).exp())
+        f64::from(exp(self.exponent(logit)))
     }
 
     fn exponent(&self, logit: f32) -> f32 {
@@ -135,16 +176,16 @@ fn nucleus(ordered: &[Candidate], share: f32, total: f64, scale: &Scale) -> usiz
 
 /// The fewest tokens that reach the share of all probability together, best first.
 fn likeliest(logits: &[f32], share: f32, scale: &Scale) -> Vec<Candidate> {
-    let total: f64 = logits.iter().map(|&logit| scale.weight(logit)).sum();
+    let total = total(logits, |logit| exp(scale.exponent(logit)));
     // Tokens lighter than this weigh less than the share left over, all of them together, so none is needed.
     let least = (1.0 - f64::from(share)) * total / logits.len() as f64;
     let exponent_least = least.ln() as f32 - 1e-3;
-    let mut rest: Vec<Candidate> = logits
-        .iter()
-        .enumerate()
-        .filter(|&(_, &logit)| scale.exponent(logit) >= exponent_least)
-        .map(|(token, &logit)| Candidate { token: token as u32, logit })
-        .collect();
+    let heavy = |logit| scale.exponent(logit) >= exponent_least;
+    let mut rest = Vec::new();
+    for (index, run) in logits.chunks(RUN).enumerate().filter(|(_, run)| any(run, heavy)) {
+        let tokens = (index * RUN..).zip(run).filter(|&(_, &logit)| heavy(logit));
+        rest.extend(tokens.map(|(token, &logit)| Candidate { token: token as u32, logit }));
+    }
     let (mut ordered, mut portion) = (0, 64);
     while ordered < rest.len() {
         let unordered = &mut rest[ordered..];
@@ -166,14 +207,18 @@ fn likeliest(logits: &[f32], share: f32, scale: &Scale) -> Vec<Candidate> {
 
 /// Draws where no filter needs an order; the logits become weights in place.
 fn draw_from_all(logits: &mut [f32], min_p: f32, scale: &Scale, random: f64) -> Option<u32> {
-    let mut total = 0.0;
     for logit in logits.iter_mut() {
-        let weight = scale.weight(*logit) as f32;
+        let weight = exp(scale.exponent(*logit));
         *logit = if weight >= min_p { weight } else { 0.0 };
-        total += f64::from(*logit);
     }
-    let weights = logits.iter().enumerate().map(|(token, &weight)| (token as u32, f64::from(weight)));
-    pick(weights, random * total)
+    // First in which run the point lies, and then where in it.
+    let sums: Vec<f64> = logits.chunks(SUMMED).map(|run| total(run, |weight| weight)).collect();
+    let point = random * sums.iter().sum::<f64>();
+    let run = pick((0..).zip(sums.iter().copied()), point)?;
+    let before: f64 = sums[..run as usize].iter().sum();
+    let start = run as usize * SUMMED;
+    let weights = (start as u32..).zip(&logits[start..]).take(SUMMED);
+    pick(weights.map(|(token, &weight)| (token, f64::from(weight))), point - before)
 }
 
 /// The token in whose share of the total the point lies.

@@ -203,10 +203,29 @@ fn a_large_vocabulary_is_filtered_as_a_full_sort_would() {
 }
 
 #[test]
+fn a_draw_from_a_large_vocabulary_falls_where_adding_up_would_put_it() {
+    let mut logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id)[0] as f32 - 0.5) * 12.0).collect();
+    logits[..3_000].fill(f32::NEG_INFINITY);
+    let weights: Vec<f64> = logits.iter().map(|logit| f64::from(*logit).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    for position in 0..100 {
+        let (point, mut reached) = (random::uniform(42, 0, position)[0] * total, 0.0);
+        let due = weights.iter().position(|weight| {
+            reached += weight;
+            reached > point
+        });
+        assert_eq!(Some(draw_one(&sampling(), &logits, position) as usize), due);
+    }
+}
+
+#[test]
 fn greedy_takes_the_lowest_id_among_equals() {
     let greedy = Sampling::default();
     assert_eq!(draw_one(&greedy, &[1.0, 3.0, 3.0, 2.0], 0), 1);
     assert_eq!(draw_one(&greedy, &[-0.0, 0.0], 0), 0);
+    let mut many: Vec<f32> = (0..1_000).map(|id| id as f32 / 1e3).collect();
+    (many[517], many[950]) = (2.0, 2.0);
+    assert_eq!(draw_one(&greedy, &many, 0), 517);
     assert_eq!(draw_one(&greedy, &[f32::NEG_INFINITY, -5.0], 0), 1);
     assert_eq!(draw_one(&Sampling { top_k: 1, ..sampling() }, &[1.0, 3.0, 3.0, 2.0], 3), 1);
 }
