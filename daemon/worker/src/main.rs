@@ -4,6 +4,8 @@
 //! folder holds; `bundled` writes the models that Impetus ships; `import` makes a folder of a GGUF file; `render` is the
 //! process in which `serve` runs a model's chat template. Logs are JSON lines on standard error.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +57,15 @@ fn main() -> ExitCode {
 fn serve() -> ExitCode {
     log_to_stderr();
     // The daemon is gone when the input ends, and nobody would read what a running step still gives.
-    match worker::serve(&own_path(), std::io::stdin(), std::io::stdout(), || std::process::exit(0)) {
+    // Without the buffer of `Stdout`, which writes what holds a newline in two parts.
+    let output = match std::io::stdout().as_fd().try_clone_to_owned() {
+        Ok(output) => File::from(output),
+        Err(error) => {
+            tracing::error!(%error, "the worker cannot use its output");
+            return ExitCode::FAILURE;
+        }
+    };
+    match worker::serve(&own_path(), std::io::stdin(), output, || std::process::exit(0)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the worker ends");

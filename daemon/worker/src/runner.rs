@@ -231,7 +231,7 @@ impl Runner {
     }
 
     fn emit(&mut self) -> Result<(), Deaf> {
-        self.requests.take_told().into_iter().try_for_each(|message| self.emitter.send(message))
+        self.emitter.send_all(self.requests.take_told())
     }
 
     fn beat(&mut self) -> Result<(), Deaf> {
