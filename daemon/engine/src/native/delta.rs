@@ -8,6 +8,7 @@
 mod tests;
 
 use super::cpu::versions;
+use super::elementwise::sum_of_squares;
 use super::exponential::exp;
 use super::memory::{Memory, Scratch, Shared, lines};
 use super::{Isa, Pool, ShapeError};
@@ -254,7 +255,7 @@ impl Job<'_> {
                 let at = self.out.get().add(token * width + head * group * self.shape.value_dim);
                 std::slice::from_raw_parts_mut(at, own)
             };
-            token_of(isa, &self.shape, self.weights, head, x, state, out, room);
+            advance(isa, Token { shape: &self.shape, weights: self.weights, head, x, state, out, room });
         }
     }
 
@@ -289,29 +290,26 @@ impl Room {
     }
 }
 
+/// One token in one key head.
+struct Token<'a> {
+    shape: &'a DeltaShape,
+    weights: &'a DeltaWeights,
+    head: usize,
+    /// The token's row of what is projected.
+    x: &'a [f32],
+    state: &'a mut [f32],
+    out: &'a mut [f32],
+    room: &'a mut [f32],
+}
+
 versions! {
-    /// One token in one key head: the convolution, then the rule for each of its value heads.
-    fn token_of(
-        shape: &DeltaShape,
-        weights: &DeltaWeights,
-        head: usize,
-        x: &[f32],
-        state: &mut [f32],
-        out: &mut [f32],
-        room: &mut [f32],
-    ) = token_body
+    /// The convolution, then the rule for each value head.
+    fn advance(token: Token<'_>) = advance_body
 }
 
 #[inline(always)]
-fn token_body(
-    shape: &DeltaShape,
-    weights: &DeltaWeights,
-    head: usize,
-    x: &[f32],
-    state: &mut [f32],
-    out: &mut [f32],
-    room: &mut [f32],
-) {
+fn advance_body(token: Token<'_>) {
+    let Token { shape, weights, head, x, state, out, room } = token;
     let (channels, group, keys, values) = (shape.channels(), shape.group(), shape.key_dim, shape.value_dim);
     let places = shape.places(head);
     let (past, memory) = state.split_at_mut((shape.kernel - 1) * channels);
@@ -438,21 +436,4 @@ impl Rule<'_> {
         }
         out[first..first + N].copy_from_slice(&read);
     }
-}
-
-/// 32 interleaved sums, added from first to last.
-#[inline(always)]
-fn sum_of_squares(x: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let mut lanes = [0.0f32; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for chunk in whole {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += x * x;
-        }
-    }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane += x * x;
-    }
-    lanes.into_iter().sum()
 }

@@ -116,7 +116,7 @@ fn sum(row: &[f32]) -> f32 {
 
 /// The same of squares.
 #[inline(always)]
-fn sum_of_squares(row: &[f32]) -> f32 {
+pub(super) fn sum_of_squares(row: &[f32]) -> f32 {
     const LANES: usize = 32;
     let mut lanes = [0.0f32; LANES];
     let (whole, rest) = row.as_chunks::<LANES>();
