@@ -1,7 +1,7 @@
 //! Latent attention on the native kernels: heads are brought into the latent and out of it, and the cache knows one key.
 //!
-//! What is turned of a head comes first, because rope turns the first dimensions. The values are the keys once more, as the
-//! cache stores both alike; what is turned of them is read past.
+//! What is turned of a head comes first, because rope turns the first dimensions. The values are the latent once more, as
+//! the cache stores both alike; what would be turned of them is nothing, and read past.
 
 use std::convert::Infallible;
 
@@ -89,10 +89,12 @@ impl Latent {
                 out[head * width..][..turned].copy_from_slice(part);
             }
             let (latent, key) = x.all()[row * x.width + latent_at..][..rank + turned].split_at(rank);
-            for out in out[heads * width..].chunks_exact_mut(width) {
-                out[..turned].copy_from_slice(key);
-                out[turned..].copy_from_slice(latent);
-            }
+            let (keys, values) = out[heads * width..].split_at_mut(width);
+            keys[..turned].copy_from_slice(key);
+            keys[turned..].copy_from_slice(latent);
+            // What is read past must not stretch the scale that a value's numbers may share.
+            values[..turned].fill(0.0);
+            values[turned..].copy_from_slice(latent);
         }
         let to = Places { stride: out.width, offset: turned, step: width };
         let places = Places { stride, offset: 0, step: plain + turned };
