@@ -70,6 +70,8 @@ pub enum Command {
     /// Show the versions of this program and of the daemon
     Version,
     /// Measure how fast a model is on this machine
+    ///
+    /// Decoding stands beside what the memory allows. Prompts and batches are bound by arithmetic, whose peak is not measured.
     Bench(Bench),
     /// Print completions for a shell
     Completions(Completions),

@@ -80,7 +80,8 @@ async fn measured(client: &Client, status: &Status, card: ModelCard, settings: S
         }
         _ => {
             bencher.warm_up().await?;
-            // A token that is decoded alone reads every weight once.
+            // A token that is decoded alone reads every weight once. Prompts and batches have no roofline here: what bounds
+            // them is arithmetic, whose peak only the kernels' own instructions reach, and no client links those.
             let roofline = read / card.facts.weights_bytes.max(1) as f64;
             vec![
                 Measure::lower("ttft", "ms", bencher.first_tokens().await?),

@@ -34,7 +34,8 @@ pub struct Measure {
     pub value: f64,
     /// All samples in order.
     pub samples: Vec<f64>,
-    /// What the memory allows, in the same unit, where it is the bound.
+    /// What the memory allows, in the same unit, where it is the bound: of `decode` only. What arithmetic allows the rest
+    /// is not known here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roofline: Option<f64>,
     /// `value` as a percentage of it; a model that fits into the processor's caches can pass 100.
