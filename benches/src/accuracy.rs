@@ -42,6 +42,12 @@ pub async fn run() {
         let folder = recipe.temporary().unwrap();
         compare(name, folder.path(), &made_up(POSITIONS, TOKENS), false, Keep::Bf16);
     }
+    let folder = Recipe::tiny("deepseek_v3", 3).quantized(8, 32).temporary().unwrap();
+    for (name, keep) in
+        [("random DeepSeek 3, tiny, 8-bit: one latent", Keep::Bf16), ("the same, int8 latent", Keep::Int8)]
+    {
+        compare(name, folder.path(), &made_up(POSITIONS, TOKENS), false, keep);
+    }
     for bits in [8, 4] {
         let folder = recipe(bits).temporary().unwrap();
         let name = format!("random, Qwen3-0.6B's shape, {bits}-bit");

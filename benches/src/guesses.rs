@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use engine::Keep;
 use engine::random::Recipe;
 use protocol::client::Client;
 use protocol::generation::{GenerateRequest, Prompt};
@@ -53,7 +54,7 @@ pub async fn run() {
 
 /// What one step costs that checks so many tokens of one sequence.
 fn costs() {
-    let mut shape = Shape::open(&recipe(4).temporary().unwrap());
+    let mut shape = Shape::open(&recipe(4).temporary().unwrap(), Keep::Bf16);
     for context in [200, 2000] {
         shape.prefill(0, context);
         for width in [1, 2, 3, 4, 6, 8, 12, 16] {

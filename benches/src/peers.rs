@@ -9,6 +9,7 @@ mod letters;
 pub mod llama;
 pub mod ours;
 
+use engine::Keep;
 use engine::native::{Bandwidth, Pool};
 
 use crate::shape::threads;
@@ -46,13 +47,22 @@ pub struct Line {
     name: &'static str,
     title: &'static str,
     bits: u32,
+    /// How this house keeps keys and values.
+    keep: Keep,
     work: Work,
     /// How many times as good as the peer the house means to be.
     goal: f64,
 }
 
 const fn line(name: &'static str, title: &'static str, bits: u32, work: Work, goal: f64) -> Line {
-    Line { name, title, bits, work, goal }
+    Line { name, title, bits, keep: Keep::Bf16, work, goal }
+}
+
+impl Line {
+    /// The same with keys and values in int8 on this side.
+    const fn int8(self) -> Line {
+        Line { keep: Keep::Int8, ..self }
+    }
 }
 
 const LINES: &[Line] = &[
@@ -63,6 +73,8 @@ const LINES: &[Line] = &[
     line("streams-4", "decode, 4 streams together", 4, Work::Streams { count: 4 }, 4.5),
     line("streams-8", "decode, 8 streams together", 4, Work::Streams { count: 8 }, 5.5),
     line("streams-16", "decode, 16 streams together", 4, Work::Streams { count: 16 }, 4.5),
+    line("int8-decode-2000", "int8 keys: decode at a context of 2,000", 4, Work::Decode { context: 2000 }, 2.8).int8(),
+    line("int8-streams-16", "int8 keys: decode, 16 streams together", 4, Work::Streams { count: 16 }, 4.5).int8(),
     line("wide-prefill-512", "8-bit: prefill, 512 tokens", 8, Work::Prefill { tokens: 512 }, 2.5),
     line("wide-decode-0", "8-bit: decode, empty context", 8, Work::Decode { context: 0 }, 1.3),
     line("embed-512", "embed one text of 512 tokens, ours 4-bit", 4, Work::Embed { tokens: 512 }, 2.5),

@@ -34,9 +34,9 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Loads a folder.
-    pub fn open(folder: &TempFolder) -> Self {
-        let options = Options { threads: threads(), blocks: BLOCKS, precision: Precision::Fast, keep: Keep::Bf16 };
+    /// Loads a folder; keys and values are kept as `keep` says.
+    pub fn open(folder: &TempFolder, keep: Keep) -> Self {
+        let options = Options { threads: threads(), blocks: BLOCKS, precision: Precision::Fast, keep };
         Self { model: Model::open(folder.path(), &options, &mut |_, _| {}).unwrap(), logits: Vec::new() }
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use engine::encoder::Text;
+use engine::native::{BLOCK_TOKENS, KvCache};
 use engine::random::{Recipe, TempFolder};
-use engine::{Encoder, Precision};
+use engine::{Encoder, Keep, Precision};
 use protocol::client::Client;
 use protocol::model::{AddRequest, LoadRequest, ModelState};
 use tests::house::{House, Plan};
@@ -17,10 +18,10 @@ use crate::shape::{Shape, recipe, threads};
 /// The name of the model in the daemon.
 pub const NAME: &str = "shape";
 
-/// Models that rows have asked for so far, by width, and a house that knows the 4-bit one.
+/// Models that rows have asked for so far, by width and what they keep, and a house that knows the 4-bit one.
 #[derive(Default)]
 pub struct Ours {
-    shapes: BTreeMap<u32, Shape>,
+    shapes: Vec<((u32, Keep), Shape)>,
     encoders: BTreeMap<u32, Encoder>,
     house: Option<(House, TempFolder)>,
 }
@@ -30,9 +31,9 @@ impl Ours {
     pub async fn measure(&mut self, line: &Line) -> f64 {
         let rate = |count: u32, seconds: Vec<f64>| f64::from(count * STEPS) / seconds.into_iter().sum::<f64>();
         match line.work {
-            Work::Prefill { tokens } => f64::from(tokens) / self.shape(line.bits).prefill(0, tokens),
-            Work::Decode { context } => rate(1, self.shape(line.bits).decode(1, context, STEPS)),
-            Work::Streams { count } => rate(count, self.shape(line.bits).decode(count, 128, STEPS)),
+            Work::Prefill { tokens } => f64::from(tokens) / self.shape(line).prefill(0, tokens),
+            Work::Decode { context } => rate(1, self.shape(line).decode(1, context, STEPS)),
+            Work::Streams { count } => rate(count, self.shape(line).decode(count, 128, STEPS)),
             Work::Embed { tokens } => self.embed(line.bits, tokens),
             Work::Ready => self.serve().await.0,
             Work::Memory => self.serve().await.1,
@@ -43,17 +44,20 @@ impl Ours {
     pub fn bytes(&self, line: &Line) -> Option<f64> {
         let Work::Decode { context } = line.work else { return None };
         let weights = 596_049_920.0 * (f64::from(line.bits) + 0.5) / 8.0;
-        let cache = f64::from(context + STEPS / 2) * 28.0 * 8.0 * 128.0 * 2.0 * 2.0;
-        Some(weights + cache)
+        let token = KvCache::block_bytes(28, 8, 128, line.keep) as f64 / BLOCK_TOKENS as f64;
+        Some(weights + f64::from(context + STEPS / 2) * token)
     }
 
-    fn shape(&mut self, bits: u32) -> &mut Shape {
-        self.shapes.entry(bits).or_insert_with(|| {
-            let mut shape = Shape::open(&recipe(bits).temporary().unwrap());
+    fn shape(&mut self, line: &Line) -> &mut Shape {
+        let known = self.shapes.iter().position(|(key, _)| *key == (line.bits, line.keep));
+        let at = known.unwrap_or_else(|| {
+            let mut shape = Shape::open(&recipe(line.bits).temporary().unwrap(), line.keep);
             // As the peer warms up before it measures.
             shape.prefill(0, 512);
-            shape
-        })
+            self.shapes.push(((line.bits, line.keep), shape));
+            self.shapes.len() - 1
+        });
+        &mut self.shapes[at].1
     }
 
     /// One text, the median of a few: tokens per second.
