@@ -17,7 +17,7 @@ use self::latent::Latent;
 use crate::folder::Folder;
 use crate::models::{self, Description};
 use crate::native::{
-    self, Angles, HeadNorm, Heads, KvCache, Precision, Rope, Shape, add, attend, layer_norm, prepare, rms_norm,
+    self, Angles, Gate, HeadNorm, Heads, KvCache, Precision, Rope, Shape, add, attend, layer_norm, prepare, rms_norm,
     silu_mul, swiglu_clipped,
 };
 use crate::ops::{Attention, Ops, Step};
@@ -153,6 +153,10 @@ impl Ops for Cpu {
         Projection::load(folder, stack, self.precision, &self.machine.pool)
     }
 
+    fn gate_matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Projection, LoadError> {
+        Projection::load_gate(folder, stack, self.precision, &self.machine.pool)
+    }
+
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Norm, LoadError> {
         let mut weight = folder.vector(&norm.weight)?;
         if norm.less_one {
@@ -200,6 +204,30 @@ impl Ops for Cpu {
         let mut out = self.take(x.count, matrix.outputs());
         matrix.forward(&mut self.machine, x.all(), x.count, out.all_mut());
         Ok(out)
+    }
+
+    fn linear_onto(&mut self, matrix: &Projection, x: &Rows, mut stream: Rows) -> Result<Rows, Infallible> {
+        if matrix.adds() {
+            matrix.forward_onto(&mut self.machine, x.all(), x.count, stream.all_mut());
+            return Ok(stream);
+        }
+        let branch = self.linear(matrix, x)?;
+        self.add(stream, branch, 1.0)
+    }
+
+    fn gated(&mut self, matrix: &Projection, activation: models::Activation, x: &Rows) -> Result<Rows, Infallible> {
+        if !matrix.gates() {
+            let gate_up = self.linear(matrix, x)?;
+            return self.gate(activation, gate_up);
+        }
+        let gate = match activation {
+            models::Activation::Silu => Gate::Silu,
+            models::Activation::ClippedSwiglu => Gate::Clipped,
+            models::Activation::GeluTanh => Gate::GeluTanh,
+        };
+        let mut gated = self.take(x.count, matrix.outputs() / 2);
+        matrix.forward_gated(&mut self.machine, gate, x.all(), gated.all_mut());
+        Ok(gated)
     }
 
     fn norm(&mut self, norm: &Norm, x: &Rows) -> Result<Rows, Infallible> {

@@ -114,31 +114,60 @@ impl<O: Ops> Layer<O> {
         let cut = last && step.wanted.len() < step.tokens.len();
         if let (true, Some(mixer), Some(feed)) = (self.parallel, &self.mixer, &self.feed) {
             let branch = mixer.forward(ops, &stream, |ops, mixer, x| {
-                let mixed = mixer.forward(ops, x, step, cut)?;
+                let mixed = mixer.forward(ops, x, step, cut, None)?;
                 let x = if cut { &ops.wanted(x, step)? } else { x };
-                let fed = feed.forward(ops, x, |ops, feed, x| feed.forward(ops, x))?;
+                let fed = feed.forward(ops, x, |ops, feed, x| feed.forward(ops, x, None))?;
                 ops.add(mixed, fed, 1.0)
             })?;
             stream = if cut { wanted(ops, stream, step)? } else { stream };
             return ops.add(stream, branch, self.residual_scale);
         }
-        let mixed = self
-            .mixer
-            .as_ref()
-            .map(|mixer| mixer.forward(ops, &stream, |ops, mixer, x| mixer.forward(ops, x, step, cut)));
-        stream = if cut { wanted(ops, stream, step)? } else { stream };
-        if let Some(branch) = mixed.transpose()? {
-            stream = ops.add(stream, branch, self.residual_scale)?;
+        match &self.mixer {
+            Some(mixer) => {
+                let narrow = |ops: &mut O, stream| if cut { wanted(ops, stream, step) } else { Ok(stream) };
+                stream = mixer.join(ops, stream, self.residual_scale, narrow, |ops, mixer, x, onto| {
+                    mixer.forward(ops, x, step, cut, onto)
+                })?;
+            }
+            None if cut => stream = wanted(ops, stream, step)?,
+            None => {}
         }
         if let Some(feed) = &self.feed {
-            let branch = feed.forward(ops, &stream, |ops, feed, x| feed.forward(ops, x))?;
-            stream = ops.add(stream, branch, self.residual_scale)?;
+            stream = feed.join(
+                ops,
+                stream,
+                self.residual_scale,
+                |_, stream| Ok(stream),
+                |ops, feed, x, onto| feed.forward(ops, x, onto),
+            )?;
         }
         Ok(stream)
     }
 }
 
 impl<O: Ops, T> Branch<O, T> {
+    /// narrow(stream) + scale × after(inner(before(stream))). Where nothing comes after it, `inner` is given what its last
+    /// product is to be added to.
+    fn join(
+        &self,
+        ops: &mut O,
+        stream: O::Rows,
+        scale: f32,
+        narrow: impl FnOnce(&mut O, O::Rows) -> Result<O::Rows, O::Fault>,
+        inner: impl FnOnce(&mut O, &T, &O::Rows, Option<O::Rows>) -> Result<O::Rows, O::Fault>,
+    ) -> Result<O::Rows, O::Fault> {
+        if let (Some(norm), None, 1.0) = (&self.before, &self.after, scale) {
+            let normed = ops.norm(norm, &stream)?;
+            let stream = narrow(ops, stream)?;
+            let sum = inner(ops, &self.inner, &normed, Some(stream))?;
+            ops.done(normed);
+            return Ok(sum);
+        }
+        let branch = self.forward(ops, &stream, |ops, part, x| inner(ops, part, x, None))?;
+        let stream = narrow(ops, stream)?;
+        ops.add(stream, branch, scale)
+    }
+
     /// after(inner(before(x))).
     fn forward(
         &self,
@@ -163,8 +192,15 @@ impl<O: Ops, T> Branch<O, T> {
 }
 
 impl<O: Ops> Mixer<O> {
-    /// output(attend(x)), of all rows or of the wanted ones.
-    fn forward(&self, ops: &mut O, x: &O::Rows, step: &Step<'_>, cut: bool) -> Result<O::Rows, O::Fault> {
+    /// output(attend(x)), of all rows or of the wanted ones, and what it is added to.
+    fn forward(
+        &self,
+        ops: &mut O,
+        x: &O::Rows,
+        step: &Step<'_>,
+        cut: bool,
+        onto: Option<O::Rows>,
+    ) -> Result<O::Rows, O::Fault> {
         let qkv = ops.linear(&self.qkv, x)?;
         let attended = match &self.form {
             Form::Plain(attention) => {
@@ -188,9 +224,17 @@ impl<O: Ops> Mixer<O> {
                 ops.leave_latent(latent, attended)?
             }
         };
-        let out = ops.linear(&self.output, &attended)?;
+        let out = product(ops, &self.output, &attended, onto)?;
         ops.done(attended);
         Ok(out)
+    }
+}
+
+/// W x, or the sum of it and what is there.
+fn product<O: Ops>(ops: &mut O, matrix: &O::Matrix, x: &O::Rows, onto: Option<O::Rows>) -> Result<O::Rows, O::Fault> {
+    match onto {
+        None => ops.linear(matrix, x),
+        Some(onto) => ops.linear_onto(matrix, x, onto),
     }
 }
 
@@ -202,34 +246,38 @@ fn wanted<O: Ops>(ops: &mut O, x: O::Rows, step: &Step<'_>) -> Result<O::Rows, O
 }
 
 impl<O: Ops> Feed<O> {
-    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
-        match self {
-            Self::Gated(gated) => gated.forward(ops, x),
-            Self::Experts(experts, None) => ops.experts(experts, x),
+    fn forward(&self, ops: &mut O, x: &O::Rows, onto: Option<O::Rows>) -> Result<O::Rows, O::Fault> {
+        let sum = match self {
+            Self::Gated(gated) => return gated.forward(ops, x, onto),
+            Self::Experts(experts, None) => ops.experts(experts, x)?,
             Self::Experts(experts, Some(shared)) => {
                 let sum = ops.experts(experts, x)?;
-                let beside = shared.forward(ops, x)?;
-                ops.add(sum, beside, 1.0)
+                shared.forward(ops, x, sum)?
             }
+        };
+        match onto {
+            None => Ok(sum),
+            Some(onto) => ops.add(onto, sum, 1.0),
         }
     }
 }
 
 impl<O: Ops> Shared<O> {
-    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
-        let out = self.gated.forward(ops, x)?;
-        let Some(gate) = &self.gate else { return Ok(out) };
+    /// sum + gated(x), or sum + sigmoid(gate x) × gated(x).
+    fn forward(&self, ops: &mut O, x: &O::Rows, sum: O::Rows) -> Result<O::Rows, O::Fault> {
+        let Some(gate) = &self.gate else { return self.gated.forward(ops, x, Some(sum)) };
+        let out = self.gated.forward(ops, x, None)?;
         let gate = ops.linear(gate, x)?;
-        ops.open(gate, out)
+        let beside = ops.open(gate, out)?;
+        ops.add(sum, beside, 1.0)
     }
 }
 
 impl<O: Ops> Gated<O> {
-    /// down(activation(gate) × up).
-    fn forward(&self, ops: &mut O, x: &O::Rows) -> Result<O::Rows, O::Fault> {
-        let gate_up = ops.linear(&self.gate_up, x)?;
-        let gated = ops.gate(self.activation, gate_up)?;
-        let out = ops.linear(&self.down, &gated)?;
+    /// down(activation(gate) × up), and what it is added to.
+    fn forward(&self, ops: &mut O, x: &O::Rows, onto: Option<O::Rows>) -> Result<O::Rows, O::Fault> {
+        let gated = ops.gated(&self.gate_up, self.activation, x)?;
+        let out = product(ops, &self.down, &gated, onto)?;
         ops.done(gated);
         Ok(out)
     }
@@ -298,7 +346,7 @@ impl<O: Ops> Loader<'_, O> {
 
     fn gated(&mut self, gated: &models::Gated) -> Result<Gated<O>, LoadError> {
         Ok(Gated {
-            gate_up: self.matrix(&gated.gate_up)?,
+            gate_up: self.gate_matrix(&gated.gate_up)?,
             activation: gated.activation,
             down: self.matrix(&gated.down)?,
         })
@@ -306,6 +354,12 @@ impl<O: Ops> Loader<'_, O> {
 
     fn matrix(&mut self, stack: &models::Stack) -> Result<O::Matrix, LoadError> {
         let matrix = self.ops.matrix(self.folder, stack)?;
+        self.report(stack)?;
+        Ok(matrix)
+    }
+
+    fn gate_matrix(&mut self, stack: &models::Stack) -> Result<O::Matrix, LoadError> {
+        let matrix = self.ops.gate_matrix(self.folder, stack)?;
         self.report(stack)?;
         Ok(matrix)
     }

@@ -34,7 +34,7 @@ pub use elementwise::{add, add_to_rows, layer_norm, rms_norm, silu_mul};
 pub use gates::open;
 pub use heads::{HeadNorm, Heads, prepare};
 pub use kv::{BLOCK_TOKENS, Keep, KvCache, Layer};
-pub use linear::{Affine, Dense, Linear};
+pub use linear::{Affine, Dense, Gate, Linear};
 pub use memory::Scratch;
 pub use per_head::{PerHead, Places};
 pub use pool::Pool;

@@ -55,6 +55,11 @@ pub(crate) trait Ops: Sized {
     /// Takes a stack of matrices from the folder.
     fn matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Self::Matrix, LoadError>;
 
+    /// Takes a gate and what it multiplies, for `gated`.
+    fn gate_matrix(&mut self, folder: &Folder, stack: &models::Stack) -> Result<Self::Matrix, LoadError> {
+        self.matrix(folder, stack)
+    }
+
     /// Takes a norm's weights from the folder.
     fn norm_weights(&mut self, folder: &Folder, norm: &models::Norm) -> Result<Self::Norm, LoadError>;
 
@@ -78,6 +83,28 @@ pub(crate) trait Ops: Sized {
 
     /// W x + b for each row: `[tokens, inputs]` to `[tokens, outputs]`.
     fn linear(&mut self, matrix: &Self::Matrix, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
+
+    /// stream + W x + b.
+    fn linear_onto(
+        &mut self,
+        matrix: &Self::Matrix,
+        x: &Self::Rows,
+        stream: Self::Rows,
+    ) -> Result<Self::Rows, Self::Fault> {
+        let branch = self.linear(matrix, x)?;
+        self.add(stream, branch, 1.0)
+    }
+
+    /// activation(gate x) × up x, of a matrix from `gate_matrix`.
+    fn gated(
+        &mut self,
+        matrix: &Self::Matrix,
+        activation: models::Activation,
+        x: &Self::Rows,
+    ) -> Result<Self::Rows, Self::Fault> {
+        let gate_up = self.linear(matrix, x)?;
+        self.gate(activation, gate_up)
+    }
 
     /// Each row normed.
     fn norm(&mut self, norm: &Self::Norm, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;

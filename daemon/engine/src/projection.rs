@@ -7,7 +7,7 @@ use crate::LoadError;
 use crate::folder::{Described, Folder};
 use crate::matrix::Matrix;
 use crate::models::Stack;
-use crate::native::{Affine, Dense, Linear, Pool, Precision, Scratch, add_to_rows};
+use crate::native::{Affine, Dense, Gate, Linear, Pool, Precision, Scratch, add_to_rows};
 
 /// What every product needs: threads, and memory that is kept between calls.
 pub(crate) struct Machine {
@@ -25,6 +25,8 @@ pub(crate) struct Projection {
     bias: Option<Vec<f32>>,
     outputs: usize,
     inputs: usize,
+    /// The first half of the outputs gates the second as they are computed.
+    gated: bool,
 }
 
 impl Machine {
@@ -45,7 +47,45 @@ impl Projection {
         let matrices = folder.matrices(stack)?;
         let runs = matrices.chunk_by(|left, right| left.format() == right.format() && left.dtype() == right.dtype());
         let linears = runs.map(|run| pack(run, precision, pool)).collect::<Result<_, _>>()?;
-        Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs(), inputs: stack.inputs })
+        Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs(), inputs: stack.inputs, gated: false })
+    }
+
+    /// Packs a gate and what it multiplies: for `forward_gated` where one product can give both, else as `load` does.
+    pub fn load_gate<D: Described>(
+        folder: &Folder<D>,
+        stack: &Stack,
+        precision: Precision,
+        pool: &Pool,
+    ) -> Result<Self, LoadError> {
+        let matrices = folder.matrices(stack)?;
+        let parts: Vec<Affine<'_>> = matrices.iter().filter_map(Matrix::affine).collect();
+        let alike =
+            matrices.windows(2).all(|two| two[0].format() == two[1].format() && two[0].dtype() == two[1].dtype());
+        let one =
+            precision == Precision::Fast && alike && parts.len() == matrices.len() && folder.bias(stack)?.is_none();
+        let linear = if one { Linear::from_affine_gate(&parts, pool)? } else { None };
+        let Some(linear) = linear else { return Self::load(folder, stack, precision, pool) };
+        Ok(Self { linears: vec![linear], bias: None, outputs: stack.outputs(), inputs: stack.inputs, gated: true })
+    }
+
+    /// Whether `forward_gated` is what computes it.
+    pub fn gates(&self) -> bool {
+        self.gated
+    }
+
+    /// Whether `forward_onto` computes it.
+    pub fn adds(&self) -> bool {
+        self.bias.is_none() && matches!(self.linears.as_slice(), [whole] if whole.adds())
+    }
+
+    /// y += W x for each row, where it `adds`.
+    pub fn forward_onto(&self, machine: &mut Machine, x: &[f32], rows: usize, y: &mut [f32]) {
+        self.linears[0].forward_onto(&machine.pool, &mut machine.scratch, x, rows, y);
+    }
+
+    /// y = gate(G x) × U x for each row, where it `gates`: `y` is `[rows, outputs / 2]`.
+    pub fn forward_gated(&self, machine: &mut Machine, gate: Gate, x: &[f32], y: &mut [f32]) {
+        self.linears[0].forward_gated(&machine.pool, &mut machine.scratch, gate, x, y);
     }
 
     /// Width of a row of outputs.

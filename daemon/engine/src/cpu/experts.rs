@@ -46,7 +46,7 @@ impl Experts {
     pub(super) fn load(cpu: &mut Cpu, folder: &Folder, experts: &models::Experts) -> Result<Self, LoadError> {
         let each = experts.each.iter().map(|gated| {
             Ok::<_, LoadError>(Expert {
-                gate_up: cpu.matrix(folder, &gated.gate_up)?,
+                gate_up: cpu.gate_matrix(folder, &gated.gate_up)?,
                 activation: gated.activation,
                 down: cpu.matrix(folder, &gated.down)?,
             })
@@ -70,9 +70,8 @@ impl Experts {
             for ((_, token, _), row) in taken.iter().zip(some.all_mut().chunks_exact_mut(x.width)) {
                 row.copy_from_slice(&x.numbers[token * x.width..(token + 1) * x.width]);
             }
-            let gate_up = cpu.linear(&expert.gate_up, &some)?;
+            let gated = cpu.gated(&expert.gate_up, expert.activation, &some)?;
             cpu.done(some);
-            let gated = cpu.gate(expert.activation, gate_up)?;
             let out = cpu.linear(&expert.down, &gated)?;
             cpu.done(gated);
             for ((_, token, weight), row) in taken.iter().zip(out.all().chunks_exact(x.width)) {

@@ -55,7 +55,7 @@ pub fn gate(
 versions! { fn each(activation: Activation, x: &mut [f32]) = each_body }
 
 #[inline(always)]
-fn each_body(activation: Activation, x: &mut [f32]) {
+pub(super) fn each_body(activation: Activation, x: &mut [f32]) {
     match activation {
         Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),

@@ -15,9 +15,11 @@ pub fn rms_norm(pool: &Pool, x: &[f32], weight: &[f32], epsilon: f32, out: &mut 
     assert_eq!(x.len(), out.len(), "x and out must have one shape");
     let width = weight.len();
     by_rows(pool, out, width, &|first, out| {
-        let x = &x[first * width..first * width + out.len()];
-        out.copy_from_slice(x);
-        norm_rows(pool.isa(), out, weight, epsilon);
+        // Row by row, so that the second pass finds it in the nearest cache.
+        for (x, out) in x[first * width..].chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+            out.copy_from_slice(x);
+            norm_rows(pool.isa(), out, weight, epsilon);
+        }
     });
 }
 
@@ -134,7 +136,7 @@ pub(super) fn sum_of_squares(row: &[f32]) -> f32 {
 versions! { fn silu_row(gate: &[f32], up: &[f32], out: &mut [f32]) = silu_row_body }
 
 #[inline(always)]
-fn silu_row_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub(super) fn silu_row_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gate / (1.0 + exp(-gate)) * up;
     }

@@ -6,12 +6,16 @@
 mod affine;
 mod columns;
 mod dense;
+mod finish;
 
 #[cfg(test)]
 mod tests;
 
+pub use finish::Gate;
+
 use super::memory::Scratch;
 use super::{Dtype, Pool, Precision, ShapeError, from_bf16};
+use finish::Finish;
 
 /// A matrix in affine quantization, as MLX stores it: weight = scale * q + bias, with one pair per `group` inputs. MXFP4
 /// is of that kind too: twice its weights are whole numbers up to 12, and its scales are of `Dtype::E8m0`, without biases.
@@ -68,17 +72,10 @@ impl Linear {
 
     /// Packs matrices of equal inputs and format as one, outputs after outputs: fused query, key and value.
     pub fn from_affine_stack(parts: &[Affine<'_>], precision: Precision, pool: &Pool) -> Result<Linear, ShapeError> {
-        let first = parts.first().ok_or(ShapeError::Empty { what: "the stack" })?;
-        for part in parts {
-            part.check()?;
-            let format = |a: &Affine<'_>| (a.inputs, a.bits, a.group, a.dtype);
-            if format(part) != format(first) {
-                return Err(ShapeError::Stack);
-            }
-        }
+        let first = stackable(parts)?;
         let outputs = parts.iter().map(|part| part.outputs).sum();
         let packed = match precision {
-            Precision::Fast => Packed::Affine(affine::Tiles::pack(parts, outputs, pool)?),
+            Precision::Fast => Packed::Affine(affine::Tiles::pack(parts, outputs, false, pool)?),
             Precision::Exact => Packed::Dense(dense::Panels::pack(
                 &|row, out| affine_row(parts, row, out),
                 (outputs, first.inputs),
@@ -87,6 +84,17 @@ impl Linear {
             )?),
         };
         Ok(Linear { outputs, inputs: first.inputs, packed })
+    }
+
+    /// Packs matrices whose first half of outputs gates the second, for `forward_gated` alone; none if it cannot.
+    pub fn from_affine_gate(parts: &[Affine<'_>], pool: &Pool) -> Result<Option<Linear>, ShapeError> {
+        let first = stackable(parts)?;
+        let outputs = parts.iter().map(|part| part.outputs).sum::<usize>();
+        if !outputs.is_multiple_of(finish::WIDE) {
+            return Ok(None);
+        }
+        let packed = Packed::Affine(affine::Tiles::pack(parts, outputs, true, pool)?);
+        Ok(Some(Linear { outputs, inputs: first.inputs, packed }))
     }
 
     /// Packs a float matrix: bf16 under `Fast`, f32 under `Exact`.
@@ -136,8 +144,34 @@ impl Linear {
             return;
         }
         match &self.packed {
-            Packed::Affine(tiles) => tiles.forward(pool, scratch, x, rows, y),
+            Packed::Affine(tiles) => tiles.forward(pool, scratch, x, rows, (y, Finish::Write)),
             Packed::Dense(panels) => panels.forward(pool, scratch, x, rows, y),
+        }
+    }
+
+    /// Whether this is a quantized matrix, whose product can be added to what is there.
+    pub fn adds(&self) -> bool {
+        matches!(self.packed, Packed::Affine(_))
+    }
+
+    /// y += x W^T, of a matrix that `adds`.
+    pub fn forward_onto(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: &mut [f32]) {
+        assert_eq!(y.len(), rows * self.outputs, "y must be [rows, outputs]");
+        self.finished(pool, scratch, x, rows, (y, Finish::Add));
+    }
+
+    /// y = gate(x G^T) * (x U^T) of a matrix from `from_affine_gate`; `y` is `[rows, outputs / 2]`.
+    pub fn forward_gated(&self, pool: &Pool, scratch: &mut Scratch, gate: Gate, x: &[f32], y: &mut [f32]) {
+        let rows = x.len() / self.inputs;
+        assert_eq!(y.len(), rows * self.outputs / 2, "y must be [rows, outputs / 2]");
+        self.finished(pool, scratch, x, rows, (y, Finish::Gate(gate)));
+    }
+
+    fn finished(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: (&mut [f32], Finish)) {
+        assert_eq!(x.len(), rows * self.inputs, "x must be [rows, inputs]");
+        assert!(self.adds(), "a quantized matrix");
+        if let (Packed::Affine(tiles), 1..) = (&self.packed, rows) {
+            tiles.forward(pool, scratch, x, rows, y);
         }
     }
 
@@ -150,6 +184,19 @@ impl Linear {
             Packed::Dense(panels) => panels.row(index, out),
         }
     }
+}
+
+/// The first of checked parts of one format.
+fn stackable<'a, 'b>(parts: &'b [Affine<'a>]) -> Result<&'b Affine<'a>, ShapeError> {
+    let first = parts.first().ok_or(ShapeError::Empty { what: "the stack" })?;
+    for part in parts {
+        part.check()?;
+        let format = |a: &Affine<'_>| (a.inputs, a.bits, a.group, a.dtype);
+        if format(part) != format(first) {
+            return Err(ShapeError::Stack);
+        }
+    }
+    Ok(first)
 }
 
 /// The code of zero among those of `MXFP4`.

@@ -24,7 +24,7 @@ pub fn swiglu_clipped(pool: &Pool, gate_up: &[f32], width: usize, out: &mut [f32
 versions! { fn clipped_row(gate: &[f32], up: &[f32], out: &mut [f32]) = clipped_row_body }
 
 #[inline(always)]
-fn clipped_row_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub(super) fn clipped_row_body(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         let gate = if *gate > SWIGLU_LIMIT { SWIGLU_LIMIT } else { *gate };
         let up = up.clamp(-SWIGLU_LIMIT, SWIGLU_LIMIT);

@@ -17,6 +17,7 @@ mod x86;
 
 use super::Affine;
 use super::columns::{Columns, Layout};
+use super::finish::{Finish, WIDE, finish};
 use crate::native::memory::{Memory, Scratch, Shared, share};
 use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
 
@@ -26,8 +27,11 @@ const ROWS: usize = 16;
 const PRIVATE_ROWS: usize = 12;
 /// Tiles that a thread takes at a time, and that stay in its cache while the columns pass.
 const TILES: usize = 4;
+const _: () = assert!(TILES.is_multiple_of(2), "two tiles go together");
 /// Blocks of columns that stay in cache while a thread's tiles pass.
 const BLOCKS: usize = 11;
+/// Columns of a kernel call at most.
+const COLUMNS: usize = 12;
 /// Distance of the software prefetch in bytes: with 4 to 16 rows it gains 20 %, and it never costs anything.
 const AHEAD: usize = 8192;
 
@@ -71,6 +75,8 @@ pub(super) struct Tiles {
     memory: Memory,
     format: Format,
     outputs: usize,
+    /// Tiles of the first half of the outputs and of the second take turns: one gates the other.
+    gated: bool,
 }
 
 /// One kernel call: a tile times a block of columns.
@@ -92,8 +98,8 @@ struct Call {
 }
 
 impl Tiles {
-    /// Packs checked parts of equal format, outputs after outputs.
-    pub(super) fn pack(parts: &[Affine<'_>], outputs: usize, pool: &Pool) -> Result<Tiles, ShapeError> {
+    /// Packs checked parts of equal format, outputs after outputs; `gated` ones for `Finish::Gate`.
+    pub(super) fn pack(parts: &[Affine<'_>], outputs: usize, gated: bool, pool: &Pool) -> Result<Tiles, ShapeError> {
         let first = &parts[0];
         let format = Format {
             inputs: first.inputs,
@@ -112,12 +118,13 @@ impl Tiles {
                 #[allow(unsafe_code)]
                 let out = unsafe { std::slice::from_raw_parts_mut(base.get().add(t * bytes), bytes) };
                 for lane in 0..ROWS.min(outputs - t * ROWS) {
-                    let (part, row) = super::find(parts, |part| part.outputs, t * ROWS + lane);
+                    let output = if gated { t % 2 * (outputs / 2) + t / 2 * ROWS } else { t * ROWS } + lane;
+                    let (part, row) = super::find(parts, |part| part.outputs, output);
                     pack::lane(pool.isa(), &format, part, row, lane, out);
                 }
             }
         });
-        Ok(Tiles { memory, format, outputs })
+        Ok(Tiles { memory, format, outputs, gated })
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -125,6 +132,7 @@ impl Tiles {
     }
 
     pub(super) fn row(&self, index: usize, out: &mut [f32]) {
+        debug_assert!(!self.gated, "rows of a gate lie elsewhere");
         let tile = &self.memory.bytes()[index / ROWS * self.format.tile_bytes()..][..self.format.tile_bytes()];
         let lane = index % ROWS;
         let groups = tile.chunks_exact(self.format.group_bytes());
@@ -152,13 +160,22 @@ impl Tiles {
         }
     }
 
-    pub(super) fn forward(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: &mut [f32]) {
+    /// `y` and what becomes of it; `Finish::Gate` is for gated tiles, and they for nothing else.
+    pub(super) fn forward(
+        &self,
+        pool: &Pool,
+        scratch: &mut Scratch,
+        x: &[f32],
+        rows: usize,
+        (y, finish): (&mut [f32], Finish),
+    ) {
+        assert_eq!(self.gated, matches!(finish, Finish::Gate(_)), "gates are for gated tiles");
         let layout = self.format.layout(pool.isa());
         let blocks = rows.div_ceil(layout.columns_max);
         let private = rows <= PRIVATE_ROWS;
         let bytes = layout.block_bytes();
         let base = scratch.reserve(blocks * bytes * if private { pool.threads() } else { 1 });
-        let product = Product { tiles: self, isa: pool.isa(), layout, rows, blocks, y: Shared::new(y) };
+        let product = Product { tiles: self, isa: pool.isa(), layout, rows, blocks, y: Shared::new(y), finish };
         if !private {
             // Whole blocks per thread: threads that interleave rows of one block share its cache lines, which cost
             // a third of a long prompt's time.
@@ -201,6 +218,7 @@ struct Product<'a> {
     rows: usize,
     blocks: usize,
     y: Shared<f32>,
+    finish: Finish,
 }
 
 impl Product<'_> {
@@ -244,37 +262,51 @@ impl Product<'_> {
         for b in blocks.clone() {
             // SAFETY: passed on to the caller.
             let (columns, first) = unsafe { self.block(b, set) };
-            for t in tiles.clone() {
+            let ahead = if b == blocks.start { AHEAD } else { 0 };
+            for t in tiles.clone().step_by(2) {
                 // SAFETY: passed on to the caller.
-                unsafe { self.tile(t, columns, first, if b == blocks.start { AHEAD } else { 0 }) };
+                unsafe { self.tiles(t, columns, first, ahead) };
             }
         }
     }
 
+    /// Multiplies tile `t`, and the next if there is one, with a block of columns, whose first row is `first`.
     #[allow(unsafe_code)]
-    unsafe fn tile(&self, t: usize, columns: Columns, first: usize, ahead: usize) {
+    unsafe fn tiles(&self, t: usize, columns: Columns, first: usize, ahead: usize) {
         let (format, outputs) = (&self.tiles.format, self.tiles.outputs);
-        let lanes = ROWS.min(outputs - t * ROWS);
-        let whole = lanes == ROWS;
-        let mut ragged = [0.0f32; 12 * ROWS];
-        // SAFETY: the tile lies inside `memory`; the block and the outputs are those of the caller.
+        let mut sums = [[0.0f32; WIDE]; COLUMNS];
+        let call = Call {
+            tile: self.tiles.memory.bytes()[t * format.tile_bytes()..].as_ptr(),
+            groups: format.groups(),
+            lines: format.weight_bytes() / 64 / self.layout.halves(),
+            halves: self.layout.halves(),
+            narrow: format.narrow,
+            columns,
+            out: sums.as_mut_ptr().cast(),
+            stride: WIDE,
+            ahead,
+        };
+        let lanes = (outputs - t * ROWS).min(WIDE);
+        // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller.
         unsafe {
-            let out = self.y.get().add(first * outputs + t * ROWS);
-            let call = Call {
-                tile: self.tiles.memory.bytes().as_ptr().add(t * format.tile_bytes()),
-                groups: format.groups(),
-                lines: format.weight_bytes() / 64 / self.layout.halves(),
-                halves: self.layout.halves(),
-                narrow: format.narrow,
-                columns,
-                out: if whole { out } else { ragged.as_mut_ptr() },
-                stride: if whole { outputs } else { ROWS },
-                ahead,
-            };
             run(self.isa, format.bits, &call);
-            if !whole {
-                for c in 0..columns.count {
-                    std::ptr::copy_nonoverlapping(ragged.as_ptr().add(c * ROWS), out.add(c * outputs), lanes);
+            if lanes > ROWS {
+                let (tile, out) = (call.tile.add(format.tile_bytes()), call.out.add(ROWS));
+                run(self.isa, format.bits, &Call { tile, out, ..call });
+            }
+            let (width, at) = match self.finish {
+                Finish::Gate(_) => (outputs / 2, t / 2 * ROWS),
+                Finish::Write | Finish::Add => (outputs, t * ROWS),
+            };
+            let out = self.y.get().add(first * width + at);
+            if lanes == WIDE {
+                finish(self.isa, self.finish, &sums[..columns.count], out, width);
+            } else {
+                for (c, sums) in sums[..columns.count].iter().enumerate() {
+                    for (lane, sum) in sums[..lanes].iter().enumerate() {
+                        let out = out.add(c * width + lane);
+                        *out = if self.finish == Finish::Add { *out + sum } else { *sum };
+                    }
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! Matrix products of every format, shape and instruction set against f64 and against each other.
 
-use super::{Affine, Dense, Linear};
+use super::{Affine, Dense, Gate, Linear};
 use crate::native::tests::{Quantized, Random, bits, relative_error, stored};
-use crate::native::{Dtype, Isa, Pool, Precision, Scratch, ShapeError};
+use crate::native::{
+    Activation, Dtype, Isa, Pool, Precision, Scratch, ShapeError, add, gate, silu_mul, swiglu_clipped,
+};
 
 const ALL_DTYPES: [Dtype; 3] = [Dtype::Bf16, Dtype::F16, Dtype::F32];
 
@@ -156,6 +158,45 @@ fn a_stack_equals_its_parts_side_by_side() {
     let other = Quantized::new(&mut random, (20, 128), 8, 64, Dtype::Bf16);
     let mixed = Linear::from_affine_stack(&[affine[0], other.affine()], Precision::Fast, &pool);
     assert_eq!(mixed.err(), Some(ShapeError::Stack));
+}
+
+#[test]
+fn outputs_that_are_added_or_gated_are_those_of_the_passes_that_would_follow() {
+    let mut random = Random::new(9);
+    let (width, inputs) = (48, 256);
+    for (bits_each, group) in [(4, 64), (8, 32), (4, 128)] {
+        let mut part = || Quantized::new(&mut random, (width, inputs), bits_each, group, Dtype::Bf16);
+        let parts = [part(), part()];
+        let affine: Vec<Affine<'_>> = parts.iter().map(Quantized::affine).collect();
+        for (isa, rows) in Isa::available().into_iter().flat_map(|isa| [1, 6, 7, 12, 30].map(|rows| (isa, rows))) {
+            let (pool, mut scratch) = (Pool::with_isa(2, isa), Scratch::new());
+            let plain = Linear::from_affine_stack(&affine, Precision::Fast, &pool).unwrap();
+            let x = random.floats(rows * inputs);
+            let y = product(&pool, &plain, &x);
+            let (mut sum, mut want) = (vec![0.5; y.len()], vec![0.5; y.len()]);
+            plain.forward_onto(&pool, &mut scratch, &x, rows, &mut sum);
+            add(&pool, &mut want, &y);
+            assert_eq!(bits(&sum), bits(&want), "{isa:?}, {bits_each} bits, {rows} rows");
+            let gated = Linear::from_affine_gate(&affine, &pool).unwrap().unwrap();
+            for form in [Gate::Silu, Gate::GeluTanh, Gate::Clipped] {
+                let (mut got, mut want) = (vec![f32::NAN; rows * width], vec![f32::NAN; rows * width]);
+                gated.forward_gated(&pool, &mut scratch, form, &x, &mut got);
+                let (up, stride) = (&y[width..], 2 * width);
+                match form {
+                    Gate::Silu => silu_mul(&pool, &y, up, stride, width, &mut want),
+                    Gate::GeluTanh => gate(&pool, Activation::GeluTanh, &y, up, stride, width, &mut want),
+                    Gate::Clipped => swiglu_clipped(&pool, &y, width, &mut want),
+                }
+                assert_eq!(bits(&got), bits(&want), "{form:?}, {isa:?}, {bits_each} bits, {rows} rows");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gate_whose_halves_are_no_whole_tiles_is_left_to_others() {
+    let matrix = Quantized::new(&mut Random::new(10), (40, 128), 4, 64, Dtype::Bf16);
+    assert!(Linear::from_affine_gate(&[matrix.affine()], &Pool::new(1)).unwrap().is_none());
 }
 
 #[test]
