@@ -9,9 +9,6 @@ pub mod machine;
 pub mod models;
 pub mod settings;
 
-use axum::extract::Path;
-use axum::extract::Query;
-use axum::extract::rejection::{PathRejection, QueryRejection};
 use protocol::{Error, Result};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,20 +34,6 @@ impl<T> List<T> {
     pub fn new(data: Vec<T>, next: Option<impl ToString>) -> Self {
         Self { object: "list", data, has_more: next.is_some(), next_cursor: next.map(|next| next.to_string()) }
     }
-}
-
-/// Reads what the query says, or says what is wrong with it.
-pub fn query<T>(query: std::result::Result<Query<T>, QueryRejection>) -> Result<T> {
-    query.map(|Query(value)| value).map_err(|error| {
-        let text = error.body_text();
-        let param = text.rsplit_once(": ").map_or("query", |(before, _)| before.rsplit(' ').next().unwrap_or("query"));
-        Error::invalid(param, format!("The query cannot be read: {text}."))
-    })
-}
-
-/// Reads the id in the path.
-pub fn id(path: std::result::Result<Path<String>, PathRejection>) -> Result<String> {
-    path.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The id in the path is not UTF-8."))
 }
 
 /// Reads a cursor that a page gave out.

@@ -1,14 +1,17 @@
-//! Request bodies: JSON read with the name of the field at fault, and parameters that would have no effect refused.
+//! Request bodies: JSON read with the name of the field at fault, and parameters that would have no effect refused. Queries
+//! and ids in paths too.
 //!
 //! A parameter this bridge does not know is a 400 that names it, never ignored: a caller who sets it expects
 //! something to happen. Every dialect reads its bodies through here.
+
+pub mod strict;
 
 use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, Request};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -18,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use self::strict::Strict;
 use crate::dialect::Dialect;
 
 /// The largest request body, in bytes: a full context of text with room for escapes.
@@ -126,7 +130,7 @@ impl Members {
 
     /// Reads the members that `T` names.
     pub fn part<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_path_to_error::deserialize(&self.0).map_err(|error| {
+        serde_path_to_error::deserialize(Strict(&self.0)).map_err(|error| {
             let path = error.path().to_string();
             let message = error.into_inner().to_string();
             if path == "." {
@@ -142,7 +146,7 @@ impl Members {
 
 /// Reads the members of `T` from a JSON object that stands at `at` in the request.
 pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result<T, Error> {
-    serde_path_to_error::deserialize(Value::Object(object)).map_err(|error| {
+    serde_path_to_error::deserialize(Strict(&Value::Object(object))).map_err(|error| {
         let path = match error.path().to_string().as_str() {
             "." => at.to_owned(),
             inner => format!("{at}.{inner}"),
@@ -151,12 +155,22 @@ pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result
     })
 }
 
-/// Returns what stands after a path's question mark.
+/// Returns what stands after a path's question mark, or says what is wrong with it.
 pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     query.map(|Query(query)| query).map_err(|error| {
-        let message = format!("The query cannot be read: {}.", error.body_text());
-        Error::new(ErrorKind::Invalid, message).hint("Write it as name=value, joined by '&'.")
+        let text = error.body_text();
+        let param = text.rsplit_once(": ").map_or("query", |(before, _)| before.rsplit(' ').next().unwrap_or("query"));
+        let message = format!("The query cannot be read: {text}.");
+        Error::invalid(param, message).hint("Write it as name=value, joined by '&'.")
     })
+}
+
+/// An id in a path.
+pub type PathId = Result<Path<String>, PathRejection>;
+
+/// Returns an id that stands in a path.
+pub fn path_id(id: PathId) -> Result<String, Error> {
+    id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The id in the path is not UTF-8."))
 }
 
 /// Reads a JSON object, whatever its members.

@@ -1,7 +1,7 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
 //! `request` and `response` hold the words; `chat`, `completions`, `responses`, `embeddings`, `files`, `batches`,
-//! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer and `prompts` joins several. Nothing
+//! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer, `prompts` joins several and `list` pages what is kept. Nothing
 //! outside this folder knows these shapes.
 //!
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
@@ -16,6 +16,7 @@ pub mod chunks;
 pub mod completions;
 pub mod embeddings;
 pub mod files;
+mod list;
 pub mod models;
 pub mod prompts;
 pub mod request;

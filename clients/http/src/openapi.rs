@@ -47,46 +47,35 @@ pub struct Routes {
     endpoints: Vec<Endpoint>,
 }
 
+/// Writes the ways to add an endpoint, which differ in its method alone.
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $name:ident $method:ident)*) => { $(
+        $(#[$doc])*
+        pub fn $name<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
+        where
+            H: Handler<T, Arc<Bridge>>,
+            T: 'static,
+        {
+            self.on(MethodFilter::$method, Method::$method, path, handler, operation)
+        }
+    )* };
+}
+
 impl Routes {
     /// An empty table, whose endpoints belong to `tag`.
     pub fn new(tag: &'static str) -> Self {
         Self { tag, router: Router::new(), endpoints: Vec::new() }
     }
 
-    /// Adds an endpoint that is asked with GET, and with HEAD by those who want no body.
-    pub fn get<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
-    where
-        H: Handler<T, Arc<Bridge>>,
-        T: 'static,
-    {
-        self.on(MethodFilter::GET, Method::GET, path, handler, operation)
-    }
-
-    /// Adds an endpoint that is asked with POST.
-    pub fn post<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
-    where
-        H: Handler<T, Arc<Bridge>>,
-        T: 'static,
-    {
-        self.on(MethodFilter::POST, Method::POST, path, handler, operation)
-    }
-
-    /// Adds an endpoint that is asked with PATCH.
-    pub fn patch<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
-    where
-        H: Handler<T, Arc<Bridge>>,
-        T: 'static,
-    {
-        self.on(MethodFilter::PATCH, Method::PATCH, path, handler, operation)
-    }
-
-    /// Adds an endpoint that is asked with DELETE.
-    pub fn delete<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
-    where
-        H: Handler<T, Arc<Bridge>>,
-        T: 'static,
-    {
-        self.on(MethodFilter::DELETE, Method::DELETE, path, handler, operation)
+    verbs! {
+        /// Adds an endpoint that is asked with GET, and with HEAD by those who want no body.
+        get GET
+        /// Adds an endpoint that is asked with POST.
+        post POST
+        /// Adds an endpoint that is asked with PATCH.
+        patch PATCH
+        /// Adds an endpoint that is asked with DELETE.
+        delete DELETE
     }
 
     fn on<H, T>(mut self, filter: MethodFilter, method: Method, path: &str, handler: H, operation: Operation) -> Self

@@ -20,6 +20,7 @@ use axum::response::Response;
 use protocol::key::{KeyRole, Principal};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -28,7 +29,7 @@ use utoipa::IntoParams;
 use crate::access;
 use crate::admin::models::Model;
 use crate::app::Bridge;
-use crate::body::query;
+use crate::body::{query, strict};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 use feed::{Feeds, Told};
@@ -239,7 +240,8 @@ impl Watcher {
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
             Message::Close(_) => return Err(End::Gone),
         };
-        let asked = serde_json::from_str(&text).map_err(|error| {
+        let asked = serde_json::from_str::<Map<String, Value>>(&text).and_then(|asked| strict::read(&asked.into()));
+        let asked = asked.map_err(|error| {
             Error::new(ErrorKind::Invalid, format!("The message cannot be read: {error}.")).hint(TYPES)
         });
         match asked {

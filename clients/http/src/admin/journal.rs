@@ -10,8 +10,9 @@ use protocol::journal::{AuditEntry, AuditRequest, RequestEntry, RequestsRequest}
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, cursor, limit, query};
+use super::{List, cursor, limit};
 use crate::app::Bridge;
+use crate::body::query;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 

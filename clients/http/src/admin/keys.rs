@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use protocol::key::{
     CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, LimitsRequest, RotateKeyRequest,
@@ -15,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{List, id};
+use super::List;
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, PathId, path_id};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
 
@@ -159,11 +158,8 @@ async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Key>>, Http
 }
 
 /// Shows one key.
-async fn show(
-    State(bridge): State<Arc<Bridge>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Key>, HttpError> {
-    let id = id(path)?;
+async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Result<Json<Key>, HttpError> {
+    let id = path_id(id)?;
     let cards = bridge.daemon.client().await?.keys().await?;
     let absent = || Error::new(ErrorKind::NotFound, format!("There is no key '{id}'.")).param("id");
     Ok(Json(cards.into_iter().find(|card| card.id == id).ok_or_else(absent)?.into()))
@@ -193,12 +189,8 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(Statu
 }
 
 /// Gives a key a new secret.
-async fn rotate(
-    State(bridge): State<Arc<Bridge>>,
-    path: Result<Path<String>, PathRejection>,
-    body: Bytes,
-) -> Result<Json<NewKey>, HttpError> {
-    let id = id(path)?;
+async fn rotate(State(bridge): State<Arc<Bridge>>, id: PathId, body: Bytes) -> Result<Json<NewKey>, HttpError> {
+    let id = path_id(id)?;
     // Nothing has to be said.
     let grace: Grace = if body.is_empty() { Grace::default() } else { Members::read(&body, &[GRACE])?.part()? };
     let request = RotateKeyRequest { id, grace_s: grace.grace_s.unwrap_or(0) };
@@ -206,11 +198,8 @@ async fn rotate(
 }
 
 /// Takes a key back, at once and for good.
-async fn revoke(
-    State(bridge): State<Arc<Bridge>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Key>, HttpError> {
-    Ok(Json(bridge.daemon.client().await?.revoke_key(&id(path)?).await?.into()))
+async fn revoke(State(bridge): State<Arc<Bridge>>, id: PathId) -> Result<Json<Key>, HttpError> {
+    Ok(Json(bridge.daemon.client().await?.revoke_key(&path_id(id)?).await?.into()))
 }
 
 impl From<KeyRole> for Role {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use protocol::client::{Client, EventStream};
@@ -18,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{List, id};
+use super::List;
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, PathId, path_id};
 use crate::error::{self, HttpError};
 use crate::ndjson::{bytes, respond};
 use crate::openapi::{LINES, Operation, Routes, part};
@@ -212,11 +211,8 @@ async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Model>>, Ht
 }
 
 /// Shows one model.
-async fn show(
-    State(bridge): State<Arc<Bridge>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Model>, HttpError> {
-    Ok(Json(find(&bridge.daemon.client().await?, &id(path)?).await?))
+async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Result<Json<Model>, HttpError> {
+    Ok(Json(find(&bridge.daemon.client().await?, &path_id(id)?).await?))
 }
 
 /// Brings a model into memory.

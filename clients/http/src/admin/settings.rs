@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use protocol::setting::{Applies, ChangeSettingsRequest, SettingChange};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 use utoipa::ToSchema;
 
-use super::{List, id};
+use super::List;
 use crate::app::Bridge;
-use crate::body;
+use crate::body::{self, PathId, path_id};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 
@@ -86,11 +85,8 @@ async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Setting>>, 
 }
 
 /// Shows one setting.
-async fn show(
-    State(bridge): State<Arc<Bridge>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Json<Setting>, HttpError> {
-    let id = id(path)?;
+async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Result<Json<Setting>, HttpError> {
+    let id = path_id(id)?;
     let settings = bridge.daemon.client().await?.settings().await?;
     let absent = || {
         Error::new(ErrorKind::NotFound, format!("There is no setting '{id}' that can be changed."))

@@ -53,6 +53,21 @@ fn what_is_no_object_is_refused() {
     }
 }
 
+#[test]
+fn a_query_is_refused_with_the_name_that_is_wrong() {
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Own {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        limit: Option<u8>,
+    }
+    let read = |uri: &'static str| query(Query::<Own>::try_from_uri(&axum::http::Uri::from_static(uri)));
+    assert!(read("/x?limit=5").is_ok() && read("/x").is_ok());
+    for (uri, param) in [("/x?limit=many", "limit"), ("/x?colour=red", "colour")] {
+        assert_eq!(read(uri).unwrap_err().param.as_deref(), Some(param), "{uri}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_does_not_come_is_a_timeout() {
     let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());

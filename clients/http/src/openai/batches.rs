@@ -27,11 +27,12 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::object::{Batch, Counts, Endpoint, Kept, Status, WINDOW_SECONDS};
 use super::files::kept::{File, cards};
-use super::files::{ExpiresAfter, Listed, PathId, TTL_SECONDS, page, path_id};
+use super::files::{ExpiresAfter, TTL_SECONDS};
+use super::list::{Listed, page};
 use super::request::check_notes;
 use crate::access;
 use crate::app::Bridge;
-use crate::body::{self, Members};
+use crate::body::{self, Members, PathId, path_id};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
@@ -60,6 +61,7 @@ struct Body {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<String>,
     limit: Option<usize>,
@@ -150,10 +152,10 @@ async fn list(
 ) -> Answer<Json<Listed<Batch>>> {
     let PageQuery { after, limit } = body::query(query)?;
     let client = bridge.daemon.client().await?;
-    let ids = cards(&client, Collection::Batches).await?.into_iter().map(|card| card.id).collect();
-    let (ids, more) = page(ids, after, limit.unwrap_or(PAGE), PAGE_MAX)?;
-    let mut batches = Vec::with_capacity(ids.len());
-    for id in ids {
+    let found = cards(&client, Collection::Batches).await?.into_iter().map(|card| (card.id, ())).collect();
+    let (found, more) = page(found, after.as_deref(), limit.unwrap_or(PAGE), PAGE_MAX)?;
+    let mut batches = Vec::with_capacity(found.len());
+    for (id, ()) in found {
         batches.push((id.clone(), Kept::find(&client, &id).await?.1.batch));
     }
     Ok(Json(Listed::new(batches, more)))

@@ -24,7 +24,7 @@ use super::sessions::remembering;
 use crate::answer::gather;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
-use crate::body::Members;
+use crate::body::{self, Members};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
@@ -160,7 +160,8 @@ enum RoleBody {
 #[serde(untagged, expecting = "expected a string, or an array of parts, each with a 'type'")]
 enum Content {
     Text(String),
-    Parts(Vec<Part>),
+    #[schema(value_type = Vec<Part>)]
+    Parts(Vec<serde_json::Map<String, Value>>),
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -205,7 +206,14 @@ struct FunctionDefinition {
 #[serde(untagged)]
 enum ToolChoiceBody {
     Mode(String),
-    Named { function: NamedFunction },
+    #[schema(value_type = NamedTool)]
+    Named(serde_json::Map<String, Value>),
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatNamedTool)]
+struct NamedTool {
+    function: NamedFunction,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -363,6 +371,7 @@ fn text(at: usize, content: Content) -> Result<String, Error> {
     };
     let mut joined = String::new();
     for (index, part) in parts.into_iter().enumerate() {
+        let part: Part = body::part(&format!("messages[{at}].content[{index}]"), part)?;
         match (part.r#type.as_str(), part.text.or(part.refusal)) {
             // What an assistant refused is sent back in its history.
             ("text" | "refusal", Some(text)) => joined.push_str(&text),
@@ -393,10 +402,12 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
     })
 }
 
-fn tool_choice(body: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::ToolChoice, Error> {
-    let choice = match body {
+fn tool_choice(choice: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::ToolChoice, Error> {
+    let choice = match choice {
         None => return Ok(g::ToolChoice::Auto),
-        Some(ToolChoiceBody::Named { function }) => g::ToolChoice::Named(function.name),
+        Some(ToolChoiceBody::Named(named)) => {
+            g::ToolChoice::Named(body::part::<NamedTool>("tool_choice", named)?.function.name)
+        }
         Some(ToolChoiceBody::Mode(mode)) => match mode.as_str() {
             "auto" => return Ok(g::ToolChoice::Auto),
             "none" => return Ok(g::ToolChoice::None),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
@@ -22,9 +22,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::form::Field;
 use self::kept::{File, cards, pieces, put_piece};
-use super::responses::Deleted;
+use super::list::{Deleted, Listed, Order, page};
 use crate::app::Bridge;
-use crate::body;
+use crate::body::{self, PathId, path_id};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
@@ -75,25 +75,6 @@ pub struct FileObject {
     status: &'static str,
 }
 
-/// A page of a list, as OpenAI shapes it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Listed<T> {
-    object: &'static str,
-    data: Vec<T>,
-    first_id: Option<String>,
-    last_id: Option<String>,
-    has_more: bool,
-}
-
-impl<T> Listed<T> {
-    /// Returns a page of things with their ids.
-    pub fn new(page: Vec<(String, T)>, has_more: bool) -> Self {
-        let first_id = page.first().map(|(id, _)| id.clone());
-        let last_id = page.last().map(|(id, _)| id.clone());
-        Self { object: "list", data: page.into_iter().map(|(_, thing)| thing).collect(), first_id, last_id, has_more }
-    }
-}
-
 /// Returns the routes of this module, relative to `/v1`.
 pub fn routes() -> Routes {
     let id = "The file's id.";
@@ -117,14 +98,6 @@ pub fn routes() -> Routes {
 }
 
 type Answer<T> = std::result::Result<T, HttpError>;
-
-/// An id in a path.
-pub type PathId = std::result::Result<Path<String>, PathRejection>;
-
-/// Returns an id that stands in a path.
-pub fn path_id(id: PathId) -> Result<String> {
-    id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The id in the path is not UTF-8."))
-}
 
 fn shown(id: String, file: File) -> FileObject {
     let File { filename, purpose, bytes, pieces: _, created_at, expires_at } = file;
@@ -223,6 +196,7 @@ impl ExpiresAfter {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct PageQuery {
     /// `batch` or `batch_output`.
     purpose: Option<String>,
@@ -239,20 +213,18 @@ async fn list(
     let PageQuery { purpose, after, limit, order } = body::query(query)?;
     let client = bridge.daemon.client().await?;
     // A file's label is what it is for.
-    let mut ids: Vec<String> = cards(&client, Collection::Files)
+    let mut found: Vec<_> = cards(&client, Collection::Files)
         .await?
         .into_iter()
         .filter(|card| purpose.as_ref().is_none_or(|purpose| card.label == *purpose))
-        .map(|card| card.id)
+        .map(|card| (card.id, ()))
         .collect();
-    match order.as_deref() {
-        None | Some("desc") => {}
-        Some("asc") => ids.reverse(),
-        Some(other) => return Err(Error::invalid("order", format!("'order' is '{other}'; it is asc or desc.")).into()),
+    if Order::read(order.as_deref())? == Some(Order::Asc) {
+        found.reverse();
     }
-    let (ids, more) = page(ids, after, limit.unwrap_or(PAGE), PAGE_MAX)?;
-    let mut files = Vec::with_capacity(ids.len());
-    for id in ids {
+    let (found, more) = page(found, after.as_deref(), limit.unwrap_or(PAGE), PAGE_MAX)?;
+    let mut files = Vec::with_capacity(found.len());
+    for (id, ()) in found {
         match File::find(&client, &id).await {
             Ok(file) => files.push((id.clone(), shown(id, file))),
             // It was deleted meanwhile.
@@ -261,21 +233,6 @@ async fn list(
         }
     }
     Ok(Json(Listed::new(files, more)))
-}
-
-/// Returns the ids of one page, and whether more come after it.
-pub fn page(mut ids: Vec<String>, after: Option<String>, limit: usize, most: usize) -> Result<(Vec<String>, bool)> {
-    if limit == 0 || limit > most {
-        return Err(Error::invalid("limit", format!("'limit' is {limit}; it is from 1 to {most}.")));
-    }
-    if let Some(after) = after {
-        let at = ids.iter().position(|id| *id == after);
-        let at = at.ok_or_else(|| Error::invalid("after", format!("There is no '{after}' in this list.")))?;
-        ids.drain(..=at);
-    }
-    let more = ids.len() > limit;
-    ids.truncate(limit);
-    Ok((ids, more))
 }
 
 async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<FileObject>> {
@@ -299,7 +256,7 @@ async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<De
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     let file = File::find(&client, &id).await?;
     kept::forget(&client, &id, &file).await?;
-    Ok(Json(Deleted { id, object: "file", deleted: true }))
+    Ok(Json(Deleted::new(id, "file")))
 }
 
 #[cfg(test)]
@@ -337,14 +294,5 @@ mod tests {
         ] {
             assert_eq!(uploaded(fields, 0).unwrap_err().param.as_deref(), Some(param));
         }
-    }
-
-    #[test]
-    fn pages_follow_each_other() {
-        let ids = || ["c", "b", "a"].map(str::to_owned).to_vec();
-        assert_eq!(page(ids(), None, 2, 100).unwrap(), (vec!["c".to_owned(), "b".to_owned()], true));
-        assert_eq!(page(ids(), Some("b".into()), 2, 100).unwrap(), (vec!["a".to_owned()], false));
-        assert!(page(ids(), Some("x".into()), 2, 100).is_err());
-        assert!(page(ids(), None, 0, 100).is_err());
     }
 }

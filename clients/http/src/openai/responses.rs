@@ -19,24 +19,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::GenerateRequest;
 use protocol::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use self::kept::{Keeping, Stored};
 use self::request::Asked;
 use self::writer::Builder;
+use super::list::{Deleted, Listed, Order, page};
 use super::request::in_our_words;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
-use crate::body;
+use crate::body::{self, PathId, path_id};
 use crate::error::HttpError;
 use crate::frames::{Writer, frames};
 use crate::openapi::{EVENTS, Operation, Routes, part};
@@ -75,43 +76,13 @@ pub fn routes() -> Routes {
     let items = Operation::new("List what a response answers")
         .path("id", id)
         .query::<PageQuery>()
-        .gives::<Items>("A page of items, the latest first unless `order` is `asc`.");
+        .gives_of::<Listed<Value>, Value>("InputItems", "A page of items, the latest first unless `order` is `asc`.");
     Routes::new("OpenAI")
         .post("/responses", create, make)
         .get("/responses/{id}", self::show, show)
         .delete("/responses/{id}", self::delete, delete)
         .post("/responses/{id}/cancel", self::cancel, cancel)
         .get("/responses/{id}/input_items", input_items, items)
-}
-
-/// What is gone.
-#[derive(Serialize, ToSchema)]
-#[schema(as = DeletedObject)]
-pub struct Deleted {
-    /// What it was called.
-    pub id: String,
-    /// What it was.
-    pub object: &'static str,
-    /// Always true.
-    pub deleted: bool,
-}
-
-/// A page of what a response answers.
-#[derive(Serialize, ToSchema)]
-#[schema(as = InputItems)]
-struct Items {
-    object: &'static str,
-    data: Vec<Value>,
-    first_id: Value,
-    last_id: Value,
-    has_more: bool,
-}
-
-/// A response's id in a path.
-type PathId = std::result::Result<Path<String>, PathRejection>;
-
-fn path_id(id: PathId) -> Result<String> {
-    id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The response's id in the path is not UTF-8."))
 }
 
 /// Makes a response: whole, streamed, or in the background.
@@ -192,6 +163,7 @@ async fn streamed(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct ShowQuery {
     stream: Option<bool>,
     starting_after: Option<u64>,
@@ -221,7 +193,7 @@ async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
     Stored::find(&client, &id).await?;
     bridge.background.end(&id).await;
     kept::forget(&client, &id).await?;
-    Ok(Json(Deleted { id, object: "response", deleted: true }))
+    Ok(Json(Deleted::new(id, "response")))
 }
 
 async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::Result<Json<Value>, HttpError> {
@@ -239,6 +211,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<String>,
     limit: Option<usize>,
@@ -249,30 +222,14 @@ async fn input_items(
     State(bridge): State<Arc<Bridge>>,
     id: PathId,
     query: std::result::Result<Query<PageQuery>, QueryRejection>,
-) -> std::result::Result<Json<Items>, HttpError> {
+) -> std::result::Result<Json<Listed<Value>>, HttpError> {
     let (id, query) = (path_id(id)?, body::query(query)?);
     let stored = Stored::find(&bridge.daemon.client().await?, &id).await?;
-    Ok(Json(page(stored.input, query)?))
-}
-
-fn page(mut items: Vec<Value>, query: PageQuery) -> Result<Items> {
-    match query.order.as_deref() {
-        None | Some("desc") => items.reverse(),
-        Some("asc") => {}
-        Some(other) => return Err(Error::invalid("order", format!("'order' is '{other}'; it is asc or desc."))),
+    let named = |item: Value| (item["id"].as_str().unwrap_or_default().to_owned(), item);
+    let mut items: Vec<_> = stored.input.into_iter().map(named).collect();
+    if Order::read(query.order.as_deref())? != Some(Order::Asc) {
+        items.reverse();
     }
-    let limit = query.limit.unwrap_or(PAGE);
-    if limit == 0 || limit > PAGE_MAX {
-        return Err(Error::invalid("limit", format!("'limit' is {limit}; it is from 1 to {PAGE_MAX}.")));
-    }
-    if let Some(after) = query.after {
-        let at = items.iter().position(|item| item["id"] == *after);
-        let Some(at) = at else { return Err(Error::invalid("after", format!("No item has the id '{after}'."))) };
-        items.drain(..=at);
-    }
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let end = |item: Option<&Value>| item.map_or(Value::Null, |item| item["id"].clone());
-    let (first_id, last_id) = (end(items.first()), end(items.last()));
-    Ok(Items { object: "list", data: items, first_id, last_id, has_more })
+    let (items, more) = page(items, query.after.as_deref(), query.limit.unwrap_or(PAGE), PAGE_MAX)?;
+    Ok(Json(Listed::new(items, more)))
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use protocol::record::{Collection, ListRequest, RecordCard, RecordId};
 use protocol::{Error, Result};
@@ -21,12 +21,12 @@ use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::chat;
+use super::list::Deleted;
 use crate::admin::List;
 use crate::app::Bridge;
-use crate::body::{self, Members};
+use crate::body::{self, Members, PathId, path_id};
 use crate::daemon::random_hex;
 use crate::error::HttpError;
-use crate::openai::responses::Deleted;
 use crate::openapi::{Operation, Routes, part};
 
 use memory::{Body, TTL_SECONDS, TTL_SECONDS_MAX, find, put};
@@ -117,13 +117,6 @@ impl ChangeBody {
 
 type Answer<T> = std::result::Result<T, HttpError>;
 
-/// A session's id in a path.
-type PathId = std::result::Result<Path<String>, PathRejection>;
-
-fn path_id(id: PathId) -> Result<String> {
-    id.map(|Path(id)| id).map_err(|_| Error::invalid("id", "The session's id in the path is not UTF-8."))
-}
-
 async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(StatusCode, Json<Session>)> {
     let members = Members::read(&body, NEW)?;
     let CreateBody { id, messages } = members.part()?;
@@ -137,6 +130,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(Statu
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct PageQuery {
     after: Option<String>,
     limit: Option<u16>,
@@ -171,7 +165,7 @@ async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<De
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     find(&client, &id).await?;
     client.forget(RecordId { collection: Collection::Sessions, id: id.clone() }).await?;
-    Ok(Json(Deleted { id, object: "session", deleted: true }))
+    Ok(Json(Deleted::new(id, "session")))
 }
 
 fn shown(card: &RecordCard, body: Option<Body>) -> Session {

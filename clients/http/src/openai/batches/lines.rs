@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::object::{Endpoint, Fault};
+use crate::body::strict;
 
 /// The most requests of a batch.
 pub const LINES_MAX: usize = 50_000;
@@ -62,8 +63,9 @@ pub fn read(text: &str, endpoint: Endpoint) -> Result<Vec<Line>, Vec<Fault>> {
 }
 
 fn request(line: &str, endpoint: Endpoint) -> Result<Line, (Option<&'static str>, String)> {
+    let sent = serde_json::from_str(line).and_then(|line| strict::read(&line));
     let Sent { custom_id, method, url, mut body } =
-        serde_json::from_str(line).map_err(|error| (None, format!("The line cannot be read: {error}.")))?;
+        sent.map_err(|error| (None, format!("The line cannot be read: {error}.")))?;
     if custom_id.is_empty() || custom_id.len() > NAME_BYTES_MAX {
         return Err((Some("custom_id"), format!("'custom_id' has 1 to {NAME_BYTES_MAX} bytes.")));
     }
@@ -115,6 +117,7 @@ mod tests {
             line("", json!({})),
             "{".to_owned(),
             line("e", json!({"more": 1})),
+            json!(["f", "POST", "/v1/chat/completions", {}]).to_string(),
         ]
         .join("\n");
         let faults = read(&text, Endpoint::Chat).unwrap_err();
@@ -122,7 +125,7 @@ mod tests {
         let expected =
             [(2, Some("custom_id")), (3, Some("url")), (4, Some("method")), (5, Some("body")), (6, Some("custom_id"))];
         assert_eq!(told[..5], expected);
-        assert_eq!(told[5..], [(7, None), (8, None)]);
+        assert_eq!(told[5..], [(7, None), (8, None), (9, None)]);
         assert_eq!(read("\n \n", Endpoint::Chat).unwrap_err()[0].code, "empty_file");
         let many = (0..=LINES_MAX).map(|at| line(&at.to_string(), json!({}))).collect::<Vec<_>>().join("\n");
         assert_eq!(read(&many, Endpoint::Chat).unwrap_err()[0].code, "too_many_requests");

@@ -21,13 +21,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::{ChatChoice, whole};
 use crate::answer::Answer;
 use crate::app::Bridge;
-use crate::body::{self, Members};
+use crate::body::{self, Members, PathId, path_id};
 use crate::error::HttpError;
 use crate::openai::files::kept::{cards, find, put};
-use crate::openai::files::{Listed, PathId, page, path_id};
+use crate::openai::list::{Deleted, Listed, Order, page};
 use crate::openai::request::check_notes;
 use crate::openai::response::{Completion, UsageBody};
-use crate::openai::responses::Deleted;
 use crate::openapi::{Operation, Routes, part};
 
 /// For how many seconds a completion is kept.
@@ -211,13 +210,13 @@ async fn list(
     let wanted = Wanted::read(body::query(query)?)?;
     let client = bridge.daemon.client().await?;
     let mut cards = cards(&client, Collection::Completions).await?;
-    if !wanted.newest_first {
+    if wanted.order == Order::Asc {
         cards.reverse();
     }
-    let ids = cards.into_iter().map(|card| card.id).collect();
-    let (ids, _) = page(ids, wanted.after.clone(), usize::MAX, usize::MAX)?;
+    let cards = cards.into_iter().map(|card| (card.id, ())).collect();
+    let (cards, _) = page(cards, wanted.after.as_deref(), usize::MAX, usize::MAX)?;
     let (mut found, mut more) = (Vec::new(), false);
-    for id in ids {
+    for (id, ()) in cards {
         let kept = match Kept::find(&client, &id).await {
             Err(error) if error.kind == ErrorKind::NotFound => continue,
             kept => kept?.1,
@@ -234,18 +233,18 @@ async fn list(
 }
 
 /// Which completions a list is of.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, PartialEq)]
 struct Wanted {
     model: Option<String>,
     after: Option<String>,
     limit: usize,
-    newest_first: bool,
+    order: Order,
     notes: Vec<(String, String)>,
 }
 
 impl Wanted {
     fn read(query: Vec<(String, String)>) -> Result<Self> {
-        let mut wanted = Self { limit: PAGE, ..Self::default() };
+        let mut wanted = Self { model: None, after: None, limit: PAGE, order: Order::Asc, notes: Vec::new() };
         for (name, value) in query {
             let note = name.strip_prefix("metadata[").and_then(|name| name.strip_suffix(']'));
             match (name.as_str(), note) {
@@ -253,10 +252,7 @@ impl Wanted {
                 ("model", _) => wanted.model = Some(value),
                 ("after", _) => wanted.after = Some(value),
                 ("limit", _) => wanted.limit = limit(&value)?,
-                ("order", _) if ["asc", "desc"].contains(&value.as_str()) => wanted.newest_first = value == "desc",
-                ("order", _) => {
-                    return Err(Error::invalid("order", format!("'order' is '{value}'; it is asc or desc.")));
-                }
+                ("order", _) => wanted.order = Order::read(Some(&value))?.unwrap_or(wanted.order),
                 _ => {
                     let message = format!("The query's '{name}' is not supported here.");
                     return Err(Error::new(ErrorKind::Unsupported, message).param(name));
@@ -307,10 +303,11 @@ async fn delete(State(bridge): State<Arc<Bridge>>, id: PathId) -> Replied<Json<D
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     Kept::find(&client, &id).await?;
     client.forget(RecordId { collection: Collection::Completions, id: id.clone() }).await?;
-    Ok(Json(Deleted { id, object: "chat.completion.deleted", deleted: true }))
+    Ok(Json(Deleted::new(id, "chat.completion.deleted")))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct MessagesQuery {
     after: Option<String>,
     limit: Option<usize>,
@@ -325,18 +322,16 @@ async fn messages(
 ) -> Replied<Json<Listed<Message>>> {
     let (id, MessagesQuery { after, limit, order }) = (path_id(id)?, body::query(query)?);
     let kept = Kept::find(&bridge.daemon.client().await?, &id).await?.1;
-    let name = |at: usize| format!("{id}-{at}");
-    let mut named: Vec<_> = kept.messages.into_iter().enumerate().map(|(at, message)| (name(at), message)).collect();
-    match order.as_deref() {
-        None | Some("asc") => {}
-        Some("desc") => named.reverse(),
-        Some(other) => return Err(Error::invalid("order", format!("'order' is '{other}'; it is asc or desc.")).into()),
+    let named = |(at, message)| {
+        let id = format!("{id}-{at}");
+        (id.clone(), Message { id, message })
+    };
+    let mut messages: Vec<_> = kept.messages.into_iter().enumerate().map(named).collect();
+    if Order::read(order.as_deref())? == Some(Order::Desc) {
+        messages.reverse();
     }
-    let ids = named.iter().map(|(id, _)| id.clone()).collect();
-    let (ids, more) = page(ids, after, limit.unwrap_or(PAGE), PAGE_MAX)?;
-    named.retain(|(id, _)| ids.contains(id));
-    let listed = named.into_iter().map(|(id, message)| (id.clone(), Message { id, message })).collect();
-    Ok(Json(Listed::new(listed, more)))
+    let (messages, more) = page(messages, after.as_deref(), limit.unwrap_or(PAGE), PAGE_MAX)?;
+    Ok(Json(Listed::new(messages, more)))
 }
 
 #[cfg(test)]
@@ -354,7 +349,7 @@ mod tests {
             completion: json!({ "model": model }).as_object().unwrap().clone(),
         };
         let wanted = read(&[("model", "m"), ("metadata[topic]", "a"), ("order", "desc"), ("limit", "5")]).unwrap();
-        assert!(wanted.newest_first && wanted.limit == 5);
+        assert_eq!((wanted.order, wanted.limit), (Order::Desc, 5));
         let fits = [("m", "a"), ("m", "b"), ("n", "a")].map(|(model, topic)| wanted.fits(&stored(model, topic)));
         assert_eq!(fits, [true, false, false]);
         for (name, value) in [("limit", "0"), ("limit", "x"), ("order", "up"), ("telepathy", "1")] {

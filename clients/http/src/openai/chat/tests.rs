@@ -53,6 +53,24 @@ fn an_answer_may_be_sent_back_as_it_came() {
 }
 
 #[test]
+fn an_array_is_no_object() {
+    let call = json!({"id": "c", "function": ["f", "{}"]});
+    let part = json!({"role": "user", "content": [["text", "x"]]});
+    assert_eq!(param(json!({"messages": [["user", "x"]]})), "messages[0]");
+    assert_eq!(
+        param(json!({"messages": [{"role": "assistant", "tool_calls": [call]}]})),
+        "messages[0].tool_calls[0].function"
+    );
+    assert_eq!(param(json!({ "messages": [part] })), "messages[0].content");
+    assert_eq!(param(json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]})), "messages[0].content[0]");
+    assert_eq!(param(json!({"tools": [["function", ["f", "does", {}, true]]]})), "tools[0]");
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    assert_eq!(param(json!({"tools": tools.clone(), "tool_choice": ["f"]})), "tool_choice");
+    assert_eq!(param(json!({"tools": tools, "tool_choice": {"function": ["f"]}})), "tool_choice.function");
+    assert_eq!(param(json!({"stream": true, "stream_options": [true, null]})), "stream_options");
+}
+
+#[test]
 fn refusals_name_the_member_at_fault() {
     let message = |message: Value| param(json!({ "messages": [message] }));
     assert_eq!(message(json!({"role": "king", "content": "x"})), "messages[0].role");

@@ -1,0 +1,144 @@
+//! JSON values as serde reads them, but for one liberty it takes: a struct is an object here, never an array of its members in
+//! their order. Serde offers that to every struct, and no client means it. Used by `body` wherever a struct is read.
+//!
+//! What serde buffers first, as it does under `untagged`, escapes this; such types take maps and read those through here.
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::{Error, Value};
+
+/// A value whose objects are objects.
+#[derive(Clone, Copy)]
+pub struct Strict<'a>(pub &'a Value);
+
+/// Reads `value` strictly.
+pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
+    T::deserialize(Strict(value))
+}
+
+impl<'de> Deserializer<'de> for Strict<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Array(items) => {
+                let mut items = SeqDeserializer::new(items.iter().map(Self));
+                let read = visitor.visit_seq(&mut items)?;
+                items.end().map(|()| read)
+            }
+            Value::Object(members) => {
+                let mut members =
+                    MapDeserializer::new(members.iter().map(|(name, value)| (name.as_str(), Self(value))));
+                let read = visitor.visit_map(&mut members)?;
+                members.end().map(|()| read)
+            }
+            plain => plain.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.0 {
+            Value::Array(_) => Err(Error::invalid_type(Unexpected::Seq, &"an object")),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.0.deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner {
+        a: u8,
+        b: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Word {
+        Yes,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer {
+        one: Option<Inner>,
+        many: Vec<Inner>,
+        by_name: BTreeMap<String, f32>,
+        word: Word,
+        whatever: Value,
+    }
+
+    fn outer() -> Value {
+        let whatever = json!([{"x": [1, -2, 0.5, null, true]}, "é"]);
+        json!({"one": {"a": 1, "b": "x"}, "many": [{"a": 2}], "by_name": {"7": -1}, "word": "yes", "whatever": whatever})
+    }
+
+    #[test]
+    fn what_is_written_as_meant_is_read_as_serde_reads_it() {
+        assert_eq!(read::<Outer>(&outer()).unwrap(), serde_json::from_value(outer()).unwrap());
+    }
+
+    #[test]
+    fn a_struct_is_no_array_however_deep() {
+        for (at, array) in [("/one", json!([1, "x"])), ("/many/0", json!([2, null])), ("", json!([]))] {
+            let mut value = outer();
+            *value.pointer_mut(at).unwrap() = array;
+            let refused = read::<Outer>(&value).unwrap_err().to_string();
+            assert_eq!(refused, "invalid type: sequence, expected an object", "{at}");
+        }
+    }
+
+    #[test]
+    fn other_wrong_types_are_told_as_serde_tells_them() {
+        for (at, wrong) in
+            [("/one/a", json!(256)), ("/many", json!({})), ("/word", json!("no")), ("/by_name", json!([]))]
+        {
+            let mut value = outer();
+            *value.pointer_mut(at).unwrap() = wrong;
+            let theirs = serde_json::from_value::<Outer>(value.clone()).unwrap_err().to_string();
+            assert_eq!(read::<Outer>(&value).unwrap_err().to_string(), theirs, "{at}");
+        }
+    }
+}
