@@ -59,7 +59,8 @@ pub struct KeepRequest {
     pub label: String,
     /// The document.
     pub body: Json,
-    /// The version that it replaces, 0 if there must be none; another version is a conflict. `None` replaces any.
+    /// The version that it replaces, 0 if there must be none; another version is a conflict. `None` replaces any of one's
+    /// own; the user of the socket may change a key's by its version, and it stays the key's.
     pub replaces: Option<u64>,
     /// For how many milliseconds from now it is kept; `None` keeps it until there is no room.
     pub ttl_ms: Option<u64>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::record::{Collection, RecordId};
 use serde_json::{Value, json};
 use tests::house::House;
 use tests::http::Http;
@@ -163,6 +164,28 @@ async fn a_batch_that_is_given_up_keeps_what_was_answered() {
     let answered = lines(&http, &batch["output_file_id"]).await.len();
     assert!(answered >= 3 && batch["request_counts"]["completed"] == answered, "{batch}");
     let client = house.client().await;
+    wait::for_some("the end of the work", || async { (client.status().await.unwrap().active == 0).then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_batch_ends_with_its_key() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let key = admin.post("/api/keys", &json!({"label": "short-lived", "role": "user"})).await.json().await;
+    let http = Http::new(admin.authority(), key["secret"].as_str().unwrap());
+    let begun = long_batch(&http, 2000).await;
+    let revoked = admin.delete(&format!("/api/keys/{}", key["id"].as_str().unwrap())).await;
+    assert_eq!(revoked.status, 200);
+    let client = house.client().await;
+    let id = RecordId { collection: Collection::Batches, id: begun["id"].as_str().unwrap().to_owned() };
+    let kept = wait::for_some("the end of the batch", || async {
+        let record = client.recall(id.clone()).await.unwrap();
+        (record.card.label == "ended").then(|| serde_json::from_str::<Value>(&record.body.0).unwrap())
+    })
+    .await;
+    assert_eq!((&kept["batch"]["status"], &kept["key"]), (&json!("failed"), &key["id"]));
+    assert_eq!(kept["batch"]["errors"]["data"][0]["code"], "key_invalid");
     wait::for_some("the end of the work", || async { (client.status().await.unwrap().active == 0).then_some(()) })
         .await;
 }

@@ -112,7 +112,9 @@ impl Records<'_> {
             transaction.execute("DELETE FROM records WHERE expires_unix_ms <= ?1", [now_unix_ms])?;
             let found = about(&transaction, draft.collection, &draft.id)?;
             let version = found.as_ref().map_or(0, |found| found.version);
-            let stranger = found.as_ref().is_some_and(|found| found.owner != draft.owner);
+            // The user of the socket may change what belongs to a key, but only knowing what; whose it is stays.
+            let knows = draft.owner.is_none() && draft.replaces.is_some();
+            let stranger = found.as_ref().is_some_and(|found| found.owner != draft.owner && !knows);
             if stranger || draft.replaces.is_some_and(|replaced| replaced != version) {
                 return Ok(Kept::Differs(found));
             }

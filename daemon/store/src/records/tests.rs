@@ -70,6 +70,18 @@ fn a_key_sees_and_changes_its_own_documents_only() {
 }
 
 #[test]
+fn the_user_of_the_socket_changes_what_belongs_to_a_key_only_knowing_its_version() {
+    let (_directory, store) = store();
+    let key = store.keys().insert(&Secret::new().unwrap(), new_key("k", Role::User)).unwrap().id;
+    store.records().keep(Draft { owner: Some(key.clone()), ..draft("a", "[1]") }, ROOMY, 1).unwrap();
+    let change = |replaces| store.records().keep(Draft { replaces, ..draft("a", "[2]") }, ROOMY, 2).unwrap();
+    assert!(matches!(change(None), Kept::Differs(Some(_))));
+    assert!(matches!(change(Some(0)), Kept::Differs(Some(_))));
+    assert!(matches!(change(Some(1)), Kept::Written(about) if about.owner.as_ref() == Some(&key)));
+    assert_eq!(find(&store, "a", Reader::Key(key), 2).unwrap().body, "[2]");
+}
+
+#[test]
 fn what_has_expired_is_gone_and_is_dropped_with_the_next_write() {
     let (_directory, store) = store();
     store.records().keep(Draft { expires_unix_ms: Some(10), ..draft("a", "[]") }, ROOMY, 1).unwrap();

@@ -1,7 +1,7 @@
 //! One request of a batch, asked as its own endpoint is asked, with the rights of the key that made the batch.
 //!
 //! What it comes to is a line of a file, whatever the endpoint says. Only where the machine has no time or room for it now
-//! is it asked again, and where the daemon is gone the batch begins anew where it was.
+//! is it asked again, where the daemon is gone the batch begins anew where it was, and where the key is gone it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Asks a request, as often as it takes; fails only where the daemon is gone.
+/// Asks a request, as often as it takes; fails only where the daemon or the key is gone.
 pub async fn ask(bridge: Arc<Bridge>, endpoint: Endpoint, key: Option<String>, line: Line) -> Result<Outcome> {
     let id = request_id::fresh();
     loop {
@@ -46,7 +46,11 @@ pub async fn ask(bridge: Arc<Bridge>, endpoint: Endpoint, key: Option<String>, l
             };
             if matches!(
                 error.kind,
-                ErrorKind::Unreachable | ErrorKind::Busy | ErrorKind::Closing | ErrorKind::RateLimited
+                ErrorKind::Unreachable
+                    | ErrorKind::AuthRequired
+                    | ErrorKind::Busy
+                    | ErrorKind::Closing
+                    | ErrorKind::RateLimited
             ) {
                 return Err(error);
             }
@@ -55,7 +59,7 @@ pub async fn ask(bridge: Arc<Bridge>, endpoint: Endpoint, key: Option<String>, l
             Ok(Outcome::Failed(answered(&line.custom_id, error::status(error.kind).as_u16(), &id, &body)))
         });
         match on_behalf_of(key.clone(), answer).await {
-            Err(error) if error.kind != ErrorKind::Unreachable => {
+            Err(error) if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::AuthRequired) => {
                 let wait = error.retry_after_ms.unwrap_or(*WAIT_MS.start());
                 sleep(Duration::from_millis(wait.clamp(*WAIT_MS.start(), *WAIT_MS.end()))).await;
             }

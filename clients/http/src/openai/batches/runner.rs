@@ -34,7 +34,7 @@ pub struct Batches {
 struct State {
     /// By id; notified when somebody else changes the batch.
     running: HashMap<String, Arc<Notify>>,
-    /// Those that cannot be worked on, as when their key was revoked.
+    /// Those that cannot be worked on, and of which not even that could be written.
     given_up: HashSet<String>,
 }
 
@@ -117,11 +117,7 @@ async fn work(bridge: Arc<Bridge>, id: String, changed: Arc<Notify>) {
             Err(error) if error.kind == ErrorKind::NotFound => break false,
             Err(error) => {
                 tracing::error!(%error, batch = id, "a batch cannot go on");
-                let told = match Work::take(&bridge, &id).await {
-                    Ok(Some(work)) => work.fail(&error).await.is_ok(),
-                    _ => false,
-                };
-                break !told;
+                break Work::fail(&bridge, &id, &error).await.is_err();
             }
         }
     };

@@ -103,11 +103,19 @@ impl Work {
         self.finish(end, &mut answers, &mut faults).await
     }
 
-    /// Ends the batch, because it cannot go on.
-    pub async fn fail(mut self, error: &Error) -> Result<()> {
-        let (code, message) = ("batch_failed".to_owned(), error.message.clone());
-        self.kept.fail(vec![Fault { code, message, param: None, line: None }], unix_seconds());
-        self.save().await
+    /// Ends a batch that cannot go on. The bridge does so in its own name: the key may be what is gone.
+    pub async fn fail(bridge: &Bridge, id: &str, error: &Error) -> Result<()> {
+        let own = bridge.daemon.own().await?;
+        let (card, mut kept) = Kept::find(&own, id).await?;
+        if kept.batch.status.ended() {
+            return Ok(());
+        }
+        let (code, message) = match error.kind {
+            ErrorKind::AuthRequired => ("key_invalid", "The key of this batch was revoked or has expired.".to_owned()),
+            _ => ("batch_failed", error.message.clone()),
+        };
+        kept.fail(vec![Fault { code: code.to_owned(), message, param: None, line: None }], unix_seconds());
+        kept.keep(&own, card.version).await.map(drop)
     }
 
     /// Reads the batch's file; the inner error is what is wrong with it.
