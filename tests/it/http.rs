@@ -42,6 +42,32 @@ async fn a_stream_says_what_a_whole_answer_says() {
 }
 
 #[tokio::test]
+async fn every_chunk_counts_tokens_where_that_is_asked_for() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let raw = json!({"model": "impetus-nano", "prompt": "Impetus is", "max_tokens": 8, "ignore_eos": true});
+    for (path, body) in [("/v1/chat/completions", chat("What is Impetus?")), ("/v1/completions", raw)] {
+        let options = json!({"include_usage": true, "continuous_usage_stats": true});
+        let events = http.post(path, &with(body.clone(), json!({"stream": true, "stream_options": options}))).await;
+        let usages: Vec<Value> =
+            events.events().await.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+        let counted = |chunk: &Value| chunk["usage"]["completion_tokens"].as_u64().unwrap();
+        assert!(usages.iter().is_sorted_by_key(counted), "{usages:?}");
+        assert!(usages.len() > 3 && counted(&usages[1]) < counted(&usages[usages.len() - 2]), "{usages:?}");
+        let last = &usages.last().unwrap()["usage"];
+        assert!(usages.iter().all(|chunk| chunk["usage"]["prompt_tokens"] == last["prompt_tokens"]), "{usages:?}");
+        assert_eq!(
+            last["total_tokens"].as_u64(),
+            Some(counted(usages.last().unwrap()) + last["prompt_tokens"].as_u64().unwrap())
+        );
+        let alone = json!({"stream": true, "stream_options": {"continuous_usage_stats": true}});
+        let events = http.post(path, &with(body, alone)).await.events().await;
+        let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+        assert!(chunks.iter().all(|chunk| chunk["choices"] != json!([]) && chunk["usage"].is_object()), "{chunks:?}");
+    }
+}
+
+#[tokio::test]
 async fn raw_completions_continue_and_report_logprobs() {
     let mut house = House::start();
     let http = house.http().await;

@@ -273,13 +273,13 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         if let Some(wish) = wish {
             events = wish.keeping(events, client, frame(&kept_as, &started.model), choices).boxed();
         }
-        Ok((started.model, events))
+        Ok((started, events))
     });
-    if let Some(include_usage) = streaming {
-        let header = Header { id, object: "chat.completion.chunk", created, include_usage };
+    if let Some(counting) = streaming {
+        let header = Header { id, object: "chat.completion.chunk", created, counting };
         return chunks::respond(begin, header, ChatShape { choices, with_logprobs }).await;
     }
-    let (model, events) = begin.await?;
+    let (g::Started { model, .. }, events) = begin.await?;
     let answer = gather(events, choices).await?;
     Ok(Json(frame(&id, &model).completion(answer)).into_response())
 }

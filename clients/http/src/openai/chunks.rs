@@ -6,13 +6,13 @@
 use axum::body::Bytes;
 use axum::response::Response;
 use futures::Stream;
-use protocol::generation::{ChoiceFinished, Delta, Finished};
+use protocol::generation::{ChoiceFinished, Delta, Finished, Started};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::request::in_our_words;
+use super::request::{Counting, in_our_words};
 use super::response::{Completion, UsageBody};
 use crate::frames::{Writer, frames};
 use crate::sse::Pace;
@@ -39,13 +39,13 @@ pub struct Header {
     pub object: &'static str,
     /// When the stream began, in seconds since 1970.
     pub created: u64,
-    /// Whether a last chunk carries the usage.
-    pub include_usage: bool,
+    /// Which chunks carry token counts.
+    pub counting: Counting,
 }
 
-/// Answers with a stream of what a generation says that is about to begin: `begin` comes to its model and its events.
+/// Answers with a stream of what a generation says that is about to begin: `begin` comes to its start and its events.
 pub async fn respond<E, S>(
-    begin: impl Future<Output = Result<(String, E)>> + Send + 'static,
+    begin: impl Future<Output = Result<(Started, E)>> + Send + 'static,
     header: Header,
     shape: S,
 ) -> Result<Response>
@@ -56,8 +56,8 @@ where
     let request_id = request_id::current();
     let late = request_id.clone();
     let begin = async move {
-        let (model, events) = begin.await?;
-        let mut writer = Chunks { header, model, shape, pace: Pace::default(), request_id };
+        let (started, events) = begin.await?;
+        let mut writer = Chunks { header, started, shape, generated: 0, pace: Pace::default(), request_id };
         Ok(frames(writer.opening(), events, writer))
     };
     sse::begun(sse::heartbeat(), begin, |error| failure(&in_our_words(error), late)).await
@@ -70,8 +70,10 @@ fn failure(error: &Error, request_id: Option<String>) -> Bytes {
 
 struct Chunks<S> {
     header: Header,
-    model: String,
+    started: Started,
     shape: S,
+    /// Tokens so far, of all choices.
+    generated: u32,
     pace: Pace,
     request_id: Option<String>,
 }
@@ -82,14 +84,17 @@ impl<S: Shape> Chunks<S> {
         choices.into_iter().map(|choice| self.chunk(vec![choice], None)).collect::<Vec<_>>().concat().into()
     }
 
-    fn chunk(&self, choices: Vec<S::Choice>, usage: Option<UsageBody>) -> Bytes {
+    fn chunk(&self, choices: Vec<S::Choice>, whole: Option<UsageBody>) -> Bytes {
+        let Counting { last, each } = self.header.counting;
+        let so_far = || each.then(|| UsageBody::so_far(self.started.prompt_tokens, self.generated));
+        let usage = whole.or_else(so_far);
         sse::data(&Completion {
             id: self.header.id.clone(),
             object: self.header.object,
             created: self.header.created,
-            model: self.model.clone(),
+            model: self.started.model.clone(),
             choices,
-            usage: self.header.include_usage.then_some(usage),
+            usage: (last || each).then_some(usage),
             system_fingerprint: None,
         })
     }
@@ -99,6 +104,7 @@ impl<S: Shape> Writer for Chunks<S> {
     fn event(&mut self, event: Event) -> Bytes {
         match event {
             Event::Delta(delta) => {
+                self.generated += delta.tokens;
                 self.shape.more(delta).map_or_else(Bytes::new, |choice| self.chunk(vec![choice], None))
             }
             Event::ChoiceFinished(finished) => {
@@ -113,7 +119,7 @@ impl<S: Shape> Writer for Chunks<S> {
     }
 
     fn finished(&mut self, finished: Finished) -> Bytes {
-        let usage = match self.header.include_usage {
+        let usage = match self.header.counting.last {
             true => self.chunk(Vec::new(), Some(UsageBody::of(finished.usage, finished.missed))),
             false => Bytes::new(),
         };

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use protocol::client::Client;
-use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt};
+use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt, Started};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -101,16 +101,13 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         fill(&client, model, suffix, &mut requests).await?;
     }
     // On the heap: it is long, and lives in the futures of all who wait for it.
-    let begin = Box::pin(async move {
-        let (started, events) = prompts::generate(&client, requests).await?;
-        Ok((started.model, events))
-    });
-    if let Some(include_usage) = streaming {
-        let header = Header { id, object: "text_completion", created, include_usage };
+    let begin = Box::pin(async move { prompts::generate(&client, requests).await });
+    if let Some(counting) = streaming {
+        let header = Header { id, object: "text_completion", created, counting };
         let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
         return chunks::respond(begin, header, shape).await;
     }
-    let (model, events) = begin.await?;
+    let (Started { model, .. }, events) = begin.await?;
     let answer = gather(events, choices).await?;
     let mut choices = best(answer.choices, n, best_of);
     for (choice, echo) in choices.iter_mut().zip(echoes) {

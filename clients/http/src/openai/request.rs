@@ -121,9 +121,20 @@ fn count<'de, D: serde::Deserializer<'de>>(value: D, all: u32) -> Result<Option<
 #[serde(deny_unknown_fields)]
 pub struct StreamOptions {
     /// Whether a last chunk carries the usage.
-    pub include_usage: Option<bool>,
+    include_usage: Option<bool>,
+    /// Whether every chunk carries the usage so far.
+    continuous_usage_stats: Option<bool>,
     /// Only false: chunks are as long as what they say.
     include_obfuscation: Option<bool>,
+}
+
+/// Which chunks of a stream carry token counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// A last one, with those of the whole answer.
+    pub last: bool,
+    /// Every one, with those so far.
+    pub each: bool,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -157,8 +168,8 @@ impl From<Urgency> for Priority {
 }
 
 impl Shared {
-    /// Whether to stream, and whether with a usage chunk; options without a stream are refused.
-    pub fn streaming(&self) -> Result<Option<bool>, Error> {
+    /// Whether to stream, and which chunks count tokens; options without a stream are refused.
+    pub fn streaming(&self) -> Result<Option<Counting>, Error> {
         match (self.stream.unwrap_or(false), &self.stream_options) {
             (false, None) => Ok(None),
             (false, Some(_)) => Err(Error::invalid("stream_options", "'stream_options' needs 'stream': true.")),
@@ -166,7 +177,11 @@ impl Shared {
                 let message = "Chunks are not obfuscated here: they do not leave this machine by themselves.";
                 Err(Error::new(ErrorKind::Unsupported, message).param("stream_options.include_obfuscation"))
             }
-            (true, options) => Ok(Some(options.as_ref().and_then(|options| options.include_usage).unwrap_or(false))),
+            (true, None) => Ok(Some(Counting::default())),
+            (true, Some(options)) => Ok(Some(Counting {
+                last: options.include_usage.unwrap_or(false),
+                each: options.continuous_usage_stats.unwrap_or(false),
+            })),
         }
     }
 

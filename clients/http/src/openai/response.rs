@@ -19,7 +19,7 @@ pub struct Completion<C> {
     pub model: String,
     /// The choices.
     pub choices: Vec<C>,
-    /// Token counts: in whole answers, and in streams that asked for them (null until the last chunk).
+    /// Token counts: in whole answers, and in streams that asked for them (null until the last chunk, or so far).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<UsageBody>)]
     pub usage: Option<Option<UsageBody>>,
@@ -34,8 +34,12 @@ pub struct UsageBody {
     prompt_tokens: u32,
     completion_tokens: u32,
     total_tokens: u32,
-    prompt_tokens_details: PromptDetails,
-    completion_tokens_details: CompletionDetails,
+    /// Known of whole answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    /// Known of whole answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,11 +59,20 @@ impl UsageBody {
     pub fn of(usage: Usage, missed: Option<Missed>) -> Self {
         let cache_missed = missed::told(missed);
         Self {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            total_tokens: usage.prompt_tokens + usage.completion_tokens,
-            prompt_tokens_details: PromptDetails { cached_tokens: usage.cached_tokens, cache_missed },
-            completion_tokens_details: CompletionDetails { reasoning_tokens: usage.reasoning_tokens },
+            prompt_tokens_details: Some(PromptDetails { cached_tokens: usage.cached_tokens, cache_missed }),
+            completion_tokens_details: Some(CompletionDetails { reasoning_tokens: usage.reasoning_tokens }),
+            ..Self::so_far(usage.prompt_tokens, usage.completion_tokens)
+        }
+    }
+
+    /// Returns the counts of an answer that is being made.
+    pub fn so_far(prompt_tokens: u32, completion_tokens: u32) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens_details: None,
+            completion_tokens_details: None,
         }
     }
 }
