@@ -137,17 +137,17 @@ impl Client {
 
     /// Starts to fetch a model from the hub; follow it with `events`.
     pub async fn pull(&self, request: PullRequest) -> Result<TranscriptId> {
-        call("pull", QUICK, |context| self.rpc.pull(context, request)).await
+        call("pull", QUICK, |context| self.rpc.pull(context, request, self.trace)).await
     }
 
     /// Starts to make a model folder of a GGUF file; follow it with `events`.
     pub async fn import(&self, request: ImportRequest) -> Result<TranscriptId> {
-        call("import", QUICK, |context| self.rpc.import(context, request)).await
+        call("import", QUICK, |context| self.rpc.import(context, request, self.trace)).await
     }
 
     /// Starts to bring a model into memory; follow it with `events`.
     pub async fn load(&self, request: LoadRequest) -> Result<TranscriptId> {
-        call("load", QUICK, |context| self.rpc.load(context, request)).await
+        call("load", QUICK, |context| self.rpc.load(context, request, self.trace)).await
     }
 
     /// Takes a model out of memory once its running work is done.
@@ -178,13 +178,13 @@ impl Client {
     /// Returns a prompt's tokens, as the model would read it.
     pub async fn tokenize(&self, request: TokenizeRequest) -> Result<Tokens> {
         fits("prompt", &request)?;
-        call("tokenize", SLOW, |context| self.rpc.tokenize(context, request)).await
+        call("tokenize", SLOW, |context| self.rpc.tokenize(context, request, self.trace)).await
     }
 
     /// Returns the text that tokens spell.
     pub async fn detokenize(&self, request: DetokenizeRequest) -> Result<String> {
         fits("tokens", &request)?;
-        call("detokenize", SLOW, |context| self.rpc.detokenize(context, request)).await
+        call("detokenize", SLOW, |context| self.rpc.detokenize(context, request, self.trace)).await
     }
 
     /// Keeps a document for a later request.

@@ -40,9 +40,9 @@ pub trait Impetus {
     /// Forgets a model.
     async fn remove(request: RemoveRequest) -> Result<()>;
     /// Starts to fetch a model from the hub.
-    async fn pull(request: PullRequest) -> Result<TranscriptId>;
+    async fn pull(request: PullRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
     /// Starts to bring a model into memory.
-    async fn load(request: LoadRequest) -> Result<TranscriptId>;
+    async fn load(request: LoadRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
     /// Takes a model out of memory once its running work is done.
     async fn unload(model: String) -> Result<()>;
 
@@ -56,9 +56,9 @@ pub trait Impetus {
     async fn stop(request: StopRequest) -> Result<()>;
 
     /// Returns a prompt's tokens, as the model would read it; brings the model into memory.
-    async fn tokenize(request: TokenizeRequest) -> Result<Tokens>;
+    async fn tokenize(request: TokenizeRequest, trace: Option<TraceParent>) -> Result<Tokens>;
     /// Returns the text that tokens spell; brings the model into memory.
-    async fn detokenize(request: DetokenizeRequest) -> Result<String>;
+    async fn detokenize(request: DetokenizeRequest, trace: Option<TraceParent>) -> Result<String>;
 
     /// Keeps a document for a later request.
     async fn keep(request: KeepRequest) -> Result<RecordCard>;
@@ -88,7 +88,7 @@ pub trait Impetus {
     async fn requests(request: RequestsRequest) -> Result<RequestsPage>;
 
     /// Starts to make a model folder of a GGUF file.
-    async fn import(request: ImportRequest) -> Result<TranscriptId>;
+    async fn import(request: ImportRequest, trace: Option<TraceParent>) -> Result<TranscriptId>;
     /// Lists the settings that can be changed while the daemon runs, by name.
     async fn settings() -> Result<Vec<Setting>>;
     /// Changes settings, all of them or none, and returns them all.

@@ -130,6 +130,8 @@ pub struct Span {
     pub place: TraceParent,
     /// The span that asked for it; `None` begins the trace.
     pub parent: Option<SpanId>,
+    /// What other tracers say of the trace (`tracestate`), as it came.
+    pub state: Option<String>,
     /// What was done, in words that do not depend on the request.
     pub name: String,
     /// Whom it answers.

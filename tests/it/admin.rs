@@ -1,7 +1,6 @@
 //! What those who run the service see and do over HTTP: models, memory, the machine, settings; and the same from the
 //! command line.
 
-use engine::random::Recipe;
 use serde_json::{Value, json};
 use tests::ctl::run;
 use tests::house::{House, Plan};
@@ -57,13 +56,8 @@ async fn a_model_is_loaded_shown_accounted_for_and_unloaded() {
 
 #[tokio::test]
 async fn a_load_and_a_pull_say_how_far_they_are_and_end_with_the_model() {
-    let folder = tempfile::tempdir().unwrap();
-    Recipe::tiny("llama", 5).write(folder.path()).unwrap();
-    let hub = Hub::start(folder.path());
-    let cache = tempfile::tempdir().unwrap();
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let environment = vec![variable("HF_ENDPOINT", &hub.url), variable("HF_HUB_CACHE", cache.path().to_str().unwrap())];
-    let mut house = House::with(Plan { environment, ..Plan::default() });
+    let hub = Hub::start();
+    let mut house = House::with(Plan { environment: hub.environment(), ..Plan::default() });
     let http = house.http().await;
     let pulled = http.post("/api/models/pull", &json!({"model": "org/tiny", "name": "tiny"})).await;
     assert_eq!(pulled.header("content-type"), Some("application/x-ndjson"));

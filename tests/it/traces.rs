@@ -6,16 +6,21 @@ use serde_json::{Value, json};
 use tests::collector::Collector;
 use tests::ctl::run;
 use tests::house::{House, Plan};
+use tests::hub::Hub;
 use tests::wait;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn ask(authority: &str, key: &str, flags: &str, body: &Value) -> String {
+    ask_at("/v1/chat/completions", authority, key, flags, body)
+}
+
+fn ask_at(path: &str, authority: &str, key: &str, flags: &str, body: &Value) -> String {
     let body = body.to_string();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {key}\r\n\
-         traceparent: 00-{TRACE}-{PARENT}-{flags}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {key}\r\n\
+         traceparent: 00-{TRACE}-{PARENT}-{flags}\r\ntracestate: vendor=opaque\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
 }
@@ -47,18 +52,21 @@ async fn a_request_is_one_trace_from_its_client_to_the_worker() {
                 found.insert(format!("{service} {}", span["name"].as_str().unwrap()), span);
             }
         }
-        found.len() >= 5
+        found.len() >= 6
     });
     let server = &found["impetus-http POST /v1/chat/completions"];
     assert_eq!((&server["parentSpanId"], &server["kind"]), (&json!(PARENT), &json!(2)));
+    assert_eq!(server["traceState"], "vendor=opaque");
     assert_eq!(attribute(server, "http.response.status_code")["intValue"], "200");
     assert_eq!(attribute(server, "impetus.request_id")["stringValue"], request.as_str());
     let model = &found["impetusd chat impetus-nano"];
     assert_eq!(model["parentSpanId"], server["spanId"]);
     assert_eq!(attribute(model, "gen_ai.response.model")["stringValue"], "impetus-nano");
     assert!(attribute(model, "gen_ai.usage.output_tokens")["intValue"].is_string(), "{model}");
-    for name in ["queue", "prefill", "decode"] {
-        assert_eq!(found[&format!("impetus-worker {name}")]["parentSpanId"], model["spanId"], "{name}");
+    for name in
+        ["impetus-worker queue", "impetus-worker prefill", "impetus-worker decode", "impetusd load impetus-nano"]
+    {
+        assert_eq!(found[name]["parentSpanId"], model["spanId"], "{name}");
     }
     let time = |span: &Value, name: &str| span[name].as_str().unwrap().parse::<u64>().unwrap();
     assert!(time(server, "endTimeUnixNano") >= time(model, "endTimeUnixNano"), "a stream ends with its last frame");
@@ -76,6 +84,35 @@ async fn a_request_is_one_trace_from_its_client_to_the_worker() {
     let refused = after.iter().find(|(service, _)| service == "impetusd").unwrap();
     assert_eq!(attribute(&refused.1, "error.type")["stringValue"], "model_not_found");
     assert_eq!((&refused.1["status"]["code"], &refused.1["name"]), (&json!(2), &json!("text_completion absent")));
+}
+
+#[tokio::test]
+async fn loads_pulls_and_questions_about_texts_have_spans_of_their_own() {
+    let (collector, hub) = (Collector::start(), Hub::start());
+    let mut environment = hub.environment();
+    environment.push(("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.url.clone()));
+    let mut house = House::with(Plan { environment, ..Plan::default() });
+    let http = house.http().await;
+    for (path, body, name) in [
+        ("/api/models/pull", json!({"model": "org/tiny", "stream": false}), "pull org/tiny"),
+        ("/api/models/load", json!({"model": "impetus-nano"}), "load impetus-nano"),
+        ("/tokenize", json!({"model": "impetus-nano", "content": "xyzzy-secret"}), "tokenize impetus-nano"),
+        ("/detokenize", json!({"model": "absent", "tokens": [1]}), "detokenize absent"),
+    ] {
+        let answer = http.raw(&ask_at(path, http.authority(), http.key(), "01", &body)).await;
+        answer.text().await;
+        let of = |service: &str, name: &str| {
+            let spans = collector.spans().into_iter();
+            spans.filter(|(by, span)| by == service && span["name"] == name).map(|(_, span)| span).next()
+        };
+        let outer = format!("POST {path}");
+        wait::until(name, || of("impetusd", name).is_some() && of("impetus-http", &outer).is_some());
+        let (span, outer) = (of("impetusd", name).unwrap(), of("impetus-http", &outer).unwrap());
+        assert_eq!((&span["traceId"], &span["parentSpanId"]), (&json!(TRACE), &outer["spanId"]), "{span}");
+        let failed = if name.ends_with("absent") { json!("model_not_found") } else { Value::Null };
+        assert_eq!(attribute(&span, "error.type")["stringValue"], failed, "{span}");
+    }
+    assert!(!collector.bodies().contains("xyzzy-secret"), "no span holds what was said");
 }
 
 #[tokio::test]

@@ -65,13 +65,8 @@ async fn an_administrator_watches_figures_models_and_requests_without_what_was_s
 
 #[tokio::test]
 async fn a_download_is_watched_from_its_begin_to_its_end() {
-    let folder = tempfile::tempdir().unwrap();
-    Recipe::tiny("llama", 5).write(folder.path()).unwrap();
-    let hub = Hub::start(folder.path());
-    let cache = tempfile::tempdir().unwrap();
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let environment = vec![variable("HF_ENDPOINT", &hub.url), variable("HF_HUB_CACHE", cache.path().to_str().unwrap())];
-    let mut house = House::with(Plan { environment, ..Plan::default() });
+    let hub = Hub::start();
+    let mut house = House::with(Plan { environment: hub.environment(), ..Plan::default() });
     let http = house.http().await;
     let mut ws = Ws::connect(&http, "/api/ws?channels=downloads,models", "").await.unwrap();
     ws.next_of("models").await;

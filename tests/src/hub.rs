@@ -6,31 +6,44 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use engine::random::Recipe;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 /// The commit that everything is at.
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A hub that knows the repository `org/tiny`.
 pub struct Hub {
-    /// Its base URL.
-    pub url: String,
+    url: String,
+    cache: TempDir,
+    /// What it serves, for as long as it is there.
+    _folder: TempDir,
 }
 
 impl Hub {
-    /// Serves the files of `folder` as `org/tiny`, until the process ends.
-    pub fn start(folder: &Path) -> Self {
+    /// Serves a tiny model as `org/tiny`.
+    pub fn start() -> Self {
+        let temporary = || tempfile::tempdir().expect("the temporary folder is writable");
+        let (folder, cache) = (temporary(), temporary());
+        Recipe::tiny("llama", 5).write(folder.path()).expect("the folder is writable");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("it listens"));
-        let folder: Arc<PathBuf> = Arc::new(folder.to_owned());
+        let served: Arc<PathBuf> = Arc::new(folder.path().to_owned());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let folder = folder.clone();
+                let folder = served.clone();
                 // A client that hangs up needs no answer.
                 std::thread::spawn(move || drop(serve(stream, &folder)));
             }
         });
-        Self { url }
+        Self { url, cache, _folder: folder }
+    }
+
+    /// Returns the environment of a daemon that pulls from here.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let cache = self.cache.path().to_string_lossy().into_owned();
+        vec![("HF_ENDPOINT".to_owned(), self.url.clone()), ("HF_HUB_CACHE".to_owned(), cache)]
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where each request stands in a trace: what its client says (`traceparent`), carried on to the daemon and its worker, and,
-//! where the daemon exports traces, a span of the bridge's own for every request to an endpoint that needs a key.
+//! where the daemon exports traces, a span of the bridge's own for every request to an endpoint that needs a key; what other
+//! tracers say there (`tracestate`) goes with that span.
 //!
 //! Spans go to the daemon in batches, from a bounded queue that no request waits for; the daemon alone knows a collector.
 //! No span holds what was said to a model or by it.
@@ -30,6 +31,9 @@ const WAITING_MAX: usize = 1_024;
 /// Spans in one report, and how long they are gathered.
 const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_millis(500);
+
+/// The longest `tracestate` that is passed on, in bytes: what the standard asks of everybody.
+const STATE_BYTES_MAX: usize = 512;
 
 /// What is asked every few seconds and tells nothing.
 const UNRECORDED: &str = "/api/metrics";
@@ -118,11 +122,18 @@ fn parent(headers: &HeaderMap) -> Option<TraceParent> {
     parent.filter(|_| values.next().is_none())
 }
 
+/// Reads what other tracers say of the trace, from however many headers; longer words than must be passed on are not.
+fn state(headers: &HeaderMap) -> Option<String> {
+    let values: Option<Vec<&str>> = headers.get_all("tracestate").iter().map(|value| value.to_str().ok()).collect();
+    values.map(|values| values.join(",")).filter(|state| !state.is_empty() && state.len() <= STATE_BYTES_MAX)
+}
+
 /// A request while it is being answered; its span is recorded when this is dropped.
 struct Doing {
     bridge: Arc<Bridge>,
     place: TraceParent,
     parent: Option<SpanId>,
+    state: Option<String>,
     method: String,
     /// The path as the table of endpoints has it: that of a request may be anything.
     route: String,
@@ -138,6 +149,8 @@ impl Doing {
             bridge,
             place,
             parent,
+            // It means nothing without a place.
+            state: parent.and_then(|_| state(request.headers())),
             method: request.method().to_string(),
             route: route.unwrap_or_default(),
             began: SystemTime::now(),
@@ -168,6 +181,7 @@ impl Drop for Doing {
         let _ = self.bridge.traces.spans.try_send(Span {
             place: self.place,
             parent: self.parent,
+            state: self.state.take(),
             name: format!("{} {}", self.method, self.route).trim_end().to_owned(),
             kind: SpanKind::Server,
             service: "impetus-http".to_owned(),
@@ -209,5 +223,19 @@ mod tests {
         for values in [&[][..], &["nonsense"], &[GOOD, GOOD]] {
             assert_eq!(read(values), None, "{values:?}");
         }
+    }
+
+    #[test]
+    fn what_other_tracers_say_is_joined_and_bounded() {
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("tracestate", value.parse().unwrap());
+            }
+            state(&headers)
+        };
+        assert_eq!(read(&["a=1", "b=2,c=3"]).as_deref(), Some("a=1,b=2,c=3"));
+        assert_eq!(read(&[&"x".repeat(512)]).map(|state| state.len()), Some(512));
+        assert_eq!((read(&[]), read(&[""]), read(&[&"x".repeat(513)])), (None, None, None));
     }
 }

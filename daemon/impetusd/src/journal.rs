@@ -2,11 +2,12 @@
 //! task of its own writes what has gathered, in one go. Begun by `service`, fed by the transcript it is given to.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use protocol::generation::{FinishReason, Finished};
 use protocol::news::Happening;
 use protocol::trace::Value;
-use protocol::transcript::Event;
+use protocol::transcript::{Event, Progress, Stage};
 use protocol::{Error, ErrorKind};
 use store::Request;
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +63,8 @@ struct Recorded {
     model: Option<String>,
     finished: Option<Finished>,
     reasons: Vec<FinishReason>,
+    /// Since when, and until when, it waited for its model to be in memory.
+    loading: Option<(SystemTime, SystemTime)>,
 }
 
 impl Journal {
@@ -114,14 +117,14 @@ impl Observation {
     pub fn record(&mut self, recording: Recording, operation: &'static str, asked: Vec<(String, Value)>) {
         if recording.is_on() {
             let model = self.entry.model.clone();
-            let (finished, reasons) = (None, Vec::new());
-            self.recorded = Some(Box::new(Recorded { recording, operation, asked, model, finished, reasons }));
+            let (finished, reasons, loading) = (None, Vec::new(), None);
+            self.recorded = Some(Box::new(Recorded { recording, operation, asked, model, finished, reasons, loading }));
         }
     }
 
     /// Ends the observation of a request that no transcript carries; `None` is a good end.
     pub fn end(&mut self, error: Option<&Error>) {
-        self.entry.status = error.map_or_else(|| "ok".to_owned(), |error| name(error.kind));
+        self.entry.status = error.map_or_else(|| "ok".to_owned(), |error| word(error.kind));
         let took = self.began.elapsed();
         self.entry.latency_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         self.found |= error.is_some_and(|error| about_a_model(error.kind));
@@ -135,7 +138,7 @@ impl Observation {
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         });
         if let Some(recorded) = self.recorded.take() {
-            let Recorded { recording, operation, asked, model, finished, reasons } = *recorded;
+            let Recorded { recording, operation, asked, model, finished, reasons, loading } = *recorded;
             recording.end(Facts {
                 operation,
                 asked,
@@ -144,6 +147,7 @@ impl Observation {
                 key: self.entry.key_id.as_deref(),
                 finished: finished.as_ref(),
                 reasons: &reasons,
+                loading,
                 failed: error.map(|error| (self.entry.status.as_str(), error.message.as_str())),
             });
         }
@@ -161,6 +165,9 @@ impl Observation {
 
 impl Observer for Observation {
     fn see(&mut self, event: &Event) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.see(event);
+        }
         match event {
             Event::Started(started) => {
                 self.entry.model = Some(started.model.clone());
@@ -173,18 +180,28 @@ impl Observer for Observation {
             Event::Finished(finished) => {
                 self.entry.prompt_tokens = finished.usage.prompt_tokens;
                 self.entry.completion_tokens = finished.usage.completion_tokens;
-                if let Some(recorded) = &mut self.recorded {
-                    recorded.finished = Some(finished.clone());
-                }
                 self.end(None);
             }
             Event::Failed(error) => self.end(Some(error)),
-            Event::ChoiceFinished(finished) => {
-                if let Some(recorded) = &mut self.recorded {
-                    recorded.reasons.push(finished.reason);
-                }
+            Event::ChoiceFinished(_) | Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
+        }
+    }
+}
+
+impl Recorded {
+    fn see(&mut self, event: &Event) {
+        match event {
+            Event::Finished(finished) => self.finished = Some(finished.clone()),
+            Event::ChoiceFinished(finished) => self.reasons.push(finished.reason),
+            Event::Progress(Progress { stage: Stage::Queued | Stage::Loading, .. }) => {
+                let now = SystemTime::now();
+                self.loading = Some((self.loading.map_or(now, |(since, _)| since), now));
             }
-            Event::Progress(_) | Event::Embedded(_) | Event::Scored(_) => {}
+            Event::Started(_) => {
+                let now = SystemTime::now();
+                self.loading = self.loading.map(|(since, _)| (since, now));
+            }
+            _ => {}
         }
     }
 }
@@ -195,7 +212,7 @@ fn about_a_model(kind: ErrorKind) -> bool {
 }
 
 /// Returns a kind as the log spells it: `RateLimited` is `rate_limited`.
-fn name(kind: ErrorKind) -> String {
+pub fn word(kind: ErrorKind) -> String {
     let mut name = String::new();
     for letter in format!("{kind:?}").chars() {
         if letter.is_ascii_uppercase() && !name.is_empty() {
@@ -239,7 +256,7 @@ mod tests {
 
     #[test]
     fn kinds_are_spelled_in_the_way_of_logs() {
-        assert_eq!(name(ErrorKind::RateLimited), "rate_limited");
-        assert_eq!(name(ErrorKind::Busy), "busy");
+        assert_eq!(word(ErrorKind::RateLimited), "rate_limited");
+        assert_eq!(word(ErrorKind::Busy), "busy");
     }
 }

@@ -85,14 +85,14 @@ impl Impetus for Service {
         self.0.allow(Admin)?;
         models::remove(&self.0, request).await
     }
-    async fn pull(self, _: Context, request: PullRequest) -> Result<TranscriptId> {
+    async fn pull(self, _: Context, request: PullRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         self.0.allow(Admin)?;
-        pull::pull(&self.0, request).await
+        pull::pull(&self.0, request, trace).await
     }
-    async fn load(self, _: Context, request: LoadRequest) -> Result<TranscriptId> {
+    async fn load(self, _: Context, request: LoadRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         // A generation loads its model too, so this is no more than a user may do anyway.
         self.0.allow(User)?;
-        models::load(&self.0, request).await
+        models::load(&self.0, request, trace).await
     }
     async fn unload(self, _: Context, model: String) -> Result<()> {
         self.0.allow(Admin)?;
@@ -115,13 +115,13 @@ impl Impetus for Service {
         status::stop(&self.0.daemon, request).await
     }
 
-    async fn tokenize(self, _: Context, request: TokenizeRequest) -> Result<Tokens> {
+    async fn tokenize(self, _: Context, request: TokenizeRequest, trace: Option<TraceParent>) -> Result<Tokens> {
         self.0.allow(User)?;
-        text::tokenize(&self.0, request).await
+        text::tokenize(&self.0, request, trace).await
     }
-    async fn detokenize(self, _: Context, request: DetokenizeRequest) -> Result<String> {
+    async fn detokenize(self, _: Context, request: DetokenizeRequest, trace: Option<TraceParent>) -> Result<String> {
         self.0.allow(User)?;
-        text::detokenize(&self.0, request).await
+        text::detokenize(&self.0, request, trace).await
     }
 
     async fn keep(self, _: Context, request: KeepRequest) -> Result<RecordCard> {
@@ -174,9 +174,9 @@ impl Impetus for Service {
         journal::requests(&self.0.daemon, request).await
     }
 
-    async fn import(self, _: Context, request: ImportRequest) -> Result<TranscriptId> {
+    async fn import(self, _: Context, request: ImportRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
         self.0.allow(Admin)?;
-        import::import(&self.0, request).await
+        import::import(&self.0, request, trace).await
     }
 
     async fn settings(self, _: Context) -> Result<Vec<Setting>> {

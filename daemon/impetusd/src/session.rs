@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use protocol::key::KeyRole;
+use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 
 use crate::daemon::Daemon;
+use crate::traces::Watched;
 use crate::transcript::{Observer, Transcript};
 
 /// Pieces of work that are remembered before ended ones are forgotten.
@@ -89,6 +91,11 @@ impl Session {
             self.daemon.transcripts.forget(id);
         }
         started.map(|()| id)
+    }
+
+    /// Begins to watch work for a span in a trace; `name` says what is done, and to what.
+    pub fn watched(&self, trace: Option<TraceParent>, name: String) -> Watched {
+        Watched::new(self.daemon.traces.begin(trace), name, self.owner())
     }
 
     /// Whose turns its requests share: everybody who speaks over this connection is one client.

@@ -9,6 +9,7 @@ mod export;
 mod otlp;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use protocol::{Error, Result};
 use crate::config;
 use crate::random;
 use export::Exporter;
+pub use work::Watched;
 
 /// Spans that one report may hold, attributes of one, and bytes of a text in one.
 const SPANS_MAX: usize = 1_024;
@@ -82,7 +84,10 @@ impl Traces {
             let texts = span.attributes.iter().any(|(name, value)| {
                 long(name) || matches!(value, Value::Text(text) if long(text)) || matches!(value, Value::Texts(_))
             });
-            texts || span.attributes.len() > ATTRIBUTES_MAX || long(&span.name) || span.error.as_ref().is_some_and(long)
+            texts
+                || span.attributes.len() > ATTRIBUTES_MAX
+                || long(&span.name)
+                || [&span.error, &span.state].into_iter().flatten().any(long)
         };
         if let Some(span) = spans.iter().find(|span| too_much(span)) {
             let name: String = span.name.chars().take(64).collect();
@@ -138,6 +143,8 @@ pub struct Facts<'a> {
     pub finished: Option<&'a Finished>,
     /// Why each choice ended.
     pub reasons: &'a [FinishReason],
+    /// Since when, and until when, it waited for its model to be in memory.
+    pub loading: Option<(SystemTime, SystemTime)>,
     /// Why it failed, as the log spells it, and in a sentence.
     pub failed: Option<(&'a str, &'a str)>,
 }
@@ -158,20 +165,43 @@ impl Recording {
         let Some(place) = self.place.filter(|_| self.recorded) else { return };
         let (start, end) = (nanoseconds(self.began), nanoseconds(SystemTime::now()));
         let model = facts.model.or(facts.answered).unwrap_or_default();
+        if let Some(((since, until), span)) = facts.loading.zip(span_id()) {
+            self.traces.record(Span {
+                place: TraceParent { span, ..place },
+                parent: Some(place.span),
+                name: format!("load {model}"),
+                start_unix_ns: nanoseconds(since).max(start),
+                end_unix_ns: nanoseconds(until).min(end),
+                ..self.span(place)
+            });
+        }
         for span in worker_spans(place, facts.finished, (start, end), facts.answered) {
             self.traces.record(span);
         }
         self.traces.record(Span {
-            place,
-            parent: self.parent,
             name: format!("{} {model}", facts.operation).trim_end().to_owned(),
-            kind: SpanKind::Internal,
-            service: "impetusd".to_owned(),
-            start_unix_ns: start,
             end_unix_ns: end,
             error: facts.failed.map(|(_, sentence)| sentence.to_owned()),
             attributes: attributes(facts),
+            ..self.span(place)
         });
+    }
+
+    /// The request's own span, as far as it is known before its end.
+    fn span(&self, place: TraceParent) -> Span {
+        let start_unix_ns = nanoseconds(self.began);
+        Span {
+            place,
+            parent: self.parent,
+            state: None,
+            name: String::new(),
+            kind: SpanKind::Internal,
+            service: "impetusd".to_owned(),
+            start_unix_ns,
+            end_unix_ns: start_unix_ns,
+            error: None,
+            attributes: Vec::new(),
+        }
     }
 }
 
@@ -248,6 +278,7 @@ fn worker_spans(
         spans.push(Span {
             place: TraceParent { span, ..place },
             parent: Some(place.span),
+            state: None,
             name: name.to_owned(),
             kind: SpanKind::Internal,
             service: "impetus-worker".to_owned(),

@@ -149,15 +149,15 @@ impl Impetus for Daemon {
         Ok(())
     }
 
-    async fn pull(self, _: Context, _: PullRequest) -> Result<TranscriptId> {
+    async fn pull(self, _: Context, _: PullRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         Ok(TranscriptId(8))
     }
 
-    async fn import(self, _: Context, _: ImportRequest) -> Result<TranscriptId> {
+    async fn import(self, _: Context, _: ImportRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         Ok(TranscriptId(12))
     }
 
-    async fn load(self, _: Context, _: LoadRequest) -> Result<TranscriptId> {
+    async fn load(self, _: Context, _: LoadRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
         Ok(TranscriptId(9))
     }
 
@@ -182,11 +182,11 @@ impl Impetus for Daemon {
         Ok(())
     }
 
-    async fn tokenize(self, _: Context, _: TokenizeRequest) -> Result<Tokens> {
+    async fn tokenize(self, _: Context, _: TokenizeRequest, _: Option<TraceParent>) -> Result<Tokens> {
         Ok(samples::tokens_of())
     }
 
-    async fn detokenize(self, _: Context, _: DetokenizeRequest) -> Result<String> {
+    async fn detokenize(self, _: Context, _: DetokenizeRequest, _: Option<TraceParent>) -> Result<String> {
         Ok("Hi".into())
     }
 

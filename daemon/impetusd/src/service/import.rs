@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::model::{ImportRequest, ModelCard, Source};
+use protocol::trace::TraceParent;
 use protocol::transcript::{Event, Progress, Stage, TranscriptId, Unit};
 use protocol::{Error, ErrorKind, Result};
 
@@ -24,7 +25,11 @@ const UNFINISHED: &str = "unfinished";
 /// Folders of one name that are tried before the next is given up.
 const SAME_NAMES_MAX: u32 = 1000;
 
-pub async fn import(session: &Arc<Session>, request: ImportRequest) -> Result<TranscriptId> {
+pub async fn import(
+    session: &Arc<Session>,
+    request: ImportRequest,
+    trace: Option<TraceParent>,
+) -> Result<TranscriptId> {
     let daemon = &session.daemon;
     daemon.prepared().await;
     let asked = PathBuf::from(&request.path);
@@ -38,6 +43,7 @@ pub async fn import(session: &Arc<Session>, request: ImportRequest) -> Result<Tr
         return Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint));
     }
     let turn = Arc::new(Turn::take(daemon, &name)?);
+    let observer = session.watched(trace, format!("import {name}"));
     let order = Order { file, name, actor: session.actor() };
     let start = |transcript: Arc<Transcript>| {
         let id = transcript.id().0;
@@ -45,7 +51,7 @@ pub async fn import(session: &Arc<Session>, request: ImportRequest) -> Result<Tr
         let work = run(turn.clone(), order, transcript.clone());
         std::future::ready(background::start(&turn, transcript, "nothing of it is kept", work))
     };
-    session.begin(None, start).await
+    session.begin(Some(Box::new(observer)), start).await
 }
 
 /// What is to be imported, under which name, and who wants it.

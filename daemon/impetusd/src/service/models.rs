@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::key::KeyRole;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, RemoveRequest, Source};
+use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 
@@ -123,7 +124,7 @@ async fn delete_files(daemon: &Daemon, card: &ModelCard) -> Result<()> {
     }
 }
 
-pub async fn load(session: &Arc<Session>, request: LoadRequest) -> Result<TranscriptId> {
+pub async fn load(session: &Arc<Session>, request: LoadRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let daemon = &session.daemon;
     daemon.prepared().await;
     if let Some(key) = session.key() {
@@ -135,7 +136,9 @@ pub async fn load(session: &Arc<Session>, request: LoadRequest) -> Result<Transc
         daemon.catalogue.pin(&actor, request.model.clone(), pinned).await?;
     }
     let model = request.model.clone();
-    let id = session.begin(None, |transcript| daemon.supervisor.load(transcript, request)).await?;
+    let observer = session.watched(trace, format!("load {model}"));
+    let start = |transcript| daemon.supervisor.load(transcript, request);
+    let id = session.begin(Some(Box::new(observer)), start).await?;
     daemon.catalogue.audit(&actor, "model.load", model).await?;
     Ok(id)
 }

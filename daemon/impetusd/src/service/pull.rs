@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::model::{PullRequest, Source};
+use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, Result};
 
@@ -17,11 +18,12 @@ use crate::transcript::Transcript;
 /// Bytes of a revision's name.
 const REVISION_BYTES_MAX: usize = 128;
 
-pub async fn pull(session: &Arc<Session>, request: PullRequest) -> Result<TranscriptId> {
+pub async fn pull(session: &Arc<Session>, request: PullRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let wish = wish(&request)?;
     let name = request.name.unwrap_or_else(|| wish.repo.clone());
     let (daemon, order) = (&session.daemon, Order { wish, name, actor: session.actor() });
-    let observer = Download::new(daemon.newsroom.clone(), order.wish.repo.clone());
+    let download = Download::new(daemon.newsroom.clone(), order.wish.repo.clone());
+    let observer = session.watched(trace, format!("pull {}", order.wish.repo)).with(download);
     let start = |transcript: Arc<Transcript>| {
         let begun = Turn::take(daemon, &order.wish.repo).map(Arc::new).and_then(|turn| {
             let Wish { repo, revision } = &order.wish;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pipe::{Answer, Question};
 use protocol::model::LoadRequest;
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
+use protocol::trace::TraceParent;
 use protocol::transcript::{Cursor, Event};
 use protocol::{Error, ErrorKind, Result};
 
@@ -18,15 +19,15 @@ const TRIES: usize = 4;
 /// How long a load is waited for at a time; the caller's own patience ends the whole.
 const LOAD_WAIT: Duration = Duration::from_secs(10);
 
-pub async fn tokenize(session: &Session, request: TokenizeRequest) -> Result<Tokens> {
-    match ask(session, request.model.clone(), Question::Tokenize(request)).await? {
+pub async fn tokenize(session: &Session, request: TokenizeRequest, trace: Option<TraceParent>) -> Result<Tokens> {
+    match traced(session, "tokenize", trace, request.model.clone(), Question::Tokenize(request)).await? {
         Answer::Tokens(tokens) => Ok(tokens),
         Answer::Text(_) => Err(mixed_up()),
     }
 }
 
-pub async fn detokenize(session: &Session, request: DetokenizeRequest) -> Result<String> {
-    match ask(session, request.model.clone(), Question::Detokenize(request)).await? {
+pub async fn detokenize(session: &Session, request: DetokenizeRequest, trace: Option<TraceParent>) -> Result<String> {
+    match traced(session, "detokenize", trace, request.model.clone(), Question::Detokenize(request)).await? {
         Answer::Text(text) => Ok(text),
         Answer::Tokens(_) => Err(mixed_up()),
     }
@@ -36,13 +37,32 @@ fn mixed_up() -> Error {
     Error::internal("the worker answered another question than it was asked")
 }
 
-async fn ask(session: &Session, mut model: Option<String>, question: Question) -> Result<Answer> {
+async fn traced(
+    session: &Session,
+    verb: &str,
+    trace: Option<TraceParent>,
+    model: Option<String>,
+    question: Question,
+) -> Result<Answer> {
+    let watched =
+        session.watched(trace, format!("{verb} {}", model.as_deref().unwrap_or_default()).trim_end().to_owned());
+    let answer = ask(session, model, question, watched.place()).await;
+    watched.end(answer.as_ref().err());
+    answer
+}
+
+async fn ask(
+    session: &Session,
+    mut model: Option<String>,
+    question: Question,
+    trace: Option<TraceParent>,
+) -> Result<Answer> {
     session.daemon.prepared().await;
     allowed(session, &mut model).await?;
     for _ in 0..TRIES {
         let asked = session.daemon.supervisor.question(model.clone(), question.clone()).await;
         match asked.map_err(|error| session.daemon.explain(error))? {
-            Asked::Absent(name) => load(session, name).await?,
+            Asked::Absent(name) => load(session, name, trace).await?,
             Asked::Put(name, answer) => match answer.await {
                 Ok(answer) => return answer,
                 Err(_) => tracing::info!(model = %name, "a question is put again: its worker is gone"),
@@ -54,9 +74,11 @@ async fn ask(session: &Session, mut model: Option<String>, question: Question) -
 }
 
 /// Brings a model into memory, and waits until it is there.
-async fn load(session: &Session, model: String) -> Result<()> {
+async fn load(session: &Session, model: String, trace: Option<TraceParent>) -> Result<()> {
+    let observer = session.watched(trace, format!("load {model}"));
     let request = LoadRequest { model, pin: None, keep_alive_ms: None };
-    let id = session.begin(None, |transcript| session.daemon.supervisor.load(transcript, request)).await?;
+    let start = |transcript| session.daemon.supervisor.load(transcript, request);
+    let id = session.begin(Some(Box::new(observer)), start).await?;
     let transcript = session.daemon.transcripts.find(id)?;
     let mut cursor = Cursor::default();
     loop {

@@ -43,6 +43,9 @@ fn span(span: &Span) -> Json {
     if let Some(parent) = span.parent {
         json["parentSpanId"] = json!(parent.to_string());
     }
+    if let Some(state) = &span.state {
+        json["traceState"] = json!(state);
+    }
     if let Some(error) = &span.error {
         json["status"] = json!({ "code": STATUS_ERROR, "message": error });
     }

@@ -62,6 +62,7 @@ fn facts<'a>(finished: Option<&'a Finished>, failed: Option<(&'a str, &'a str)>)
         key: Some("key_1"),
         finished,
         reasons: &[FinishReason::Length],
+        loading: None,
         failed,
     }
 }
@@ -157,6 +158,7 @@ fn a_report_of_another_program_is_bounded() {
     let span = |name: &str| Span {
         place: PARENT.parse().unwrap(),
         parent: None,
+        state: None,
         name: name.to_owned(),
         kind: SpanKind::Server,
         service: "impetus-http".to_owned(),

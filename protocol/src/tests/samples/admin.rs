@@ -72,6 +72,7 @@ pub(in crate::tests) fn spans() -> Vec<Span> {
     let server = Span {
         place: trace(),
         parent: Some(SpanId(7)),
+        state: Some("vendor=opaque".into()),
         name: "POST /v1/models".into(),
         kind: SpanKind::Server,
         service: "impetus-http".into(),
@@ -85,6 +86,6 @@ pub(in crate::tests) fn spans() -> Vec<Span> {
         ],
         error: Some("HTTP 500".into()),
     };
-    let within = Span { parent: None, kind: SpanKind::Internal, error: None, ..server.clone() };
+    let within = Span { parent: None, state: None, kind: SpanKind::Internal, error: None, ..server.clone() };
     vec![server, within]
 }
