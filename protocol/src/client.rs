@@ -294,7 +294,9 @@ where
 {
     let mut context = tarpc::context::current();
     context.deadline = Instant::now() + limit;
-    send(context).await.unwrap_or_else(|error| Err(broken(verb, limit, error)))
+    // Requests that wait for their turn on the connection have the same limit, which their context does not see to.
+    let answered = tokio::time::timeout(limit, send(context)).await.unwrap_or(Err(RpcError::DeadlineExceeded));
+    answered.unwrap_or_else(|error| Err(broken(verb, limit, error)))
 }
 
 /// Says what a call that got no answer means.

@@ -27,6 +27,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Requests in flight on one connection: more than a daemon takes, as it refuses with a reason what would only wait here.
+const IN_FLIGHT_MAX: usize = 1 << 16;
+
 /// How long to wait for a daemon that does not answer yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience(
@@ -82,7 +85,9 @@ impl Client {
             let message = format!("impetusd did not answer the preface within {} s", QUICK.as_secs());
             Error::new(ErrorKind::DeadlineExceeded, message).hint("look into its log with `impetusctl logs`")
         })??;
-        let NewClient { client: rpc, dispatch } = ImpetusClient::new(tarpc::client::Config::default(), transport);
+        let mut config = tarpc::client::Config::default();
+        config.max_in_flight_requests = IN_FLIGHT_MAX;
+        let NewClient { client: rpc, dispatch } = ImpetusClient::new(config, transport);
         let (open, closed) = watch::channel(());
         tokio::spawn(async move {
             // An error of the transport reaches every waiting caller; here it only ends the connection.

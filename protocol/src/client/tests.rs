@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 
 use super::*;
 use crate::generation::{Delta, Finished, Prompt, Sampling, Stop};
@@ -61,6 +62,22 @@ async fn an_answer_arrives_event_by_event_in_both_codecs() {
         drop(events);
         client.models().await.unwrap();
         daemon.change(|state| assert_eq!(state.cancelled, [], "what ended by itself is not cancelled"));
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_streams_that_wait_hold_up_nobody() {
+    let daemon = Daemon::new();
+    let client = daemon.client(Codec::Bincode).await;
+    let mut streams: Vec<_> = (0..1_010).map(|_| client.events(TranscriptId(7))).collect();
+    let mut waiting: FuturesUnordered<_> = streams.iter_mut().map(|stream| stream.next()).collect();
+    let asked = async {
+        daemon.until(|state| state.reads_running == 1_010).await;
+        client.models().await
+    };
+    tokio::select! {
+        _ = waiting.next() => panic!("nothing was said"),
+        models = asked => assert_eq!(models.unwrap().len(), 1),
     }
 }
 
