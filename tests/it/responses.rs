@@ -136,7 +136,7 @@ async fn refusals_are_in_the_one_shape() {
     for (path, status, param) in [
         (nothing.as_str(), 404, json!("id")),
         (&format!("{url}?stream=true"), 400, json!("stream")),
-        (&format!("{url}?starting_after=x"), 400, Value::Null),
+        (&format!("{url}?starting_after=x"), 400, json!("starting_after")),
         (&format!("{url}/input_items?limit=0"), 400, json!("limit")),
         (&format!("{url}/input_items?order=up"), 400, json!("order")),
         (&format!("{url}/input_items?after=x"), 400, json!("after")),
