@@ -71,3 +71,13 @@ fn what_is_wrong_with_the_files_of_tls_is_said() {
     let (code, words) = said(&["--tls-cert", "/absent/cert.pem"]);
     assert!(code == Some(2) && words.contains("--tls-key"), "{words}");
 }
+
+#[test]
+fn a_bridge_that_is_to_share_limits_does_not_start_without_redis() {
+    let house = House::start();
+    for (url, expected) in [("redis://127.0.0.1:1", "does not answer"), ("redis+unix", "no URL of a Redis")] {
+        let output = bridge(&house, &["--listen", "127.0.0.1:0", "--redis", url]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && words.contains(expected), "{words}");
+    }
+}

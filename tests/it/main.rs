@@ -18,6 +18,7 @@ mod login;
 mod metrics;
 mod ollama;
 mod openapi;
+mod redis;
 mod responses;
 mod sessions;
 mod shapes;

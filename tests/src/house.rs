@@ -30,6 +30,8 @@ pub struct House {
     plan: Plan,
     daemon: Child,
     bridge: Option<Child>,
+    /// Bridges besides that one.
+    others: Vec<Child>,
 }
 
 impl House {
@@ -44,7 +46,7 @@ impl House {
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).expect("the home is ours");
         fs::write(home.path().join("config.toml"), &plan.config).expect("the home is writable");
         let daemon = spawn_daemon(home.path(), &plan);
-        Self { home, plan, daemon, bridge: None }
+        Self { home, plan, daemon, bridge: None, others: Vec::new() }
     }
 
     /// Returns the folder of all state.
@@ -79,6 +81,19 @@ impl House {
 
     /// The same with more flags.
     pub async fn http_with(&mut self, flags: &[&str]) -> Http {
+        let (bridge, http) = self.spawn_bridge(flags).await;
+        self.bridge = Some(bridge);
+        http
+    }
+
+    /// Starts one more bridge.
+    pub async fn another_http(&mut self, flags: &[&str]) -> Http {
+        let (bridge, http) = self.spawn_bridge(flags).await;
+        self.others.push(bridge);
+        http
+    }
+
+    async fn spawn_bridge(&self, flags: &[&str]) -> (Child, Http) {
         let client = self.client().await;
         let bridge = Command::new(program("impetus-http"))
             .args(["--listen", "127.0.0.1:0", "--socket"])
@@ -88,13 +103,13 @@ impl House {
             .stderr(Stdio::null())
             .spawn()
             .expect("the bridge starts");
-        self.bridge = Some(bridge);
         let url = wait::for_some("the bridge's announcement", || async {
-            client.status().await.expect("the daemon answers").bridges.pop().map(|bridge| bridge.url)
+            let bridges = client.status().await.expect("the daemon answers").bridges;
+            bridges.into_iter().find(|announced| announced.pid == bridge.id()).map(|bridge| bridge.url)
         })
         .await;
         let key = client.first_key().await.expect("there is a first key");
-        Http::new(url.strip_prefix("http://").expect("the bridge speaks http"), &key)
+        (bridge, Http::new(url.strip_prefix("http://").expect("the bridge speaks http"), &key))
     }
 
     /// Kills the daemon as an accident would, and waits for its end.
@@ -136,7 +151,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        for child in [Some(&mut self.daemon), self.bridge.as_mut()].into_iter().flatten() {
+        for child in [&mut self.daemon].into_iter().chain(&mut self.bridge).chain(&mut self.others) {
             // Already ended is as good as killed.
             let _ = child.kill();
             let _ = child.wait();

@@ -1,6 +1,5 @@
 //! The route table, and what every handler may reach.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
-use protocol::{Error, ErrorKind};
+use protocol::{Error, ErrorKind, Result};
 
 use crate::access::{Hosts, Origins, check_host, check_key};
 use crate::daemon::Daemon;
@@ -17,6 +16,7 @@ use crate::login::Logins;
 use crate::openai::batches::runner::Batches;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
+use crate::shared::Shared;
 use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
 use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id};
@@ -37,6 +37,8 @@ pub struct Bridge {
     pub sockets: Sockets,
     /// Batches that this bridge works on.
     pub batches: Batches,
+    /// What it shares with other bridges, if it does.
+    pub shared: Option<Shared>,
     /// Pages that have logged in.
     pub logins: Logins,
     /// Spans on their way to the daemon.
@@ -45,7 +47,11 @@ pub struct Bridge {
 
 impl Bridge {
     /// Prepares the bridge that listens on `address`.
-    pub fn new(config: &Config, address: SocketAddr) -> io::Result<Arc<Self>> {
+    pub async fn new(config: &Config, address: SocketAddr) -> Result<Arc<Self>> {
+        let shared = match &config.redis {
+            Some(url) => Some(Shared::connect(url).await?),
+            None => None,
+        };
         Ok(Arc::new(Self {
             daemon: Daemon::new(config.socket.clone()),
             hosts: Hosts::new(address, &config.allow_hosts),
@@ -54,7 +60,8 @@ impl Bridge {
             background: Background::default(),
             sockets: Sockets::default(),
             batches: Batches::default(),
-            logins: Logins::new(config.tls.is_some())?,
+            logins: Logins::new(config.tls.is_some(), &login::secret(shared.as_ref()).await?),
+            shared,
             traces: Traces::default(),
         }))
     }

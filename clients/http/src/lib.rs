@@ -2,7 +2,7 @@
 //!
 //! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its words;
 //! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask, `login`
-//! keeps a page's key for it, `traces` says where a request stands in one; `serve` accepts connections; `body` receives what
+//! keeps a page's key for it, `shared` is what several bridges count together, `traces` says where a request stands in one; `serve` accepts connections; `body` receives what
 //! they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates are written, `infill` how gaps are marked;
 //! `openapi` is the table of endpoints and their document; `daemon` holds the connections to the daemon. The bridge keeps
 //! no state, reads no model and has no privilege that the command line lacks.
@@ -33,6 +33,7 @@ mod request_id;
 mod rerank;
 mod sampling;
 mod serve;
+mod shared;
 mod sse;
 mod time;
 mod traces;
@@ -59,6 +60,8 @@ pub struct Config {
     pub allow_origins: Vec<String>,
     /// The files of a certificate; without them the bridge speaks plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// The Redis that it shares limits and logins through, if it shares them.
+    pub redis: Option<String>,
 }
 
 /// Serves HTTP on `listener` until `shutdown` resolves; open requests are finished first.
@@ -72,7 +75,9 @@ pub async fn run(
     access::may_listen(address, &config.socket, daemon::NAME, tls.is_some())
         .await
         .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
-    let bridge = app::Bridge::new(&config, address)?;
+    let bridge = app::Bridge::new(&config, address)
+        .await
+        .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
     let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
     let reporter = tokio::spawn(traces::report_for_ever(bridge.clone()));

@@ -10,7 +10,6 @@
 mod token;
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
@@ -31,8 +30,10 @@ use crate::body::Members;
 use crate::daemon::{random_hex, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
+use crate::shared::Shared;
 
-use token::{Claims, LOGIN_S, Signer};
+pub use token::Claims;
+use token::{LOGIN_S, Signer};
 
 /// The cookie's name.
 pub const COOKIE: &str = "impetus_login";
@@ -51,9 +52,9 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Prepares for logins; over TLS the cookie never travels without it.
-    pub fn new(secure: bool) -> io::Result<Self> {
-        Ok(Self { signer: Signer::new()?, secure, ended: Mutex::default() })
+    /// Prepares for logins that are signed with a secret; over TLS the cookie never travels without it.
+    pub fn new(secure: bool, secret: &[u8]) -> Self {
+        Self { signer: Signer::new(secret), secure, ended: Mutex::default() }
     }
 
     /// Returns the login that a request carries; `None` if it has no cookie, or one that is over.
@@ -94,6 +95,15 @@ impl Logins {
     }
 }
 
+/// Returns what logins are signed with: drawn anew, or what bridges that share anything have in common.
+pub async fn secret(shared: Option<&Shared>) -> Result<Vec<u8>, Error> {
+    let drawn = token::draw()?;
+    match shared {
+        Some(shared) => shared.secret(&drawn).await,
+        None => Ok(drawn.to_vec()),
+    }
+}
+
 /// Returns the cookie's value.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
@@ -128,7 +138,7 @@ pub fn open() -> Routes {
     let login = Operation::new("Log in")
         .more(
             "A key becomes a cookie (HttpOnly, SameSite=Strict) that lasts an hour, and up to twelve while it is used. \
-             It ends with the key, with a logout, and with the bridge. It counts for requests of the bridge's own pages: \
+             It ends with the key, with a logout, and with the bridge unless bridges share Redis. It counts for requests of the bridge's own pages: \
              whatever is not a GET must carry the bridge's own `Origin`.",
         )
         .takes("LoginRequest", LOGIN, [part::<Shown>()], json!({ "key": "imp_example" }))
@@ -187,7 +197,7 @@ async fn login(
     let Shown { key } = Members::read(&body, LOGIN)?.part()?;
     let peer = peer.map(|Extension(Peer(peer))| peer.to_string()).unwrap_or_default();
     let knock = Knock { proof: Proof::Secret(key), peer, purpose: Purpose::Read };
-    let principal = bridge.daemon.own().await?.authenticate(knock).await?;
+    let principal = access::judge(&bridge, knock).await?;
     access::within_rate(&principal)?;
     let login = Login { key: principal.id.clone(), print: principal.print };
     let claims = Claims::new(login, format!("login_{}", random_hex(24)), unix_seconds());
@@ -201,6 +211,10 @@ async fn logout(State(bridge): State<Arc<Bridge>>, headers: HeaderMap) -> Result
     own_page(&Method::POST, &headers)?;
     if let Some(claims) = bridge.logins.of(&headers) {
         bridge.logins.end(&claims);
+        if let Some(shared) = &bridge.shared {
+            let over = claims.auth_time + LOGIN_S;
+            shared.end_login(&claims.jti, over.saturating_sub(unix_seconds())).await?;
+        }
     }
     let gone = bridge.logins.written("", 0);
     Ok((AppendHeaders([(header::SET_COOKIE, gone)]), Json(Gone { logged_in: false })).into_response())

@@ -31,6 +31,9 @@ struct Flags {
     /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Share limits per minute and logins with other bridges through the Redis at redis://HOST; IMPETUS_REDIS says it too
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -74,7 +77,9 @@ fn run(flags: Flags) -> Result<(), String> {
         let tls =
             flags.tls_cert.zip(flags.tls_key).map(|(certificate, key)| impetus_http::TlsFiles { certificate, key });
         let (allow_hosts, allow_origins) = (flags.allow_host, flags.allow_origin);
-        let config = impetus_http::Config { socket, allow_hosts, allow_origins, tls };
+        let told = || std::env::var("IMPETUS_REDIS").ok().filter(|url| !url.is_empty());
+        let redis = flags.redis.or_else(told);
+        let config = impetus_http::Config { socket, allow_hosts, allow_origins, tls, redis };
         impetus_http::run(config, listener, shutdown).await.map_err(|error| format!("the bridge failed: {error}"))
     })
 }

@@ -10,6 +10,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("interprocess", &["protocol/src/socket"]),
     ("axum", &["clients/http/"]),
     ("utoipa", &["clients/http/"]),
+    ("redis", &["clients/http/src/shared"]),
     ("hyper", &["clients/http/src/serve"]),
     ("hyper_util", &["clients/http/src/serve"]),
     ("ring", &["clients/http/src/login", "daemon/worker/src/shelf/seal"]),

@@ -14,7 +14,7 @@ use super::host::Peer;
 use super::need::{Need, need};
 use crate::app::Bridge;
 use crate::dialect::Dialect;
-use crate::login::own_page;
+use crate::login::{Claims, own_page};
 
 tokio::task_local! {
     static CURRENT: Arc<Principal>;
@@ -49,6 +49,10 @@ pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next
     {
         return dialect.refuse(error);
     }
+    let login = match still_on(&bridge, login).await {
+        Ok(login) => login,
+        Err(error) => return dialect.refuse(error),
+    };
     let proof = secret.or_else(|| Some(Proof::Login(login.as_ref()?.login())));
     let principal = match enter(&bridge, proof.map(|proof| knock(&request, need, proof))).await {
         Ok(principal) => principal,
@@ -77,7 +81,25 @@ fn knock(request: &Request, need: Need, proof: Proof) -> Knock {
 async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error> {
     let hint = "Send 'Authorization: Bearer KEY' or 'x-api-key: KEY'; impetusctl key show prints the first key.";
     let keyless = || Error::new(ErrorKind::AuthRequired, "This request carries no key.").hint(hint);
-    bridge.daemon.own().await?.authenticate(knock.ok_or_else(keyless)?).await
+    judge(bridge, knock.ok_or_else(keyless)?).await
+}
+
+/// Has the daemon judge whoever knocks, and whatever is shared with other bridges count it.
+pub async fn judge(bridge: &Bridge, knock: Knock) -> Result<Principal, Error> {
+    let (peer, purpose) = (knock.peer.clone(), knock.purpose);
+    let judged = bridge.daemon.own().await?.authenticate(knock).await;
+    match &bridge.shared {
+        Some(shared) => shared.count(judged, &peer, purpose).await,
+        None => judged,
+    }
+}
+
+/// Returns a login that was not ended at another bridge.
+async fn still_on(bridge: &Bridge, login: Option<Claims>) -> Result<Option<Claims>, Error> {
+    match (&bridge.shared, login) {
+        (Some(shared), Some(claims)) => Ok((!shared.has_ended(&claims.jti).await?).then_some(claims)),
+        (_, login) => Ok(login),
+    }
 }
 
 /// Refuses whoever has asked too much.

@@ -48,7 +48,7 @@ fn a_cookie_counts_for_our_own_pages_only() {
 
 #[test]
 fn a_login_that_was_ended_is_over_and_no_more_than_so_many_are_remembered() {
-    let logins = Logins::new(false).unwrap();
+    let logins = Logins::new(false, b"secret");
     let carried = |claims: &Claims| headers(&[("cookie", &format!("{COOKIE}={}", logins.signer.sign(claims)))]);
     let (first, second) = (claims("login_1"), claims("login_2"));
     assert_eq!(logins.of(&carried(&first)), Some(first.clone()));
@@ -63,7 +63,7 @@ fn a_login_that_was_ended_is_over_and_no_more_than_so_many_are_remembered() {
 
 #[test]
 fn the_cookie_is_hidden_from_scripts_and_other_sites_and_kept_to_tls_where_there_is_tls() {
-    let written = |secure| Logins::new(secure).unwrap().cookie(&claims("login_1")).to_str().unwrap().to_owned();
+    let written = |secure| Logins::new(secure, b"secret").cookie(&claims("login_1")).to_str().unwrap().to_owned();
     let plain = written(false);
     assert!(plain.starts_with("impetus_login=eyJ") && plain.contains(&format!("Max-Age={LIFE_S}")), "{plain}");
     assert!(plain.contains("; HttpOnly; SameSite=Strict") && plain.contains("; Path=/;") && !plain.contains("Secure"));

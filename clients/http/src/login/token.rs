@@ -1,14 +1,13 @@
 //! What a login is remembered by: a JSON Web Token that this bridge signs and nobody else can make.
 //!
 //! There is one algorithm, HMAC with SHA-256, and one header: a token with any other is not looked at. The secret is drawn
-//! when the bridge starts and never leaves its memory, so a restart ends every login. Pure but for that; `login` hands in
-//! the time.
-
-use std::io;
+//! when the bridge starts and never leaves its memory, so a restart ends every login, unless bridges share one. Pure but for
+//! that; `login` hands in the time.
 
 use protocol::key::Login;
+use protocol::{Error, Result};
 use ring::hmac::{self, HMAC_SHA256, Key};
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use crate::base64::{decode_for_url, encode_for_url};
@@ -21,6 +20,9 @@ pub const LOGIN_S: u64 = 12 * 3_600;
 
 /// `{"alg":"HS256","typ":"JWT"}`.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// The length of a secret.
+pub const SECRET_BYTES: usize = 32;
 
 /// Longer texts are no tokens of ours.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -61,15 +63,21 @@ impl Claims {
     }
 }
 
+/// Draws a secret from the system.
+pub fn draw() -> Result<[u8; SECRET_BYTES]> {
+    let mut secret = [0; SECRET_BYTES];
+    let drawn = SystemRandom::new().fill(&mut secret);
+    drawn.map(|()| secret).map_err(|_| Error::internal("the system has no randomness to sign logins with"))
+}
+
 /// Signs tokens, and knows its own.
 #[derive(Debug)]
 pub struct Signer(Key);
 
 impl Signer {
-    /// Draws a secret from the system.
-    pub fn new() -> io::Result<Self> {
-        let drawn = Key::generate(HMAC_SHA256, &SystemRandom::new());
-        drawn.map(Self).map_err(|_| io::Error::other("the system has no randomness to sign logins with"))
+    /// Signs with a secret.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Key::new(HMAC_SHA256, secret))
     }
 
     /// Returns the token of `claims`.
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_by_the_signer_that_made_it_until_its_time_is_over() {
-        let (ours, theirs) = (Signer::new().unwrap(), Signer::new().unwrap());
+        let (ours, theirs) = (Signer::new(b"ours"), Signer::new(b"theirs"));
         let token = ours.sign(&claims(100));
         assert_eq!(ours.read(&token, 100), Some(claims(100)));
         assert_eq!(ours.read(&token, 100 + LIFE_S - 1), Some(claims(100)));
@@ -119,7 +127,7 @@ mod tests {
 
     #[test]
     fn whatever_is_changed_in_a_token_it_is_refused() {
-        let ours = Signer::new().unwrap();
+        let ours = Signer::new(b"ours");
         let token = ours.sign(&claims(100));
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
