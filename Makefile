@@ -6,12 +6,13 @@
 #   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
 #   make fuzz         throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each
 #   make bench-serving  llama-server beside this house over HTTP, in one run; also builds it first
+#   make bench-cheap    how many requests that ask no model a second brings; URL= and KEY= name another server
 #   make soak         a hundred kills under 32 streams, then ten minutes of mixed work with flat memory
 #   make check-macos  type-checks the macOS code, on Linux too
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench bench-peers bench-serving soak fuzz
+.PHONY: run stop build test check-macos bench bench-peers bench-serving bench-cheap soak fuzz
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
@@ -61,6 +62,9 @@ bench-peers:
 bench-serving:
 	@tools/bootstrap.sh run
 	@benches/peers/run.sh serving-peers $(WORK)
+
+bench-cheap: build
+	@benches/cheap.sh $(URL) $(KEY)
 
 fuzz:
 	@tools/bootstrap.sh run
