@@ -53,8 +53,8 @@ async fn every_chunk_counts_tokens_where_that_is_asked_for() {
             events.events().await.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
         let counted = |chunk: &Value| chunk["usage"]["completion_tokens"].as_u64().unwrap();
         assert!(usages.iter().is_sorted_by_key(counted), "{usages:?}");
-        assert!(usages.len() > 3 && counted(&usages[1]) < counted(&usages[usages.len() - 2]), "{usages:?}");
         let last = &usages.last().unwrap()["usage"];
+        assert!(usages.len() > 1 && counted(&usages[usages.len() - 2]) == last["completion_tokens"], "{usages:?}");
         assert!(usages.iter().all(|chunk| chunk["usage"]["prompt_tokens"] == last["prompt_tokens"]), "{usages:?}");
         assert_eq!(
             last["total_tokens"].as_u64(),
@@ -88,7 +88,9 @@ async fn an_answer_says_what_it_found_cached_and_why_not_more() {
     let path = "/v1/chat/completions";
     let asked = |end: &str| {
         let long = "a beginning that all of them have, word for word, ".repeat(6);
-        with(chat(&format!("{long}{end}")), json!({ "max_tokens": 1 }))
+        // What differs stands more than a block before the end: the last part of a block is never cached.
+        let rest = "and then it goes on for all of them alike, ".repeat(6);
+        with(chat(&format!("{long}{end} {rest}")), json!({ "max_tokens": 1 }))
     };
     let details =
         async |end: &str| http.post(path, &asked(end)).await.json().await["usage"]["prompt_tokens_details"].clone();
