@@ -36,6 +36,11 @@ impl Machine {
     }
 }
 
+/// Whether one packed matrix can hold both.
+fn alike(left: &Matrix<'_>, right: &Matrix<'_>) -> bool {
+    left.format() == right.format() && left.dtype() == right.dtype()
+}
+
 impl Projection {
     /// Packs a stack's matrices.
     pub fn load<D: Described>(
@@ -45,7 +50,7 @@ impl Projection {
         pool: &Pool,
     ) -> Result<Self, LoadError> {
         let matrices = folder.matrices(stack)?;
-        let runs = matrices.chunk_by(|left, right| left.format() == right.format() && left.dtype() == right.dtype());
+        let runs = matrices.chunk_by(alike);
         let linears = runs.map(|run| pack(run, precision, pool)).collect::<Result<_, _>>()?;
         Ok(Self { linears, bias: folder.bias(stack)?, outputs: stack.outputs(), inputs: stack.inputs, gated: false })
     }
@@ -59,10 +64,10 @@ impl Projection {
     ) -> Result<Self, LoadError> {
         let matrices = folder.matrices(stack)?;
         let parts: Vec<Affine<'_>> = matrices.iter().filter_map(Matrix::affine).collect();
-        let alike =
-            matrices.windows(2).all(|two| two[0].format() == two[1].format() && two[0].dtype() == two[1].dtype());
-        let one =
-            precision == Precision::Fast && alike && parts.len() == matrices.len() && folder.bias(stack)?.is_none();
+        let one = precision == Precision::Fast
+            && parts.len() == matrices.len()
+            && matrices.windows(2).all(|two| alike(&two[0], &two[1]))
+            && folder.bias(stack)?.is_none();
         let linear = if one { Linear::from_affine_gate(&parts, pool)? } else { None };
         let Some(linear) = linear else { return Self::load(folder, stack, precision, pool) };
         Ok(Self { linears: vec![linear], bias: None, outputs: stack.outputs(), inputs: stack.inputs, gated: true })
