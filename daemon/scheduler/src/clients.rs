@@ -18,9 +18,12 @@ pub struct ClientId(pub u64);
 /// Parts of a token in which service is counted, so that the mean of many clients moves too.
 const PARTS: u64 = 1024;
 /// Service is compared in steps of this many tokens; within one, other things decide.
-const QUANTUM: u64 = 512 * PARTS;
-/// The most service that a client can come to be behind the mean: what it did not ask for is not saved up.
-const CREDIT: u64 = 8 * QUANTUM;
+pub(crate) const STEP: u64 = 512;
+const QUANTUM: u64 = STEP * PARTS;
+/// The most steps that a client can come to be behind the mean: what it did not ask for is not saved up. Who is further
+/// ahead of another than that takes no place from it.
+pub(crate) const CREDIT_STEPS: u64 = 8;
+const CREDIT: u64 = CREDIT_STEPS * QUANTUM;
 
 /// The sequences of one client that wait at one priority, oldest first.
 #[derive(Default)]

@@ -2,12 +2,12 @@
 //!
 //! Running sequences grow first, taking blocks from the last in standing when none are left; then waiting ones are
 //! admitted in the order of their turns; then `share` cuts the rows. A sequence gives way to one of a higher level, and a
-//! client that runs two or more gives one up for a client that runs none. The first in standing always runs on, so all
-//! work ends. `Scheduler::plan` is called by the worker's heartbeat before each forward.
+//! client that runs two or more gives one up for a client that runs none, unless that one has had far more. The first in
+//! standing always runs on, so all work ends. `Scheduler::plan` is called by the worker's heartbeat before each forward.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::clients::{ClientId, Head};
+use crate::clients::{CREDIT_STEPS, ClientId, Head};
 use crate::sequence::Sequence;
 use crate::{BlockId, Place, Scheduler, SequenceId, StateId, TokenId};
 
@@ -142,7 +142,8 @@ impl Scheduler {
         let (mut victims, mut level) = (Vec::new(), head.level);
         for (index, victim) in self.running.iter().enumerate().rev() {
             let count = counts.entry(victim.client).or_default();
-            let turn = head.running == 0 && *count >= 2 && victim.priority <= head.priority;
+            let ahead = head.service > self.clients.service(victim.client) + CREDIT_STEPS;
+            let turn = head.running == 0 && *count >= 2 && victim.priority <= head.priority && !ahead;
             if victim.level >= head.level && !turn {
                 continue;
             }

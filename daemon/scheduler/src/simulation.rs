@@ -4,6 +4,7 @@
 //! stale or half-filled block is seen at once, whether it was computed, copied, drafted or brought back from a fake disk.
 //! A failure prints its seed; `run(seed, arrivals)` repeats it.
 
+mod fair;
 mod runs;
 
 use std::collections::{BTreeMap, HashMap};
