@@ -155,6 +155,22 @@ fn to_bf16(value: f32) -> u16 {
     (if bits & 0x7fff_ffff > 0x7f80_0000 { quiet } else { rounded }) as u16
 }
 
+/// Thirty-two numbers in bf16, two to a dword, the first in its low half.
+#[inline(always)]
+fn pairs(values: &[f32; 32]) -> [u32; 16] {
+    let mut dwords = [0; 16];
+    for (dword, values) in dwords.iter_mut().zip(values.as_chunks::<2>().0) {
+        *dword = pair(values[0], values[1]);
+    }
+    dwords
+}
+
+/// Two numbers in bf16, the first in the low half.
+#[inline(always)]
+fn pair(low: f32, high: f32) -> u32 {
+    u32::from(to_bf16(low)) | u32::from(to_bf16(high)) << 16
+}
+
 /// Widens bf16.
 #[inline(always)]
 fn from_bf16(bits: u16) -> f32 {

@@ -8,14 +8,17 @@
 pub(super) mod int8;
 
 use super::attention::Span;
+use super::cpu::versions;
 use super::memory::{Memory, Shared};
 use super::tile::{Kind, LANES, STEP};
-use super::{Isa, Pool, Precision, ShapeError, to_bf16};
+use super::{Isa, Pool, Precision, ShapeError, pair, pairs, to_bf16};
 use std::ops::Range;
 
 /// Tokens per block.
 pub const BLOCK_TOKENS: usize = 32;
 const _: () = assert!(BLOCK_TOKENS == LANES, "a block of keys is one panel");
+/// Steps of a panel that are written together: a vector of dwords.
+const STEPS: usize = 16;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,9 +197,14 @@ impl Layer<'_> {
         self.cache.head_dim
     }
 
+    /// Bytes between the units of a block's heads.
+    pub(super) fn unit_bytes(&self) -> usize {
+        unit_bytes(self.cache.keep, self.cache.head_dim)
+    }
+
     /// The key panel of a block and head; the value panels follow it at `values_at`.
     pub(super) fn unit(&self, block: u32, head: usize) -> *const u8 {
-        let unit = unit_bytes(self.cache.keep, self.cache.head_dim);
+        let unit = self.unit_bytes();
         let index = (block as usize * self.cache.layers + self.layer) * self.cache.kv_heads + head;
         self.cache.memory.bytes()[index * unit..(index + 1) * unit].as_ptr()
     }
@@ -258,20 +266,7 @@ impl Writer {
         let (keys, values) = unit.split_at_mut(values_at(self.keep, self.head_dim) / 4);
         match self.keep {
             Keep::Int8 => int8::write(self.isa, unit, offset, k, v),
-            Keep::Bf16 => {
-                for (step, pair) in k.chunks(2).enumerate() {
-                    keys[step * LANES + offset] =
-                        u32::from(to_bf16(pair[0])) | u32::from(to_bf16(*pair.get(1).unwrap_or(&0.0))) << 16;
-                }
-                for (panel, v) in values.chunks_exact_mut(LANES * LANES / 2).zip(v.chunks(LANES)) {
-                    for (lane, v) in panel[offset / 2 * LANES..].iter_mut().zip(v) {
-                        // The first of two tokens clears the second, so that no stale value of the block's last
-                        // owner, NaN perhaps, meets a probability of zero.
-                        let bits = u32::from(to_bf16(*v));
-                        *lane = if offset.is_multiple_of(2) { bits } else { *lane & 0xffff | bits << 16 };
-                    }
-                }
-            }
+            Keep::Bf16 => write_bf16(self.isa, keys, values, offset, k, v),
             Keep::F32 => {
                 for (step, k) in k.iter().enumerate() {
                     keys[step * LANES + offset] = k.to_bits();
@@ -282,6 +277,31 @@ impl Writer {
                     }
                 }
             }
+        }
+    }
+}
+
+versions! { fn write_bf16(keys: &mut [u32], values: &mut [u32], offset: usize, k: &[f32], v: &[f32]) = bf16_body }
+
+#[inline(always)]
+fn bf16_body(keys: &mut [u32], values: &mut [u32], offset: usize, k: &[f32], v: &[f32]) {
+    let (runs, rest) = k.as_chunks::<{ 2 * STEPS }>();
+    let panels = keys.as_chunks_mut::<{ STEPS * LANES }>().0;
+    let offset = offset % BLOCK_TOKENS;
+    for (run, panel) in runs.iter().zip(panels.iter_mut()) {
+        for (step, dword) in pairs(run).into_iter().enumerate() {
+            panel[step * LANES + offset] = dword;
+        }
+    }
+    for (step, values) in rest.chunks(2).enumerate() {
+        keys[(STEPS * runs.len() + step) * LANES + offset] = pair(values[0], *values.get(1).unwrap_or(&0.0));
+    }
+    for (panel, v) in values.chunks_exact_mut(LANES * LANES / 2).zip(v.chunks(LANES)) {
+        for (lane, v) in panel[offset / 2 * LANES..].iter_mut().zip(v) {
+            // The first of two tokens clears the second, so that no stale value of the block's last owner, NaN perhaps,
+            // meets a probability of zero.
+            let bits = u32::from(to_bf16(*v));
+            *lane = if offset.is_multiple_of(2) { bits } else { *lane & 0xffff | bits << 16 };
         }
     }
 }

@@ -213,8 +213,9 @@ mod x86 {
             // Without a next panel the hint names what is being read, which costs nothing.
             let ahead = if call.next.is_null() { 0 } else { call.next as isize - call.panel as isize };
             for _ in 0..call.steps {
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_offset(ahead).cast());
-                _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_offset(ahead + 64).cast());
+                // To the second cache: it takes more lines at a time than the first, and holds the pieces until then.
+                _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead + 64).cast());
                 let first = bits(_mm512_load_si512(panel.cast()));
                 let second = bits(_mm512_load_si512(panel.add(64).cast()));
                 for (c, sums) in sums.iter_mut().enumerate() {

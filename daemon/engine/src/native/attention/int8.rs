@@ -245,7 +245,7 @@ mod x86 {
                         *dot = _mm512_set1_epi32(*call.queries.offsets.add(at + c));
                     }
                     for _ in 0..STEPS {
-                        _mm_prefetch::<_MM_HINT_T0>(lanes.wrapping_offset(ahead).cast());
+                        _mm_prefetch::<_MM_HINT_T1>(lanes.wrapping_offset(ahead).cast());
                         let line = _mm512_load_si512(lanes.cast());
                         for (c, dot) in dots.iter_mut().enumerate() {
                             *dot = _mm512_dpbusd_epi32(*dot, line, _mm512_set1_epi32(*x.add(c) as i32));
@@ -254,7 +254,7 @@ mod x86 {
                         x = x.add(C);
                     }
                     let of_keys = call.scales.add(group * BLOCK_TOKENS + half * HALF);
-                    _mm_prefetch::<_MM_HINT_T0>(of_keys.cast::<u8>().wrapping_offset(ahead).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(of_keys.cast::<u8>().wrapping_offset(ahead).cast());
                     let of_keys = _mm512_load_ps(of_keys);
                     for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
                         let both = _mm512_mul_ps(of_keys, _mm512_set1_ps(*call.queries.scales.add(at + c)));
@@ -278,7 +278,7 @@ mod x86 {
             for step in 0..call.steps {
                 let lanes = call.panel.add(step * STEP);
                 for half in 0..2 {
-                    _mm_prefetch::<_MM_HINT_T0>(lanes.add(64 * half).wrapping_offset(ahead).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(lanes.add(64 * half).wrapping_offset(ahead).cast());
                     let line = _mm512_load_si512(lanes.add(64 * half).cast());
                     for (c, dots) in dots.iter_mut().enumerate() {
                         let x = _mm512_set1_epi32(*call.weights.add(c * LANES + step) as i32);

@@ -13,7 +13,7 @@ use crate::native::kv::int8::{key_scales, value_scales};
 use crate::native::kv::{BLOCK_TOKENS, Keep, padded, values_at};
 use crate::native::memory::Shared;
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
-use crate::native::{Isa, to_bf16};
+use crate::native::{Isa, pair, pairs};
 use std::ops::{Range, RangeInclusive};
 
 /// Blocks per partial sum: 512 tokens.
@@ -175,10 +175,11 @@ impl<'a> Item<'a> {
         let values = if piece < heads { 0 } else { values_at(layer.keep(), layer.head_dim()) };
         let unit = if block <= self.last() / BLOCK_TOKENS {
             layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
-        } else if heads == 1 || piece == 0 {
+        } else if heads == 1 || piece == 0 || self.next.is_null() {
             self.next
         } else {
-            std::ptr::null()
+            // Heads lie beside each other, and an item rarely has fewer than the one before it.
+            self.next.wrapping_add(layer.unit_bytes())
         };
         if unit.is_null() { unit } else { unit.wrapping_add(values) }
     }
@@ -342,22 +343,15 @@ fn interleave_body(kind: Kind, q: &[f32], out: &mut [u32], (count, column): (usi
         Kind::Bf16 => {
             let (runs, rest) = q.as_chunks::<32>();
             for (run, values) in runs.iter().enumerate() {
-                // All at once first, so that compilers take vectors for it.
-                let dwords: [u32; 16] = std::array::from_fn(|i| dword(values[2 * i], values[2 * i + 1]));
-                for (i, dword) in dwords.into_iter().enumerate() {
+                for (i, dword) in pairs(values).into_iter().enumerate() {
                     out[(16 * run + i) * count + column] = dword;
                 }
             }
-            for (i, pair) in rest.chunks(2).enumerate() {
-                out[(16 * runs.len() + i) * count + column] = dword(pair[0], *pair.get(1).unwrap_or(&0.0));
+            for (i, values) in rest.chunks(2).enumerate() {
+                out[(16 * runs.len() + i) * count + column] = pair(values[0], *values.get(1).unwrap_or(&0.0));
             }
         }
     }
-}
-
-#[inline(always)]
-fn dword(low: f32, high: f32) -> u32 {
-    u32::from(to_bf16(low)) | u32::from(to_bf16(high)) << 16
 }
 
 versions! { fn scaled(from: &[f32], factor: f32, to: &mut [f32]) = scaled_body }
