@@ -24,6 +24,9 @@ use crate::ops::{Attention, Ops, Step};
 use crate::projection::{Machine, Projection};
 use crate::{ForwardError, LoadError, Options};
 
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
 /// The machine: threads, working memory, keys and values.
 pub(crate) struct Cpu {
     machine: Machine,
@@ -45,9 +48,10 @@ pub(crate) struct Cpu {
     delta_spans: Vec<native::DeltaSpan>,
 }
 
-/// Activations: `[count, width]` at the head of `numbers`.
+/// Activations: `[count, width]` in `numbers`, from `first` on, where a cache line begins.
 pub(crate) struct Rows {
     numbers: Vec<f32>,
+    first: usize,
     count: usize,
     width: usize,
 }
@@ -119,24 +123,34 @@ impl Cpu {
 
     /// Memory for `[count, width]`, with arbitrary numbers: the smallest that suffices, or else the largest, grown.
     fn take(&mut self, count: usize, width: usize) -> Rows {
-        let needs = count * width;
+        let needs = count * width + LINE;
         let fit = |length: usize| if length >= needs { (0, length) } else { (1, usize::MAX - length) };
         let best = (0..self.free.len()).min_by_key(|&at| fit(self.free[at].len()));
         let mut numbers = best.map(|at| self.free.swap_remove(at)).unwrap_or_default();
         if numbers.len() < needs {
             numbers.resize(needs, 0.0);
         }
-        Rows { numbers, count, width }
+        let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Rows { numbers, first, count, width }
     }
 }
 
 impl Rows {
     fn all(&self) -> &[f32] {
-        &self.numbers[..self.count * self.width]
+        &self.numbers[self.first..][..self.count * self.width]
     }
 
     fn all_mut(&mut self) -> &mut [f32] {
-        &mut self.numbers[..self.count * self.width]
+        &mut self.numbers[self.first..][..self.count * self.width]
+    }
+
+    fn row(&self, index: usize) -> &[f32] {
+        &self.all()[index * self.width..][..self.width]
+    }
+
+    fn row_mut(&mut self, index: usize) -> &mut [f32] {
+        let width = self.width;
+        &mut self.all_mut()[index * width..][..width]
     }
 }
 
@@ -340,7 +354,7 @@ impl Ops for Cpu {
         let width = x.width;
         let mut chosen = self.take(step.wanted.len(), width);
         for (index, row) in step.wanted.iter().zip(chosen.all_mut().chunks_exact_mut(width)) {
-            row.copy_from_slice(&x.numbers[index * width..(index + 1) * width]);
+            row.copy_from_slice(x.row(*index));
         }
         Ok(chosen)
     }

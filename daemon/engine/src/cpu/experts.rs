@@ -68,14 +68,14 @@ impl Experts {
             let expert = &self.each[taken[0].0];
             let mut some = cpu.take(taken.len(), x.width);
             for ((_, token, _), row) in taken.iter().zip(some.all_mut().chunks_exact_mut(x.width)) {
-                row.copy_from_slice(&x.numbers[token * x.width..(token + 1) * x.width]);
+                row.copy_from_slice(x.row(*token));
             }
             let gated = cpu.gated(&expert.gate_up, expert.activation, &some)?;
             cpu.done(some);
             let out = cpu.linear(&expert.down, &gated)?;
             cpu.done(gated);
             for ((_, token, weight), row) in taken.iter().zip(out.all().chunks_exact(x.width)) {
-                let sum = &mut sum.numbers[token * x.width..(token + 1) * x.width];
+                let sum = sum.row_mut(*token);
                 sum.iter_mut().zip(row).for_each(|(sum, y)| *sum += weight * y);
             }
             cpu.done(out);

@@ -17,9 +17,10 @@ mod x86;
 
 use super::Affine;
 use super::columns::{Columns, Layout};
-use super::finish::{Finish, WIDE, finish};
+use super::finish::{Finish, WIDE, fetch, finish};
 use crate::native::memory::{Memory, Scratch, Shared, share};
 use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
+use std::mem::MaybeUninit;
 
 /// Outputs of a tile: the 32-bit lanes of the widest vector.
 const ROWS: usize = 16;
@@ -274,7 +275,13 @@ impl Product<'_> {
     #[allow(unsafe_code)]
     unsafe fn tiles(&self, t: usize, columns: Columns, first: usize, ahead: usize) {
         let (format, outputs) = (&self.tiles.format, self.tiles.outputs);
-        let mut sums = [[0.0f32; WIDE]; COLUMNS];
+        let mut sums = MaybeUninit::<[[f32; WIDE]; COLUMNS]>::uninit();
+        let (width, at) = match self.finish {
+            Finish::Gate(_) => (outputs / 2, t / 2 * ROWS),
+            Finish::Write | Finish::Add => (outputs, t * ROWS),
+        };
+        let out = self.y.get().wrapping_add(first * width + at);
+        fetch(out, columns.count, width);
         let call = Call {
             tile: self.tiles.memory.bytes()[t * format.tile_bytes()..].as_ptr(),
             groups: format.groups(),
@@ -287,26 +294,22 @@ impl Product<'_> {
             ahead,
         };
         let lanes = (outputs - t * ROWS).min(WIDE);
-        // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller.
+        // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller. The kernels write the
+        // sums of every column, of one tile or of two, before they are read.
         unsafe {
             run(self.isa, format.bits, &call);
             if lanes > ROWS {
                 let (tile, out) = (call.tile.add(format.tile_bytes()), call.out.add(ROWS));
                 run(self.isa, format.bits, &Call { tile, out, ..call });
             }
-            let (width, at) = match self.finish {
-                Finish::Gate(_) => (outputs / 2, t / 2 * ROWS),
-                Finish::Write | Finish::Add => (outputs, t * ROWS),
-            };
-            let out = self.y.get().add(first * width + at);
             if lanes == WIDE {
-                finish(self.isa, self.finish, &sums[..columns.count], out, width);
-            } else {
-                for (c, sums) in sums[..columns.count].iter().enumerate() {
-                    for (lane, sum) in sums[..lanes].iter().enumerate() {
-                        let out = out.add(c * width + lane);
-                        *out = if self.finish == Finish::Add { *out + sum } else { *sum };
-                    }
+                let sums = std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count);
+                return finish(self.isa, self.finish, sums, out, width);
+            }
+            for c in 0..columns.count {
+                for lane in 0..lanes {
+                    let (sum, out) = (*call.out.add(c * WIDE + lane), out.add(c * width + lane));
+                    *out = if self.finish == Finish::Add { *out + sum } else { sum };
                 }
             }
         }
