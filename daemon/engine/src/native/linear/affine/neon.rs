@@ -88,7 +88,7 @@ unsafe fn nibbles<const C: usize, const BITS: usize>(call: &Call) {
                             }
                         }
                     }
-                    prefetch(w.wrapping_add(call.ahead));
+                    prefetch(w.wrapping_add(call.ahead[1]));
                     w = w.add(64);
                     q = q.add(C * 8 / BITS);
                 }

@@ -49,6 +49,16 @@ const fn apart(columns: usize) -> usize {
     }
 }
 
+/// Fetches what lies ahead of `at`.
+#[inline(always)]
+fn fetch(at: *const u8, [far, near]: [usize; 2]) {
+    // SAFETY: a prefetch may point anywhere.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(far).cast());
+        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(near).cast());
+    }
+}
+
 /// 12 to 20 integer and up to 12 float accumulators of the 32 registers; activations are memory operands.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Call) {
@@ -70,7 +80,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 for _ in 0..call.lines / 2 {
                     for line in 0..2 {
                         let bytes = _mm512_load_si512(w.cast());
-                        _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(call.ahead).cast());
+                        fetch(w, call.ahead);
                         if BITS == 4 {
                             let low = _mm512_and_si512(bytes, nibble);
                             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
@@ -100,7 +110,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 x_scale = x_scale.add(C);
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
-            _mm_prefetch::<_MM_HINT_T0>(pairs.wrapping_add(call.ahead).cast());
+            fetch(pairs, call.ahead);
             for (c, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
             }
