@@ -43,12 +43,13 @@ pub(super) unsafe fn whole(isa: Isa, item: &Item<'_>, room: &Room, out: Shared<f
     // SAFETY: passed on to the caller; every part of the room is used within its size.
     unsafe {
         item.load_queries(isa, room);
-        let mut total = None;
-        for chunk in item.chunks() {
+        let (first, last) = item.chunks().into_inner();
+        let mut total = item.chunk(isa, first, room, room.total());
+        for chunk in first + 1..=last {
             let partial = item.chunk(isa, chunk, room, room.partial());
             merge(&mut total, &partial, room, room.partial(), item.count());
         }
-        item.store(isa, room, total, out);
+        item.store(isa, room, &total, out);
     }
 }
 
@@ -74,12 +75,14 @@ pub(super) unsafe fn part(isa: Isa, item: &Item<'_>, chunk: usize, room: &Room, 
 pub(super) unsafe fn join(isa: Isa, item: &Item<'_>, room: &Room, slots: *mut u8, out: Shared<f32>) {
     // SAFETY: passed on to the caller.
     unsafe {
-        let mut total = None;
-        for chunk in item.chunks() {
-            let slot = slots.add(chunk * room.slot_bytes());
-            merge(&mut total, &*room.running(slot), room, slot.cast(), item.count());
+        let (first, last) = item.chunks().into_inner();
+        let slot = |chunk: usize| slots.add(chunk * room.slot_bytes());
+        let mut total = (*room.running(slot(first))).clone();
+        room.total().copy_from_nonoverlapping(slot(first).cast(), item.count() * padded(room.head_dim));
+        for chunk in first + 1..=last {
+            merge(&mut total, &*room.running(slot(chunk)), room, slot(chunk).cast(), item.count());
         }
-        item.store(isa, room, total, out);
+        item.store(isa, room, &total, out);
     }
 }
 
@@ -308,8 +311,7 @@ impl<'a> Item<'a> {
 
     /// Writes total / sum to `out`.
     #[allow(unsafe_code)]
-    unsafe fn store(&self, isa: Isa, room: &Room, total: Option<Running>, out: Shared<f32>) {
-        let total = total.unwrap_or_else(Running::new);
+    unsafe fn store(&self, isa: Isa, room: &Room, total: &Running, out: Shared<f32>) {
         let dim = room.head_dim;
         for column in 0..self.count() {
             let inverse = 1.0 / (total.sum[column].iter().sum::<f32>() + self.sink(column, total.max[column]));
@@ -361,18 +363,13 @@ fn scaled_body(from: &[f32], factor: f32, to: &mut [f32]) {
     from.iter().zip(to).for_each(|(from, to)| *to = from * factor);
 }
 
-/// Adds the sums of a chunk to the total in `room`; the first becomes the total.
+/// Adds the sums of a chunk to the total in `room`.
 #[allow(unsafe_code)]
-unsafe fn merge(total: &mut Option<Running>, partial: &Running, room: &Room, values: *const f32, count: usize) {
+unsafe fn merge(total: &mut Running, partial: &Running, room: &Room, values: *const f32, count: usize) {
     let dim = padded(room.head_dim);
     // SAFETY: the total and the chunk's sums, of `count` columns each, do not overlap.
     let (to, from) = unsafe {
         (std::slice::from_raw_parts_mut(room.total(), count * dim), std::slice::from_raw_parts(values, count * dim))
-    };
-    let Some(total) = total else {
-        to.copy_from_slice(from);
-        *total = Some(partial.clone());
-        return;
     };
     for (column, (to, from)) in to.chunks_exact_mut(dim).zip(from.chunks_exact(dim)).enumerate() {
         let max = total.max[column].max(partial.max[column]);
