@@ -218,6 +218,17 @@ async fn broken_requests_are_answered() {
         http.authority()
     );
     assert_eq!(http.raw(&wrong).await.status, 401);
+    let large = |bytes: usize| {
+        let head = format!("GET /api/tags HTTP/1.1\r\nHost: {}\r\nX-Padding: ", http.authority());
+        format!("{head}{}\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n", "x".repeat(bytes), http.key())
+    };
+    assert_eq!(http.raw(&large(60 << 10)).await.status, 200);
+    for bytes in [64 << 10, 80 << 10, 100 << 10] {
+        let refused = http.raw(&large(bytes)).await;
+        assert_eq!(refused.status, 431, "{bytes}");
+        assert!(refused.header("x-request-id").is_some_and(|id| id.starts_with("req_")));
+        assert!(refused.json().await["error"].to_string().contains("head of the request"));
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The accept loop: connections in, with a bound on everything a client could draw out.
 //!
 //! `axum::serve` has no limit on how slowly a head arrives, how large it is or how many connections are open; hyper,
-//! driven directly, has. Bodies have their own limits in `body`. Called by `run` alone.
+//! driven directly, has. Bodies have their own limits in `body`. Called by `run`; `app` puts `check_head` before its routes.
 
 mod refusal;
 mod tls;
@@ -13,18 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use protocol::{Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::access::Peer;
+use crate::dialect::Dialect;
 use refusal::Explained;
 pub use tls::{Tls, TlsFiles};
 
@@ -126,6 +132,29 @@ async fn talk(
         tracing::debug!(%error, "a connection ended badly");
     }
     drop(permit);
+}
+
+/// Refuses a head that is too large. Hyper reads no more once it has read this much, but what it reads at once may go beyond.
+pub async fn check_head(request: axum::extract::Request, next: Next) -> Response {
+    let bytes = head_bytes(&request);
+    if bytes <= HEAD_BYTES_MAX {
+        return next.run(request).await;
+    }
+    let message = format!("The head of the request has {bytes} bytes; it may have {HEAD_BYTES_MAX}.");
+    let error = Error::new(ErrorKind::Invalid, message).hint("Send fewer or shorter headers.");
+    let dialect = Dialect::of(request.uri().path());
+    let mut response = dialect.refuse_as(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error);
+    // A body that nobody reads may follow.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// How long a head was when it came, but for spaces that mean nothing.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let line = request.method().as_str().len() + path + " HTTP/1.1\r\n".len() + 1;
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    line + headers.sum::<usize>() + "\r\n".len()
 }
 
 /// Waits for room and then for a connection.

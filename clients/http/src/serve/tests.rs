@@ -1,5 +1,6 @@
 //! The accept loop over real sockets, with a short patience.
 
+use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ async fn start(patience: Duration) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let routes = Router::new().route("/", get(|| async { "hello" }));
+    let routes = Router::new().route("/", get(|| async { "hello" })).layer(from_fn(check_head));
     let shutdown = async {
         let _ = stopped.await;
     };
@@ -61,6 +62,20 @@ async fn heads_out_of_bounds_and_nonsense_are_refused() {
     }
     let both = server.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x01nonsense\r\n\r\n").await;
     assert!(both.starts_with("HTTP/1.1 200") && both.contains("HTTP/1.1 400"), "{both}");
+}
+
+#[tokio::test]
+async fn a_head_is_as_large_as_it_may_be_and_no_larger() {
+    let server = start(LIMIT).await;
+    let head = |bytes: usize| {
+        let rest = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(bytes - rest))
+    };
+    assert!(server.say(head(HEAD_BYTES_MAX).as_bytes()).await.ends_with("hello"));
+    for bytes in [HEAD_BYTES_MAX + 1, 80 << 10, 100 << 10, 127 << 10] {
+        let answer = server.say(head(bytes).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{bytes}: {answer}");
+    }
 }
 
 #[tokio::test]
