@@ -134,6 +134,9 @@ impl std::fmt::Debug for IssuedKey {
     }
 }
 
+/// Bad keys per minute that one address may show, at a daemon and at bridges that count together, before it is told to wait.
+pub const BAD_KEYS_PER_MINUTE: u32 = 20;
+
 /// Somebody who wants to be let in.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +147,9 @@ pub struct Knock {
     pub peer: String,
     /// What it is about.
     pub purpose: Purpose,
+    /// Whether somebody else counts the request against the key's limit per minute: nothing is then taken from it here.
+    #[serde(default)]
+    pub counted_elsewhere: bool,
 }
 
 impl std::fmt::Debug for Knock {
@@ -206,4 +212,11 @@ pub struct Rate {
     pub reset_ms: u64,
     /// Milliseconds until this request would be let in; 0 lets it in.
     pub wait_ms: u64,
+}
+
+impl Rate {
+    /// A limit of which nothing is used.
+    pub fn unused(limit: u32) -> Self {
+        Self { limit, remaining: limit, reset_ms: 0, wait_ms: 0 }
+    }
 }

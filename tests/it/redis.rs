@@ -95,6 +95,8 @@ async fn bridges_of_two_daemons_share_a_keys_limits() {
         assert_eq!((answer.status, left(&answer).as_deref()), (429, Some("0")));
         assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() <= 20);
     }
+    let alone = Http::new(one.another_http(&[]).await.authority(), &key);
+    assert_eq!(left(&alone.get("/v1/models").await).as_deref(), Some("4"), "their daemon has counted none of them");
     redis.end();
     let refused = second.get("/v1/models").await;
     assert_eq!(refused.status, 502);

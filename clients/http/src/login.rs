@@ -196,7 +196,7 @@ async fn login(
     }
     let Shown { key } = Members::read(&body, LOGIN)?.part()?;
     let peer = peer.map(|Extension(Peer(peer))| peer.to_string()).unwrap_or_default();
-    let knock = Knock { proof: Proof::Secret(key), peer, purpose: Purpose::Read };
+    let knock = Knock { proof: Proof::Secret(key), peer, purpose: Purpose::Read, counted_elsewhere: false };
     let principal = access::judge(&bridge, knock).await?;
     access::within_rate(&principal)?;
     let login = Login { key: principal.id.clone(), print: principal.print };

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use protocol::key::{Principal, Purpose, Rate};
+use protocol::key::{BAD_KEYS_PER_MINUTE, Principal, Purpose, Rate};
 use protocol::{Error, ErrorKind, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
@@ -15,9 +15,6 @@ use tokio::sync::Mutex;
 
 /// How long Redis may take to be there, and to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Bad keys per minute that one address may show before it is told to wait, as the daemon has it.
-const FAILURES_PER_MINUTE: u32 = 20;
 
 /// Takes one token out of a bucket that fills up in a minute, as the daemon's buckets do: what is kept is when it is full again.
 /// Says how long until then, and how long to wait, in microseconds. Redis has the clock, so that bridges agree on the time.
@@ -52,7 +49,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Counts a request that the daemon has judged, whoever of the bridges it came to.
+    /// Counts a request that the daemon has judged and not counted, whoever of the bridges it came to.
     pub async fn count(&self, judged: Result<Principal>, peer: &str, purpose: Purpose) -> Result<Principal> {
         match judged {
             Ok(mut principal) => {
@@ -63,7 +60,7 @@ impl Shared {
                 Ok(principal)
             }
             Err(error) if error.kind == ErrorKind::AuthRequired => {
-                let rate = self.take(&format!("peer:{peer}"), FAILURES_PER_MINUTE).await?;
+                let rate = self.take(&format!("peer:{peer}"), BAD_KEYS_PER_MINUTE).await?;
                 if rate.wait_ms == 0 {
                     return Err(error);
                 }

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::key::{
-    CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest, Login, Principal, Proof,
-    Purpose, RotateKeyRequest, Spent,
+    BAD_KEYS_PER_MINUTE, CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, Knock, LimitsRequest,
+    Login, Principal, Proof, Purpose, Rate, RotateKeyRequest, Spent,
 };
 use protocol::{Error, ErrorKind, Result};
 use store::{Digest, Key, Limits, NewKey, Role, Secret};
@@ -23,9 +23,6 @@ use bucket::Bucket;
 
 /// Longer texts are no keys, and are not looked up.
 const SECRET_BYTES_MAX: usize = 256;
-
-/// Bad keys per minute that one address may show before it is told to wait.
-const FAILURES_PER_MINUTE: u32 = 20;
 
 /// Addresses whose bad keys are counted; when there are more, those that may try again anyway are forgotten.
 const PEERS_MAX: usize = 4_096;
@@ -113,7 +110,10 @@ impl Keys {
             Purpose::Read => (&mut held.reads, held.key.limits.reads_per_minute),
         };
         Ok(Principal {
-            rate: limit.map(|limit| bucket.take(limit, now_us)),
+            rate: limit.map(|limit| match knock.counted_elsewhere {
+                true => Rate::unused(limit),
+                false => bucket.take(limit, now_us),
+            }),
             id: held.key.id.clone(),
             label: held.key.label.clone(),
             role: role(held.key.role),
@@ -308,7 +308,7 @@ impl State {
         }
         // Where thousands of addresses guess at once, those past the bound share one bucket.
         let peer = if self.failures.len() >= PEERS_MAX && !self.failures.contains_key(peer) { "" } else { peer };
-        let rate = self.failures.entry(peer.to_owned()).or_default().take(FAILURES_PER_MINUTE, now_us);
+        let rate = self.failures.entry(peer.to_owned()).or_default().take(BAD_KEYS_PER_MINUTE, now_us);
         if rate.wait_ms == 0 {
             return refused();
         }

@@ -225,7 +225,12 @@ async fn a_client_can_stop_the_daemon_which_then_takes_no_more_work() {
 }
 
 fn knock(secret: &str) -> Knock {
-    Knock { proof: Proof::Secret(secret.to_owned()), peer: "127.0.0.1".to_owned(), purpose: Purpose::Inference }
+    Knock {
+        proof: Proof::Secret(secret.to_owned()),
+        peer: "127.0.0.1".to_owned(),
+        purpose: Purpose::Inference,
+        counted_elsewhere: false,
+    }
 }
 
 fn wish(role: KeyRole) -> CreateKeyRequest {

@@ -75,7 +75,7 @@ pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next
 /// Returns what a request shows at the door.
 fn knock(request: &Request, need: Need, proof: Proof) -> Knock {
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
-    Knock { proof, peer, purpose: need.purpose }
+    Knock { proof, peer, purpose: need.purpose, counted_elsewhere: false }
 }
 
 async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error> {
@@ -84,9 +84,10 @@ async fn enter(bridge: &Bridge, knock: Option<Knock>) -> Result<Principal, Error
     judge(bridge, knock.ok_or_else(keyless)?).await
 }
 
-/// Has the daemon judge whoever knocks, and whatever is shared with other bridges count it.
-pub async fn judge(bridge: &Bridge, knock: Knock) -> Result<Principal, Error> {
+/// Has the daemon judge whoever knocks, and count it unless that is shared with other bridges.
+pub async fn judge(bridge: &Bridge, mut knock: Knock) -> Result<Principal, Error> {
     let (peer, purpose) = (knock.peer.clone(), knock.purpose);
+    knock.counted_elsewhere = bridge.shared.is_some();
     let judged = bridge.daemon.own().await?.authenticate(knock).await;
     match &bridge.shared {
         Some(shared) => shared.count(judged, &peer, purpose).await,

@@ -27,7 +27,12 @@ impl Room {
 }
 
 fn knock(secret: &str) -> Knock {
-    Knock { proof: Proof::Secret(secret.to_owned()), peer: "10.0.0.1".to_owned(), purpose: Purpose::Inference }
+    Knock {
+        proof: Proof::Secret(secret.to_owned()),
+        peer: "10.0.0.1".to_owned(),
+        purpose: Purpose::Inference,
+        counted_elsewhere: false,
+    }
 }
 
 fn wish(role: KeyRole) -> CreateKeyRequest {
@@ -136,6 +141,9 @@ async fn rates_follow_the_role_and_the_wish() {
     assert!(waits[..2] == [0, 0] && waits[2] > 20_000, "{waits:?}");
     let read = Knock { purpose: Purpose::Read, ..knock(&own.secret) };
     assert_eq!(keys.knock(&read).unwrap().rate, None);
+    let elsewhere = Knock { counted_elsewhere: true, ..knock(&user.secret) };
+    assert!((0..70).all(|_| keys.knock(&elsewhere).unwrap().rate == Some(Rate::unused(60))));
+    assert_eq!(keys.knock(&knock(&user.secret)).unwrap().rate.unwrap().remaining, 59, "nothing was taken");
     assert_eq!(keys.knock(&knock(&user.secret)).unwrap().rate.unwrap().wait_ms, 0, "keys do not share a bucket");
 }
 

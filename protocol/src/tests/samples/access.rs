@@ -7,11 +7,16 @@ use crate::key::{
 };
 
 pub(in crate::tests) fn login() -> Knock {
-    Knock { proof: Proof::Login(Login { key: "key_1".into(), print: 7 }), ..knock() }
+    Knock { proof: Proof::Login(Login { key: "key_1".into(), print: 7 }), counted_elsewhere: true, ..knock() }
 }
 
 pub(in crate::tests) fn knock() -> Knock {
-    Knock { proof: Proof::Secret("imp_example".into()), peer: "127.0.0.1".into(), purpose: Purpose::Inference }
+    Knock {
+        proof: Proof::Secret("imp_example".into()),
+        peer: "127.0.0.1".into(),
+        purpose: Purpose::Inference,
+        counted_elsewhere: false,
+    }
 }
 
 pub(in crate::tests) fn create_key() -> CreateKeyRequest {
