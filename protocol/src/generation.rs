@@ -36,6 +36,9 @@ pub struct GenerateRequest {
     pub deadline_ms: Option<u64>,
     /// The shape that every answer is held to, after any reasoning.
     pub constraint: Option<Constraint>,
+    /// Whether the tokens of the prompt are reported too, with as many alternatives as `logprobs` says.
+    #[serde(default)]
+    pub prompt_logprobs: bool,
 }
 
 impl GenerateRequest {
@@ -51,6 +54,7 @@ impl GenerateRequest {
             priority: Priority::default(),
             deadline_ms: None,
             constraint: None,
+            prompt_logprobs: false,
         }
     }
 }
@@ -247,7 +251,7 @@ pub struct Stop {
     pub tokens: Vec<u32>,
     /// Whether the model's own end-of-turn tokens are ignored.
     pub ignore_eos: bool,
-    /// The most tokens one choice may have; `None` takes what the context leaves.
+    /// The most tokens one choice may have; `None` takes what the context leaves, and 0 only reports the prompt's.
     pub max_tokens: Option<u32>,
     /// The fewest tokens before an end-of-turn token may be drawn.
     pub min_tokens: u32,
@@ -291,6 +295,8 @@ pub struct Delta {
     pub tokens: u32,
     /// One entry per token of this delta, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// The next tokens of the prompt, if asked for: all of them before the first of the answer, and with choice 0 only.
+    pub prompt: Vec<PromptToken>,
 }
 
 /// More of one tool call; id and name come with its first delta, arguments as text to append.
@@ -316,6 +322,19 @@ pub struct TokenLogprob {
     /// The natural logarithm of its probability before temperature and filters.
     pub logprob: f32,
     /// The likeliest alternatives, best first: token, bytes, log-probability.
+    pub top: Vec<(u32, Vec<u8>, f32)>,
+}
+
+/// A token of the prompt, and how likely it was after those before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromptToken {
+    /// The token.
+    pub token: u32,
+    /// Its bytes; a single token may be half a character.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability; `None` for the first, which comes after nothing.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens in its place, best first: token, bytes, log-probability.
     pub top: Vec<(u32, Vec<u8>, f32)>,
 }
 
@@ -366,7 +385,7 @@ pub struct Speculation {
 /// Why no more of a prompt came from the prefix cache. Positions are in tokens from the start of the rendered prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missed {
-    /// All of it came from there that can: whole blocks before the last token.
+    /// All of it came from there that can: whole blocks before the last token, and nothing that is reported itself.
     Nothing,
     /// What stood at this position was in the cache, and gave way to other prompts.
     Evicted(u32),

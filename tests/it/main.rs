@@ -8,6 +8,7 @@ mod anthropic;
 mod batches;
 mod bridge;
 mod cli;
+mod echo;
 mod embed;
 mod faults;
 mod generate;

@@ -312,6 +312,16 @@ class Completions(Service):
             self.complete([1, 2], echo=True)
         self.assertEqual(refusal.exception.param, "echo")
 
+    def test_an_echo_with_logprobs_judges_the_prompt(self):
+        # The SDK's types have no null in these lists, and OpenAI's answers have one before each prompt.
+        loose = self.client.with_options()
+        loose._strict_response_validation = False
+        answer = loose.completions.create(model=MODEL, prompt=[[5, 6, 7]], max_tokens=1, logprobs=1, echo=True, seed=1)
+        judged = answer.choices[0].logprobs
+        self.assertEqual([len(judged.tokens), len(judged.text_offset), judged.token_logprobs[0]], [4, 4, None])
+        self.assertTrue(all(logprob <= 0 for logprob in judged.token_logprobs[1:]))
+        self.assertIsNone(judged.top_logprobs[0])
+
 
 class Models(Service):
     def test_models_are_listed_and_shown(self):

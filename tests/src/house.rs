@@ -205,5 +205,6 @@ pub fn raw(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest 
         priority: Priority::Normal,
         deadline_ms: Some(Duration::from_secs(120).as_millis() as u64),
         constraint: None,
+        prompt_logprobs: false,
     }
 }

@@ -1,7 +1,7 @@
 //! Gathers a whole answer from a generation's events, for requests that do not stream.
 
 use futures::{Stream, StreamExt};
-use protocol::generation::{Delta, FinishReason, Missed, Timing, TokenLogprob, ToolCallDelta, Usage};
+use protocol::generation::{Delta, FinishReason, Missed, PromptToken, Timing, TokenLogprob, ToolCallDelta, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 
@@ -29,6 +29,8 @@ pub struct Choice {
     pub tool_calls: Vec<ToolCallDelta>,
     /// One entry per token, if asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// The tokens of its prompt, if asked for.
+    pub prompt: Vec<PromptToken>,
     /// Why it ended.
     pub reason: Option<FinishReason>,
     /// The stop string that ended it, if one did.
@@ -41,6 +43,7 @@ impl Choice {
         self.text.push_str(&delta.text);
         self.reasoning.push_str(&delta.reasoning);
         self.logprobs.extend(delta.logprobs);
+        self.prompt.extend(delta.prompt);
         delta.tool_calls.into_iter().for_each(|call| join(&mut self.tool_calls, call));
     }
 }

@@ -52,7 +52,10 @@ pub fn room(occupancy: &Occupancy, limits: &Limits) -> Result<()> {
 /// Refuses a request with a value out of its range, naming the field; returns how long it may take.
 pub fn check(request: &GenerateRequest, limits: &Limits) -> Result<Duration> {
     ranges::sampling(&request.sampling)?;
-    ranges::stop(&request.stop)?;
+    ranges::stop(&request.stop, request.prompt_logprobs)?;
+    if request.prompt_logprobs && request.logprobs.is_none() {
+        return Err(Error::invalid("prompt_logprobs", "prompt_logprobs needs logprobs"));
+    }
     ranges::within("logprobs", request.logprobs.unwrap_or(0), 0, 20)?;
     ranges::within("choices", request.choices, 1, limits.choices_max)?;
     prompt(&request.prompt)?;

@@ -68,6 +68,7 @@ fn ask(tokens: u32) -> GenerateRequest {
         priority: Priority::Normal,
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 

@@ -188,6 +188,8 @@ pub struct Submit {
     pub received_unix_ms: i64,
     /// What was delivered before, one entry per choice; empty for a new request.
     pub delivered: Vec<Delivered>,
+    /// How many tokens of the prompt were reported before, where they are asked for.
+    pub prompt_told: u32,
     /// Where it stands in a trace, for logs.
     pub trace: Option<TraceParent>,
 }

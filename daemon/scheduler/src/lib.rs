@@ -72,6 +72,8 @@ pub struct Limits {
     pub states: u32,
     /// Whether what the cache loses is reported by `take_evicted`.
     pub report_evicted: bool,
+    /// The most tokens of one step whose logits are wanted for `Arrival::judge_from`.
+    pub judged_max: u32,
 }
 
 /// A new sequence.
@@ -89,6 +91,9 @@ pub struct Arrival {
     pub client: ClientId,
     /// A sequence of the same client and the same tokens that is here: it waits for that prompt, and shares it.
     pub twin: Option<SequenceId>,
+    /// From which position on the logits of all its tokens are wanted, not of the last alone. Those are computed here,
+    /// whatever is cached.
+    pub judge_from: Option<u32>,
     /// The time, in milliseconds of any clock that does not go back.
     pub now_ms: u64,
 }
@@ -244,6 +249,7 @@ impl Scheduler {
     /// If a limit is zero (`waiting_max` aside) or a step cannot hold one token per sequence.
     pub fn new(limits: Limits) -> Self {
         assert!(limits.blocks > 0 && limits.sequences_max > 0 && limits.prefill_tokens_max > 0, "limits are positive");
+        assert!(limits.judged_max > 0, "whoever wants logits gets some");
         assert!(limits.step_tokens_max >= limits.sequences_max, "a step holds one token per sequence");
         let states = limits.states;
         assert!(states == 0 || states / 2 >= limits.sequences_max, "a sequence goes on from one state to another");

@@ -37,6 +37,8 @@ pub struct Row {
     pub state: Option<RowState>,
     /// Of how many of the last tokens the logits are wanted: one more than the draft has, or none.
     pub samples: u32,
+    /// Of how many tokens just before those the logits are wanted too, to judge the tokens after them.
+    pub judged: u32,
     /// Sequences of the same prompt that draw their first token from this row's logits.
     pub forks: Vec<SequenceId>,
 }

@@ -27,6 +27,8 @@ pub(crate) struct Sequence {
     /// How many tokens it came with.
     pub(crate) prompt: u32,
     pub(crate) tokens_max: u32,
+    /// The first position whose logits are still wanted to judge the token after it; `None` if no more are.
+    judge_from: Option<u32>,
     /// What may come next, for the next row only.
     pub(crate) draft: Vec<TokenId>,
     pub(crate) blocks: Vec<BlockId>,
@@ -66,6 +68,7 @@ impl Sequence {
             arrived_ms: arrival.now_ms,
             twin: arrival.twin,
             prompt: arrival.tokens.len() as u32,
+            judge_from: arrival.judge_from.filter(|from| from + 1 < arrival.tokens.len() as u32),
             tokens: arrival.tokens,
             tokens_max: arrival.tokens_max,
             draft: Vec::new(),
@@ -106,13 +109,24 @@ impl Sequence {
         self.tokens.len() as u32 == self.prompt
     }
 
+    /// Whether logits of its prompt are wanted.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.judge_from.is_some()
+    }
+
+    /// Of how many tokens of a row that ends before `end` the logits are wanted to judge the prompt: the last of the row,
+    /// but for the last of the prompt, which are wanted in any case.
+    pub(crate) fn judged_before(&self, end: u32) -> u32 {
+        self.judge_from.map_or(0, |from| end.min(self.prompt - 1).saturating_sub(from.max(self.computed)))
+    }
+
     /// How many blocks all its tokens take.
     pub(crate) fn blocks_needed(&self) -> u32 {
         blocks_for(self.tokens.len() as u32)
     }
 
     /// The node before the next block and that block's tokens, if it may come from the cache: the last token is
-    /// always computed, because its logits are wanted.
+    /// always computed, because its logits are wanted, and so is what is still judged.
     pub(crate) fn next_block(&self) -> Option<(Node, &[TokenId])> {
         self.block_after(self.node, self.computed / BLOCK_TOKENS)
     }
@@ -120,7 +134,8 @@ impl Sequence {
     fn block_after(&self, node: Node, block: u32) -> Option<(Node, &[TokenId])> {
         let start = (block * BLOCK_TOKENS) as usize;
         let end = start + BLOCK_TOKENS as usize;
-        (end < self.tokens.len()).then(|| (node, &self.tokens[start..end]))
+        let wanted = self.judge_from.is_some_and(|from| end > from as usize);
+        (end < self.tokens.len() && !wanted).then(|| (node, &self.tokens[start..end]))
     }
 
     /// The blocks after `node` that hold its next tokens, from place `first` on, as far as it may take them over: of a model
@@ -228,6 +243,7 @@ impl Sequence {
             self.again = drawn.len() as u32;
             self.drop_next_state(pool);
         }
+        self.judge_from = self.judge_from.map(|from| from.max(self.computed)).filter(|from| from + 1 < self.prompt);
     }
 
     /// Where the row in flight finds and leaves its recurrent state. A row with guesses leaves the state before them.

@@ -4,7 +4,8 @@
 //! then to the client that has had less service, then to the prompt with least left. When a prompt is completed,
 //! only others that are completed too share what is left: the step stays short for those who wait for their first
 //! token. A prompt that would just miss its end may have the whole step and half as much again, but not twice in a row
-//! while another one is kept waiting. A token costs more the further from the start it stands, because it attends to all before it.
+//! while another one is kept waiting. Of the prompts whose logits are wanted, which take much memory, a step computes only
+//! the first in standing, and few of its tokens. A token costs more the further from the start it stands, because it attends to all before it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -99,9 +100,12 @@ impl Scheduler {
         if budget == 0 {
             return Vec::new();
         }
-        let mut leading = HashSet::new();
+        let (mut leading, mut judges) = (HashSet::new(), false);
         let mut prompts = Vec::new();
         for (index, sequence) in self.running.iter().enumerate().filter(|(_, sequence)| !sequence.decodes()) {
+            if sequence.is_judged() && std::mem::replace(&mut judges, true) {
+                continue;
+            }
             let leads = sequence.next_block().is_none_or(|(node, tokens)| leading.insert((node, tokens.to_vec())));
             if leads {
                 prompts.push(index);
@@ -151,7 +155,8 @@ impl Scheduler {
         let sequence = &self.running[index];
         let context = u64::from(self.limits.context_tokens.max(1));
         let price = context + u64::from(sequence.computed);
-        let tokens = (u64::from(budget) * context / price).clamp(1, u64::from(sequence.pending()));
+        let most = if sequence.is_judged() { self.limits.judged_max } else { u32::MAX }.min(sequence.pending());
+        let tokens = (u64::from(budget) * context / price).clamp(1, u64::from(most));
         let tokens = self.to_end_of_block(sequence, tokens as u32);
         let cost = (u64::from(tokens) * price).div_ceil(context).min(u64::from(budget));
         (tokens, cost as u32)
@@ -171,6 +176,7 @@ impl Scheduler {
         let sequence = &mut self.running[index];
         let (start, end) = (sequence.computed, sequence.computed + tokens);
         let complete = end as usize == sequence.tokens.len();
+        let judged = sequence.judged_before(end);
         sequence.planned = tokens + draft;
         sequence.samples = if complete { 1 + draft } else { 0 };
         let state = sequence.plan_state(draft > 0, &mut self.pool);
@@ -183,6 +189,7 @@ impl Scheduler {
             blocks: sequence.blocks[..blocks_for(end + draft) as usize].to_vec(),
             state,
             samples: sequence.samples,
+            judged,
             forks,
         });
     }

@@ -4,6 +4,7 @@
 //! stale or half-filled block is seen at once, whether it was computed, copied, drafted or brought back from a fake disk.
 //! A failure prints its seed; `run(seed, arrivals)` repeats it.
 
+mod disk;
 mod fair;
 mod runs;
 
@@ -60,6 +61,8 @@ struct Asked {
     /// By position: the digest of the tokens up to it.
     histories: Vec<u64>,
     prompt: usize,
+    /// The next position whose logits are wanted to judge the prompt.
+    judge: Option<usize>,
     tokens_max: usize,
     choice: u64,
     plans_waited: u32,
@@ -92,6 +95,7 @@ struct Tally {
     restored_states: u64,
     set_aside: u64,
     ahead: u64,
+    judged: u64,
     waited_most: u32,
     lasted_ms: u64,
 }
@@ -128,6 +132,7 @@ impl Simulation {
             context_tokens: 1 + random.below(400) as u32,
             states: if random.chance(50) { 2 * sequences_max + random.below(8) as u32 } else { 0 },
             report_evicted: random.chance(80),
+            judged_max: 1 + random.below(40) as u32,
         };
         Self {
             random,
@@ -168,25 +173,30 @@ impl Simulation {
             priority: Priority::ALL[self.random.below(3) as usize],
             client: ClientId(self.random.below(4)),
             twin: None,
+            judge_from: None,
             now_ms: self.now_ms,
         };
         let choices = if self.random.chance(25) { 2 + self.random.below(4) } else { 1 };
         let first = SequenceId(self.arrived);
+        let judge_from = self.random.chance(25).then(|| self.random.below(length as u64 + 4) as u32);
         for choice in 0..choices {
             let id = SequenceId(self.arrived);
             self.arrived += 1;
-            self.submit(Arrival { id, twin: (choice > 0).then_some(first), ..arrival.clone() }, choice);
+            let (twin, judge_from) = if choice > 0 { (Some(first), None) } else { (None, judge_from) };
+            self.submit(Arrival { id, twin, judge_from, ..arrival.clone() }, choice);
         }
     }
 
     fn submit(&mut self, arrival: Arrival, choice: u64) {
         let (id, tokens, tokens_max) = (arrival.id, arrival.tokens.clone(), arrival.tokens_max);
+        let judge = arrival.judge_from.map(|from| (from as usize).min(tokens.len() - 1));
         let (blocks, living) = (blocks_for(tokens_max), self.asked.len() as u32);
         match self.scheduler.submit(arrival) {
             Ok(()) => {
                 let (histories, prompt) = (histories(&tokens), tokens.len());
                 let tokens_max = tokens_max as usize;
-                self.asked.insert(id, Asked { tokens, histories, prompt, tokens_max, choice, plans_waited: 0 });
+                let asked = Asked { tokens, histories, prompt, judge, tokens_max, choice, plans_waited: 0 };
+                self.asked.insert(id, asked);
             }
             Err(Refusal::TooLong { needs_blocks, .. }) => {
                 assert!(needs_blocks == blocks && blocks > self.limits.blocks, "only what never fits is too long");
@@ -205,67 +215,6 @@ impl Simulation {
         self.aside.retain(|aside| *aside != id);
         assert!(self.scheduler.cancel(id), "a living sequence can be cancelled");
         assert!(!self.scheduler.cancel(id), "a cancelled sequence is gone");
-    }
-
-    /// Brings back as much of a prefix as the disk has.
-    fn restore(&mut self, tokens: &[TokenId]) {
-        let full = tokens.len() as u32 / BLOCK_TOKENS;
-        let known = self.scheduler.known(tokens).blocks;
-        let prefix = |blocks: u32| &tokens[..(blocks * BLOCK_TOKENS) as usize];
-        let stored: Vec<_> = (known + 1..=full).map_while(|blocks| self.disk.get(prefix(blocks)).copied()).collect();
-        let end = prefix(known + stored.len() as u32);
-        let restored = self.scheduler.restore(end);
-        let stored_state = self.disk_states.get(end).copied();
-        let state = stored_state.and_then(|stored| Some((self.scheduler.restore_state(end)?, stored)));
-        self.save_evicted();
-        for (place, block) in restored {
-            self.cache[block.0 as usize] = stored[(place - known) as usize];
-            self.tally.restored += 1;
-        }
-        if let Some((state, stored)) = state {
-            self.states[state.0 as usize] = stored;
-            self.tally.restored_states += 1;
-        }
-    }
-
-    /// Sets the sequence whose turn has come aside now and then, and brings another back with what the disk has of it.
-    fn recall(&mut self) {
-        if let Some(due) = self.scheduler.due(self.now_ms).filter(|_| self.random.chance(20)) {
-            assert!(self.scheduler.set_aside(due), "what is due waits");
-            self.aside.push(due);
-            self.tally.set_aside += 1;
-        }
-        if self.random.chance(40) && !self.aside.is_empty() {
-            let id = self.aside.remove(0);
-            let tokens = self.asked[&id].tokens.clone();
-            self.restore(&tokens);
-            self.scheduler.bring_back(id);
-        }
-    }
-
-    /// Stores what was evicted, which must still be intact.
-    fn save_evicted(&mut self) {
-        for Kept { held, tokens } in self.scheduler.take_evicted() {
-            let own = histories(&tokens);
-            match held {
-                Held::Block(block) => {
-                    let contents = self.cache[block.0 as usize];
-                    assert_eq!(contents[..], own[own.len() - BLOCK_TOKENS as usize..], "a block is what it says");
-                    self.disk.insert(tokens, contents);
-                }
-                Held::State(state) => {
-                    let contents = self.states[state.0 as usize];
-                    assert_eq!(Some(&contents), own.last(), "a state is what it says");
-                    self.disk_states.insert(tokens, contents);
-                }
-            }
-            if self.disk.len() > DISK_MAX {
-                self.disk.pop_first();
-            }
-            if self.disk_states.len() > DISK_MAX {
-                self.disk_states.pop_first();
-            }
-        }
     }
 
     /// Drafts are sometimes right, sometimes wrong and sometimes too long.
@@ -338,6 +287,7 @@ impl Simulation {
             assert_eq!((from.is_some(), seen), (start > 0, own), "{:?} goes on from its own state", row.id);
             self.states[to.0 as usize] = computed[end - 1];
         }
+        self.judge(row);
         if row.samples == 0 {
             return vec![Outcome { id: row.id, tokens: Vec::new(), finished: false }];
         }
@@ -348,6 +298,19 @@ impl Simulation {
         self.tally.forked += row.forks.len() as u64;
         outcomes.extend(row.forks.iter().map(|fork| self.answer(*fork, &logits)));
         outcomes
+    }
+
+    /// Sees the logits of a prompt's positions: each once, in order, and all before the first token is drawn.
+    fn judge(&mut self, row: &Row) {
+        let asked = self.asked.get_mut(&row.id).expect("rows are of living sequences");
+        let end = row.start as usize + row.tokens.len() - row.samples as usize;
+        if row.judged > 0 {
+            assert_eq!(asked.judge, Some(end - row.judged as usize), "{:?} is judged without a gap", row.id);
+            asked.judge = Some(end);
+        }
+        let due = asked.judge.is_none_or(|next| next == asked.prompt - 1);
+        assert!(row.samples == 0 || due, "{:?} is judged before it goes on", row.id);
+        self.tally.judged += u64::from(row.judged);
     }
 
     /// Draws as long as the draft is right.
@@ -403,6 +366,7 @@ impl Simulation {
         }
         assert!(tokens <= self.limits.step_tokens_max && prompt_tokens <= self.limits.prefill_tokens_max);
         assert!(plan.rows.len() as u32 <= self.limits.sequences_max);
+        assert!(plan.rows.iter().map(|row| row.judged).sum::<u32>() <= self.limits.judged_max, "few logits at once");
         assert_eq!(plan.rows.is_empty(), self.scheduler.is_idle(), "there are rows while there is work");
         for (id, asked) in &mut self.asked {
             asked.plans_waited += 1;

@@ -11,12 +11,13 @@ const LIMITS: Limits = Limits {
     context_tokens: 1 << 20,
     states: 0,
     report_evicted: false,
+    judged_max: 24,
 };
 
 fn arrival(id: u64, tokens: u32, tokens_max: u32) -> Arrival {
     let tokens = (0..tokens).map(|position| position + 1).collect();
     let (id, priority) = (SequenceId(id), Priority::Normal);
-    Arrival { id, tokens, tokens_max, priority, client: ClientId(0), twin: None, now_ms: 0 }
+    Arrival { id, tokens, tokens_max, priority, client: ClientId(0), twin: None, judge_from: None, now_ms: 0 }
 }
 
 /// A prompt that shares nothing with others.
@@ -423,4 +424,36 @@ fn choices_of_one_prompt_go_on_from_one_state_and_leave_their_own() {
     let states: Vec<RowState> = rows.iter().map(|row| row.state.unwrap()).collect();
     assert_eq!((rows.len(), states[0].from), (2, states[1].from));
     assert!(states.iter().all(|state| state.from != Some(state.to)) && states[0].to != states[1].to, "{states:?}");
+}
+
+/// The rows of a judged prompt: where each begins, how many tokens it has, and how many of those are judged by.
+fn judged(rows: &[Row]) -> Vec<(u64, u32, usize, u32)> {
+    rows.iter().map(|row| (row.id.0, row.start, row.tokens.len(), row.judged)).collect()
+}
+
+#[test]
+fn a_judged_prompt_is_computed_whatever_is_cached_and_gives_few_logits_a_step() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    scheduler.submit(arrival(1, 64, 70)).unwrap();
+    finish(&mut scheduler);
+    scheduler.submit(Arrival { judge_from: Some(0), ..arrival(2, 64, 70) }).unwrap();
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 0, 24, 24)]);
+    scheduler.submit(Arrival { judge_from: Some(0), ..unlike(3, 10, 20) }).unwrap();
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 24, 24, 24)], "one prompt at a time");
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 48, 16, 15)], "the last logits are those that are drawn from");
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 64, 1, 0), (3, 0, 10, 9)]);
+    assert_eq!(scheduler.cached_tokens(SequenceId(2)), 0);
+}
+
+#[test]
+fn what_was_judged_before_comes_from_the_cache() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    scheduler.submit(arrival(1, 96, 100)).unwrap();
+    step(&mut scheduler);
+    finish(&mut scheduler);
+    scheduler.submit(Arrival { judge_from: Some(40), ..arrival(2, 70, 80) }).unwrap();
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 32, 24, 16)]);
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 56, 14, 13)]);
+    scheduler.submit(Arrival { judge_from: Some(69), ..arrival(3, 70, 80) }).unwrap();
+    assert_eq!(judged(&step(&mut scheduler))[1..], [(3, 64, 6, 0)], "the last token judges nothing");
 }

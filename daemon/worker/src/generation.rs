@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use engine::text::{Detokenizer, GrammarError, Sampled, Sampler, SamplingError, Tokenizer};
 use pipe::{Delivered, WorkId};
 use protocol::generation::{
-    ChoiceFinished, Delta, FinishReason, Finished, Missed, Priority, Speculation, Timing, TokenLogprob, Usage,
+    ChoiceFinished, Delta, FinishReason, Finished, Missed, Priority, PromptToken, Speculation, Timing, TokenLogprob,
+    Usage,
 };
 use scheduler::SequenceId;
 
@@ -47,6 +48,8 @@ pub struct Generation {
     pub work: WorkId,
     /// Its prompt.
     pub prompt: Vec<u32>,
+    /// How many tokens of the prompt the daemon was told of before; `None` if it does not ask for them.
+    pub prompt_told: Option<u32>,
     /// The seed in use.
     pub seed: u64,
     /// Who asks.
@@ -111,6 +114,19 @@ impl Clock {
 }
 
 impl Generation {
+    /// From which position on logits are wanted to judge the prompt, if they are.
+    pub fn judge_from(&self) -> Option<u32> {
+        let told = self.prompt_told.filter(|told| (*told as usize) < self.prompt.len())?;
+        Some(told.saturating_sub(1))
+    }
+
+    /// What is told of the prompt's first token, unless it was told before or nobody asks.
+    pub fn first_of_prompt(&self) -> Option<PromptToken> {
+        let token = *self.prompt.first().filter(|_| self.prompt_told == Some(0))?;
+        let bytes = self.choices.first()?.logprobs.as_ref()?.token_bytes(token).to_vec();
+        Some(PromptToken { token, bytes, logprob: None, top: Vec::new() })
+    }
+
     /// The last event, once every choice is complete.
     pub fn finished(&self) -> Option<Finished> {
         self.choices.iter().all(|choice| choice.finished.is_some()).then(|| Finished {
@@ -152,6 +168,7 @@ pub struct Choice {
     forced: VecDeque<u32>,
     /// Reports log-probabilities with the bytes of this tokenizer's tokens.
     logprobs: Option<Tokenizer>,
+    judges_end: bool,
     tokens: u32,
     /// When its last token was drawn.
     drawn: Option<Instant>,
@@ -211,12 +228,14 @@ pub struct ChoiceParts {
     pub budget: Option<Budget>,
     /// Whether log-probabilities are reported, and the bytes of tokens for them.
     pub logprobs: Option<Tokenizer>,
+    /// Whether that includes the token that ends the answer: whoever has a text judged counts tokens.
+    pub judges_end: bool,
 }
 
 impl Choice {
     /// An answer without a token.
     pub fn new(parts: ChoiceParts) -> Self {
-        let ChoiceParts { index, ends, sampler, detokenizer, output, follower, budget, logprobs } = parts;
+        let ChoiceParts { index, ends, sampler, detokenizer, output, follower, budget, logprobs, judges_end } = parts;
         let mut choice = Self {
             index,
             ends,
@@ -228,6 +247,7 @@ impl Choice {
             thought: 0,
             forced: VecDeque::new(),
             logprobs,
+            judges_end,
             tokens: 0,
             drawn: None,
             reasoning_tokens: 0,
@@ -276,9 +296,27 @@ impl Choice {
         let ends = self.ends.tokens.contains(&sampled.token);
         let mut drawn = self.take(sampled.token)?;
         // What ends a turn is no part of the answer, and neither is its probability.
-        drawn.delta.logprobs.extend(logprobs.filter(|_| !ends));
+        drawn.delta.logprobs.extend(logprobs.filter(|_| !ends || self.judges_end));
         self.look_ahead();
         Ok(drawn)
+    }
+
+    /// Ends an answer that is to have no tokens.
+    pub fn close(&mut self) -> ChoiceFinished {
+        self.finished = Some(FinishReason::Length);
+        ChoiceFinished { choice: self.index, reason: FinishReason::Length, stop_string: None }
+    }
+
+    /// What is told of a token of the prompt, which stands after `position` and whose logits these are.
+    pub fn judge(&self, logits: &[f32], position: u32, token: u32) -> Result<Option<PromptToken>, DrawError> {
+        let sampled = self.sampler.judge(logits, position, token)?;
+        let judged = self.logprobs.as_ref().and_then(|tokenizer| logprob(tokenizer, &sampled));
+        Ok(judged.map(|TokenLogprob { token, bytes, logprob, top }| PromptToken {
+            token,
+            bytes,
+            logprob: Some(logprob),
+            top,
+        }))
     }
 
     /// The token it would draw at `position` from the logits of another model; nothing is taken.
@@ -377,7 +415,7 @@ impl Choice {
             reasoning: piece.reasoning,
             tool_calls: piece.tool_calls,
             tokens: 1,
-            logprobs: Vec::new(),
+            ..Delta::default()
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::shelf::{self, Digest, Shelf, Sizes};
 /// The shortest time between two reports of a load's progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// What the logits of the prompts that are judged may take in one step, in bytes.
+const JUDGED_BYTES: u64 = 32 << 20;
+
 /// Everything that a worker works with.
 pub struct Opened {
     /// The model in memory.
@@ -153,6 +156,7 @@ fn limits(open: &Open, facts: &ModelFacts, block_bytes: u64) -> Result<Limits, E
         context_tokens: context_tokens(facts),
         states: 0,
         report_evicted: open.shelf.is_some(),
+        judged_max: (JUDGED_BYTES / (4 * u64::from(facts.vocabulary)).max(1)).clamp(1, 1 << 16) as u32,
     })
 }
 

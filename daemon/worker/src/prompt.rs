@@ -187,7 +187,7 @@ impl Prompter {
 
     /// Makes a generation of a request.
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
-        let Submit { id: work, request, client, seed, received_unix_ms, delivered, trace: _ } = submit;
+        let Submit { id: work, request, client, seed, received_unix_ms, delivered, prompt_told, trace: _ } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref())?;
@@ -196,6 +196,7 @@ impl Prompter {
         let mut generation = Generation {
             work,
             prompt: Vec::new(),
+            prompt_told: request.prompt_logprobs.then_some(prompt_told),
             seed,
             client,
             priority: request.priority,
@@ -365,6 +366,7 @@ impl Prompter {
             follower: matcher.map(|matcher| Follower::new(matcher.fork(), &self.scout)),
             budget: source.budget.clone(),
             logprobs: request.logprobs.map(|_| self.tokenizer.clone()),
+            judges_end: request.prompt_logprobs,
         }))
     }
 

@@ -84,7 +84,7 @@ pub struct Runner {
     preempted: HashSet<SequenceId>,
     /// Time zero of the scheduler's milliseconds.
     epoch: Instant,
-    /// Of the last step, a row per sample.
+    /// Of the last step, for each row those that judge its prompt and those that are drawn from.
     logits: Vec<f32>,
 }
 
@@ -199,7 +199,10 @@ impl Runner {
             tokens: &row.tokens,
             start: row.start,
             blocks,
-            logits: if row.samples > 0 { Wanted::Tail(row.samples) } else { Wanted::None },
+            logits: match row.judged + row.samples {
+                0 => Wanted::None,
+                wanted => Wanted::Tail(wanted),
+            },
         });
         let rows: Vec<engine::Row<'_>> = rows.collect();
         self.requests.computing(&plan.rows, Instant::now());
@@ -211,13 +214,19 @@ impl Runner {
         self.model.forward_from(&rows, &states, &mut self.logits)
     }
 
-    /// Draws for every row that asked for it, and for its forks.
+    /// Judges the prompts and draws for the rows that asked for it, and for their forks. What fails has no outcome.
     fn draw(&mut self, plan: &Plan) -> Vec<Outcome> {
         let now = Instant::now();
         let vocabulary = self.model.vocabulary() as usize;
         let mut logits = self.logits.as_mut_slice();
         let mut outcomes = Vec::with_capacity(plan.rows.len());
         for row in &plan.rows {
+            let (judged, rest) = logits.split_at_mut(row.judged as usize * vocabulary);
+            logits = rest;
+            if row.judged > 0 && !self.requests.judge(row, judged.chunks_exact(vocabulary)) {
+                (_, logits) = logits.split_at_mut(row.samples as usize * vocabulary);
+                continue;
+            }
             if row.samples == 0 {
                 outcomes.push(Outcome { id: row.id, tokens: Vec::new(), finished: false });
                 continue;

@@ -86,6 +86,7 @@ fn question(text: &str) -> GenerateRequest {
         priority: Priority::Normal,
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 
@@ -120,8 +121,16 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
     };
     pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
     let request = question("What is Impetus?");
-    let submit =
-        Submit { id: WorkId(1), request, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new(), trace: None };
+    let submit = Submit {
+        id: WorkId(1),
+        request,
+        client: 0,
+        seed: 1,
+        received_unix_ms: 0,
+        delivered: Vec::new(),
+        prompt_told: 0,
+        trace: None,
+    };
     pipe::write(&mut input, &ToWorker::Submit(Box::new(submit))).unwrap();
     let (mut text, mut reason) = (String::new(), None);
     loop {

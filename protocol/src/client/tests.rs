@@ -25,6 +25,7 @@ fn request(model: Option<&str>, prompt: &str) -> GenerateRequest {
         priority: Default::default(),
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 

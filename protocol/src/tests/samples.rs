@@ -2,12 +2,12 @@
 
 mod access;
 mod admin;
+mod answer;
 
 use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
-    Chat, ChoiceFinished, Constraint, Delta, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority,
-    Prompt, Role, Sampling, Speculation, Started, Stop, Timing, TokenLogprob, Tool, ToolCall, ToolCallDelta,
-    ToolChoice, Usage,
+    Chat, ChoiceFinished, Constraint, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority, Prompt,
+    Role, Sampling, Speculation, Started, Stop, Timing, Tool, ToolCall, ToolChoice, Usage,
 };
 use crate::journal::{AuditPage, AuditRequest, RequestsPage};
 use crate::key::{KeyRole, Principal, Rate, RotateKeyRequest};
@@ -29,6 +29,7 @@ use access::{audit_entry, create_key, knock, login, request_entry, requests};
 pub(super) use access::{issued, key_card};
 use admin::{change_settings, spans, trace};
 pub(super) use admin::{metrics, news, setting};
+pub(super) use answer::delta;
 
 /// Returns every golden call, by name.
 pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
@@ -238,21 +239,12 @@ fn chat() -> GenerateRequest {
         priority: Priority::High,
         deadline_ms: Some(60_000),
         constraint: Some(Constraint::JsonSchema { schema: Json(r#"{"type":"object"}"#.into()), strict: true }),
+        prompt_logprobs: true,
     }
 }
 
 fn text() -> GenerateRequest {
-    GenerateRequest {
-        model: None,
-        prompt: Prompt::Text("Once upon a time".into()),
-        sampling: Sampling::default(),
-        stop: Stop::default(),
-        logprobs: None,
-        choices: 1,
-        priority: Priority::Normal,
-        deadline_ms: None,
-        constraint: None,
-    }
+    GenerateRequest::new(None, Prompt::Text("Once upon a time".into()))
 }
 
 fn tokens() -> GenerateRequest {
@@ -476,25 +468,4 @@ fn page() -> Page {
         Event::Failed(error()),
     ];
     Page { next: Cursor(3 + events.len() as u64), events, ended: true }
-}
-
-pub(super) fn delta() -> Delta {
-    Delta {
-        choice: 1,
-        text: "Rain — 🌧".into(),
-        reasoning: "So it is.".into(),
-        tool_calls: vec![ToolCallDelta {
-            index: 0,
-            id: Some("call_2".into()),
-            name: Some("weather".into()),
-            arguments: "{\"city\":".into(),
-        }],
-        tokens: 1,
-        logprobs: vec![TokenLogprob {
-            token: 300,
-            bytes: vec![0xf0, 0x9f],
-            logprob: -0.25,
-            top: vec![(300, vec![0xf0, 0x9f], -0.25), (7, b" sun".to_vec(), -2.75)],
-        }],
-    }
 }

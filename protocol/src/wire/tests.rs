@@ -37,6 +37,7 @@ impl Seeded {
                 })
                 .collect(),
             tool_calls: vec![],
+            prompt: vec![],
         }
     }
 

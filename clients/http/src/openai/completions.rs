@@ -89,7 +89,7 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
-    let echoes = echoes(&shared, &own)?;
+    let echoes = Echoes::of(&shared, &own)?;
     let (n, best_of, with_logprobs) = (shared.choices(), best_of(&shared, &own)?, own.logprobs.is_some());
     let suffix = own.suffix();
     let model = shared.model.clone();
@@ -104,22 +104,19 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let begin = Box::pin(async move { prompts::generate(&client, requests).await });
     if let Some(counting) = streaming {
         let header = Header { id, object: "text_completion", created, counting };
+        let Echoes::Texts(echoes) = echoes else { return Err(unstreamed()) };
         let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
         return chunks::respond(begin, header, shape).await;
     }
     let (Started { model, .. }, events) = begin.await?;
     let answer = gather(events, choices).await?;
-    let mut choices = best(answer.choices, n, best_of);
-    for (choice, echo) in choices.iter_mut().zip(echoes) {
-        choice.reasoning.insert_str(0, &echo);
-    }
-    let choices = choices.into_iter().enumerate();
+    let choices = best(answer.choices, n, best_of).into_iter().enumerate();
     Ok(Json(Completion {
         id,
         object: "text_completion",
         created,
         model,
-        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
+        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs, &echoes)).collect(),
         usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
         system_fingerprint: None,
     })
@@ -177,6 +174,7 @@ pub fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error>
         choices: best_of,
         priority,
         constraint: constraint.clone(),
+        prompt_logprobs: own.echo == Some(true) && own.logprobs.is_some(),
         deadline_ms: Some(DEADLINE_MS),
         ..GenerateRequest::new(shared.model.clone(), prompt)
     };
@@ -220,25 +218,64 @@ fn best(choices: Vec<Choice>, n: u16, best_of: u16) -> Vec<Choice> {
     }
 }
 
-/// Returns what goes before each choice's text: its prompt, if that is to be echoed.
-fn echoes(shared: &Shared, own: &Own) -> Result<Vec<String>, Error> {
-    if !own.echo.unwrap_or(false) {
-        return Ok(Vec::new());
-    }
-    let refused = |why: &str| Err(Error::new(ErrorKind::Unsupported, why).hint("Leave 'echo' out.").param("echo"));
-    if own.logprobs.is_some() {
-        return refused("'echo' together with 'logprobs' is not supported: prompts have no log-probabilities here.");
-    }
-    let texts = match &own.prompt {
-        PromptBody::Text(text) => std::slice::from_ref(text),
-        PromptBody::Texts(texts) => texts,
-        PromptBody::Tokens(_) | PromptBody::TokenLists(_) => {
-            return refused("'echo' is not supported for prompts of token ids.");
+/// What goes before each choice's text.
+#[derive(Debug, PartialEq)]
+enum Echoes {
+    /// These texts, which are prompts; none where nothing is echoed.
+    Texts(Vec<String>),
+    /// The prompt's tokens with their log-probabilities, and the text that they were sent as, if they were not sent as ids.
+    Tokens(Vec<Option<String>>),
+}
+
+impl Echoes {
+    /// Returns what a request wants echoed.
+    fn of(shared: &Shared, own: &Own) -> Result<Self, Error> {
+        if !own.echo.unwrap_or(false) {
+            return Ok(Self::Texts(Vec::new()));
         }
-    };
-    let each = |text: &String| std::iter::repeat_n(text.clone(), usize::from(shared.choices()));
-    // More choices than are allowed are refused with the requests; here they are only not copied.
-    Ok(texts.iter().flat_map(each).take(usize::from(CHOICES_MAX)).collect())
+        if own.logprobs.is_some() {
+            return Self::with_logprobs(shared, own);
+        }
+        let texts = match &own.prompt {
+            PromptBody::Text(text) => std::slice::from_ref(text),
+            PromptBody::Texts(texts) => texts,
+            PromptBody::Tokens(_) | PromptBody::TokenLists(_) => {
+                let message = "'echo' of prompts of token ids needs 'logprobs', which tell their text.";
+                return Err(Error::new(ErrorKind::Unsupported, message).hint("Send 'logprobs': 0.").param("echo"));
+            }
+        };
+        let each = |text: &String| std::iter::repeat_n(text.clone(), usize::from(shared.choices()));
+        // More choices than are allowed are refused with the requests; here they are only not copied.
+        Ok(Self::Texts(texts.iter().flat_map(each).take(usize::from(CHOICES_MAX)).collect()))
+    }
+
+    fn with_logprobs(shared: &Shared, own: &Own) -> Result<Self, Error> {
+        let refused = |param: &str, message: &str| Err(Error::new(ErrorKind::Unsupported, message).param(param));
+        if shared.stream == Some(true) {
+            return Err(unstreamed());
+        }
+        if own.suffix().is_some() {
+            return refused(
+                "suffix",
+                "'suffix' cannot be sent with 'echo' and 'logprobs': the prompt is not only yours.",
+            );
+        }
+        // A prompt can be long, and would be said as often.
+        if own.best_of.unwrap_or(shared.choices()) > 1 {
+            return refused("n", "'n' and 'best_of' are 1 where 'echo' comes with 'logprobs'.");
+        }
+        Ok(Self::Tokens(match &own.prompt {
+            PromptBody::Text(text) => vec![Some(text.clone())],
+            PromptBody::Texts(texts) => texts.iter().cloned().map(Some).collect(),
+            PromptBody::Tokens(_) => vec![None],
+            PromptBody::TokenLists(lists) => vec![None; lists.len()],
+        }))
+    }
+}
+
+fn unstreamed() -> Error {
+    let message = "'echo' with 'logprobs' cannot be streamed: the prompt is said when all of it is read.";
+    Error::new(ErrorKind::Unsupported, message).hint("Leave 'stream' out.").param("echo")
 }
 
 /// One choice, whole or in part.
@@ -250,13 +287,26 @@ struct TextChoice {
     finish_reason: Option<&'static str>,
 }
 
-fn whole(index: usize, choice: Choice, with_logprobs: bool) -> TextChoice {
-    TextChoice {
-        index,
-        text: choice.reasoning + &choice.text,
-        logprobs: with_logprobs.then(|| TextLogprobs::new(&choice.logprobs, 0)),
-        finish_reason: choice.reason.map(finish_reason),
-    }
+fn whole(index: usize, choice: Choice, with_logprobs: bool, echoes: &Echoes) -> TextChoice {
+    let answer = choice.reasoning + &choice.text;
+    let (text, logprobs) = match echoes {
+        Echoes::Texts(texts) => {
+            let echo = texts.get(index).map(String::as_str).unwrap_or_default();
+            let logprobs = with_logprobs.then(|| TextLogprobs::new(&choice.logprobs, 0));
+            (format!("{echo}{answer}"), logprobs)
+        }
+        Echoes::Tokens(texts) => {
+            let spelled = || {
+                let bytes: Vec<u8> = choice.prompt.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            };
+            let prompt = texts.get(index).cloned().flatten().unwrap_or_else(spelled);
+            let mut logprobs = TextLogprobs::of_prompt(&choice.prompt, &prompt);
+            logprobs.extend(&choice.logprobs, prompt.chars().count());
+            (prompt + &answer, Some(logprobs))
+        }
+    };
+    TextChoice { index, text, logprobs, finish_reason: choice.reason.map(finish_reason) }
 }
 
 struct TextShape {

@@ -1,6 +1,6 @@
 //! What OpenAI clients receive: completions, chunks and their parts, as typed shapes.
 
-use protocol::generation::{FinishReason, Missed, TokenLogprob, Usage};
+use protocol::generation::{FinishReason, Missed, PromptToken, TokenLogprob, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -158,30 +158,87 @@ impl From<Vec<TokenLogprob>> for ChatLogprobs {
     }
 }
 
-/// Log-probabilities of plain completions.
+/// Log-probabilities of plain completions. Those of an echoed prompt's first token are null: nothing comes before it.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct TextLogprobs {
     tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
-    top_logprobs: Vec<serde_json::Map<String, serde_json::Value>>,
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
+    /// Where each token begins, in characters of the text.
     text_offset: Vec<usize>,
 }
 
 impl TextLogprobs {
     /// Shapes `entries`, the first of which begins `offset` characters into the text.
-    pub fn new(entries: &[TokenLogprob], mut offset: usize) -> Self {
+    pub fn new(entries: &[TokenLogprob], offset: usize) -> Self {
         let mut shaped = Self::default();
+        shaped.extend(entries, offset);
+        shaped
+    }
+
+    /// Shapes the tokens of an echoed prompt that `text` shows. What the tokenizer has put before the text has no place
+    /// in it, and begins where the text does.
+    pub fn of_prompt(entries: &[PromptToken], text: &str) -> Self {
+        let mut shaped = Self::default();
+        let spelled: usize = entries.iter().map(|entry| characters(&entry.bytes)).sum();
+        let (mut offset, before) = (0_usize, spelled.saturating_sub(text.chars().count()));
         for entry in entries {
-            let text = String::from_utf8_lossy(&entry.bytes).into_owned();
-            let alternatives = entry.top.iter().map(|(_, bytes, logprob)| {
-                (String::from_utf8_lossy(bytes).into_owned(), serde_json::Value::from(floor(*logprob)))
-            });
-            shaped.top_logprobs.push(alternatives.collect());
-            shaped.token_logprobs.push(floor(entry.logprob));
-            shaped.text_offset.push(offset);
-            offset += text.chars().count();
-            shaped.tokens.push(text);
+            let top = entry.logprob.map(|_| entry.top.as_slice());
+            shaped.push(&entry.bytes, entry.logprob, top, offset.saturating_sub(before));
+            offset += characters(&entry.bytes);
         }
         shaped
+    }
+
+    /// Adds `entries`, the first of which begins `offset` characters into the text.
+    pub fn extend(&mut self, entries: &[TokenLogprob], mut offset: usize) {
+        for entry in entries {
+            self.push(&entry.bytes, Some(entry.logprob), Some(&entry.top), offset);
+            offset += characters(&entry.bytes);
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], logprob: Option<f32>, top: Option<&[(u32, Vec<u8>, f32)]>, offset: usize) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let alternatives = |top: &[(u32, Vec<u8>, f32)]| {
+            top.iter().map(|(_, bytes, logprob)| (text(bytes), serde_json::Value::from(floor(*logprob)))).collect()
+        };
+        self.tokens.push(text(bytes));
+        self.token_logprobs.push(logprob.map(floor));
+        self.top_logprobs.push(top.map(alternatives));
+        self.text_offset.push(offset);
+    }
+}
+
+/// How many characters begin in `bytes`; what another token has begun is counted there.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompt_token(bytes: &[u8], logprob: Option<f32>) -> PromptToken {
+        PromptToken { token: 0, bytes: bytes.to_vec(), logprob, top: vec![(1, b"x".to_vec(), -0.5)] }
+    }
+
+    #[test]
+    fn tokens_begin_where_their_characters_do() {
+        let entry = |bytes: &[u8]| TokenLogprob { token: 0, bytes: bytes.to_vec(), logprob: -1.0, top: Vec::new() };
+        let bytes = "a\u{1F30D}b".as_bytes();
+        let shaped = TextLogprobs::new(&[entry(&bytes[..2]), entry(&bytes[2..5]), entry(&bytes[5..])], 10);
+        assert_eq!(shaped.text_offset, [10, 12, 12], "half a character counts once");
+    }
+
+    #[test]
+    fn what_a_tokenizer_puts_before_a_prompt_has_no_place_in_its_text() {
+        let entries = [prompt_token(b"<s>", None), prompt_token(b" Hello", Some(-2.0)), prompt_token(b"!", Some(-1.0))];
+        let shaped = TextLogprobs::of_prompt(&entries, "Hello!");
+        assert_eq!(shaped.text_offset, [0, 0, 5]);
+        assert_eq!(shaped.token_logprobs, [None, Some(-2.0), Some(-1.0)]);
+        assert_eq!(shaped.top_logprobs.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+        let shaped = TextLogprobs::of_prompt(&entries, "<s> Hello!");
+        assert_eq!(shaped.text_offset, [0, 3, 9]);
     }
 }

@@ -111,15 +111,11 @@ pub async fn stream(client: &Client, request: GenerateRequest, show: Show) -> Re
 /// Returns the request for an answer to `messages`.
 pub fn request(generation: &Generation, messages: Vec<Message>, constraint: Option<Constraint>) -> GenerateRequest {
     GenerateRequest {
-        model: generation.model.clone(),
-        prompt: Prompt::Chat(Chat { messages, ..Chat::default() }),
         sampling: Sampling { temperature: generation.temperature, seed: generation.seed, ..Sampling::default() },
         stop: Stop { max_tokens: generation.max_tokens, ..Stop::default() },
-        logprobs: None,
-        choices: 1,
         priority: Priority::High,
-        deadline_ms: None,
         constraint,
+        ..GenerateRequest::new(generation.model.clone(), Prompt::Chat(Chat { messages, ..Chat::default() }))
     }
 }
 

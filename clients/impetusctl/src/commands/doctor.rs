@@ -104,15 +104,11 @@ async fn answer(client: &Client) -> Finding {
 
 async fn first_token(client: &Client) -> Result<String> {
     let request = GenerateRequest {
-        model: None,
-        prompt: Prompt::Text("Hello".to_owned()),
         sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
         stop: Stop { max_tokens: Some(1), ..Stop::default() },
-        logprobs: None,
-        choices: 1,
         priority: Priority::High,
         deadline_ms: Some(60_000),
-        constraint: None,
+        ..GenerateRequest::new(None, Prompt::Text("Hello".to_owned()))
     };
     let mut model = String::new();
     let mut events = client.generate(request).await?;

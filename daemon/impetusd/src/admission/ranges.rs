@@ -46,15 +46,15 @@ pub fn sampling(sampling: &Sampling) -> Result<()> {
     sampling.logit_bias.iter().try_for_each(|(_, bias)| within("logit_bias", *bias, -100.0, 100.0))
 }
 
-/// Checks when an answer is to end.
-pub fn stop(stop: &Stop) -> Result<()> {
+/// Checks when an answer is to end; one without a token is of use only where the prompt is reported.
+pub fn stop(stop: &Stop, with_prompt: bool) -> Result<()> {
     counted("stop", stop.strings.len(), STOP_STRINGS_MAX)?;
     counted("stop.tokens", stop.tokens.len(), TOKENS_MAX)?;
     for text in &stop.strings {
         within("the length of a stop string", text.len(), 1, STOP_BYTES_MAX).map_err(|error| error.param("stop"))?;
     }
     match stop.max_tokens {
-        Some(0) => Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1")),
+        Some(0) if !with_prompt => Err(Error::invalid("max_tokens", "max_tokens is 0; it must be at least 1")),
         Some(max) if stop.min_tokens > max => {
             let message = format!("min_tokens is {}, more than max_tokens, which is {max}", stop.min_tokens);
             Err(Error::invalid("min_tokens", message))

@@ -18,6 +18,7 @@ fn text() -> GenerateRequest {
         priority: Priority::Normal,
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 
@@ -57,6 +58,7 @@ fn values_out_of_range_are_refused_by_field() {
     refused("stop", |r| r.stop.strings = vec!["x".to_owned(); 17]);
     refused("stop", |r| r.stop.strings = vec![String::new()]);
     refused("max_tokens", |r| r.stop.max_tokens = Some(0));
+    refused("prompt_logprobs", |r| r.prompt_logprobs = true);
     refused("min_tokens", |r| (r.stop.max_tokens, r.stop.min_tokens) = (Some(3), 4));
     refused("logprobs", |r| r.logprobs = Some(21));
     refused("choices", |r| r.choices = 0);

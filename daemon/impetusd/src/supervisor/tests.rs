@@ -94,6 +94,7 @@ fn ask(model: &str, tokens: u32) -> GenerateRequest {
         priority: protocol::generation::Priority::Normal,
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Generation {
     /// When it arrived, by the wall clock.
     received_unix_ms: i64,
     delivered: Vec<Delivered>,
+    /// How many tokens of the prompt were reported.
+    prompt_told: u32,
 }
 
 impl Generation {
@@ -62,7 +64,7 @@ impl Generation {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let received_unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
         let delivered = vec![Delivered::default(); usize::from(request.choices)];
-        Self { request, client, seed, received_unix_ms, delivered }
+        Self { request, client, seed, received_unix_ms, delivered, prompt_told: 0 }
     }
 
     /// The message that gives it to a worker; after a death it says what was delivered before.
@@ -75,6 +77,7 @@ impl Generation {
             seed: self.seed,
             received_unix_ms: self.received_unix_ms,
             delivered: if fresh { Vec::new() } else { self.delivered.clone() },
+            prompt_told: self.prompt_told,
             trace: None,
         }
     }
@@ -86,6 +89,7 @@ impl Generation {
                 let Some(choice) = self.delivered.get_mut(usize::from(delta.choice)) else { return false };
                 choice.tokens.extend(&event.tokens);
                 choice.sampler = event.sampler.or(choice.sampler);
+                self.prompt_told += delta.prompt.len() as u32;
                 true
             }
             Event::ChoiceFinished(finished) => {
@@ -155,5 +159,24 @@ impl Work {
     /// Ends it because nobody wants it any more.
     pub fn cancel(&self) {
         self.transcript.fail(Error::new(ErrorKind::Cancelled, "the request was cancelled"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::generation::{Delta, Prompt, PromptToken};
+
+    use super::*;
+
+    #[test]
+    fn another_worker_is_told_how_much_of_the_prompt_was_reported() {
+        let mut generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), 0, 1);
+        for count in [1, 4] {
+            let token = PromptToken { token: 1, bytes: Vec::new(), logprob: None, top: Vec::new() };
+            let event = Event::Delta(Delta { prompt: vec![token; count], ..Delta::default() });
+            assert!(generation.take(&WorkEvent { id: WorkId(1), tokens: Vec::new(), sampler: None, event }));
+        }
+        let again = generation.submit(WorkId(1));
+        assert_eq!((again.prompt_told, again.delivered.len()), (5, 0), "none of the answer");
     }
 }

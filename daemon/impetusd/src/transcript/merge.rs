@@ -29,8 +29,10 @@ pub fn bytes(event: &Event) -> usize {
         _ => return 64,
     };
     let calls: usize = delta.tool_calls.iter().map(|call| 64 + call.arguments.len()).sum();
-    let logprobs: usize = delta.logprobs.iter().map(|entry| 32 + entry.bytes.len() + 24 * entry.top.len()).sum();
-    16 + delta.text.len() + delta.reasoning.len() + calls + logprobs
+    let token = |bytes: usize, alternatives: usize| 32 + bytes + 24 * alternatives;
+    let logprobs: usize = delta.logprobs.iter().map(|entry| token(entry.bytes.len(), entry.top.len())).sum();
+    let prompt: usize = delta.prompt.iter().map(|entry| token(entry.bytes.len(), entry.top.len())).sum();
+    16 + delta.text.len() + delta.reasoning.len() + calls + logprobs + prompt
 }
 
 /// Within one delta reasoning comes before text and text before tool calls; merging must not reorder them.
@@ -45,6 +47,7 @@ fn append(last: &mut Delta, next: Delta) {
     last.reasoning.push_str(&next.reasoning);
     last.tokens += next.tokens;
     last.logprobs.extend(next.logprobs);
+    last.prompt.extend(next.prompt);
     for call in next.tool_calls {
         append_call(&mut last.tool_calls, call);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::ErrorKind;
 use protocol::encode::Embedded;
-use protocol::generation::{Delta, Started, ToolCallDelta};
+use protocol::generation::{Delta, PromptToken, Started, ToolCallDelta};
 use protocol::transcript::{Progress, Stage, Unit};
 
 use super::*;
@@ -82,6 +82,26 @@ async fn what_nobody_has_read_is_merged_without_loss() {
         merged.tool_calls.extend(delta.tool_calls);
     }
     assert_eq!(page.events, [Event::Delta(merged), say(0, "done")]);
+}
+
+#[tokio::test]
+async fn a_prompt_is_merged_in_order_and_counts_as_bytes() {
+    let transcripts = registry(8);
+    let transcript = transcripts.open();
+    let tokens = |range: std::ops::Range<u32>| {
+        let token = |token| PromptToken { token, bytes: vec![b'x'; 80], logprob: None, top: Vec::new() };
+        Event::Delta(Delta { prompt: range.map(token).collect(), ..Delta::default() })
+    };
+    for start in 0..10 {
+        transcript.append(tokens(start..start + 1));
+    }
+    let mut prompt = Vec::new();
+    for event in now(&transcript, 0).await.events {
+        let Event::Delta(delta) = event else { panic!("{event:?}") };
+        assert!(delta.prompt.len() < 10, "a merged delta has a limit");
+        prompt.extend(delta.prompt.into_iter().map(|entry| entry.token));
+    }
+    assert_eq!(prompt[..4], [0, 1, 2, 3]);
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ impl Crowd {
             context_tokens: 1 << 20,
             states: 0,
             report_evicted: false,
+            judged_max: 1,
         };
         let clients = 2 + random.below(4);
         let habits =
@@ -65,6 +66,7 @@ impl Crowd {
                 priority: Priority::Normal,
                 client: ClientId(client as u64),
                 twin: None,
+                judge_from: None,
                 now_ms: 0,
             };
             self.scheduler.submit(arrival).expect("there is room to wait");

@@ -187,6 +187,7 @@ fn a_reranker_scores_pairs_and_nothing_else() {
         seed: 0,
         received_unix_ms: 0,
         delivered: Vec::new(),
+        prompt_told: 0,
         trace: None,
     };
     bench.send(&ToWorker::Submit(Box::new(submit)));

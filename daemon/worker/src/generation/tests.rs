@@ -27,6 +27,7 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
         seed: 1,
         received_unix_ms: 0,
         delivered: Vec::new(),
+        prompt_told: 0,
         trace: None,
     };
     let mut generation = prompter.prepare(submit, Instant::now(), &mut prompter.rendering().unwrap()).unwrap();

@@ -16,11 +16,15 @@ const BREAKERS_MAX: usize = 64;
 /// Checks every number of a request against its range.
 pub fn check(request: &GenerateRequest, vocabulary: u32) -> Result<(), Error> {
     within("choices", request.choices, 1, CHOICES_MAX)?;
-    if let Some(logprobs) = request.logprobs {
-        within("logprobs", logprobs, 0, LOGPROBS_MAX)?;
+    match request.logprobs {
+        Some(logprobs) => within("logprobs", logprobs, 0, LOGPROBS_MAX)?,
+        None if request.prompt_logprobs => {
+            return Err(Error::invalid("prompt_logprobs", "prompt_logprobs needs logprobs"));
+        }
+        None => {}
     }
     sampling(&request.sampling, vocabulary)?;
-    stop(&request.stop, vocabulary)
+    stop(&request.stop, vocabulary, if request.prompt_logprobs { 0 } else { 1 })
 }
 
 fn sampling(sampling: &Sampling, vocabulary: u32) -> Result<(), Error> {
@@ -68,7 +72,7 @@ fn replaced(sampling: &Sampling) -> Result<(), Error> {
     }
 }
 
-fn stop(stop: &Stop, vocabulary: u32) -> Result<(), Error> {
+fn stop(stop: &Stop, vocabulary: u32, tokens_least: u32) -> Result<(), Error> {
     within("stop", stop.strings.len(), 0, STOPS_MAX)?;
     for string in &stop.strings {
         within("stop", string.len(), 1, STOP_BYTES_MAX)?;
@@ -78,7 +82,7 @@ fn stop(stop: &Stop, vocabulary: u32) -> Result<(), Error> {
         known("stop_token_ids", *token, vocabulary)?;
     }
     if let Some(tokens_max) = stop.max_tokens {
-        within("max_tokens", tokens_max, 1, u32::MAX)?;
+        within("max_tokens", tokens_max, tokens_least, u32::MAX)?;
         within("min_tokens", stop.min_tokens, 0, tokens_max)?;
     }
     Ok(())

@@ -22,8 +22,16 @@ fn prompter(folder: &Folder) -> Prompter {
 
 fn prepare(prompter: &Prompter, request: &GenerateRequest) -> Result<Generation, Error> {
     let request = request.clone();
-    let submit =
-        Submit { id: WorkId(1), request, client: 0, seed: 1, received_unix_ms: 0, delivered: Vec::new(), trace: None };
+    let submit = Submit {
+        id: WorkId(1),
+        request,
+        client: 0,
+        seed: 1,
+        received_unix_ms: 0,
+        delivered: Vec::new(),
+        prompt_told: 0,
+        trace: None,
+    };
     prompter.prepare(submit, Instant::now(), &mut prompter.rendering()?)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine::text::SamplingError;
 use pipe::{Ask, FromWorker, Submit, ToWorker, WorkEvent, WorkId};
-use protocol::generation::{self, Started};
+use protocol::generation::{self, Delta, Started};
 use protocol::measures::Measures;
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
@@ -250,6 +250,9 @@ impl Requests {
             let started = Started { model: self.places.name.clone(), prompt_tokens, seed: generation.seed };
             self.tell(work, Vec::new(), Event::Started(started));
         }
+        if let Some(first) = generation.first_of_prompt() {
+            self.tell(work, Vec::new(), Event::Delta(Delta { prompt: vec![first], ..Delta::default() }));
+        }
         for end in std::mem::take(&mut generation.ends_untold) {
             self.tell(work, Vec::new(), Event::ChoiceFinished(end));
         }
@@ -271,7 +274,7 @@ impl Requests {
             generation::Priority::High => scheduler::Priority::High,
         };
         let guesser = (self.places.draft_tokens_max > 0).then(|| Guesser::new(&generation.prompt));
-        let mut twin = None;
+        let (mut twin, mut judge_from) = (None, generation.judge_from());
         for choice in &mut generation.choices {
             let replayed = choice.take_replayed();
             let guesser = guesser.clone().map(|mut guesser| {
@@ -286,9 +289,11 @@ impl Requests {
             let fresh = replayed.is_empty();
             tokens.extend(replayed);
             // The last token of an answer is drawn and never computed.
-            let tokens_max = generation.prompt.len() as u32 + choice.tokens_max() - 1;
+            let tokens_max = generation.prompt.len() as u32 + choice.tokens_max().saturating_sub(1);
             let (id, client) = (ticket.sequence(choice.index()), ClientId(generation.client));
-            scheduler.submit(Arrival { id, tokens, tokens_max, priority, client, twin, now_ms })?;
+            // The prompt is judged once, and before anything is drawn.
+            let judge_from = judge_from.take().filter(|_| fresh);
+            scheduler.submit(Arrival { id, tokens, tokens_max, priority, client, twin, judge_from, now_ms })?;
             twin = twin.or(fresh.then_some(id));
         }
         Ok(())
@@ -320,6 +325,27 @@ impl Requests {
                 });
                 let event = WorkEvent { id: generation.work, tokens: Vec::new(), sampler: None, event };
                 self.told.push(FromWorker::Event(event));
+            }
+        }
+    }
+
+    /// Tells how likely the tokens of a prompt were, by the logits of those before them; false if those are no numbers.
+    pub fn judge<'a>(&mut self, row: &Row, logits: impl Iterator<Item = &'a [f32]>) -> bool {
+        let generation = self.generations.get(&Ticket::of(row.id).0).expect("rows are of live requests");
+        let work = generation.work;
+        let first = row.start + row.tokens.len() as u32 - row.samples - row.judged;
+        let judged = (first + 1..).zip(logits).map(|(position, logits)| {
+            generation.choices[0].judge(logits, position, generation.prompt[position as usize])
+        });
+        match judged.collect::<Result<Vec<_>, _>>() {
+            Ok(judged) => {
+                let delta = Delta { prompt: judged.into_iter().flatten().collect(), ..Delta::default() };
+                self.tell(work, Vec::new(), Event::Delta(delta));
+                true
+            }
+            Err(error) => {
+                self.failed.insert(work, error);
+                false
             }
         }
     }
@@ -365,6 +391,13 @@ impl Requests {
         let generation = self.generations.get_mut(&ticket).expect("rows are of live requests");
         let work = generation.work;
         let choice = &mut generation.choices[usize::from(index)];
+        if choice.tokens_max() == 0 {
+            let end = choice.close();
+            self.tell(work, Vec::new(), Event::ChoiceFinished(end));
+            self.finish(work, ticket);
+            // The scheduler is given a token, and forgets the sequence with it.
+            return Some(Outcome { id, tokens: vec![0], finished: true });
+        }
         let guesses = &row.tokens[row.tokens.len() + 1 - row.samples as usize..];
         let first = row.start + (row.tokens.len() - guesses.len()) as u32;
         let (mut all, mut tokens) = (Vec::new(), Vec::new());

@@ -30,6 +30,10 @@ impl Runner {
     /// Sends for what the disk has of a prompt; returns the request if there is nothing to wait for.
     pub(super) fn fetch(&mut self, prepared: Prepared) -> Option<Prepared> {
         let Ok(generation) = &prepared.result else { return Some(prepared) };
+        // What is judged is computed, whatever there is.
+        if generation.judge_from().is_some() {
+            return Some(prepared);
+        }
         if !self.requests.awaits(&prepared) || !self.send_for(prepared.ticket.sequence(0), &generation.prompt) {
             return Some(prepared);
         }

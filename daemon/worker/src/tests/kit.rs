@@ -13,8 +13,8 @@ use engine::random::Recipe;
 use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, WorkId};
 use protocol::Error;
 use protocol::generation::{
-    Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop, TokenLogprob,
-    ToolCallDelta,
+    Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, PromptToken, Role, Sampling, Stop,
+    TokenLogprob, ToolCallDelta,
 };
 use protocol::transcript::Event;
 
@@ -117,6 +117,7 @@ pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
         priority: Priority::Normal,
         deadline_ms: None,
         constraint: None,
+        prompt_logprobs: false,
     }
 }
 
@@ -133,6 +134,7 @@ pub fn submit_as(client: u64, id: u64, request: &GenerateRequest, delivered: Vec
         seed: 42,
         received_unix_ms: 0,
         delivered,
+        prompt_told: 0,
         trace: None,
     }))
 }
@@ -146,6 +148,7 @@ pub struct Answer {
     pub reasons: Vec<Option<FinishReason>>,
     pub stop_strings: Vec<String>,
     pub logprobs: Vec<Vec<TokenLogprob>>,
+    pub prompt: Vec<PromptToken>,
     pub calls: Vec<ToolCallDelta>,
     pub finished: Finished,
     /// Deltas of other requests seen meanwhile.
@@ -262,6 +265,7 @@ impl Daemon {
                     answer.text[choice].push_str(&delta.text);
                     answer.logprobs[choice].extend(delta.logprobs);
                     answer.calls.extend(delta.tool_calls);
+                    answer.prompt.extend(delta.prompt);
                 }
                 Event::ChoiceFinished(end) => {
                     let choice = answer.choice(end.choice);

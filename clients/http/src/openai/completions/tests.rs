@@ -1,6 +1,6 @@
 //! Prompts into requests, and choices out of answers.
 
-use protocol::generation::TokenLogprob;
+use protocol::generation::{PromptToken, TokenLogprob};
 use serde_json::{Value, json};
 
 use super::*;
@@ -17,9 +17,9 @@ fn read(more: Value) -> Result<Vec<GenerateRequest>, Error> {
     requests(shared, own)
 }
 
-fn echo(more: Value) -> Result<Vec<String>, Error> {
+fn echo(more: Value) -> Result<Echoes, Error> {
     let (shared, own) = parts(more)?;
-    echoes(&shared, &own)
+    Echoes::of(&shared, &own)
 }
 
 #[test]
@@ -68,11 +68,44 @@ fn the_likeliest_answers_of_each_prompt_are_kept() {
 
 #[test]
 fn an_echo_is_the_prompt_before_each_of_its_choices() {
-    assert_eq!(echo(json!({})).unwrap(), [""; 0]);
-    assert_eq!(echo(json!({"echo": true, "prompt": ["a", "b"], "n": 2})).unwrap(), ["a", "a", "b", "b"]);
-    for refused in [json!({"echo": true, "logprobs": 1}), json!({"echo": true, "prompt": [1, 2]})] {
-        assert_eq!(echo(refused.clone()).unwrap_err().param.as_deref(), Some("echo"), "{refused}");
+    let texts = |texts: &[&str]| Echoes::Texts(texts.iter().map(|text| (*text).to_owned()).collect());
+    assert_eq!(echo(json!({})).unwrap(), texts(&[]));
+    assert_eq!(echo(json!({"echo": true, "prompt": ["a", "b"], "n": 2})).unwrap(), texts(&["a", "a", "b", "b"]));
+    assert_eq!(echo(json!({"echo": true, "prompt": [1, 2]})).unwrap_err().param.as_deref(), Some("echo"));
+}
+
+#[test]
+fn an_echo_with_log_probabilities_has_the_prompts_judged() {
+    let judged = json!({"echo": true, "logprobs": 1, "max_tokens": 0, "prompt": ["a", "b"]});
+    let requests = read(judged.clone()).unwrap();
+    assert!(requests.iter().all(|request| request.prompt_logprobs && request.stop.max_tokens == Some(0)));
+    assert_eq!(echo(judged).unwrap(), Echoes::Tokens(vec![Some("a".into()), Some("b".into())]));
+    assert_eq!(
+        echo(json!({"echo": true, "logprobs": 0, "prompt": [[1], [2, 3]]})).unwrap(),
+        Echoes::Tokens(vec![None; 2])
+    );
+    for (more, param) in [(json!({"stream": true}), "echo"), (json!({"n": 2}), "n"), (json!({"suffix": "b"}), "suffix")]
+    {
+        let mut body = json!({"echo": true, "logprobs": 1});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(echo(body).unwrap_err().param.as_deref(), Some(param), "{more}");
     }
+}
+
+#[test]
+fn an_echoed_prompt_of_token_ids_is_spelled_by_its_tokens() {
+    let token = |bytes: &[u8], logprob| PromptToken { token: 0, bytes: bytes.to_vec(), logprob, top: Vec::new() };
+    let entry = TokenLogprob { token: 0, bytes: b"!".to_vec(), logprob: -3.0, top: Vec::new() };
+    let choice = || Choice {
+        text: "!".into(),
+        logprobs: vec![entry.clone()],
+        prompt: vec![token("\u{e9}".as_bytes().split_at(1).0, None), token(&[0xa9, b'h'], Some(-1.0))],
+        ..Choice::default()
+    };
+    let shaped = serde_json::to_value(whole(0, choice(), true, &Echoes::Tokens(vec![None]))).unwrap();
+    assert_eq!((&shaped["text"], &shaped["logprobs"]["text_offset"]), (&json!("\u{e9}h!"), &json!([0, 1, 2])));
+    assert_eq!(shaped["logprobs"]["token_logprobs"], json!([null, -1.0, -3.0]));
+    assert_eq!(shaped["logprobs"]["top_logprobs"], json!([null, {}, {}]));
 }
 
 #[test]
