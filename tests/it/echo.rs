@@ -39,6 +39,8 @@ async fn a_prompts_tokens_are_as_likely_as_they_are_after_what_comes_before_them
             assert!(rest.starts_with(token.as_str().unwrap()), "{token} at {offset} of {text:?}");
         }
     }
+    let drawn = list(whole, "top_logprobs")[tokens.len()].as_object().unwrap();
+    assert!(drawn.values().eq([&list(whole, "token_logprobs")[tokens.len()]]), "the likeliest, to the last digit");
     assert_eq!(list(whole, "token_logprobs")[..3], list(part, "token_logprobs")[..3]);
     for (count, expected) in list(whole, "top_logprobs").iter().enumerate().skip(1) {
         let plain = json!({"prompt": tokens[..count], "max_tokens": 1, "echo": false});

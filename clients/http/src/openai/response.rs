@@ -163,7 +163,8 @@ impl From<Vec<TokenLogprob>> for ChatLogprobs {
 pub struct TextLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f32>>,
-    top_logprobs: Vec<Option<serde_json::Map<String, serde_json::Value>>>,
+    #[schema(value_type = Vec<Option<std::collections::BTreeMap<String, f32>>>)]
+    top_logprobs: Vec<Option<Alternatives>>,
     /// Where each token begins, in characters of the text.
     text_offset: Vec<usize>,
 }
@@ -199,14 +200,34 @@ impl TextLogprobs {
     }
 
     fn push(&mut self, bytes: &[u8], logprob: Option<f32>, top: Option<&[(u32, Vec<u8>, f32)]>, offset: usize) {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let alternatives = |top: &[(u32, Vec<u8>, f32)]| {
-            top.iter().map(|(_, bytes, logprob)| (text(bytes), serde_json::Value::from(floor(*logprob)))).collect()
-        };
-        self.tokens.push(text(bytes));
+        self.tokens.push(String::from_utf8_lossy(bytes).into_owned());
         self.token_logprobs.push(logprob.map(floor));
-        self.top_logprobs.push(top.map(alternatives));
+        self.top_logprobs.push(top.map(Alternatives::of));
         self.text_offset.push(offset);
+    }
+}
+
+/// The likeliest tokens by their text, best first. Numbers are written as those of the tokens are: clients compare them.
+#[derive(Debug, PartialEq)]
+struct Alternatives(Vec<(String, f32)>);
+
+impl Alternatives {
+    /// Of tokens that are spelled alike, as parts of characters are, only the likeliest has a place.
+    fn of(top: &[(u32, Vec<u8>, f32)]) -> Self {
+        let mut all: Vec<(String, f32)> = Vec::with_capacity(top.len());
+        for (_, bytes, logprob) in top {
+            let text = String::from_utf8_lossy(bytes);
+            if all.iter().all(|(known, _)| *known != text) {
+                all.push((text.into_owned(), floor(*logprob)));
+            }
+        }
+        Self(all)
+    }
+}
+
+impl Serialize for Alternatives {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(text, logprob)| (text, logprob)))
     }
 }
 
@@ -229,6 +250,14 @@ mod tests {
         let bytes = "a\u{1F30D}b".as_bytes();
         let shaped = TextLogprobs::new(&[entry(&bytes[..2]), entry(&bytes[2..5]), entry(&bytes[5..])], 10);
         assert_eq!(shaped.text_offset, [10, 12, 12], "half a character counts once");
+    }
+
+    #[test]
+    fn alternatives_are_written_as_their_tokens_are_and_the_likeliest_of_a_spelling_counts() {
+        let top = vec![(1, b"a".to_vec(), -0.1), (2, vec![0xC3], -2.3), (3, vec![0xC4], -4.7)];
+        let entry = TokenLogprob { token: 1, bytes: b"a".to_vec(), logprob: -0.1, top };
+        let text = serde_json::to_string(&TextLogprobs::new(&[entry], 0)).unwrap();
+        assert!(text.contains("\"token_logprobs\":[-0.1],\"top_logprobs\":[{\"a\":-0.1,\"\u{FFFD}\":-2.3}]"), "{text}");
     }
 
     #[test]
