@@ -213,6 +213,19 @@ async fn broken_requests_are_answered() {
     assert_eq!(http.get("/v1/completions").await.status, 405);
     let rebound = "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(http.raw(rebound).await.status, 403);
+    let (ours, ends) = (format!("Host: {}\r\n", http.authority()), "Connection: close\r\n\r\n");
+    for (line, hosts, status) in [
+        ("GET /v1/models", String::new(), 400),
+        ("GET /v1/models", format!("{ours}{ours}"), 400),
+        ("GET /v1/models", format!("{ours}Host: evil.example\r\n"), 400),
+        ("GET http://evil.example/v1/models", ours.clone(), 403),
+        ("GET /v1/models", ours.clone(), 401),
+    ] {
+        assert_eq!(http.raw(&format!("{line} HTTP/1.1\r\n{hosts}{ends}")).await.status, status, "{line} {hosts}");
+    }
+    let key = format!("Authorization: Bearer {}\r\n", http.key());
+    let packed = format!("POST /v1/embeddings HTTP/1.1\r\n{ours}{key}Content-Encoding: gzip\r\nContent-Length: 2\r\n");
+    assert_eq!(http.raw(&format!("{packed}{ends}xx")).await.status, 415);
     let wrong = format!(
         "GET /v1/models HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer imp_wrong\r\nConnection: close\r\n\r\n",
         http.authority()

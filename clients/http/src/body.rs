@@ -52,6 +52,11 @@ pub async fn receive_little(request: Request, next: Next) -> Response {
 async fn receive_at_most(most: usize, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let (head, body) = request.into_parts();
+    if let Some(coding) = head.headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let message = format!("A body with the Content-Encoding {coding:?} is not read here.");
+        let error = Error::new(ErrorKind::Unsupported, message).hint("Send it as it is.");
+        return last(dialect.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
     let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most).await {
         Ok(bytes) => {
             let mut request = Request::from_parts(head, Body::from(bytes));
@@ -62,8 +67,11 @@ async fn receive_at_most(most: usize, request: Request, next: Next) -> Response 
         Err(refusal) => refusal,
     };
     let error = Error::new(ErrorKind::Invalid, message);
-    let mut response = dialect.refuse_as(status, error);
-    // What is left of the body cannot be told from a next request.
+    last(dialect.refuse_as(status, error))
+}
+
+/// Ends a connection with a response: what is left of the body cannot be told from a next request.
+fn last(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

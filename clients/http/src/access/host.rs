@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use protocol::{Error, ErrorKind};
@@ -52,7 +52,7 @@ impl Hosts {
 
 /// Refuses requests whose Host or Origin is not ours, answers preflights, and tells browsers who may read the answer.
 pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
-    let trusted = match verdict(&bridge, request.headers()) {
+    let trusted = match verdict(&bridge, request.uri(), request.headers()) {
         Ok(trusted) => trusted,
         Err(error) => return Dialect::of(request.uri().path()).refuse(error),
     };
@@ -66,9 +66,20 @@ pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, nex
     response
 }
 
+/// Returns the host that a request is for: what its address names, where that is a whole one, else its one Host header.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let host = given.next().and_then(|host| host.to_str().ok());
+    if given.next().is_some() {
+        return Err(Error::invalid("Host", "The request has more than one Host header."));
+    }
+    let named = uri.authority().map(|authority| authority.as_str());
+    named.or(host).ok_or_else(|| Error::invalid("Host", "The request has no Host header that can be read."))
+}
+
 /// Returns the origin, if there is one and it is trusted.
-fn verdict(bridge: &Bridge, headers: &HeaderMap) -> Result<Option<header::HeaderValue>, Error> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+fn verdict(bridge: &Bridge, uri: &Uri, headers: &HeaderMap) -> Result<Option<header::HeaderValue>, Error> {
+    let host = host(uri, headers)?;
     if !bridge.hosts.allow(host) {
         return Err(Error::new(ErrorKind::Forbidden, format!("The Host '{host}' is not allowed."))
             .hint("Use the address that impetusctl status shows, or start the bridge with --allow-host."));
@@ -112,6 +123,19 @@ mod tests {
         }
         for host in ["evil.example:8420", "10.0.0.7.evil.example", ""] {
             assert!(!hosts.allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_for_one_host_and_a_whole_address_goes_before_its_header() {
+        let of = |uri: &str, hosts: &[&str]| {
+            let lines = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
+            host(&uri.parse().unwrap(), &lines.collect()).map(str::to_owned).map_err(|error| error.kind)
+        };
+        assert_eq!(of("/v1/models", &["a:1"]).as_deref(), Ok("a:1"));
+        assert_eq!(of("http://evil.example/v1/models", &["a:1"]).as_deref(), Ok("evil.example"));
+        for hosts in [&[][..], &["a", "a"], &["a", "b"]] {
+            assert_eq!(of("/v1/models", hosts), Err(ErrorKind::Invalid), "{hosts:?}");
         }
     }
 }

@@ -93,7 +93,7 @@ struct Options {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
 enum StopStrings {
     One(String),
     Many(Vec<String>),

@@ -203,7 +203,7 @@ struct FunctionDefinition {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChatToolChoice)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a word or an object that names a function")]
 enum ToolChoiceBody {
     Mode(String),
     #[schema(value_type = NamedTool)]

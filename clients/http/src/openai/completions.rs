@@ -52,7 +52,10 @@ pub struct Own {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = CompletionPrompt)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a string, an array of strings, an array of token ids, or an array of such arrays"
+)]
 enum PromptBody {
     Text(String),
     Tokens(Vec<u32>),

@@ -138,7 +138,7 @@ pub struct Counting {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
 enum StopStrings {
     One(String),
     Many(Vec<String>),

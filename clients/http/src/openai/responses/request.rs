@@ -103,7 +103,7 @@ struct FunctionBody {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ResponseToolChoice)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a word or an object that names a function")]
 enum ToolChoiceBody {
     Mode(String),
     Kind(Map<String, Value>),
