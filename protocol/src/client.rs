@@ -25,7 +25,7 @@ use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::measures::Metrics;
-use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, ModelTexts, PullRequest, RemoveRequest};
 use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::service::ImpetusClient;
@@ -123,6 +123,11 @@ impl Client {
     /// Lists the models, by name.
     pub async fn models(&self) -> Result<Vec<ModelCard>> {
         call("models", QUICK, |context| self.rpc.models(context)).await
+    }
+
+    /// Returns what a model's folder holds for people to read.
+    pub async fn texts(&self, model: &str) -> Result<ModelTexts> {
+        call("texts", SLOW, |context| self.rpc.texts(context, model.to_owned())).await
     }
 
     /// Registers a folder of model files.

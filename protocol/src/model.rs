@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::generation::Sampling;
 use crate::measures::Measures;
 
 /// Everything a client may know of one model.
@@ -62,6 +63,18 @@ pub struct ModelFacts {
     pub dimensions: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
+}
+
+/// What a model's folder holds for people to read, as its publisher wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelTexts {
+    /// The chat template's source.
+    pub template: Option<String>,
+    /// The license.
+    pub license: Option<String>,
+    /// How answers are drawn where a request does not say, as far as the folder says.
+    pub sampling: Sampling,
 }
 
 /// What a model can do.

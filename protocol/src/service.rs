@@ -9,7 +9,7 @@ use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::measures::Metrics;
-use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, ModelTexts, PullRequest, RemoveRequest};
 use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::setting::{ChangeSettingsRequest, Setting};
@@ -99,4 +99,6 @@ pub trait Impetus {
     async fn watch(request: WatchRequest) -> Result<News>;
     /// Hands over spans of traces, for the daemon to export; those of a daemon that exports none are dropped.
     async fn report_spans(spans: Vec<Span>) -> Result<()>;
+    /// Returns what a model's folder holds for people to read.
+    async fn texts(model: String) -> Result<ModelTexts>;
 }

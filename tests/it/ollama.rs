@@ -1,9 +1,13 @@
 //! Ollama's dialect through real sockets: lines of JSON, models, refusals in their shape.
 
+use std::fs;
+
+use engine::random::Recipe;
+use protocol::model::AddRequest;
 use serde_json::{Value, json};
 use tests::house::House;
 use tests::http::Http;
-use tests::wait;
+use tests::{model, wait};
 
 fn chat(more: Value) -> Value {
     let mut body = json!({
@@ -118,6 +122,32 @@ async fn models_are_listed_shown_loaded_and_let_go() {
     assert!(in_memory(&http).await[0]["expires_at"].as_str().unwrap() > "2100");
     assert_eq!(http.post("/api/chat", &chat(json!({"stream": false, "keep_alive": "0s"}))).await.status, 200);
     wait::for_some("the model leaves", || async { in_memory(&http).await.is_empty().then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_model_is_shown_with_what_its_folder_holds_and_nothing_else() {
+    let mut house = House::start();
+    let folder = model::write(&house, "shown", &Recipe::tiny("llama", 9));
+    let defaults = json!({"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05, "eos_token_id": 1});
+    fs::write(folder.join("generation_config.json"), defaults.to_string()).unwrap();
+    fs::write(folder.join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
+    fs::write(folder.join("LICENSE"), "Do good.").unwrap();
+    let path = folder.to_string_lossy().into_owned();
+    house.client().await.add(AddRequest { path, name: Some("shown".to_owned()) }).await.unwrap();
+    let http = house.http().await;
+    let show = async |name: &str| http.post("/api/show", &json!({"model": name})).await.json().await;
+    let shown = show("shown:latest").await;
+    let texts = (&shown["template"], &shown["license"]);
+    assert_eq!(texts, (&json!("{{ messages[0].content }}"), &json!("Do good.")));
+    let parameters: Vec<Vec<&str>> =
+        shown["parameters"].as_str().unwrap().lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(parameters, [["repeat_penalty", "1.05"], ["temperature", "0.6"], ["top_k", "20"]]);
+    let modelfile = "FROM shown\nTEMPLATE \"\"\"{{ messages[0].content }}\"\"\"\nPARAMETER repeat_penalty 1.05\n\
+        PARAMETER temperature 0.6\nPARAMETER top_k 20\nLICENSE \"\"\"Do good.\"\"\"\n";
+    assert_eq!(shown["modelfile"], modelfile);
+    let nano = show("impetus-nano").await;
+    assert!(nano["template"].as_str().unwrap().contains("messages"), "{nano}");
+    assert_eq!(nano.get("license"), None, "its folder has none");
 }
 
 #[tokio::test]

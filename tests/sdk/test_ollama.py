@@ -96,6 +96,10 @@ class Models(Service):
         shown = self.client.show(MODEL)
         self.assertTrue(shown.details.quantization_level)
         self.assertIn("completion", shown.capabilities)
+        self.assertIn("messages", shown.template)
+        self.assertTrue(shown.modelfile.startswith(f"FROM {MODEL}\n"))
+        self.assertIsInstance(shown.parameters, str)
+        self.assertIn("general.architecture", shown.modelinfo)
 
     def test_what_is_in_memory_is_told(self):
         self.chat()

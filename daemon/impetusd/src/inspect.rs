@@ -1,4 +1,4 @@
-//! Asks the worker program about files on disk: the facts of a model folder, the bundled models, a folder of a GGUF file. impetusd links
+//! Asks the worker program about files on disk: the facts and texts of a model folder, the bundled models, a folder of a GGUF file. impetusd links
 //! no tensor code, so a short-lived process reads what a config file means. Bounded in time and output.
 //! Called by `service` when models are added, pulled or imported, and by `bundled`.
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use protocol::model::ModelFacts;
+use protocol::model::{ModelFacts, ModelTexts};
 use protocol::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +48,11 @@ impl Inspector {
     /// Reads the facts of a model folder.
     pub async fn facts(&self, path: &Path) -> Result<ModelFacts> {
         self.ask("inspect", path).await
+    }
+
+    /// Reads what a model folder holds for people to read.
+    pub async fn texts(&self, path: &Path) -> Result<ModelTexts> {
+        self.ask("texts", path).await
     }
 
     /// Writes the bundled models into `folder`, where they differ from what is there.

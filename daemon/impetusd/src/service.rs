@@ -24,7 +24,7 @@ use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use protocol::key::KeyRole::{Admin, Readonly, User};
 use protocol::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use protocol::measures::Metrics;
-use protocol::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use protocol::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, ModelTexts, PullRequest, RemoveRequest};
 use protocol::news::{News, WatchRequest};
 use protocol::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use protocol::service::Impetus;
@@ -76,6 +76,10 @@ impl Impetus for Service {
     async fn models(self, _: Context) -> Result<Vec<ModelCard>> {
         self.0.allow(Readonly)?;
         models::list(&self.0).await
+    }
+    async fn texts(self, _: Context, model: String) -> Result<ModelTexts> {
+        self.0.allow(Readonly)?;
+        models::texts(&self.0, &model).await
     }
     async fn add(self, _: Context, request: AddRequest) -> Result<ModelCard> {
         self.0.allow(Admin)?;

@@ -6,7 +6,9 @@
 use std::path::Path;
 
 use engine::LoadError;
-use protocol::model::{Capabilities, ModelFacts};
+use engine::text::{GenerationDefaults, Template, license};
+use protocol::generation::Sampling;
+use protocol::model::{Capabilities, ModelFacts, ModelTexts};
 use protocol::{Error, ErrorKind};
 
 /// Tells what a model folder holds, without loading it.
@@ -17,6 +19,24 @@ pub fn inspect(dir: &Path) -> Result<ModelFacts, Error> {
 /// Tells the same without reading the tokenizer.
 pub fn facts(dir: &Path) -> Result<ModelFacts, Error> {
     engine::facts(dir).map(|facts| model_facts(&facts)).map_err(|error| load_error(&error))
+}
+
+/// Tells what a model folder holds for people to read.
+pub fn texts(dir: &Path) -> Result<ModelTexts, Error> {
+    let read = || -> Result<ModelTexts, LoadError> {
+        let drawn = GenerationDefaults::sampling(dir)?;
+        let sampling = Sampling {
+            temperature: drawn.temperature,
+            top_p: drawn.top_p,
+            top_k: drawn.top_k,
+            min_p: drawn.min_p,
+            repetition_penalty: drawn.repetition_penalty,
+            ..Sampling::default()
+        };
+        let template = Template::open(dir)?.map(|template| template.source().to_owned());
+        Ok(ModelTexts { template, license: license(dir)?, sampling })
+    };
+    read().map_err(|error| load_error(&error))
 }
 
 /// The engine's facts in the protocol's words.

@@ -1,8 +1,9 @@
 //! `impetus-worker`: one resident model in a process of its own, started by `impetusd` and by nobody else.
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
-//! folder holds; `bundled` writes the models that Impetus ships; `import` makes a folder of a GGUF file; `render` is the
-//! process in which `serve` runs a model's chat template. Logs are JSON lines on standard error.
+//! folder holds, and `texts` what of that is for people to read; `bundled` writes the models that Impetus ships; `import`
+//! makes a folder of a GGUF file; `render` is the process in which `serve` runs a model's chat template. Logs are JSON
+//! lines on standard error.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,6 +22,7 @@ impetus-worker holds one model for impetusd, which starts it. Its commands:
 
   impetus-worker serve          answers requests from standard input on standard output
   impetus-worker inspect PATH   prints what the model folder PATH holds, as JSON
+  impetus-worker texts PATH     prints its chat template, license and defaults for sampling, as JSON
   impetus-worker bundled DIR    writes the models that Impetus ships into DIR and prints where they are, as JSON
   impetus-worker import FILE DIR
                                 makes a model folder of a GGUF file in the empty folder DIR, says how far it is in lines
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match words[..] {
         ["serve"] => serve(),
         ["inspect", path] => print(inspect(Path::new(path))),
+        ["texts", path] => print(worker::facts::texts(Path::new(path))),
         ["bundled", dir] => print(worker::bundled::install(Path::new(dir))),
         ["import", file, dir] => import(Path::new(file), Path::new(dir)),
         ["render", path] => render(Path::new(path), Some(Limits::default())),

@@ -17,7 +17,7 @@ use crate::generation::GenerateRequest;
 use crate::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 use crate::key::{CreateKeyRequest, IssuedKey, KeyCard, Knock, Principal, RotateKeyRequest};
 use crate::measures::Metrics;
-use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, PullRequest, RemoveRequest};
+use crate::model::{AddRequest, ImportRequest, LoadRequest, ModelCard, ModelTexts, PullRequest, RemoveRequest};
 use crate::news::{News, WatchRequest};
 use crate::record::{KeepRequest, ListRequest, Record, RecordCard, RecordId, RecordList};
 use crate::server::{Limits, ServeError, accept};
@@ -138,6 +138,10 @@ impl Impetus for Daemon {
 
     async fn models(self, _: Context) -> Result<Vec<ModelCard>> {
         Ok(vec![samples::card()])
+    }
+
+    async fn texts(self, _: Context, _: String) -> Result<ModelTexts> {
+        Ok(samples::texts())
     }
 
     async fn add(self, _: Context, _: AddRequest) -> Result<ModelCard> {

@@ -13,7 +13,7 @@ use crate::journal::{AuditPage, AuditRequest, RequestsPage};
 use crate::key::{KeyRole, Principal, Rate, RotateKeyRequest};
 use crate::measures::Measures;
 use crate::model::{
-    AddRequest, Capabilities, ImportRequest, LoadRequest, ModelCard, ModelFacts, ModelState, PullRequest,
+    AddRequest, Capabilities, ImportRequest, LoadRequest, ModelCard, ModelFacts, ModelState, ModelTexts, PullRequest,
     RemoveRequest, Residence, Source,
 };
 use crate::news::WatchRequest;
@@ -82,6 +82,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("metrics", Request::Metrics {}),
         ("report-spans", Request::ReportSpans { spans: spans() }),
         ("watch", Request::Watch { request: WatchRequest { after: Some(7), wait_ms: 20_000 } }),
+        ("texts", Request::Texts { model: "impetus-nano".into() }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -136,6 +137,7 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("report-spans", Ok(Response::ReportSpans(Ok(())))),
         ("watch", Ok(Response::Watch(Ok(news())))),
         ("refused", Err(refused.retry_after_ms(100))),
+        ("texts", Ok(Response::Texts(Ok(texts())))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
 }
@@ -417,6 +419,14 @@ pub(super) fn measures() -> Measures {
 }
 
 /// Returns a card of every source and state.
+pub(super) fn texts() -> ModelTexts {
+    ModelTexts {
+        template: Some("{{ messages }}".into()),
+        license: None,
+        sampling: Sampling { temperature: Some(0.5), top_k: Some(20), ..Sampling::default() },
+    }
+}
+
 fn cards() -> Vec<ModelCard> {
     let mut embedder = card();
     embedder.name = "impetus-nano-embed".into();

@@ -7,7 +7,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
-use protocol::model::{ModelCard, ModelState, RemoveRequest, Source};
+use protocol::generation::Sampling;
+use protocol::model::{ModelCard, ModelState, ModelTexts, RemoveRequest, Source};
 use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -81,6 +82,11 @@ pub struct Loaded {
     name: String,
     model: String,
     size: u64,
+    /// Always 0: models lie in the machine's memory.
+    size_vram: u64,
+    /// The commit it was fetched at, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     details: Details,
     expires_at: String,
     context_length: u32,
@@ -103,6 +109,14 @@ pub struct Details {
 #[schema(as = OllamaShown)]
 pub struct Shown {
     modified_at: String,
+    /// The same in the form that Ollama makes models of.
+    modelfile: String,
+    /// The defaults of the options, where the model has its own, a line each.
+    parameters: String,
+    /// The chat template, in the language of its folder, which is Jinja.
+    template: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<String>,
     details: Details,
     model_info: Map<String, Value>,
     capabilities: Vec<&'static str>,
@@ -130,8 +144,10 @@ async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, O
 async fn show(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Shown>, OllamaError> {
     // More words about the same facts would be the same words here.
     let named: Named = Members::read(&body, SHOW)?.part()?;
-    let card = card(&bridge.daemon.client().await?, &named.model).await?;
-    Ok(Json(shown(card)))
+    let client = bridge.daemon.client().await?;
+    let card = card(&client, &named.model).await?;
+    let texts = client.texts(&card.name).await?;
+    Ok(Json(shown(card, texts)))
 }
 
 /// Forgets one model, and deletes what was downloaded for it.
@@ -158,18 +174,21 @@ pub async fn absent(uri: Uri) -> OllamaError {
 
 impl From<ModelCard> for Model {
     fn from(card: ModelCard) -> Self {
-        let digest = match &card.source {
-            Source::Hub { revision, .. } => Some(revision.clone()),
-            Source::Bundled | Source::Local => None,
-        };
         Self {
             modified_at: modified(&card),
             size: card.facts.weights_bytes,
-            digest,
+            digest: digest(&card),
             details: details(&card),
             model: card.name.clone(),
             name: card.name,
         }
+    }
+}
+
+fn digest(card: &ModelCard) -> Option<String> {
+    match &card.source {
+        Source::Hub { revision, .. } => Some(revision.clone()),
+        Source::Bundled | Source::Local => None,
     }
 }
 
@@ -178,6 +197,8 @@ fn loaded(card: ModelCard) -> Option<Loaded> {
     let left = residence.expires_in_ms.map_or(FOR_EVER, Duration::from_millis);
     Some(Loaded {
         size: residence.memory_bytes,
+        size_vram: 0,
+        digest: digest(&card),
         details: details(&card),
         expires_at: from_now(left.min(FOR_EVER)),
         context_length: card.facts.context_length,
@@ -186,7 +207,7 @@ fn loaded(card: ModelCard) -> Option<Loaded> {
     })
 }
 
-fn shown(card: ModelCard) -> Shown {
+fn shown(card: ModelCard, texts: ModelTexts) -> Shown {
     let facts = &card.facts;
     let mut info = Map::new();
     info.insert("general.architecture".to_owned(), json!(facts.architecture));
@@ -204,12 +225,39 @@ fn shown(card: ModelCard) -> Shown {
         ("embedding", can.embed),
         ("rerank", can.rerank),
     ];
+    let ModelTexts { template, license, sampling } = texts;
+    let parameters = parameters(&sampling);
     Shown {
         modified_at: modified(&card),
+        modelfile: modelfile(&card.name, template.as_deref(), &parameters, license.as_deref()),
+        parameters: parameters.iter().map(|(name, value)| format!("{name:<30} {value}")).collect::<Vec<_>>().join("\n"),
+        template: template.unwrap_or_default(),
+        license,
         details: details(&card),
         model_info: info,
         capabilities: capabilities.into_iter().filter(|(_, can)| *can).map(|(name, _)| name).collect(),
     }
+}
+
+/// Returns how answers are drawn, in Ollama's words.
+fn parameters(sampling: &Sampling) -> Vec<(&'static str, String)> {
+    let number = |number: Option<f32>| number.map(|number| number.to_string());
+    let all = [
+        ("min_p", number(sampling.min_p)),
+        ("repeat_penalty", number(sampling.repetition_penalty)),
+        ("temperature", number(sampling.temperature)),
+        ("top_k", sampling.top_k.map(|count| count.to_string())),
+        ("top_p", number(sampling.top_p)),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn modelfile(name: &str, template: Option<&str>, parameters: &[(&str, String)], license: Option<&str>) -> String {
+    let mut lines = vec![format!("FROM {name}")];
+    lines.extend(template.map(|template| format!("TEMPLATE \"\"\"{template}\"\"\"")));
+    lines.extend(parameters.iter().map(|(name, value)| format!("PARAMETER {name} {value}")));
+    lines.extend(license.map(|license| format!("LICENSE \"\"\"{license}\"\"\"")));
+    lines.join("\n") + "\n"
 }
 
 fn details(card: &ModelCard) -> Details {

@@ -90,22 +90,31 @@ impl GenerationDefaults {
         }
         eos.sort_unstable();
         eos.dedup();
+        refuse_undone(&generation)
+            .map_err(|problem| TextError::invalid(&dir.join("generation_config.json"), problem))?;
+        Ok(Self { eos, ..Self::sampling_in(dir, &generation)? })
+    }
 
+    /// Reads how `generation_config.json` has tokens drawn, and not what ends an answer.
+    pub fn sampling(dir: &Path) -> Result<Self, TextError> {
+        Self::sampling_in(dir, &files::read_object(dir, "generation_config.json")?)
+    }
+
+    fn sampling_in(dir: &Path, generation: &Map<String, Value>) -> Result<Self, TextError> {
         let path = dir.join("generation_config.json");
         let number = |key: &str, least: f32, most: f32| {
-            number(&generation, key, least, most).map_err(|problem| TextError::invalid(&path, problem))
+            number(generation, key, least, most).map_err(|problem| TextError::invalid(&path, problem))
         };
-        refuse_undone(&generation).map_err(|problem| TextError::invalid(&path, problem))?;
         let greedy = match generation.get("do_sample") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(samples)) => !samples,
             Some(other) => return Err(TextError::invalid(&path, format!("do_sample is {other}, not true or false"))),
         };
         Ok(Self {
-            eos,
+            eos: Vec::new(),
             temperature: if greedy { Some(0.0) } else { number("temperature", 0.0, 100.0)? },
             top_p: number("top_p", f32::MIN_POSITIVE, 1.0)?,
-            top_k: whole(&generation, "top_k").map_err(|problem| TextError::invalid(&path, problem))?,
+            top_k: whole(generation, "top_k").map_err(|problem| TextError::invalid(&path, problem))?,
             min_p: number("min_p", 0.0, 1.0)?,
             repetition_penalty: number("repetition_penalty", f32::MIN_POSITIVE, 100.0)?,
         })

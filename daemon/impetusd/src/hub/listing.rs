@@ -108,13 +108,14 @@ impl Sibling {
     }
 }
 
-/// Whether a model needs this file. Files in folders are other forms of the same weights.
+/// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights.
 fn is_needed(name: &str) -> bool {
     let flat = !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
     // Mistral ships its weights twice; the consolidated form is not the one that config.json describes.
     let again = name.starts_with("consolidated") && name.ends_with(".safetensors");
     let ends = [".json", ".safetensors", ".jinja"].iter().any(|end| name.ends_with(end));
-    flat && !again && (ends || name == "tokenizer.model")
+    let license = ["LICENSE", "LICENSE.txt", "LICENSE.md"].contains(&name);
+    flat && !again && (ends || license || name == "tokenizer.model")
 }
 
 fn is_hex(text: &str) -> bool {

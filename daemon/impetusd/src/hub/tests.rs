@@ -146,10 +146,11 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeHub::start();
+    fake.state.files.lock().unwrap().insert("LICENSE".to_owned(), b"do good".to_vec());
     let hub = hub(&fake.address, folder.path());
     let fetched = fetch(&hub, "org/model").0.unwrap();
     assert_eq!(fetched.path, folder.path().join("hub/models--org--model/snapshots").join(COMMIT));
-    assert_eq!(names(&fetched.path), ["config.json", "model.safetensors", "script.json"]);
+    assert_eq!(names(&fetched.path), ["LICENSE", "config.json", "model.safetensors", "script.json"]);
     let mut weights = Vec::new();
     std::fs::File::open(fetched.path.join("model.safetensors")).unwrap().read_to_end(&mut weights).unwrap();
     assert_eq!(weights, fake.state.files.lock().unwrap()["model.safetensors"]);

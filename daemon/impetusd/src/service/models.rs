@@ -1,4 +1,4 @@
-//! `models`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk is
+//! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk is
 //! written first; the supervisor then learns of it.
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::key::KeyRole;
-use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, RemoveRequest, Source};
+use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, ModelTexts, RemoveRequest, Source};
 use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
@@ -36,6 +36,13 @@ pub(crate) fn only_allowed(session: &Session, models: &mut Vec<ModelCard>) -> Re
         models.retain(|card| allowed.contains(&card.name));
     }
     Ok(())
+}
+
+pub async fn texts(session: &Session, model: &str) -> Result<ModelTexts> {
+    let models = list(session).await?;
+    let card = models.iter().find(|card| card.name == model);
+    let card = card.ok_or_else(|| unknown_model(model, models.iter().map(|card| card.name.as_str())))?;
+    session.daemon.inspector.texts(Path::new(&card.path)).await
 }
 
 pub async fn add(session: &Session, request: AddRequest) -> Result<ModelCard> {
