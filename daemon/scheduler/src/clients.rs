@@ -3,8 +3,8 @@
 //! A client is whoever sends requests: a key, a connection. Its sequences wait in one line per priority, and only the
 //! first of a line competes with those of other clients: by level, then by how little service its client has had, then by
 //! how few sequences it runs, then by arrival. So fifty requests of an agent do not stand before one of a chat, and
-//! a line ages only while it is not served. Service is counted in tokens; a newcomer starts at the mean of those who are
-//! here, which moves on with every token, so nobody is overtaken for ever. It knows no blocks: `plan` admits.
+//! a line ages only while it is not served. Service is counted in tokens at what they cost; a newcomer starts at the mean of
+//! those who are here, which moves on with every token, so nobody is overtaken for ever. It knows no blocks: `plan` admits.
 
 use std::collections::BTreeMap;
 

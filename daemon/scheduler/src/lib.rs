@@ -214,7 +214,7 @@ pub struct Stats {
     pub preemptions: u64,
 }
 
-/// What a drawn token costs its client, in tokens of prompt: a decode reads all weights for few rows.
+/// What a drawn token costs its client, in tokens of prompt at an empty context: a decode reads all weights for few rows.
 const DRAWN_TOKEN_COST: u32 = 4;
 
 /// Where a living sequence can be found.
@@ -330,9 +330,10 @@ impl Scheduler {
     pub fn commit(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
             let Some(index) = self.running_index(outcome.id) else { continue };
-            let sequence = &mut self.running[index];
             let drawn = outcome.tokens.len() as u32;
-            let service = sequence.planned + drawn * DRAWN_TOKEN_COST;
+            let read = self.cost(&self.running[index], self.running[index].planned);
+            let service = read.saturating_add(drawn * DRAWN_TOKEN_COST);
+            let sequence = &mut self.running[index];
             if self.forks.iter().any(|(_, fork)| *fork == outcome.id) {
                 sequence.tokens.extend(&outcome.tokens);
             } else {

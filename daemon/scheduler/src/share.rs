@@ -1,15 +1,17 @@
 //! How a step is shared: every decode, then prompts within the budget, the shortest first, nobody left out.
 //!
 //! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by level,
-//! then to the client that has had less service, then to the prompt with least left. When a prompt is completed,
+//! then to clients that are not far ahead of another, then to the prompt with least left. When a prompt is completed,
 //! only others that are completed too share what is left: the step stays short for those who wait for their first
-//! token. A prompt that would just miss its end may have the whole step and half as much again, but not twice in a row
-//! while another one is kept waiting. Of the prompts whose logits are wanted, which take much memory, a step computes only
-//! the first in standing, and few of its tokens. A token costs more the further from the start it stands, because it attends to all before it.
+//! token. For the same reason the first in standing gives up its quarter in a step that ends another, which may be half as
+//! long again where that suffices, but not twice in a row. Of the prompts whose logits are wanted, which take much memory, a
+//! step computes only the first in standing, and few of its tokens. A token costs more the further from the start it stands,
+//! because it attends to all before it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use crate::clients::CREDIT_STEPS;
 use crate::sequence::Sequence;
 use crate::{Ahead, BLOCK_TOKENS, Plan, Row, Scheduler, SequenceId, TokenId, blocks_for};
 
@@ -112,42 +114,35 @@ impl Scheduler {
             }
         }
         let Some(first) = prompts.first().copied() else { return Vec::new() };
+        let service = |index: &usize| self.clients.service(self.running[*index].client);
+        let least = prompts.iter().map(service).min().unwrap_or(0);
         prompts.sort_by_key(|index| {
             let sequence = &self.running[*index];
-            let service = self.clients.service(sequence.client);
-            (Reverse(sequence.level), service, sequence.pending(), sequence.order)
+            let far_ahead = service(index) > least + CREDIT_STEPS;
+            (Reverse(sequence.level), far_ahead, sequence.pending(), sequence.order)
         });
-        let kept = if prompts[0] == first { 0 } else { (budget / 4).max(1) };
-        if let Some(whole) = self.nearly_whole(prompts[0], budget - kept, most) {
-            self.passed_over = kept > 0;
-            return vec![(prompts[0], whole)];
-        }
-        self.passed_over = false;
+        let ends = !self.passed_over && self.affordable(prompts[0], most).0 == self.running[prompts[0]].pending();
+        let kept = if ends || prompts[0] == first { 0 } else { (budget / 4).max(1) };
         let mut left = budget - kept;
         let mut shares: Vec<(usize, u32)> = Vec::new();
         let mut completes = false;
         for index in prompts {
-            let (tokens, cost) = self.affordable(index, left);
+            let room = if ends && shares.is_empty() { most } else { left };
+            let (tokens, cost) = self.affordable(index, room);
             let whole = tokens == self.running[index].pending();
-            if left == 0 || (completes && !whole) {
+            if room == 0 || (completes && !whole) {
                 continue;
             }
-            left -= cost;
+            left = left.saturating_sub(cost);
             completes |= whole;
             shares.push((index, tokens));
         }
-        if kept > 0 && !shares.iter().any(|(index, _)| *index == first) {
+        self.passed_over = !shares.iter().any(|(index, _)| *index == first);
+        if kept > 0 && self.passed_over {
             shares.push((first, self.affordable(first, kept).0));
+            self.passed_over = false;
         }
         shares
-    }
-
-    /// What is left of a prompt, if `budget` does not bear it and `most` does; `None` if the first in standing was passed
-    /// over for another just now.
-    fn nearly_whole(&self, index: usize, budget: u32, most: u32) -> Option<u32> {
-        let pending = self.running[index].pending();
-        let bears = |budget| self.affordable(index, budget).0 == pending;
-        (!self.passed_over && !bears(budget) && bears(most)).then_some(pending)
     }
 
     /// How many of a prompt's next tokens the budget bears, one at least, and what they cost.
@@ -158,8 +153,14 @@ impl Scheduler {
         let most = if sequence.is_judged() { self.limits.judged_max } else { u32::MAX }.min(sequence.pending());
         let tokens = (u64::from(budget) * context / price).clamp(1, u64::from(most));
         let tokens = self.to_end_of_block(sequence, tokens as u32);
-        let cost = (u64::from(tokens) * price).div_ceil(context).min(u64::from(budget));
-        (tokens, cost as u32)
+        (tokens, self.cost(sequence, tokens).min(budget))
+    }
+
+    /// What a sequence's next tokens cost, in tokens at an empty context.
+    pub(crate) fn cost(&self, sequence: &Sequence, tokens: u32) -> u32 {
+        let context = u64::from(self.limits.context_tokens.max(1));
+        let cost = (u64::from(tokens) * (context + u64::from(sequence.computed)) + context / 2) / context;
+        u32::try_from(cost).unwrap_or(u32::MAX)
     }
 
     /// Of a model with recurrent states, fewer tokens, so that a row that crosses the end of a block ends with one.

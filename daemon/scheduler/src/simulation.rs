@@ -4,13 +4,14 @@
 //! stale or half-filled block is seen at once, whether it was computed, copied, drafted or brought back from a fake disk.
 //! A failure prints its seed; `run(seed, arrivals)` repeats it.
 
+mod chat;
 mod disk;
 mod fair;
 mod runs;
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::clients::Head;
+use crate::clients::{CREDIT_STEPS, Head};
 use crate::{
     Arrival, BLOCK_TOKENS, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row, RowState,
     Scheduler, SequenceId, TokenId, blocks_for,
@@ -418,7 +419,8 @@ impl Simulation {
                 let above = place == 0 && head.level > victim.level;
                 let youngest = scheduler.running[index + 1..].iter().all(|other| other.client != victim.client);
                 let several = running(victim.client) > 1 && youngest;
-                let turn = head.running == 0 && several && victim.priority <= head.priority;
+                let ahead = head.service > scheduler.clients.service(victim.client) + CREDIT_STEPS;
+                let turn = head.running == 0 && several && victim.priority <= head.priority && !ahead;
                 assert!(
                     !(above || turn) || !self.would_fit(head, &victim.blocks),
                     "{head:?} waits for {:?}",

@@ -220,9 +220,11 @@ fn a_short_prompt_passes_a_long_one_which_goes_on_beside_it() {
     scheduler.submit(unlike(1, 1_000, 1_010)).unwrap();
     assert_eq!(shape(&step(&mut scheduler)), [(1, 0, 64, false)]);
     scheduler.submit(unlike(2, 40, 60)).unwrap();
+    assert_eq!(shape(&step(&mut scheduler)), [(2, 0, 40, true)], "the step is no longer than the short one needs");
+    scheduler.submit(unlike(3, 40, 60)).unwrap();
     let rows = step(&mut scheduler);
-    assert_eq!(shape(&rows), [(2, 0, 40, true), (1, 64, 15, false)], "the step is no longer than the short one needs");
-    assert_eq!(shape(&step(&mut scheduler)), [(2, 40, 1, true), (1, 79, 63, false)]);
+    assert_eq!(shape(&rows), [(2, 40, 1, true), (3, 0, 40, true), (1, 64, 15, false)], "nobody is passed over twice");
+    assert_eq!(shape(&step(&mut scheduler))[2..], [(1, 79, 63, false)]);
 }
 
 #[test]

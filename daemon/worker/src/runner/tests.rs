@@ -204,11 +204,12 @@ fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
     assert!(long > 8 * kit::open(&folder).prefill_tokens_max, "{long}");
     let _ = worker.submit(2, "hello", 4);
     worker.step();
-    while worker.runner.requests.running() == 2 {
+    let alive = |worker: &Stepped| worker.runner.requests.running() + worker.runner.requests.waiting();
+    while alive(&worker) == 2 {
         worker.step();
     }
     let mut steps = 0;
-    while worker.runner.requests.running() == 1 {
+    while alive(&worker) == 1 {
         worker.step();
         steps += 1;
     }
