@@ -45,7 +45,7 @@ struct Drafted {
 }
 
 /// A sequence that is being guessed for.
-struct Going {
+pub struct Going {
     drafted: Drafted,
     /// What to compute next, and where it stands.
     tokens: Vec<u32>,
@@ -129,15 +129,19 @@ impl Drafter {
         end <= self.model.facts().context_length && tokens.iter().all(|token| *token < self.model.vocabulary())
     }
 
-    /// Guesses as wished and hands the guesses to the scheduler.
+    /// What is to be computed to guess as wished. It takes blocks, whose contents are lost when `guess` computes.
+    pub fn begin(&self, wishes: &[Wish], scheduler: &mut Scheduler) -> Vec<Going> {
+        wishes.iter().filter_map(|wish| self.begin_one(*wish, scheduler)).collect()
+    }
+
+    /// Guesses, and hands the guesses to the scheduler.
     pub fn guess(
         &mut self,
-        wishes: &[Wish],
+        mut going: Vec<Going>,
         scheduler: &mut Scheduler,
         requests: &mut Requests,
         pace: &Pace,
     ) -> Result<(), ForwardError> {
-        let mut going: Vec<Going> = wishes.iter().filter_map(|wish| self.begin(*wish, scheduler)).collect();
         let (begun, width) = (Instant::now(), going.len() as u32);
         let mut steps = 0;
         while self.step(&mut going, requests)? {
@@ -161,7 +165,7 @@ impl Drafter {
     }
 
     /// What is to be computed first for a sequence; nothing is guessed for one that must be caught up with.
-    fn begin(&self, wish: Wish, scheduler: &mut Scheduler) -> Option<Going> {
+    fn begin_one(&self, wish: Wish, scheduler: &mut Scheduler) -> Option<Going> {
         let ahead = scheduler.ahead(wish.id, wish.tokens)?;
         let blocks: Vec<u32> = ahead.blocks.iter().map(|block| block.0).collect();
         let end = ahead.tokens.len() as u32;

@@ -29,8 +29,16 @@ impl Runner {
     pub(super) fn guess(&mut self) -> Result<(), ForwardError> {
         let dear = self.drafter.as_ref().map(|drafter| drafter.ratio());
         let wishes = self.requests.guess(&mut self.scheduler, &self.pace, dear);
-        match &mut self.drafter {
-            Some(drafter) => drafter.guess(&wishes, &mut self.scheduler, &mut self.requests, &self.pace),
+        self.grant(&wishes)
+    }
+
+    /// Lets the draft model guess as wished.
+    pub(super) fn grant(&mut self, wishes: &[Wish]) -> Result<(), ForwardError> {
+        let begun = self.drafter.as_ref().map(|drafter| drafter.begin(wishes, &mut self.scheduler));
+        // Guesses are computed in blocks that may have held prefixes until now.
+        self.store_evicted();
+        match self.drafter.as_mut().zip(begun) {
+            Some((drafter, begun)) => drafter.guess(begun, &mut self.scheduler, &mut self.requests, &self.pace),
             None => Ok(()),
         }
     }

@@ -1,10 +1,12 @@
 //! The heartbeat step by step: what a cancel costs is counted in steps, not waited for.
 
+use std::collections::HashMap;
 use std::sync::mpsc::sync_channel;
 
-use pipe::{ToWorker, WorkId};
-use scheduler::blocks_for;
+use pipe::{Open, ToWorker, WorkId};
+use scheduler::{Held, Kept, blocks_for};
 
+use super::guesses::Wish;
 use super::*;
 use crate::prompt::renderer::Rendering;
 use crate::prompt::{Prepared, Prompter};
@@ -26,7 +28,7 @@ impl Stepped {
         Self::with(folder, &kit::open(folder))
     }
 
-    fn with(folder: &Folder, open: &pipe::Open) -> Self {
+    fn with(folder: &Folder, open: &Open) -> Self {
         let facts = crate::facts::inspect(folder.path()).unwrap();
         let (emitter, _) = Emitter::start(std::io::sink()).unwrap();
         let opened = crate::open::open(open, facts, &program(), &emitter).unwrap();
@@ -86,6 +88,27 @@ impl Stepped {
         tokens
     }
 
+    /// Steps until nothing is left to do, and waits for the disk meanwhile.
+    fn rest(&mut self) {
+        while self.runner.requests.running() + self.runner.requests.waiting() > 0 {
+            if self.runner.scheduler.is_idle() {
+                assert!(self.runner.listen().unwrap());
+            }
+            self.unheard = 0;
+            self.step();
+        }
+    }
+
+    /// What the draft model has of every prefix that nobody holds.
+    fn known_to_the_draft_model(&self) -> HashMap<Vec<u32>, Vec<u8>> {
+        let drafter = self.runner.drafter.as_ref().unwrap();
+        let of_block = |kept: Kept| match kept.held {
+            Held::Block(block) => (kept.tokens, drafter.read_block(block.0)),
+            Held::State(_) => panic!("there are no states"),
+        };
+        self.runner.scheduler.kept().map(of_block).collect()
+    }
+
     fn blocks_used(&self) -> u32 {
         self.runner.scheduler.stats().blocks_used
     }
@@ -137,18 +160,44 @@ fn a_preempted_answer_goes_on_from_what_was_put_away_of_it() {
     // Each grows to seven blocks, and there are eight.
     let prompts: Vec<u32> = (1..3).map(|id| worker.submit(id, &format!("{id} is ").repeat(12), 150)).collect();
     assert!(prompts.iter().all(|tokens| (44..=74).contains(tokens)), "{prompts:?}");
-    while worker.runner.requests.running() + worker.runner.requests.waiting() > 0 {
-        if worker.runner.scheduler.is_idle() {
-            // What is left waits for the disk.
-            assert!(worker.runner.listen().unwrap());
-        }
-        worker.unheard = 0;
-        worker.step();
-    }
+    worker.rest();
     assert_eq!(worker.runner.scheduler.stats().preemptions, 1);
     let measures = worker.runner.requests.measures();
     assert!(measures.stored_tokens >= 64 && measures.restored_tokens >= 64, "{measures:?}");
     assert!(worker.runner.preempted.is_empty() && worker.runner.fetching.is_empty());
+}
+
+#[test]
+fn what_a_draft_model_knew_of_a_prefix_is_put_away_before_its_guesses_take_the_block() {
+    let folder = Folder::new("drafted-shelf", |recipe| recipe.endless());
+    let draft = Some(folder.path().to_string_lossy().into_owned());
+    // A block holds the keys and values of both models.
+    let mut worker = Stepped::with(&folder, &Open { draft, draft_tokens_max: 1, ..kit::shelved(&folder, 2 * 6) });
+    let text = "a prefix of which both models keep their own keys and values. ".repeat(2);
+    let tokens = worker.submit(1, &text, 1);
+    assert!((96..128).contains(&tokens), "{tokens}");
+    worker.rest();
+    let before = worker.known_to_the_draft_model();
+    assert_eq!(before.len(), 3);
+    let tokens = worker.submit(2, "and something else that is told for long", 120);
+    assert!((20..60).contains(&tokens), "{tokens}");
+    let id = Ticket(2).sequence(0);
+    while worker.runner.scheduler.tokens(id).is_none_or(|tokens| !(90..95).contains(&tokens.len())) {
+        worker.step();
+    }
+    assert_eq!(worker.runner.scheduler.stats().blocks_cached, 3, "nothing is lost yet");
+    worker.runner.grant(&[Wish { id, tokens: 20 }]).unwrap();
+    assert_eq!(worker.runner.scheduler.stats().blocks_cached, 2, "a guess takes what is needed least");
+    worker.say(ToWorker::Cancel(WorkId(2)));
+    worker.listen();
+    worker.submit(3, &text, 1);
+    worker.rest();
+    assert_eq!(worker.runner.requests.measures().restored_tokens, 32);
+    let after = worker.known_to_the_draft_model();
+    assert!(
+        before.iter().all(|(tokens, contents)| after.get(tokens) == Some(contents)),
+        "the draft model's half is whole"
+    );
 }
 
 #[test]
