@@ -39,6 +39,7 @@ const MEASURES: &[Measure] = &[
     ("model", sample::HEAD, || Box::pin(model::run())),
     ("embed", sample::HEAD, || Box::pin(embed::run())),
     ("serving", sample::HEAD, || Box::pin(serving::run())),
+    ("beside", sample::HEAD, || Box::pin(serving::beside())),
     ("guesses", sample::HEAD, || Box::pin(guesses::run())),
     ("text", sample::HEAD, || Box::pin(text::run())),
     ("draws", sample::HEAD, || Box::pin(draws::run())),

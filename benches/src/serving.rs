@@ -24,13 +24,27 @@ const RUNS: u32 = 3;
 const LONG: u32 = 16_000;
 const REMEMBERED: u32 = 2_000;
 
+/// Of a prompt that nobody waits beside.
+const LONGER: u32 = 2_000;
+
 /// Runs the measures.
 pub async fn run() {
     let house = start().await;
     let client = house.client().await;
     prefix(&client).await;
     stall(&client).await;
-    beside(&house, &client).await;
+}
+
+/// Runs those of a short prompt beside others.
+pub async fn beside() {
+    let house = start().await;
+    let client = house.client().await;
+    let mut alone = Vec::new();
+    for run in 0..2 {
+        alone.push(first(&client, request(prompt(600 + run, LONGER), 2)).await);
+    }
+    row("first token, 2,000 tokens, nobody else", "ms", alone);
+    short(&house, &client).await;
 }
 
 async fn start() -> House {
@@ -123,7 +137,7 @@ async fn longest_gap(stream: &mut EventStream, tokens: u32) -> f64 {
 }
 
 /// A short prompt beside a long one, and beside an agent's fifty.
-async fn beside(house: &House, client: &Client) {
+async fn short(house: &House, client: &Client) {
     let chat = house.client().await;
     let mut seed = 1_000;
     let mut short = async |times: u32| {
