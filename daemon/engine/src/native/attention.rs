@@ -159,7 +159,9 @@ impl Plan<'_> {
             return pool.deal(self.items, &|thread, index| {
                 let mut item = self.job.item(index);
                 if index + 1 < self.items {
-                    item.next = self.job.item(index + 1).first_keys();
+                    let next = self.job.item(index + 1);
+                    item.next = next.first_keys();
+                    next.fetch(out);
                 }
                 // SAFETY: as above.
                 #[allow(unsafe_code)]

@@ -11,7 +11,7 @@ use crate::native::cpu::versions;
 use crate::native::exponential::exp2;
 use crate::native::kv::int8::{key_scales, value_scales};
 use crate::native::kv::{BLOCK_TOKENS, Keep, padded, values_at};
-use crate::native::memory::Shared;
+use crate::native::memory::{Shared, fetch};
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
 use crate::native::{Isa, pair, pairs};
 use std::ops::{Range, RangeInclusive};
@@ -107,6 +107,15 @@ impl<'a> Item<'a> {
     /// The keys that the item reads first.
     pub(super) fn first_keys(&self) -> *const u8 {
         self.job.layer.unit(self.span.blocks[self.blocks().0], self.heads.start)
+    }
+
+    /// Brings its queries into cache, and where its part of `out` goes.
+    pub(super) fn fetch(&self, out: Shared<f32>) {
+        let (dim, shape) = (self.job.layer.head_dim(), self.job.shape);
+        for column in 0..self.count() {
+            fetch(self.job.q.as_ptr().wrapping_add(self.at(column, shape.stride)), dim);
+            fetch(out.get().wrapping_add(self.at(column, shape.heads * dim)), dim);
+        }
     }
 
     /// Start of the f32 of a column in a matrix whose tokens lie `stride` apart.

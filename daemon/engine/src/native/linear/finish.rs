@@ -34,24 +34,6 @@ pub(super) enum Finish {
     Gate(Gate),
 }
 
-/// Brings the ends of rows into cache that `finish` will write: a product takes about as long as that.
-#[inline(always)]
-pub(super) fn fetch(out: *const f32, rows: usize, stride: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for row in 0..rows {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for half in 0..2 {
-            // SAFETY: a prefetch may point anywhere.
-            #[allow(unsafe_code)]
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(out.wrapping_add(row * stride + half * HALF).cast());
-            }
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (out, rows, stride);
-}
-
 versions! {
     /// Ends a row for each of `sums` at `out`, whose rows lie `stride` apart. The rows are valid, and nobody else touches
     /// their part.
