@@ -58,6 +58,9 @@ impl Tokenizer {
         let Some((path, content)) = files::read(dir, "tokenizer.json")? else {
             return Err(TextError::Missing { path: dir.join("tokenizer.json") });
         };
+        // The library panics where a decoder is no JSON.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&content)
+            .map_err(|error| TextError::invalid(&path, error.to_string()))?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&content)
             .map_err(|error| TextError::invalid(&path, error.to_string()))?;
         tokenizer.with_padding(None);
