@@ -22,6 +22,7 @@ mod serving;
 mod shape;
 mod streams;
 mod text;
+mod weights;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +35,7 @@ type Measure = (&'static str, &'static str, fn() -> Pin<Box<dyn Future<Output = 
 const MEASURES: &[Measure] = &[
     ("daemon", sample::HEAD, || Box::pin(daemon::run())),
     ("hops", sample::HEAD, || Box::pin(hops::run())),
+    ("weights", sample::HEAD, || Box::pin(weights::run())),
     ("attention", sample::HEAD, || Box::pin(attention::run())),
     ("accuracy", accuracy::HEAD, || Box::pin(accuracy::run())),
     ("model", sample::HEAD, || Box::pin(model::run())),

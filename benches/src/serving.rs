@@ -24,27 +24,12 @@ const RUNS: u32 = 3;
 const LONG: u32 = 16_000;
 const REMEMBERED: u32 = 2_000;
 
-/// Of a prompt that nobody waits beside.
-const LONGER: u32 = 2_000;
-
 /// Runs the measures.
 pub async fn run() {
     let house = start().await;
     let client = house.client().await;
     prefix(&client).await;
     stall(&client).await;
-}
-
-/// Runs those of a short prompt beside others.
-pub async fn beside() {
-    let house = start().await;
-    let client = house.client().await;
-    let mut alone = Vec::new();
-    for run in 0..2 {
-        alone.push(first(&client, request(prompt(600 + run, LONGER), 2)).await);
-    }
-    row("first token, 2,000 tokens, nobody else", "ms", alone);
-    short(&house, &client).await;
 }
 
 async fn start() -> House {
@@ -136,9 +121,10 @@ async fn longest_gap(stream: &mut EventStream, tokens: u32) -> f64 {
     longest
 }
 
-/// A short prompt beside a long one, and beside an agent's fifty.
-async fn short(house: &House, client: &Client) {
-    let chat = house.client().await;
+/// Runs those of a short prompt beside a long one, and beside an agent's fifty.
+pub async fn beside() {
+    let house = start().await;
+    let (client, chat) = (house.client().await, house.client().await);
     let mut seed = 1_000;
     let mut short = async |times: u32| {
         let mut samples = Vec::new();
@@ -153,7 +139,7 @@ async fn short(house: &House, client: &Client) {
     row("first token, 100 tokens, beside a prompt of 16,000", "ms", short(15).await);
     assert!(token(&mut long).now_or_never().is_none(), "the long prompt was read too soon");
     drop(long);
-    let agent = (0..50).map(|index| ask(client, request(prompt(500 + index, 200), 48)));
+    let agent = (0..50).map(|index| ask(&client, request(prompt(500 + index, 200), 48)));
     let (samples, _) = tokio::join!(short(7), join_all(agent));
     row("first token, 100 tokens, beside an agent's 50 requests", "ms", samples);
 }

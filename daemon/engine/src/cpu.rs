@@ -24,9 +24,6 @@ use crate::ops::{Attention, Ops, Step};
 use crate::projection::{Machine, Projection};
 use crate::{ForwardError, LoadError, Options};
 
-/// Numbers of a cache line.
-const LINE: usize = 16;
-
 /// The machine: threads, working memory, keys and values.
 pub(crate) struct Cpu {
     machine: Machine,
@@ -123,14 +120,15 @@ impl Cpu {
 
     /// Memory for `[count, width]`, with arbitrary numbers: the smallest that suffices, or else the largest, grown.
     fn take(&mut self, count: usize, width: usize) -> Rows {
-        let needs = count * width + LINE;
+        let before = native::LINE / size_of::<f32>();
+        let needs = count * width + before;
         let fit = |length: usize| if length >= needs { (0, length) } else { (1, usize::MAX - length) };
         let best = (0..self.free.len()).min_by_key(|&at| fit(self.free[at].len()));
         let mut numbers = best.map(|at| self.free.swap_remove(at)).unwrap_or_default();
         if numbers.len() < needs {
             numbers.resize(needs, 0.0);
         }
-        let first = numbers.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let first = numbers.as_ptr().align_offset(native::LINE).min(before);
         Rows { numbers, first, count, width }
     }
 }

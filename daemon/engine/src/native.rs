@@ -35,6 +35,7 @@ pub use gates::open;
 pub use heads::{HeadNorm, Heads, prepare};
 pub use kv::{BLOCK_TOKENS, Keep, KvCache, Layer};
 pub use linear::{Affine, Dense, Gate, Linear};
+pub(crate) use memory::LINE;
 pub use memory::Scratch;
 pub use per_head::{PerHead, Places};
 pub use pool::Pool;

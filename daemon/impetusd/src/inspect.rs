@@ -1,5 +1,6 @@
-//! Asks the worker program about files on disk: the facts and texts of a model folder, the bundled models, a folder of a GGUF file. impetusd links
-//! no tensor code, so a short-lived process reads what a config file means. Bounded in time and output.
+//! Asks the worker program about files on disk: the facts and texts of a model folder, the bundled models, a folder of a
+//! GGUF file. impetusd links no tensor code, so a short-lived process reads what a config file means. Bounded in time and
+//! output.
 //! Called by `service` when models are added, pulled or imported, and by `bundled`.
 
 mod import;

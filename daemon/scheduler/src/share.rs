@@ -96,8 +96,9 @@ impl Scheduler {
         Some(&waiting.tokens)
     }
 
-    /// How many tokens of which prompts fit into the budget; one alone that then ends may take `most`. Where several are about to compute the same block, only
-    /// the first in standing does, and the others take it over in the next plan.
+    /// How many tokens of which prompts fit into the budget; the first to be read may take `most` if it then ends. Where
+    /// several are about to compute the same block, only the first in standing does, and the others take it over in the
+    /// next plan.
     fn share(&mut self, budget: u32, most: u32) -> Vec<(usize, u32)> {
         if budget == 0 {
             return Vec::new();

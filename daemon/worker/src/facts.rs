@@ -23,6 +23,8 @@ pub fn facts(dir: &Path) -> Result<ModelFacts, Error> {
 
 /// Tells what a model folder holds for people to read.
 pub fn texts(dir: &Path) -> Result<ModelTexts, Error> {
+    // A folder that is gone is no model without texts.
+    facts(dir)?;
     let read = || -> Result<ModelTexts, LoadError> {
         let drawn = GenerationDefaults::sampling(dir)?;
         let sampling = Sampling {
@@ -97,4 +99,19 @@ pub fn resident_bytes() -> u64 {
         (written, info.assume_init())
     };
     if written == size { info.pti_resident_size } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::kit::Folder;
+
+    #[test]
+    fn a_folder_tells_its_texts_and_one_that_is_gone_is_refused() {
+        let folder = Folder::new("texts", |recipe| recipe);
+        std::fs::write(folder.path().join("generation_config.json"), r#"{"temperature": 0.5, "top_k": 20}"#).unwrap();
+        let told = texts(folder.path()).unwrap();
+        assert_eq!((told.sampling.temperature, told.sampling.top_k, told.license), (Some(0.5), Some(20), None));
+        assert!(texts(&folder.path().join("gone")).is_err());
+    }
 }

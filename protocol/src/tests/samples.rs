@@ -418,7 +418,7 @@ pub(super) fn measures() -> Measures {
     }
 }
 
-/// Returns a card of every source and state.
+/// Returns the texts of one folder.
 pub(super) fn texts() -> ModelTexts {
     ModelTexts {
         template: Some("{{ messages }}".into()),
@@ -427,6 +427,7 @@ pub(super) fn texts() -> ModelTexts {
     }
 }
 
+/// Returns a card of every source and state.
 fn cards() -> Vec<ModelCard> {
     let mut embedder = card();
     embedder.name = "impetus-nano-embed".into();

@@ -5,7 +5,7 @@ use super::{Pool, ShapeError};
 use memmap2::MmapMut;
 
 /// Alignment of everything the kernels read: a cache line, and the widest vector.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 #[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
 

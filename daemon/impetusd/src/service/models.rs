@@ -1,5 +1,5 @@
-//! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk is
-//! written first; the supervisor then learns of it.
+//! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk
+//! is written first; the supervisor then learns of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

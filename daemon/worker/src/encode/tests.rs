@@ -3,7 +3,7 @@
 use std::io::pipe as os_pipe;
 
 use engine::random::Recipe;
-use pipe::{EncodeTask, PipeError, Submit};
+use pipe::{EncodeTask, PipeError};
 use protocol::encode::{Input, Overlong};
 use protocol::generation::Priority;
 
@@ -180,16 +180,7 @@ fn a_reranker_scores_pairs_and_nothing_else() {
     assert_eq!(finished.usage.prompt_tokens, scores.iter().map(|result| result.tokens).sum::<u32>());
     bench.encode(2, embed(&["a"], None), Overlong::Refuse);
     assert_eq!(bench.failure(2).kind, ErrorKind::Unsupported);
-    let submit = Submit {
-        id: WorkId(3),
-        request: kit::chat("Hi", 1),
-        client: 0,
-        seed: 0,
-        received_unix_ms: 0,
-        delivered: Vec::new(),
-        prompt_told: 0,
-        trace: None,
-    };
+    let submit = kit::submission(3, kit::chat("Hi", 1));
     bench.send(&ToWorker::Submit(Box::new(submit)));
     assert_eq!(bench.failure(3).kind, ErrorKind::Unsupported);
     bench.drain();

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use engine::text::{Special, Tokenizer};
-use pipe::{Delivered, Submit, WorkId};
+use pipe::Delivered;
 use protocol::generation::{Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
 
 use super::{Choice, Drawn, Ticket};
 use crate::prompt::{Prompter, Window};
 use crate::render::Limits;
-use crate::tests::kit::{Folder, request};
+use crate::tests::kit::{Folder, request, submission};
 
 const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> tags{% endif %}\
     {% for message in messages %}{{ message.content }}{% endfor %} </think>";
@@ -20,16 +20,7 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
     let window = Window { context: 4096, capacity: 4096 };
     let facts = crate::facts::inspect(folder.path()).unwrap();
     let prompter = Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, window).unwrap();
-    let submit = Submit {
-        id: WorkId(1),
-        request: asked,
-        client: 0,
-        seed: 1,
-        received_unix_ms: 0,
-        delivered: Vec::new(),
-        prompt_told: 0,
-        trace: None,
-    };
+    let submit = submission(1, asked);
     let mut generation = prompter.prepare(submit, Instant::now(), &mut prompter.rendering().unwrap()).unwrap();
     let tokens = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();
     (generation.choices.remove(0), tokens)

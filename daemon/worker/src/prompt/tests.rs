@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pipe::{Answer, Question, Submit, WorkId};
+use pipe::{Answer, Question};
 use protocol::generation::{Chat, Constraint, Json, Message, Role, Tool, ToolCall, ToolChoice};
 use protocol::generation::{GenerateRequest, Prompt};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
@@ -11,7 +11,7 @@ use protocol::{Error, ErrorKind};
 use super::{Prompter, Window};
 use crate::generation::Generation;
 use crate::render::Limits;
-use crate::tests::kit::{Folder, request};
+use crate::tests::kit::{Folder, request, submission};
 
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
@@ -21,17 +21,7 @@ fn prompter(folder: &Folder) -> Prompter {
 }
 
 fn prepare(prompter: &Prompter, request: &GenerateRequest) -> Result<Generation, Error> {
-    let request = request.clone();
-    let submit = Submit {
-        id: WorkId(1),
-        request,
-        client: 0,
-        seed: 1,
-        received_unix_ms: 0,
-        delivered: Vec::new(),
-        prompt_told: 0,
-        trace: None,
-    };
+    let submit = submission(1, request.clone());
     prompter.prepare(submit, Instant::now(), &mut prompter.rendering()?)
 }
 

@@ -126,17 +126,21 @@ pub fn submit(id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> 
 }
 
 pub fn submit_as(client: u64, id: u64, request: &GenerateRequest, delivered: Vec<Delivered>) -> ToWorker {
-    let request = request.clone();
-    ToWorker::Submit(Box::new(Submit {
+    ToWorker::Submit(Box::new(Submit { client, seed: 42, delivered, ..submission(id, request.clone()) }))
+}
+
+/// A request as the daemon hands it over for the first time.
+pub fn submission(id: u64, request: GenerateRequest) -> Submit {
+    Submit {
         id: WorkId(id),
         request,
-        client,
-        seed: 42,
+        client: 0,
+        seed: 1,
         received_unix_ms: 0,
-        delivered,
+        delivered: Vec::new(),
         prompt_told: 0,
         trace: None,
-    }))
+    }
 }
 
 /// What a request came to, by choice.

@@ -180,20 +180,17 @@ impl<'a> Item<'a> {
     /// The piece of memory that is read two pieces after `piece` of `block`, or null: with one head, the same of the next
     /// block. What follows the last block is the next item's, as far as it is known.
     fn upcoming(&self, block: usize, piece: usize) -> *const u8 {
-        let heads = self.heads.len();
-        let (block, piece) =
-            if piece + 2 < 2 * heads { (block, piece + 2) } else { (block + 1, piece + 2 - 2 * heads) };
-        let layer = &self.job.layer;
-        let values = if piece < heads { 0 } else { values_at(layer.keep(), layer.head_dim()) };
+        let (heads, layer) = (self.heads.len(), &self.job.layer);
+        let (block, piece) = (block + (piece + 2) / (2 * heads), (piece + 2) % (2 * heads));
         let unit = if block <= self.last() / BLOCK_TOKENS {
             layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
-        } else if heads == 1 || piece == 0 || self.next.is_null() {
-            self.next
+        } else if self.next.is_null() {
+            return self.next;
         } else {
             // Heads lie beside each other, and an item rarely has fewer than the one before it.
-            self.next.wrapping_add(layer.unit_bytes())
+            self.next.wrapping_add(piece % heads * layer.unit_bytes())
         };
-        if unit.is_null() { unit } else { unit.wrapping_add(values) }
+        unit.wrapping_add(if piece < heads { 0 } else { values_at(layer.keep(), layer.head_dim()) })
     }
 
     #[allow(unsafe_code)]

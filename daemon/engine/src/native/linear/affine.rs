@@ -282,7 +282,7 @@ impl Product<'_> {
             Finish::Write | Finish::Add => (outputs, t * ROWS),
         };
         let out = self.y.get().wrapping_add(first * width + at);
-        // The product takes about as long as that.
+        // They are here by the time that the sums are.
         (0..columns.count).for_each(|c| fetch(out.wrapping_add(c * width), WIDE));
         let call = Call {
             tile: self.tiles.memory.bytes()[t * format.tile_bytes()..].as_ptr(),

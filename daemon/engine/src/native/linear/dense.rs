@@ -3,7 +3,7 @@
 use crate::native::cpu::versions;
 use crate::native::memory::{Memory, Scratch, Shared, lines, share};
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
-use crate::native::{Isa, Pool, Precision, ShapeError, from_bf16, to_bf16};
+use crate::native::{Isa, Pool, Precision, ShapeError, from_bf16, pair};
 
 /// A packed matrix: for each 32 outputs one panel over all inputs (the last panel and step padded with zeros).
 pub(super) struct Panels {
@@ -153,10 +153,7 @@ fn write_lane_body(kind: Kind, lane: usize, row: &[f32], panel: &mut [u8]) {
 fn dword(kind: Kind, values: &[f32]) -> u32 {
     match kind {
         Kind::F32 => values[0].to_bits(),
-        Kind::Bf16 => {
-            let second = values.get(1).map_or(0, |&value| to_bf16(value));
-            u32::from(to_bf16(values[0])) | u32::from(second) << 16
-        }
+        Kind::Bf16 => pair(values[0], *values.get(1).unwrap_or(&0.0)),
     }
 }
 

@@ -49,9 +49,9 @@ const fn apart(columns: usize) -> usize {
     }
 }
 
-/// Fetches what lies ahead of `at`.
+/// Fetches the weights ahead of `at`.
 #[inline(always)]
-fn fetch(at: *const u8, [far, near]: [usize; 2]) {
+fn fetch_ahead(at: *const u8, [far, near]: [usize; 2]) {
     // SAFETY: a prefetch may point anywhere.
     unsafe {
         _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(far).cast());
@@ -80,7 +80,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 for _ in 0..call.lines / 2 {
                     for line in 0..2 {
                         let bytes = _mm512_load_si512(w.cast());
-                        fetch(w, call.ahead);
+                        fetch_ahead(w, call.ahead);
                         if BITS == 4 {
                             let low = _mm512_and_si512(bytes, nibble);
                             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
@@ -110,7 +110,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 x_scale = x_scale.add(C);
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
-            fetch(pairs, call.ahead);
+            fetch_ahead(pairs, call.ahead);
             for (c, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
             }
