@@ -24,7 +24,7 @@ pub struct Bandwidth {
 impl Bandwidth {
     /// Takes the memory, and touches it.
     pub fn new(pool: &Pool) -> Result<Bandwidth, ShapeError> {
-        let mut memory = Memory::huge(BYTES)?;
+        let mut memory = Memory::zeroed(BYTES)?;
         memory.bytes_mut().fill(1);
         let probe = Bandwidth { memory };
         probe.measure(pool);

@@ -156,7 +156,7 @@ impl DeltaStates {
             return Err(ShapeError::Empty { what });
         }
         let bytes = slots.checked_mul(layers).and_then(|count| count.checked_mul(shape.state_bytes()));
-        let memory = Memory::huge(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
+        let memory = Memory::zeroed(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
         Ok(Self { memory, slots, layers, shape })
     }
 

@@ -90,7 +90,7 @@ impl KvCache {
         }
         let unit = unit_bytes(keep, head_dim);
         let bytes = [blocks, kv_heads, unit].into_iter().try_fold(layers, usize::checked_mul);
-        let memory = Memory::huge(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
+        let memory = Memory::zeroed(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
         Ok(KvCache { memory, keep, layers, blocks, kv_heads, head_dim })
     }
 

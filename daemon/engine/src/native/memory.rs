@@ -1,40 +1,55 @@
-//! Memory for packed weights, the KV cache and scratch: page-aligned, zeroed by the system, resident only once
+//! Memory for packed weights, the KV cache and scratch: aligned to cache lines, zeroed by the system, resident only once
 //! touched. The one place that knows how kernels share raw memory between threads.
+
+#[cfg(test)]
+mod tests;
 
 use super::{Pool, ShapeError};
 use memmap2::MmapMut;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Alignment of everything the kernels read: a cache line, and the widest vector.
 pub(crate) const LINE: usize = 64;
-#[cfg(target_os = "linux")]
 const HUGE_PAGE: usize = 2 << 20;
+/// What is mapped at once for data of less than a quarter of that.
+const CHUNK: usize = 64 << 20;
 
-/// An owned, zeroed, page-aligned range of memory.
+/// An owned, zeroed, line-aligned range of memory, for data that is read at the memory's full speed: it lies in huge pages
+/// where the system has them, beside others. In small pages one stream of weights is a quarter slower.
 pub(super) struct Memory {
-    map: MmapMut,
-    offset: usize,
+    start: Shared<u8>,
+    len: usize,
+    _map: Arc<MmapMut>,
+}
+
+/// The chunk that data is taken from now, and what is left of it; gone with the last data in it.
+static CHUNKED: Mutex<Option<Rest>> = Mutex::new(None);
+
+/// What is left of a map: nobody else has it.
+struct Rest {
+    map: Weak<MmapMut>,
+    start: Shared<u8>,
     len: usize,
 }
 
 impl Memory {
     /// Reserves `bytes`; pages become resident when first written.
     pub(super) fn zeroed(bytes: usize) -> Result<Memory, ShapeError> {
-        let map = MmapMut::map_anon(bytes.max(1)).map_err(|_| ShapeError::Memory { bytes })?;
-        Ok(Memory { map, offset: 0, len: bytes })
-    }
-
-    /// The same for data that is read at the memory's full speed: its whole 2 MiB parts use huge pages where the
-    /// system has them, and become resident in that size.
-    pub(super) fn huge(bytes: usize) -> Result<Memory, ShapeError> {
-        #[cfg(target_os = "linux")]
-        if bytes >= HUGE_PAGE {
-            let map = MmapMut::map_anon(bytes + HUGE_PAGE).map_err(|_| ShapeError::Memory { bytes })?;
-            let offset = map.as_ptr().align_offset(HUGE_PAGE);
-            // Only a hint; and only for whole huge pages, or the tail would cost up to 2 MiB of unused memory.
-            let _ = map.advise_range(memmap2::Advice::HugePage, offset, bytes / HUGE_PAGE * HUGE_PAGE);
-            return Ok(Memory { map, offset, len: bytes });
+        if bytes >= CHUNK / 4 {
+            let (map, mut rest) = map(bytes)?;
+            return Ok(rest.take(map, bytes));
         }
-        Memory::zeroed(bytes)
+        let mut chunked = CHUNKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rest) = chunked.as_mut()
+            && let Some(map) = rest.map.upgrade()
+            && rest.len >= bytes
+        {
+            return Ok(rest.take(map, bytes));
+        }
+        let (map, mut rest) = map(CHUNK)?;
+        let memory = rest.take(map, bytes);
+        *chunked = Some(rest);
+        Ok(memory)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -42,12 +57,46 @@ impl Memory {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.map[self.offset..self.offset + self.len]
+        // SAFETY: the map lives as long as this, the range lies in it and is nobody else's.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(self.start.get(), self.len)
+        }
     }
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map[self.offset..self.offset + self.len]
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.get(), self.len)
+        }
     }
+}
+
+impl Rest {
+    /// The first `bytes`, which there are, as memory of their own.
+    fn take(&mut self, map: Arc<MmapMut>, bytes: usize) -> Memory {
+        let memory = Memory { start: self.start, len: bytes, _map: map };
+        let taken = lines(bytes).min(self.len);
+        self.start = Shared(self.start.get().wrapping_add(taken));
+        self.len -= taken;
+        memory
+    }
+}
+
+/// Maps at least `bytes` in whole huge pages.
+fn map(bytes: usize) -> Result<(Arc<MmapMut>, Rest), ShapeError> {
+    let refused = |_| ShapeError::Memory { bytes };
+    let len = bytes.max(1).checked_next_multiple_of(HUGE_PAGE).ok_or(ShapeError::Memory { bytes })?;
+    let mut map = MmapMut::map_anon(len.saturating_add(HUGE_PAGE)).map_err(refused)?;
+    let offset = map.as_ptr().align_offset(HUGE_PAGE);
+    // Only a hint.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(memmap2::Advice::HugePage, offset, len);
+    let start = Shared(map.as_mut_ptr().wrapping_add(offset));
+    let map = Arc::new(map);
+    let rest = Rest { map: Arc::downgrade(&map), start, len };
+    Ok((map, rest))
 }
 
 /// Working memory of the kernels, kept between calls so that a step allocates nothing once it has warmed up.

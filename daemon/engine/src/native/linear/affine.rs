@@ -111,7 +111,7 @@ impl Tiles {
             narrow: matches!(first.dtype, Dtype::Bf16 | Dtype::E8m0),
         };
         let tiles = outputs.div_ceil(ROWS);
-        let mut memory = Memory::huge(tiles * format.tile_bytes())?;
+        let mut memory = Memory::zeroed(tiles * format.tile_bytes())?;
         let base = Shared::new(memory.bytes_mut());
         pool.run(&|thread| {
             for t in share(tiles, thread, pool.threads()) {

@@ -25,7 +25,7 @@ impl Panels {
         let kind = if precision == Precision::Fast { Kind::Bf16 } else { Kind::F32 };
         let panel = inputs.div_ceil(kind.width()) * STEP;
         let panels = outputs.div_ceil(LANES);
-        let mut memory = Memory::huge(panels * panel)?;
+        let mut memory = Memory::zeroed(panels * panel)?;
         let base = Shared::new(memory.bytes_mut());
         pool.run(&|thread| {
             let mut row = vec![0.0; inputs];
