@@ -6,19 +6,18 @@
 //! even with huge pages (a fifth faster to read). Who owns a block is the scheduler's business.
 
 pub(super) mod int8;
+mod writer;
 
 use super::attention::Span;
-use super::cpu::versions;
 use super::memory::{Memory, Shared};
 use super::tile::{Kind, LANES, STEP};
-use super::{Isa, Pool, Precision, ShapeError, pair, pairs, to_bf16};
+use super::{Isa, Pool, Precision, ShapeError};
 use std::ops::Range;
+use writer::{Source, Writer, runs};
 
 /// Tokens per block.
 pub const BLOCK_TOKENS: usize = 32;
 const _: () = assert!(BLOCK_TOKENS == LANES, "a block of keys is one panel");
-/// Steps of a panel that are written together: a vector of dwords.
-const STEPS: usize = 16;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,16 +135,13 @@ impl KvCache {
     /// Stores one token at `offset` of `block`: `k` and `v` are `[kv_heads, head_dim]`. Tokens of a block are written
     /// in order.
     pub fn write(&mut self, layer: usize, block: u32, offset: usize, k: &[f32], v: &[f32]) {
-        let start = offset as u32;
         assert!(offset < BLOCK_TOKENS, "offset {offset} in a block of {BLOCK_TOKENS}");
         let width = self.kv_heads * self.head_dim;
         assert!(k.len() == width && v.len() == width, "k and v must be [kv_heads, head_dim]");
-        let span = Span { start, len: 1, blocks: &[block] };
-        let writer = self.writer(layer, Isa::detect());
-        (0..self.kv_heads).for_each(|head| writer.head(head, &[span], k, v, width));
+        self.writer(layer, Isa::detect()).run(block, offset..offset + 1, Source { k, v, stride: width });
     }
 
-    /// Stores the new tokens of `spans`, in order: token t has `kv_heads * head_dim` keys at `k[t * stride]` and values
+    /// Stores the new tokens of `spans`, which write different blocks, in order: token t has `kv_heads * head_dim` keys at `k[t * stride]` and values
     /// at `v[t * stride]`.
     pub fn append(&mut self, pool: &Pool, layer: usize, spans: &[Span<'_>], k: &[f32], v: &[f32], stride: usize) {
         let tokens: usize = spans.iter().map(|span| span.len as usize).sum();
@@ -154,12 +150,11 @@ impl KvCache {
         assert!(k.len() >= needs && v.len() >= needs, "k and v must hold {tokens} tokens");
         self.check(spans);
         let writer = self.writer(layer, pool.isa());
-        let heads = writer.kv_heads;
-        if tokens * width < 8 * 1024 {
-            (0..heads).for_each(|head| writer.head(head, spans, k, v, stride));
-        } else {
-            // One thread per head: two tokens share a dword of values.
-            pool.deal(heads, &|_, head| writer.head(head, spans, k, v, stride));
+        let source = Source { k, v, stride };
+        match spans.iter().map(runs).sum() {
+            1 => writer.write(spans, 0, source),
+            // A thread per run: two tokens share a dword of values.
+            runs => pool.deal(runs, &|_, index| writer.write(spans, index, source)),
         }
     }
 
@@ -222,86 +217,4 @@ pub(super) fn values_at(keep: Keep, head_dim: usize) -> usize {
 
 fn unit_bytes(keep: Keep, head_dim: usize) -> usize {
     if keep == Keep::Int8 { int8::unit_bytes(head_dim) } else { 2 * values_at(keep, head_dim) }
-}
-
-/// One layer of a cache, for writing; threads write different heads.
-struct Writer {
-    base: Shared<u8>,
-    keep: Keep,
-    isa: Isa,
-    layer: usize,
-    layers: usize,
-    blocks: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-impl Writer {
-    fn head(&self, head: usize, spans: &[Span<'_>], k: &[f32], v: &[f32], stride: usize) {
-        let mut token = 0;
-        for span in spans {
-            for position in span.start as usize..span.end() {
-                let block = span.blocks[position / BLOCK_TOKENS] as usize;
-                let at = token * stride + head * self.head_dim;
-                self.token(
-                    (block, head),
-                    position % BLOCK_TOKENS,
-                    &k[at..at + self.head_dim],
-                    &v[at..at + self.head_dim],
-                );
-                token += 1;
-            }
-        }
-    }
-
-    fn token(&self, (block, head): (usize, usize), offset: usize, k: &[f32], v: &[f32]) {
-        assert!(block < self.blocks, "block {block} of {}", self.blocks);
-        let unit = unit_bytes(self.keep, self.head_dim);
-        // SAFETY: the unit lies inside the cache, and only this thread writes this head.
-        #[allow(unsafe_code)]
-        let unit = unsafe {
-            let at = self.base.get().add(((block * self.layers + self.layer) * self.kv_heads + head) * unit);
-            std::slice::from_raw_parts_mut(at.cast::<u32>(), unit / 4)
-        };
-        let (keys, values) = unit.split_at_mut(values_at(self.keep, self.head_dim) / 4);
-        match self.keep {
-            Keep::Int8 => int8::write(self.isa, unit, offset, k, v),
-            Keep::Bf16 => write_bf16(self.isa, keys, values, offset, k, v),
-            Keep::F32 => {
-                for (step, k) in k.iter().enumerate() {
-                    keys[step * LANES + offset] = k.to_bits();
-                }
-                for (panel, v) in values.chunks_exact_mut(LANES * LANES).zip(v.chunks(LANES)) {
-                    for (lane, v) in panel[offset * LANES..].iter_mut().zip(v) {
-                        *lane = v.to_bits();
-                    }
-                }
-            }
-        }
-    }
-}
-
-versions! { fn write_bf16(keys: &mut [u32], values: &mut [u32], offset: usize, k: &[f32], v: &[f32]) = bf16_body }
-
-#[inline(always)]
-fn bf16_body(keys: &mut [u32], values: &mut [u32], offset: usize, k: &[f32], v: &[f32]) {
-    let (runs, rest) = k.as_chunks::<{ 2 * STEPS }>();
-    let panels = keys.as_chunks_mut::<{ STEPS * LANES }>().0;
-    let offset = offset % BLOCK_TOKENS;
-    for (run, panel) in runs.iter().zip(panels.iter_mut()) {
-        for (step, dword) in pairs(run).into_iter().enumerate() {
-            panel[step * LANES + offset] = dword;
-        }
-    }
-    for (step, values) in rest.chunks(2).enumerate() {
-        keys[(STEPS * runs.len() + step) * LANES + offset] = pair(values[0], *values.get(1).unwrap_or(&0.0));
-    }
-    for (panel, v) in values.chunks_exact_mut(LANES * LANES / 2).zip(v.chunks(LANES)) {
-        for (lane, v) in panel[offset / 2 * LANES..].iter_mut().zip(v) {
-            // The first of two tokens clears the second, so that no stale value of the block's last owner, NaN perhaps,
-            // meets a probability of zero.
-            let bits = u32::from(to_bf16(*v));
-            *lane = if offset.is_multiple_of(2) { bits } else { *lane & 0xffff | bits << 16 };
-        }
-    }
 }

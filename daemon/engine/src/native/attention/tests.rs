@@ -246,7 +246,10 @@ fn tokens_written_one_by_one_equal_tokens_appended() {
     let sequence = Sequence::new(12, (4, 4, 48), 70, 2);
     for keep in [Keep::Bf16, Keep::F32, Keep::Int8] {
         let pool = Pool::new(2);
-        let appended = sequence.run(&pool, &mut sequence.cache(5, keep), &sequence.shape(), &[70]);
+        let run = |pieces: &[usize]| sequence.run(&pool, &mut sequence.cache(5, keep), &sequence.shape(), pieces);
+        let appended = run(&[70]);
+        // Runs that begin and end at odd tokens, and some of more than sixteen.
+        assert_eq!(bits(&run(&[5, 18, 1, 33, 13])), bits(&appended), "{keep:?}");
         let mut cache = sequence.cache(5, keep);
         for token in 0..70 {
             let part = token * 4 * 48..(token + 1) * 4 * 48;
