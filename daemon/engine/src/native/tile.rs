@@ -30,12 +30,17 @@ impl Kind {
     }
 }
 
-/// One call: `count` columns against one panel.
+/// One call: `count` columns against one panel, or against `beside` of them at once.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     /// The panel: `steps * STEP` bytes, aligned to a cache line.
     pub panel: *const u8,
     pub steps: usize,
+    /// Panels, 1 or what `beside` said, and bytes from one to the next. When `apart` they share the columns, and their
+    /// outputs are 32 of each column after those of the panel before; else each has its own columns and outputs, which
+    /// follow those of the panel before.
+    pub beside: usize,
+    pub pitch: usize,
     /// Dwords; that of column c at step s is `s * count + c`, or `c * APART + s` when `apart`.
     pub columns: *const u32,
     pub apart: bool,
@@ -45,13 +50,25 @@ pub(super) struct Call {
     pub stride: usize,
     /// One factor per column: the old output times it is added to. Null overwrites the output.
     pub keep: *const f32,
-    /// Another panel of this size that will be read soon, or null; it is fetched ahead as far as that is possible.
+    /// Another panel of this size that will be read soon, or null; it is fetched ahead as far as that is possible, and
+    /// so are those that lie beside it.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub next: *const u8,
 }
 
 /// Dwords between columns that lie apart: the probabilities of a block of tokens.
 const APART: usize = LANES;
+
+/// How many of `panels` to take at once for so many columns: a divisor of theirs. A sum waits long for the one before it in
+/// the same register, so few columns need several panels to keep the multipliers busy.
+pub(super) fn beside(isa: Isa, kind: Kind, columns: usize, panels: usize) -> usize {
+    let most = match (isa, kind, columns) {
+        (Isa::Avx512Bf16, Kind::Bf16, 1 | 2) => 4,
+        (Isa::Avx512Bf16, Kind::Bf16, 3 | 4) => 2,
+        _ => 1,
+    };
+    [4, 2].into_iter().find(|count| *count <= most && panels.is_multiple_of(*count)).unwrap_or(1)
+}
 
 /// Runs `call`.
 ///
@@ -61,6 +78,7 @@ const APART: usize = LANES;
 #[allow(unsafe_code)]
 pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
     debug_assert!((1..=isa.columns()).contains(&call.count));
+    debug_assert_eq!(call.beside, beside(isa, kind, call.count, call.beside), "as `beside` says");
     // SAFETY: passed on to the caller.
     unsafe {
         match (isa, kind) {
@@ -141,7 +159,7 @@ unsafe fn portable<const C: usize, const PAIRS: bool, const FUSED: bool>(call: &
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{APART, Call, STEP, few, portable};
+    use super::{APART, Call, LANES, STEP, few, portable};
     use std::arch::x86_64::*;
 
     /// One function per number of columns, 1 to 12.
@@ -191,46 +209,71 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn bf16(call: &Call) {
         // SAFETY: passed on to the caller.
-        unsafe { if call.apart { by_count!(call, dot, true) } else { by_count!(call, dot, false) } }
+        unsafe {
+            match (call.beside, call.count, call.apart) {
+                (4, 1, true) => dot::<1, 4, true>(call),
+                (4, 2, true) => dot::<2, 4, true>(call),
+                (4, 1, false) => dot::<1, 4, false>(call),
+                (4, 2, false) => dot::<2, 4, false>(call),
+                (2, 1, true) => dot::<1, 2, true>(call),
+                (2, 2, true) => dot::<2, 2, true>(call),
+                (2, 3, true) => dot::<3, 2, true>(call),
+                (2, 4, true) => dot::<4, 2, true>(call),
+                (2, 1, false) => dot::<1, 2, false>(call),
+                (2, 2, false) => dot::<2, 2, false>(call),
+                (2, 3, false) => dot::<3, 2, false>(call),
+                (2, 4, false) => dot::<4, 2, false>(call),
+                (_, _, true) => by_count!(call, dot, 1, true),
+                (_, _, false) => by_count!(call, dot, 1, false),
+            }
+        }
     }
 
-    /// Two vectors of 16 lanes times C columns by vdpbf16ps: 24 accumulators at most.
+    /// P panels of two vectors of 16 lanes times C columns by vdpbf16ps: 24 accumulators at most.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn dot<const C: usize, const LIE_APART: bool>(call: &Call) {
+    unsafe fn dot<const C: usize, const P: usize, const LIE_APART: bool>(call: &Call) {
         // SAFETY: every address lies in the ranges that `Call` states; `__m512bh` is 64 bytes of bf16 pairs.
         unsafe {
             let bits = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
-            let mut sums = [[_mm512_setzero_ps(); 2]; C];
+            let out = |p: usize, c: usize| {
+                call.out.add(c * call.stride + p * if LIE_APART { LANES } else { C * call.stride })
+            };
+            let mut sums = [[[_mm512_setzero_ps(); 2]; C]; P];
             if !call.keep.is_null() {
-                for (c, sums) in sums.iter_mut().enumerate() {
-                    let factor = _mm512_set1_ps(*call.keep.add(c));
-                    let old = call.out.add(c * call.stride);
-                    sums[0] = _mm512_mul_ps(_mm512_loadu_ps(old), factor);
-                    sums[1] = _mm512_mul_ps(_mm512_loadu_ps(old.add(16)), factor);
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    for (c, sums) in sums.iter_mut().enumerate() {
+                        let factor = _mm512_set1_ps(*call.keep.add(c));
+                        sums[0] = _mm512_mul_ps(_mm512_loadu_ps(out(p, c)), factor);
+                        sums[1] = _mm512_mul_ps(_mm512_loadu_ps(out(p, c).add(16)), factor);
+                    }
                 }
             }
             let (mut panel, mut columns) = (call.panel, call.columns);
             // Without a next panel the hint names what is being read, which costs nothing.
             let ahead = if call.next.is_null() { 0 } else { call.next as isize - call.panel as isize };
             for _ in 0..call.steps {
-                // To the second cache: it takes more lines at a time than the first, and holds the pieces until then.
-                _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead).cast());
-                _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead + 64).cast());
-                let first = bits(_mm512_load_si512(panel.cast()));
-                let second = bits(_mm512_load_si512(panel.add(64).cast()));
-                for (c, sums) in sums.iter_mut().enumerate() {
-                    let at = if LIE_APART { c * APART } else { c };
-                    let x = bits(_mm512_set1_epi32(*columns.add(at) as i32));
-                    sums[0] = _mm512_dpbf16_ps(sums[0], first, x);
-                    sums[1] = _mm512_dpbf16_ps(sums[1], second, x);
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    let panel = panel.add(p * call.pitch);
+                    // To the second cache: it takes more lines at a time than the first, and holds the pieces until then.
+                    _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(panel.wrapping_offset(ahead + 64).cast());
+                    let first = bits(_mm512_load_si512(panel.cast()));
+                    let second = bits(_mm512_load_si512(panel.add(64).cast()));
+                    for (c, sums) in sums.iter_mut().enumerate() {
+                        let at = if LIE_APART { c * APART } else { p * call.steps * C + c };
+                        let x = bits(_mm512_set1_epi32(*columns.add(at) as i32));
+                        sums[0] = _mm512_dpbf16_ps(sums[0], first, x);
+                        sums[1] = _mm512_dpbf16_ps(sums[1], second, x);
+                    }
                 }
                 panel = panel.add(STEP);
                 columns = columns.add(if LIE_APART { 1 } else { C });
             }
-            for (c, sums) in sums.iter().enumerate() {
-                let out = call.out.add(c * call.stride);
-                _mm512_storeu_ps(out, sums[0]);
-                _mm512_storeu_ps(out.add(16), sums[1]);
+            for (p, sums) in sums.iter().enumerate() {
+                for (c, sums) in sums.iter().enumerate() {
+                    _mm512_storeu_ps(out(p, c), sums[0]);
+                    _mm512_storeu_ps(out(p, c).add(16), sums[1]);
+                }
             }
         }
     }

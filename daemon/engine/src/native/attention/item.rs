@@ -1,7 +1,8 @@
 //! One item of attention: a few columns that walk the same blocks, of one key-value head or of several beside each other.
 //!
 //! Column c belongs to head `heads.start + c / columns.len()`. In a block the keys of all heads come first, then one
-//! softmax over all columns, then their values; each of these is a *piece* of memory. Two pieces on is fetched ahead.
+//! softmax over all columns, then their values; each of these is a *piece* of memory. What is read some pieces on is fetched
+//! ahead.
 
 use super::int8;
 use super::room::Room;
@@ -177,11 +178,11 @@ impl<'a> Item<'a> {
         self.positions.map(|position| below(self.reach(position) + 1) & !below((position + 1).saturating_sub(window)))
     }
 
-    /// The piece of memory that is read two pieces after `piece` of `block`, or null: with one head, the same of the next
-    /// block. What follows the last block is the next item's, as far as it is known.
-    fn upcoming(&self, block: usize, piece: usize) -> *const u8 {
+    /// The piece of memory that is read `ahead` pieces after `piece` of `block`, or null: with one head and two pieces, the same
+    /// of the next block. What follows the last block is the next item's, as far as it is known.
+    fn upcoming(&self, block: usize, piece: usize, ahead: usize) -> *const u8 {
         let (heads, layer) = (self.heads.len(), &self.job.layer);
-        let (block, piece) = (block + (piece + 2) / (2 * heads), (piece + 2) % (2 * heads));
+        let (block, piece) = (block + (piece + ahead) / (2 * heads), (piece + ahead) % (2 * heads));
         let unit = if block <= self.last() / BLOCK_TOKENS {
             layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
         } else if self.next.is_null() {
@@ -214,10 +215,11 @@ impl<'a> Item<'a> {
     #[allow(unsafe_code)]
     unsafe fn block(&self, isa: Isa, block: usize, room: &Room, running: &mut Running, sums: *mut f32, opens: bool) {
         let seen = self.seen(block);
+        let beside = tile::beside(isa, room.keep.kind(), self.columns.len(), self.heads.len());
         // SAFETY: passed on to the caller; scores and weights are this thread's room.
         unsafe {
-            for head in 0..self.heads.len() {
-                self.scores(isa, (block, head), room);
+            for head in (0..self.heads.len()).step_by(beside) {
+                self.scores(isa, (block, head), beside, room);
             }
             let mut probabilities = Block {
                 shape: self.job.shape,
@@ -229,17 +231,17 @@ impl<'a> Item<'a> {
             let keep = softmax(isa, &mut probabilities, running);
             let keep = if opens { std::ptr::null() } else { keep.as_ptr() };
             for head in 0..self.heads.len() {
-                self.values(isa, (block, head), room, keep, sums);
+                self.values(isa, (block, head), beside, room, keep, sums);
             }
         }
     }
 
-    /// The scores of one head, `head` heads after the item's first.
+    /// The scores of `beside` heads, the first `head` heads after the item's first.
     #[allow(unsafe_code)]
-    unsafe fn scores(&self, isa: Isa, (block, head): (usize, usize), room: &Room) {
+    unsafe fn scores(&self, isa: Isa, (block, head): (usize, usize), beside: usize, room: &Room) {
         let count = self.columns.len();
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
-        let next = self.upcoming(block, head);
+        let next = self.upcoming(block, head, beside.max(2));
         // SAFETY: the keys open the unit; the rest is this thread's room.
         unsafe {
             let scores = room.scores().add(head * count * LANES);
@@ -251,6 +253,8 @@ impl<'a> Item<'a> {
             let keys = Call {
                 panel: unit,
                 steps: room.steps(),
+                beside,
+                pitch: self.job.layer.unit_bytes(),
                 columns: room.queries().add(head * room.steps() * count),
                 apart: false,
                 count,
@@ -263,22 +267,33 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Adds the values of one head, `head` heads after the item's first, times their probabilities.
+    /// Adds the values of one head, `head` heads after the item's first, times their probabilities; `beside` heads' keys were
+    /// read together.
     #[allow(unsafe_code)]
-    unsafe fn values(&self, isa: Isa, (block, head): (usize, usize), room: &Room, keep: *const f32, sums: *mut f32) {
+    unsafe fn values(
+        &self,
+        isa: Isa,
+        (block, head): (usize, usize),
+        beside: usize,
+        room: &Room,
+        keep: *const f32,
+        sums: *mut f32,
+    ) {
         let (count, dim) = (self.columns.len(), padded(room.head_dim));
         let (kind, width) = (room.keep.kind(), room.keep.width());
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
-        let next = self.upcoming(block, self.heads.len() + head);
+        let next = self.upcoming(block, self.heads.len() + head, beside.max(2));
         // Tokens that no column sees are left out: their memory may be another sequence's past.
         let steps = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS).div_ceil(width);
         let keep = if keep.is_null() { keep } else { keep.wrapping_add(head * count) };
+        let (panels, pitch) = (dim / LANES, LANES / width * STEP);
+        let beside = tile::beside(isa, kind, count, panels);
         // SAFETY: the values follow the keys in the unit; the rest is this thread's room.
         unsafe {
             let columns = room.weights().add(head * count * LANES);
             let worth = if room.keep == Keep::Int8 { self.weigh(isa, unit, room, columns) } else { [0.0; COLUMNS] };
-            for part in 0..dim / LANES {
-                let at = part * (LANES / width) * STEP;
+            for part in (0..panels).step_by(beside) {
+                let at = part * pitch;
                 let panel = unit.add(values_at(room.keep, room.head_dim) + at);
                 let next = if next.is_null() { next } else { next.wrapping_add(at) };
                 let (out, stride) = (sums.add(head * count * dim + part * LANES), dim);
@@ -286,7 +301,9 @@ impl<'a> Item<'a> {
                     let (weights, worth) = (columns, worth.as_ptr());
                     int8::values(isa, &int8::Values { count, panel, steps, weights, worth, out, stride, keep, next });
                 } else {
-                    tile::run(isa, kind, &Call { panel, steps, columns, apart: true, count, out, stride, keep, next });
+                    let apart = true;
+                    let call = Call { panel, steps, beside, pitch, columns, apart, count, out, stride, keep, next };
+                    tile::run(isa, kind, &call);
                 }
             }
         }

@@ -114,6 +114,8 @@ impl Panels {
             let call = Call {
                 panel: self.memory.bytes().as_ptr().add(p * self.steps() * STEP),
                 steps: self.steps(),
+                beside: 1,
+                pitch: 0,
                 columns,
                 apart: false,
                 count: rows.len(),
