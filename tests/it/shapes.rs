@@ -57,6 +57,9 @@ async fn every_dialect_holds_an_answer_to_its_schema() {
         assert_eq!(choice["finish_reason"], "stop");
         check_fits(&parsed(&choice["message"]["content"]));
     }
+    let beside = json!({"type": "json_object", "schema": schema()});
+    let answer = whole(&http, "/v1/chat/completions", chat(json!({ "response_format": beside }))).await;
+    check_fits(&parsed(&answer["choices"][0]["message"]["content"]));
     let format = json!({"format": {"type": "json_schema", "schema": schema()}});
     let answer = whole(&http, "/v1/messages", chat(json!({"output_config": format, "seed": null}))).await;
     check_fits(&parsed(&answer["content"][0]["text"]));

@@ -163,6 +163,22 @@ pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result
     })
 }
 
+/// Accepts `value` only where it asks for what happens anyway; `usual` says what that is.
+pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result<(), Error> {
+    match value {
+        Some(value) if !value.is_null() && !usual.contains(value) => {
+            let usual = usual.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("'{name}' cannot be {value} here; only {usual} is supported."),
+            )
+            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+            .param(name))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns what stands after a path's question mark, or says what is wrong with it.
 pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     query.map(|Query(query)| query).map_err(|error| {

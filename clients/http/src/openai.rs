@@ -1,6 +1,6 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
-//! `request` and `response` hold the words; `chat`, `completions`, `responses`, `embeddings`, `files`, `batches`,
+//! `request`, `labels` and `response` hold the words; `chat`, `completions`, `responses`, `embeddings`, `files`, `batches`,
 //! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer, `prompts` joins several and `list` pages what is kept. Nothing
 //! outside this folder knows these shapes.
 //!
@@ -16,6 +16,7 @@ pub mod chunks;
 pub mod completions;
 pub mod embeddings;
 pub mod files;
+pub mod labels;
 mod list;
 pub mod models;
 pub mod prompts;

@@ -18,13 +18,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::chunks::{self, Header};
-use super::request::{SHARED, Shared, accept_only, all_or_count, in_our_words};
+use super::labels::Labels;
+use super::request::{SHARED, Shared, all_or_count, in_our_words};
 use super::response::Completion;
 use super::sessions::remembering;
 use crate::answer::gather;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
-use crate::body::{self, Members};
+use crate::body::{self, Members, accept_only};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
@@ -107,6 +108,7 @@ enum Effort {
     Medium,
     High,
     Xhigh,
+    Max,
 }
 
 impl Effort {
@@ -116,7 +118,7 @@ impl Effort {
             Self::Minimal => Some(BUDGETS[0]),
             Self::Low => Some(BUDGETS[1]),
             Self::Medium => Some(BUDGETS[2]),
-            Self::None | Self::High | Self::Xhigh => None,
+            Self::None | Self::High | Self::Xhigh | Self::Max => None,
         }
     }
 
@@ -126,7 +128,7 @@ impl Effort {
             Self::None => None,
             Self::Minimal | Self::Low => Some("low"),
             Self::Medium => Some("medium"),
-            Self::High | Self::Xhigh => Some("high"),
+            Self::High | Self::Xhigh | Self::Max => Some("high"),
         }
     }
 }
@@ -216,6 +218,18 @@ struct NamedTool {
     function: NamedFunction,
 }
 
+#[derive(Debug, Deserialize)]
+struct AllowedTools {
+    allowed_tools: Allowed,
+}
+
+/// Some of the tools, and whether one of them must be called.
+#[derive(Debug, Deserialize)]
+struct Allowed {
+    mode: String,
+    tools: Vec<NamedTool>,
+}
+
 #[derive(Debug, Deserialize, ToSchema)]
 struct NamedFunction {
     name: String,
@@ -228,7 +242,7 @@ pub fn operation() -> Operation {
         .takes(
             "ChatRequest",
             KNOWN,
-            [part::<Shared>(), part::<session::Sent>(), part::<Own>()],
+            [part::<Shared>(), part::<session::Sent>(), part::<Own>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano",
                 "messages": [{ "role": "user", "content": "What is Impetus?" }],
@@ -250,6 +264,7 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
 /// Answers the request of `body`.
 pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, KNOWN)?;
+    Labels::check(&members)?;
     let shared: Shared = members.part()?;
     let mut own: Own = members.part()?;
     let streaming = shared.streaming()?;
@@ -290,7 +305,7 @@ pub fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
     accept_only("modalities", own.modalities.as_ref(), &[json!(["text"])])?;
     Ok(GenerateRequest {
         sampling: shared.sampling()?,
-        stop: shared.stop(own.max_completion_tokens),
+        stop: shared.stop(own.max_completion_tokens)?,
         logprobs: logprobs(own.logprobs, own.top_logprobs)?,
         choices: shared.choices(),
         priority: shared.priority()?,
@@ -301,10 +316,11 @@ pub fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
 
 /// Returns the conversation of a request.
 pub fn conversation(own: Own) -> Result<Chat, Error> {
-    let tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let mut tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let choice = own.tool_choice.map(|choice| limit(choice, &mut tools)).transpose()?;
     Ok(Chat {
         messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
-        tool_choice: tool_choice(own.tool_choice, &tools)?,
+        tool_choice: tool_choice(choice, &tools)?,
         single_tool_call: own.parallel_tool_calls == Some(false) && !tools.is_empty(),
         tools,
         thinking: own.enable_thinking.or((own.reasoning_effort == Some(Effort::None)).then_some(false)),
@@ -400,6 +416,36 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
         parameters: function.parameters.map(|schema| g::Json(schema.to_string())),
         strict: function.strict == Some(true),
     })
+}
+
+/// Leaves of the tools those that may be called; returns what else is said of the choice.
+fn limit(choice: ToolChoiceBody, tools: &mut Vec<g::Tool>) -> Result<ToolChoiceBody, Error> {
+    let named = match choice {
+        ToolChoiceBody::Named(named) => named,
+        mode @ ToolChoiceBody::Mode(_) => return Ok(mode),
+    };
+    match named.get("type").and_then(Value::as_str) {
+        None | Some("function") => return Ok(ToolChoiceBody::Named(named)),
+        Some("allowed_tools") => {}
+        Some(other) => {
+            let message = format!("'tool_choice' cannot be of type '{other}' here; only functions can be chosen.");
+            return Err(Error::new(ErrorKind::Unsupported, message).param("tool_choice"));
+        }
+    }
+    let Allowed { mode, tools: allowed } = body::part::<AllowedTools>("tool_choice", named)?.allowed_tools;
+    let allowed: Vec<String> = allowed.into_iter().map(|tool| tool.function.name).collect();
+    only_allowed(tools, &allowed)?;
+    Ok(ToolChoiceBody::Mode(mode))
+}
+
+/// Leaves of the tools those that are named, all of which there must be.
+pub fn only_allowed(tools: &mut Vec<g::Tool>, allowed: &[String]) -> Result<(), Error> {
+    if let Some(name) = allowed.iter().find(|name| !tools.iter().any(|tool| tool.name == **name)) {
+        let message = format!("'tool_choice' names '{name}', which is not among the tools.");
+        return Err(Error::invalid("tool_choice", message));
+    }
+    tools.retain(|tool| allowed.contains(&tool.name));
+    Ok(())
 }
 
 fn tool_choice(choice: Option<ToolChoiceBody>, tools: &[g::Tool]) -> Result<g::ToolChoice, Error> {

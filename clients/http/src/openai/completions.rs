@@ -14,6 +14,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::chunks::{self, Header, Shape};
+use super::labels::Labels;
 use super::prompts;
 use super::request::{SHARED, Shared, in_our_words};
 use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
@@ -69,7 +70,7 @@ pub fn operation() -> Operation {
         .takes(
             "CompletionRequest",
             KNOWN,
-            [part::<Shared>(), part::<Own>()],
+            [part::<Shared>(), part::<Own>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano", "prompt": "Impetus is", "max_tokens": 16, "temperature": 0
             }),
@@ -89,6 +90,7 @@ pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<
 /// Answers the request of `body`.
 pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, KNOWN)?;
+    Labels::check(&members)?;
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
@@ -166,7 +168,7 @@ pub fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error>
             format!("'prompt' and 'n' or 'best_of' ask for {choices} choices; one request has at most {CHOICES_MAX}.");
         return Err(Error::invalid("prompt", message));
     }
-    let mut stop = shared.stop(None);
+    let mut stop = shared.stop(None)?;
     stop.max_tokens.get_or_insert(MAX_TOKENS);
     let (sampling, priority, constraint) = (shared.sampling()?, shared.priority()?, shared.constraint()?);
     let request = |prompt| GenerateRequest {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::labels::Labels;
 use super::request::{Urgency, in_our_words};
 use crate::app::Bridge;
 use crate::base64;
@@ -21,7 +22,7 @@ use crate::error::HttpError;
 use crate::openapi::{Operation, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
-/// `truncate` is what other servers call the permission to leave a text's end out; `user` is a label.
+/// `truncate` is what other servers call the permission to leave a text's end out.
 const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate", "priority"];
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -112,7 +113,7 @@ pub fn operation() -> Operation {
         .takes(
             "EmbeddingRequest",
             &[MEMBERS],
-            [part::<Body>()],
+            [part::<Body>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano-embed", "input": ["a text", "another one"]
             }),
@@ -127,7 +128,9 @@ pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Re
 
 /// Answers the request of `body`.
 pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let body: Body = Members::read(body, &[MEMBERS])?.part()?;
+    let members = Members::read(body, &[MEMBERS])?;
+    Labels::check(&members)?;
+    let body: Body = members.part()?;
     let format = body.encoding_format.unwrap_or_default();
     let request = EmbedRequest {
         model: body.model,

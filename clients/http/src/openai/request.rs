@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::shape;
+use crate::body::accept_only;
 use crate::sampling::mirostat;
 
 /// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
@@ -28,7 +29,6 @@ pub const SHARED: &[&str] = &[
     "user",
     "metadata",
     "safety_identifier",
-    // Hints; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
     "prompt_cache_retention",
     "service_tier",
@@ -238,56 +238,58 @@ impl Shared {
     }
 
     /// Returns when the answer ends; `max_tokens` is the endpoint's newer name for the limit, if it has one.
-    pub fn stop(&self, max_tokens: Option<u32>) -> Stop {
+    pub fn stop(&self, max_tokens: Option<u32>) -> Result<Stop, Error> {
+        if max_tokens == Some(0) {
+            return Err(Error::invalid(
+                "max_completion_tokens",
+                "'max_completion_tokens' is 0; it must be at least 1.",
+            ));
+        }
+        if let (Some(newer), Some(older)) = (max_tokens, self.max_tokens)
+            && newer != older
+        {
+            let message = format!(
+                "'max_tokens' is {older} and 'max_completion_tokens', its newer name, {newer}; send one of them."
+            );
+            return Err(Error::invalid("max_tokens", message));
+        }
         let strings = match &self.stop {
             None => Vec::new(),
             Some(StopStrings::One(string)) => vec![string.clone()],
             Some(StopStrings::Many(strings)) => strings.clone(),
         };
-        Stop {
+        Ok(Stop {
             strings,
             tokens: self.stop_token_ids.clone().unwrap_or_default(),
             ignore_eos: self.ignore_eos.unwrap_or(false),
             max_tokens: max_tokens.or(self.max_tokens),
             min_tokens: self.min_tokens.unwrap_or(0),
-        }
+        })
     }
 }
 
 /// Returns the daemon's refusal with the field at fault under this dialect's name.
 pub fn in_our_words(mut error: Error) -> Error {
-    if let Some(param) = &mut error.param {
-        let theirs = param.clone();
-        match param.as_str() {
-            "choices" => *param = "n".to_owned(),
-            "inputs" => *param = "input".to_owned(),
-            "dry_breakers" => *param = "dry_sequence_breakers".to_owned(),
-            "constraint" => *param = "response_format".to_owned(),
-            "thinking" => *param = "enable_thinking".to_owned(),
-            "template_arguments" => *param = "chat_template_kwargs".to_owned(),
-            _ => {}
-        }
-        if let Some(rest) = error.message.strip_prefix(&theirs).filter(|rest| rest.starts_with(' ')) {
-            error.message = format!("{param}{rest}");
-        }
-    }
+    rename(&mut error, |param| match param {
+        "choices" => Some("n"),
+        "inputs" => Some("input"),
+        "dry_breakers" => Some("dry_sequence_breakers"),
+        "constraint" => Some("response_format"),
+        "thinking" => Some("enable_thinking"),
+        "template_arguments" => Some("chat_template_kwargs"),
+        _ => None,
+    });
     error
 }
 
-/// Accepts `value` only where it asks for what happens anyway; `usual` says what that is.
-pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result<(), Error> {
-    match value {
-        Some(value) if !value.is_null() && !usual.contains(value) => {
-            let usual = usual.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
-            Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("'{name}' cannot be {value} here; only {usual} is supported."),
-            )
-            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-            .param(name))
-        }
-        _ => Ok(()),
+/// Calls the field at fault what `name` makes of it, in the sentence too.
+pub fn rename(error: &mut Error, name: impl FnOnce(&str) -> Option<&'static str>) {
+    let Some(theirs) = error.param.take() else { return };
+    let ours = name(&theirs).unwrap_or(&theirs);
+    if let Some(rest) = error.message.strip_prefix(&theirs).filter(|rest| rest.starts_with(' ')) {
+        error.message = format!("{ours}{rest}");
     }
+    error.param = Some(ours.to_owned());
 }
 
 /// Refuses a client's notes that are too many, too long or no texts.
@@ -321,9 +323,21 @@ mod tests {
     fn minus_one_is_all_there_is_and_other_negative_counts_are_refused() {
         let read = |value: Value| serde_json::from_value::<Shared>(value);
         let shared = read(json!({"max_tokens": -1, "top_k": -1})).unwrap();
-        assert_eq!((shared.stop(None).max_tokens, shared.sampling().unwrap().top_k), (Some(u32::MAX), Some(0)));
-        assert_eq!(read(json!({"max_tokens": null})).unwrap().stop(None).max_tokens, None);
+        assert_eq!(
+            (shared.stop(None).unwrap().max_tokens, shared.sampling().unwrap().top_k),
+            (Some(u32::MAX), Some(0))
+        );
+        assert_eq!(read(json!({"max_tokens": null})).unwrap().stop(None).unwrap().max_tokens, None);
         assert!(read(json!({"max_tokens": -2})).is_err() && read(json!({"top_k": 1.5})).is_err());
+    }
+
+    #[test]
+    fn a_limit_under_both_of_its_names_is_one_limit() {
+        let shared: Shared = serde_json::from_value(json!({"max_tokens": 5})).unwrap();
+        assert_eq!(shared.stop(Some(5)).unwrap().max_tokens, Some(5));
+        assert_eq!(shared.stop(Some(6)).unwrap_err().param.as_deref(), Some("max_tokens"));
+        let none: Shared = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(none.stop(Some(0)).unwrap_err().param.as_deref(), Some("max_completion_tokens"));
     }
 
     #[test]

@@ -33,8 +33,9 @@ use utoipa::IntoParams;
 use self::kept::{Keeping, Stored};
 use self::request::Asked;
 use self::writer::Builder;
+use super::labels::Labels;
 use super::list::{Deleted, Listed, Order, page};
-use super::request::in_our_words;
+use super::request::{in_our_words, rename};
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::{self, PathId, path_id};
@@ -57,7 +58,7 @@ pub fn routes() -> Routes {
         .takes(
             "ResponseRequest",
             request::KNOWN,
-            [part::<request::Body>()],
+            [part::<request::Body>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano", "input": "What is Impetus?", "max_output_tokens": 64
             }),
@@ -93,12 +94,12 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::
 /// Returns the daemon's refusal with the field at fault under this endpoint's name.
 pub fn named(error: Error) -> Error {
     let mut error = in_our_words(error);
-    error.param = error.param.map(|param| match param.as_str() {
-        "max_tokens" => "max_output_tokens".to_owned(),
-        "enable_thinking" => "reasoning.effort".to_owned(),
-        "messages" => "input".to_owned(),
-        "response_format" => "text.format".to_owned(),
-        _ => param,
+    rename(&mut error, |param| match param {
+        "max_tokens" => Some("max_output_tokens"),
+        "enable_thinking" => Some("reasoning.effort"),
+        "messages" => Some("input"),
+        "response_format" => Some("text.format"),
+        _ => None,
     });
     error
 }

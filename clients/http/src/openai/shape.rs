@@ -6,7 +6,11 @@ use serde_json::{Map, Value};
 
 /// Returns what an answer is held to; a shape may be asked for under one name only.
 pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Option<Constraint>, Error> {
-    let of_format = |format: &Value| of_format("response_format", format, &format["json_schema"]);
+    let of_format = |format: &Value| {
+        only("response_format", format, &["type", "json_schema", "schema"])?;
+        only("response_format.json_schema", &format["json_schema"], NAMED)?;
+        of_format("response_format", format, &format["json_schema"])
+    };
     match (format.map(of_format).transpose()?.flatten(), outputs.map(of_outputs).transpose()?) {
         (Some(_), Some(_)) => Err(Error::invalid(
             "structured_outputs",
@@ -16,11 +20,28 @@ pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Opt
     }
 }
 
+/// What a schema may come with: what it is called and what it is for change no answer.
+pub const NAMED: &[&str] = &["name", "description", "schema", "strict"];
+
+/// Refuses members of an object at `at` that are not `known`.
+pub fn only(at: &str, object: &Value, known: &[&str]) -> Result<(), Error> {
+    let mut members = object.as_object().into_iter().flatten();
+    match members.find(|(name, value)| !value.is_null() && !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let param = format!("{at}.{name}");
+            Err(Error::new(ErrorKind::Unsupported, format!("'{param}' is not supported here.")).param(param))
+        }
+    }
+}
+
 /// Returns what a format at `at` asks for; `named` holds its schema, if it has one.
 pub fn of_format(at: &str, format: &Value, named: &Value) -> Result<Option<Constraint>, Error> {
     let kind = format!("{at}.type");
     match format["type"].as_str() {
         Some("text") => Ok(None),
+        // Other servers' clients send the schema with this type.
+        Some("json_object") if !format["schema"].is_null() => of_schema(at, format).map(Some),
         Some("json_object") => Ok(Some(Constraint::JsonObject)),
         Some("json_schema") => of_schema(at, named).map(Some),
         Some(other) => {
@@ -41,7 +62,7 @@ fn of_schema(at: &str, named: &Value) -> Result<Constraint, Error> {
         schema @ Value::Object(_) => Ok(Constraint::JsonSchema { schema: Json(schema.to_string()), strict }),
         _ => {
             let schema = format!("{at}.schema");
-            Err(Error::invalid(schema, format!("'{at}' of type json_schema needs a 'schema', a JSON object.")))
+            Err(Error::invalid(schema, format!("The schema of '{at}' must be a JSON object.")))
         }
     }
 }
@@ -103,6 +124,8 @@ mod tests {
         assert_eq!(named(json!(true)).unwrap(), Some(schema(true)));
         assert_eq!(named(json!(false)).unwrap(), Some(schema(false)));
         assert_eq!(named(Value::Null).unwrap(), Some(schema(false)));
+        let beside = format(json!({"type": "json_object", "schema": {"type": "object"}, "json_schema": null}));
+        assert_eq!(beside.unwrap(), Some(schema(false)));
     }
 
     #[test]
@@ -121,6 +144,10 @@ mod tests {
         assert_eq!(param(format(json!({}))), "response_format.type");
         assert_eq!(param(format(json!({"type": "xml"}))), "response_format.type");
         assert_eq!(param(format(json!({"type": "json_schema"}))), "response_format.schema");
+        assert_eq!(param(format(json!({"type": "json_object", "schema": 123}))), "response_format.schema");
+        assert_eq!(param(format(json!({"type": "text", "grammar": "x"}))), "response_format.grammar");
+        let extra = json!({"type": "json_schema", "json_schema": {"schema": {}, "regex": "x"}});
+        assert_eq!(param(format(extra)), "response_format.json_schema.regex");
         assert_eq!(param(outputs(json!({}))), "structured_outputs");
         assert_eq!(param(outputs(json!({"regex": "a", "choice": ["a"]}))), "structured_outputs");
         assert_eq!(param(outputs(json!({"choice": [1]}))), "structured_outputs");

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::chat;
-use super::request::{accept_only, in_our_words};
+use super::request::in_our_words;
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, accept_only};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
 

@@ -88,8 +88,9 @@ fn refusals_name_the_member_at_fault() {
 }
 
 #[test]
-fn the_newer_limit_wins_and_seeds_may_be_negative() {
-    let request = read(json!({"max_tokens": 5, "max_completion_tokens": 7, "seed": -1, "stop": "x"})).unwrap();
+fn a_limit_has_two_names_and_seeds_may_be_negative() {
+    assert_eq!(param(json!({"max_tokens": 5, "max_completion_tokens": 7})), "max_tokens");
+    let request = read(json!({"max_completion_tokens": 7, "seed": -1, "stop": "x"})).unwrap();
     assert_eq!(request.stop.max_tokens, Some(7));
     assert_eq!(request.sampling.seed, Some(u64::MAX));
     assert_eq!(request.stop.strings, ["x"]);
@@ -101,6 +102,24 @@ fn a_named_tool_must_be_among_the_tools() {
     let choose = |name: &str| json!({"tools": [tool], "tool_choice": {"type": "function", "function": {"name": name}}});
     assert_eq!(conversation(choose("f")).tool_choice, g::ToolChoice::Named("f".into()));
     assert_eq!(param(choose("g")), "tool_choice");
+}
+
+#[test]
+fn a_choice_may_allow_some_of_the_tools() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let allow = |mode: &str, name: &str| {
+        let allowed = json!({"mode": mode, "tools": [tool(name)]});
+        json!({"tools": [tool("f"), tool("g")], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}})
+    };
+    let chat = conversation(allow("required", "g"));
+    assert_eq!(chat.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["g"]);
+    assert_eq!(chat.tool_choice, g::ToolChoice::Required);
+    assert_eq!(conversation(allow("auto", "f")).tool_choice, g::ToolChoice::Auto);
+    assert_eq!(param(allow("auto", "h")), "tool_choice");
+    assert_eq!(
+        param(json!({"tools": [tool("f")], "tool_choice": {"type": "custom", "function": {"name": "f"}}})),
+        "tool_choice"
+    );
 }
 
 #[test]

@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::input::{Turns, complete};
 use super::kept::{Keeping, history};
 use super::object::{Response, Status};
-use crate::body::{Members, part};
+use crate::body::{Members, accept_only, part};
 use crate::daemon::{answer_id, unix_seconds};
-use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX};
-use crate::openai::request::{Urgency, accept_only};
+use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX, only_allowed};
+use crate::openai::labels::Labels;
+use crate::openai::request::Urgency;
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
@@ -43,7 +44,6 @@ pub const KNOWN: &[&[&str]] = &[&[
     "safety_identifier",
     "service_tier",
     "priority",
-    // Hints; prompts that begin alike share their cache in any case.
     "prompt_cache_key",
     "prompt_cache_retention",
 ]];
@@ -88,7 +88,6 @@ pub struct Body {
     stream_options: Option<Value>,
     background: Option<bool>,
     truncation: Option<Value>,
-    metadata: Option<Map<String, Value>>,
     service_tier: Option<Value>,
     priority: Option<Urgency>,
 }
@@ -196,6 +195,7 @@ impl Asked {
 impl Body {
     /// Reads what stands for itself.
     pub fn read(members: &Members) -> Result<Self> {
+        Labels::check(members)?;
         let body: Self = members.part()?;
         body.check()?;
         Ok(body)
@@ -217,9 +217,6 @@ impl Body {
             let message = format!("'top_logprobs' is {count}; it is at most {TOP_LOGPROBS_MAX}.");
             return Err(Error::invalid("top_logprobs", message));
         }
-        if let Some((name, _)) = self.metadata.iter().flatten().find(|(_, value)| !value.is_string()) {
-            return Err(Error::invalid(format!("metadata.{name}"), format!("'metadata.{name}' must be text.")));
-        }
         // Thoughts are given in clear, so there is nothing to encrypt.
         let honoured = ["message.output_text.logprobs", "reasoning.encrypted_content"];
         match self.include.iter().flatten().find(|wish| !honoured.contains(&wish.as_str())) {
@@ -234,14 +231,14 @@ impl Body {
     fn request(self, messages: Vec<g::Message>, mut tools: Vec<g::Tool>) -> Result<GenerateRequest> {
         let (tool_choice, allowed) = self.tool_choice.map_or(Ok((g::ToolChoice::Auto, None)), ToolChoiceBody::read)?;
         if let Some(allowed) = allowed {
-            tools.retain(|tool| allowed.contains(&tool.name));
+            only_allowed(&mut tools, &allowed)?;
         }
         if tools.is_empty() && tool_choice == g::ToolChoice::Required {
             return Err(Error::invalid("tool_choice", "'tool_choice' needs a function among the 'tools'."));
         }
         let single_tool_call = self.parallel_tool_calls == Some(false) && !tools.is_empty();
         let format = self.text.as_ref().and_then(|text| text.format.as_ref());
-        let constraint = format.map(|format| shape::of_format("text.format", format, format)).transpose()?.flatten();
+        let constraint = format.map(shaped).transpose()?.flatten();
         let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
         let thinking_budget = self.reasoning.as_ref().and_then(ReasoningBody::budget);
         let (thinking, template_arguments) = self.reasoning.map_or((None, None), ReasoningBody::wish);
@@ -286,11 +283,27 @@ impl Body {
     }
 }
 
+/// Returns what the answer is held to.
+fn shaped(format: &Value) -> Result<Option<g::Constraint>> {
+    let known: Vec<&str> = shape::NAMED.iter().copied().chain(["type"]).collect();
+    shape::only("text.format", format, &known)?;
+    shape::of_format("text.format", format, format)
+}
+
 /// Returns the functions among the tools; what else there is would have to be run by this bridge, and is not offered.
 fn functions(bodies: &[Map<String, Value>]) -> Result<Vec<g::Tool>> {
     let mut tools = Vec::new();
-    for (at, body) in bodies.iter().enumerate().filter(|(_, body)| body.get("type") == Some(&json!("function"))) {
+    for (at, body) in bodies.iter().enumerate() {
         let at = format!("tools[{at}]");
+        match body.get("type").and_then(Value::as_str) {
+            Some("function") => {}
+            Some(_) => continue,
+            None => return Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
+        }
+        for (name, usual) in [("allowed_callers", json!(["direct"])), ("defer_loading", json!(false))] {
+            accept_only(&format!("{at}.{name}"), body.get(name), &[usual])?;
+        }
+        accept_only(&format!("{at}.output_schema"), body.get("output_schema"), &[Value::Null])?;
         let FunctionBody { name, description, parameters, strict } = part(&at, body.clone())?;
         let parameters = parameters.map(|schema| g::Json(schema.to_string()));
         tools.push(g::Tool { name, description, parameters, strict: strict == Some(true) });
@@ -325,7 +338,9 @@ impl ToolChoiceBody {
             }
             (Some("allowed_tools"), _) => {
                 let allowed = body.get("tools").and_then(Value::as_array).into_iter().flatten();
-                let names = allowed.filter_map(|tool| tool["name"].as_str()).map(str::to_owned).collect();
+                // Those of other kinds are not offered in any case.
+                let functions = allowed.filter(|tool| tool["type"] == "function");
+                let names = functions.filter_map(|tool| tool["name"].as_str()).map(str::to_owned).collect();
                 Ok((mode_of("tool_choice.mode", text("mode").unwrap_or("auto"))?, Some(names)))
             }
             (kind, _) => {

@@ -6,8 +6,7 @@ fn body(more: Value) -> Result<(GenerateRequest, Response)> {
     let mut sent = json!({"model": "m", "input": "Hi"});
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let members = Members::read(&sent.to_string().into_bytes().into(), KNOWN)?;
-    let (echo, body): (Map<String, Value>, Body) = (members.part()?, members.part()?);
-    body.check()?;
+    let (echo, body): (Map<String, Value>, Body) = (members.part()?, Body::read(&members)?);
     let tools = functions(body.tools.as_deref().unwrap_or_default())?;
     let response = body.response(&echo, &tools);
     Ok((body.request(Vec::new(), tools)?, response))
@@ -85,8 +84,17 @@ fn what_would_have_no_effect_is_refused_by_name() {
     assert_eq!(param(json!({"include": ["file_search_call.results"]})), "include");
     assert_eq!(param(json!({"text": {"verbosity": "high"}})), "text.verbosity");
     assert_eq!(param(json!({"top_logprobs": 21})), "top_logprobs");
-    assert_eq!(param(json!({"metadata": {"a": 1}})), "metadata.a");
+    assert_eq!(param(json!({"metadata": {"a": 1}})), "metadata");
     assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
     assert_eq!(param(json!({"tool_choice": {"type": "function"}})), "tool_choice.name");
     assert_eq!(param(json!({"tools": [{"type": "function"}]})), "tools[0]");
+    assert_eq!(param(json!({"tools": [{"type": "web_search"}, {"name": "f"}]})), "tools[1].type");
+    for (name, wish) in [("defer_loading", json!(true)), ("allowed_callers", json!([])), ("output_schema", json!({}))] {
+        let mut tool = function("f");
+        tool[name] = wish;
+        assert_eq!(param(json!({ "tools": [tool] })), format!("tools[0].{name}"));
+    }
+    let choice = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]});
+    assert_eq!(param(json!({"tools": [function("f")], "tool_choice": choice})), "tool_choice");
+    assert_eq!(param(json!({"text": {"format": {"type": "text", "grammar": "x"}}})), "text.format.grammar");
 }
