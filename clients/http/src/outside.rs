@@ -20,6 +20,7 @@ pub fn read(body: &[u8]) {
 
 fn chat(body: &Bytes) -> Result<()> {
     let members = Members::read(body, openai::chat::KNOWN)?;
+    openai::labels::Labels::check(&members)?;
     let shared: openai::request::Shared = members.part()?;
     shared.streaming()?;
     openai::chat::request(shared, members.part()?).map(drop)
@@ -27,6 +28,7 @@ fn chat(body: &Bytes) -> Result<()> {
 
 fn text(body: &Bytes) -> Result<()> {
     let members = Members::read(body, openai::completions::KNOWN)?;
+    openai::labels::Labels::check(&members)?;
     let shared: openai::request::Shared = members.part()?;
     shared.streaming()?;
     openai::completions::requests(shared, members.part()?).map(drop)
@@ -40,6 +42,7 @@ fn response(body: &Bytes) -> Result<()> {
 
 fn messages(body: &Bytes) -> Result<()> {
     let members = Members::read(body, anthropic::messages::CREATE)?;
+    anthropic::labels::Labels::check(&members)?;
     let own: anthropic::request::Own = members.part()?;
     own.request(members.part()?).map(drop)
 }

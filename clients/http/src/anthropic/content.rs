@@ -1,7 +1,8 @@
 //! Messages and their content blocks, read into the turns of a conversation.
 //!
 //! Instructions may come as `system`, or as messages of that role, which coding agents send; those before the first
-//! turn become one. Tool results become turns of their own, in the order they are given. A block that no model here can
+//! turn become one. Tool results become turns of their own, in the order they are given, and may refer to tools that the
+//! model was not told of before. A block that no model here can
 //! read is refused by its type.
 
 use protocol::generation::{Json, Message, Role, ToolCall};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::thoughts;
 use crate::body::part;
 use crate::turns::{append, instruct};
 
@@ -27,6 +29,7 @@ pub enum Content {
 /// One message of a request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AnthropicMessage)]
+#[serde(deny_unknown_fields)]
 pub struct MessageBody {
     role: RoleBody,
     content: Content,
@@ -51,6 +54,12 @@ struct DocumentBlock {
     source: Source,
     title: Option<String>,
     context: Option<String>,
+    citations: Option<Citations>,
+}
+
+#[derive(Deserialize)]
+struct Citations {
+    enabled: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +72,13 @@ struct Source {
 #[derive(Deserialize)]
 struct ThinkingBlock {
     thinking: String,
+    signature: Option<String>,
+}
+
+/// A word in a result that a tool which was deferred is to be told of now.
+#[derive(Deserialize)]
+struct ReferenceBlock {
+    tool_name: String,
 }
 
 #[derive(Deserialize)]
@@ -161,7 +177,12 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
 }
 
 /// Returns what a document says; only text is read here.
-fn document(at: &str, DocumentBlock { source, title, context }: DocumentBlock) -> Result<String, Error> {
+fn document(at: &str, block: DocumentBlock) -> Result<String, Error> {
+    let DocumentBlock { source, title, context, citations } = block;
+    if citations.is_some_and(|citations| citations.enabled == Some(true)) {
+        let message = format!("'{at}' asks for citations, which are not supported here.");
+        return Err(Error::new(ErrorKind::Unsupported, message).param(format!("{at}.citations")));
+    }
     let text = match (source.r#type.as_str(), source.data, source.content) {
         ("text", Some(text), None) => text,
         ("content", None, Some(content)) => only_text(&format!("{at}.source.content"), content)?,
@@ -171,7 +192,7 @@ fn document(at: &str, DocumentBlock { source, title, context }: DocumentBlock) -
 }
 
 fn tool_result(turns: &[Message], at: &str, block: ToolResultBlock) -> Result<Message, Error> {
-    let text = block.content.map_or(Ok(String::new()), |content| only_text(&format!("{at}.content"), content))?;
+    let text = block.content.map_or(Ok(String::new()), |content| result_text(&format!("{at}.content"), content))?;
     let mut calls = turns.iter().rev().flat_map(|turn| &turn.tool_calls);
     let Some(call) = calls.find(|call| call.id == block.tool_use_id) else {
         let message = format!("'{at}.tool_use_id' is '{}', which no tool_use before it has.", block.tool_use_id);
@@ -181,6 +202,37 @@ fn tool_result(turns: &[Message], at: &str, block: ToolResultBlock) -> Result<Me
     let content = if block.is_error == Some(true) { format!("Error: {text}") } else { text };
     let name = Some(call.name.clone());
     Ok(Message { tool_call_id: Some(block.tool_use_id), name, ..Message::new(Role::Tool, content) })
+}
+
+/// Returns what a result says; of a tool that it refers to, that it is there.
+fn result_text(at: &str, content: Content) -> Result<String, Error> {
+    let Content::Blocks(mut blocks) = content else { return only_text(at, content) };
+    for (index, block) in blocks.iter_mut().enumerate() {
+        if block.get("type").is_some_and(|kind| kind == "tool_reference") {
+            let ReferenceBlock { tool_name } = part(&format!("{at}[{index}]"), std::mem::take(block))?;
+            block.insert("type".to_owned(), "text".into());
+            block.insert("text".to_owned(), format!("The tool {tool_name} can be called now.").into());
+        }
+    }
+    only_text(at, Content::Blocks(blocks))
+}
+
+/// Returns the tools that results refer to, each with the place where it does.
+pub fn references(bodies: &[MessageBody]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (message, body) in bodies.iter().enumerate() {
+        let Content::Blocks(blocks) = &body.content else { continue };
+        for (block, result) in
+            blocks.iter().enumerate().filter(|(_, block)| block.get("type") == Some(&"tool_result".into()))
+        {
+            let parts = result.get("content").and_then(Value::as_array).into_iter().flatten().enumerate();
+            for (part, reference) in parts.filter(|(_, part)| part["type"] == "tool_reference") {
+                let at = format!("messages[{message}].content[{block}].content[{part}]");
+                found.extend(reference["tool_name"].as_str().map(|name| (at, name.to_owned())));
+            }
+        }
+    }
+    found
 }
 
 fn assistant(at: &str, content: Content) -> Result<Message, Error> {
@@ -194,7 +246,8 @@ fn assistant(at: &str, content: Content) -> Result<Message, Error> {
         match kind(&at, &block)?.as_str() {
             "text" => append(&mut said.content, &part::<TextBlock>(&at, block)?.text),
             "thinking" => {
-                append(said.reasoning.get_or_insert_default(), &part::<ThinkingBlock>(&at, block)?.thinking);
+                let ThinkingBlock { thinking, signature } = part(&at, block)?;
+                append(said.reasoning.get_or_insert_default(), &thoughts::read(thinking, signature.as_deref()));
             }
             "tool_use" => {
                 let ToolUseBlock { id, name, input } = part(&at, block)?;

@@ -14,6 +14,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::{AnthropicError, named};
+use super::labels::Labels;
 use super::request::{OWN, Own, SHARED, Shared};
 use super::response::{Message, UsageBody, blocks, stop_reason};
 use super::stream;
@@ -33,7 +34,7 @@ pub fn routes() -> Routes {
         .takes(
             "MessageRequest",
             CREATE,
-            [part::<Shared>(), part::<Own>()],
+            [part::<Shared>(), part::<Own>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano", "max_tokens": 64, "messages": conversation
             }),
@@ -44,7 +45,7 @@ pub fn routes() -> Routes {
         .takes(
             "TokenCountRequest",
             COUNT,
-            [part::<Shared>()],
+            [part::<Shared>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano", "messages": conversation
             }),
@@ -75,9 +76,12 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respon
 
 async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let members = Members::read(body, CREATE)?;
+    Labels::check(&members)?;
     let own: Own = members.part()?;
     let streams = own.streams();
-    let request = own.request(members.part()?)?;
+    let shared: Shared = members.part()?;
+    let display = shared.display();
+    let request = own.request(shared)?;
     let client = bridge.daemon.client().await?;
     // On the heap: it is long, and lives in the futures of all who wait for it.
     let begin = Box::pin(async move {
@@ -96,7 +100,7 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         Ok((message, events, capped))
     });
     if streams {
-        return stream::respond(begin).await;
+        return stream::respond(begin, display).await;
     }
     let (mut message, events, capped) = begin.await?;
     let mut answer = gather(events, 1).await?;
@@ -104,13 +108,15 @@ async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let choice = answer.choices.pop().unwrap_or_default();
     message.stop_reason = choice.reason.map(|reason| stop_reason(reason, choice.stop_string.as_deref(), capped));
     message.stop_sequence = choice.stop_string.clone();
-    message.content = blocks(choice);
+    message.content = blocks(choice, display);
     Ok(Json(message).into_response())
 }
 
 /// Says how many tokens a conversation has, without answering it.
 async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
-    let shared: Shared = Members::read(&body, COUNT)?.part()?;
+    let members = Members::read(&body, COUNT)?;
+    Labels::check(&members)?;
+    let shared: Shared = members.part()?;
     let (model, chat) = shared.chat(None)?;
     let prompt = Prompt::Chat(chat);
     let request = TokenizeRequest { model: Some(model), prompt, special: Special::Parse, pieces: false };

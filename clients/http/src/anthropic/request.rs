@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::content::{Content, MessageBody, conversation};
-use crate::body::part;
+use super::content::{Content, MessageBody, conversation, references};
+use super::thoughts::Display;
+use crate::body::{accept_only, part};
 
 /// The least budget of thinking that this dialect knows.
 const BUDGET_MIN: u32 = 1024;
@@ -23,7 +24,6 @@ pub const SHARED: &[&str] = &[
     "output_config",
     "output_format",
     "context_management",
-    // A hint; prompts that begin alike share their cache in any case.
     "cache_control",
 ];
 
@@ -57,16 +57,25 @@ pub struct Own {
     stop_sequences: Option<Vec<String>>,
 }
 
+/// Members of a tool that have an effect or are hints.
+const TOOL: &[&str] = &["type", "name", "description", "input_schema", "strict", "cache_control", "defer_loading"];
+
+/// Members of a tool that may only ask for what happens anyway, which is this.
+const TOOL_USUAL: &[(&str, &str)] =
+    &[("allowed_callers", r#"["direct"]"#), ("eager_input_streaming", "true"), ("input_examples", "[]")];
+
 #[derive(Debug, Deserialize)]
 struct ToolBody {
     name: String,
     description: Option<String>,
     input_schema: Value,
     strict: Option<bool>,
+    defer_loading: Option<bool>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AnthropicToolChoice)]
+#[serde(deny_unknown_fields)]
 struct ToolChoiceBody {
     r#type: ChoiceKind,
     name: Option<String>,
@@ -85,9 +94,11 @@ enum ChoiceKind {
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AnthropicThinking)]
+#[serde(deny_unknown_fields)]
 struct ThinkingBody {
     r#type: ThinkingKind,
     budget_tokens: Option<u32>,
+    display: Option<Display>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,6 +128,11 @@ enum ThinkingKind {
 }
 
 impl Shared {
+    /// Returns how thoughts are shown.
+    pub fn display(&self) -> Display {
+        self.thinking.as_ref().and_then(|thinking| thinking.display).unwrap_or_default()
+    }
+
     /// Returns the shape that the answer is held to.
     pub fn constraint(&self) -> Result<Option<Constraint>, Error> {
         let shaped = self.output_config.clone().map_or(Ok((None, None)), output)?.0;
@@ -135,7 +151,7 @@ impl Shared {
         let thinking_budget = self.thinking.as_ref().and_then(ThinkingBody::budget);
         let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(max_tokens))?;
         keeps_everything(self.context_management)?;
-        let tools = tools(self.tools.unwrap_or_default())?;
+        let tools = tools(self.tools.unwrap_or_default(), &references(&self.messages))?;
         let single = self.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
         let chat = Chat {
             messages: conversation(self.system, self.messages)?,
@@ -257,18 +273,43 @@ fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Error {
         .param(param)
 }
 
-fn tools(bodies: Vec<Map<String, Value>>) -> Result<Vec<g::Tool>, Error> {
-    bodies.into_iter().enumerate().map(|(at, body)| tool(&format!("tools[{at}]"), body)).collect()
+/// Returns the tools that the model is told of: those that are deferred only once a result refers to them.
+fn tools(bodies: Vec<Map<String, Value>>, referenced: &[(String, String)]) -> Result<Vec<g::Tool>, Error> {
+    let mut tools = Vec::new();
+    for (at, body) in bodies.into_iter().enumerate() {
+        tools.push(tool(&format!("tools[{at}]"), body)?);
+    }
+    for (at, name) in referenced {
+        if !tools.iter().any(|(tool, _)| tool.name == *name) {
+            let message = format!("'{at}' refers to the tool '{name}', which is not among 'tools'.");
+            return Err(Error::invalid(at.clone(), message));
+        }
+    }
+    tools.retain(|(tool, deferred)| !deferred || referenced.iter().any(|(_, name)| *name == tool.name));
+    Ok(tools.into_iter().map(|(tool, _)| tool).collect())
 }
 
-fn tool(at: &str, body: Map<String, Value>) -> Result<g::Tool, Error> {
+/// Returns a tool, and whether the model is not told of it yet.
+fn tool(at: &str, body: Map<String, Value>) -> Result<(g::Tool, bool), Error> {
     if let Some(kind) = body.get("type").filter(|kind| !kind.is_null() && *kind != "custom") {
         let message = format!("Tools of type {kind} are run by Anthropic's servers and are not supported here.");
         return Err(Error::new(ErrorKind::Unsupported, message).hint("Define the tool with input_schema.").param(at));
     }
+    for (name, value) in &body {
+        match TOOL_USUAL.iter().find(|(known, _)| known == name) {
+            Some((_, usual)) => {
+                let usual: Value = serde_json::from_str(usual).unwrap_or_default();
+                accept_only(&format!("{at}.{name}"), Some(value), &[usual])?;
+            }
+            None if TOOL.contains(&name.as_str()) => {}
+            None => return Err(unsupported(format!("{at}.{name}"), format!("'{at}.{name}' is not supported here."))),
+        }
+    }
     let tool: ToolBody = part(at, body)?;
     let parameters = Some(g::Json(tool.input_schema.to_string()));
-    Ok(g::Tool { name: tool.name, description: tool.description, parameters, strict: tool.strict == Some(true) })
+    let strict = tool.strict == Some(true);
+    let told = g::Tool { name: tool.name, description: tool.description, parameters, strict };
+    Ok((told, tool.defer_loading == Some(true)))
 }
 
 impl ToolChoiceBody {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::thoughts::Display;
 use crate::answer::Choice;
 use crate::missed::{self, MissedBody};
 
@@ -35,12 +36,12 @@ pub struct Message {
 #[schema(as = AnthropicBlock)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Block {
-    /// Reasoning; its signature is empty, because thoughts are read back as they are.
+    /// Reasoning.
     Thinking {
-        /// The thought.
+        /// The thought, where it is shown.
         thinking: String,
-        /// Always empty.
-        signature: &'static str,
+        /// The thought where it is not shown, for the client to send back; else empty, because it is read back as it is.
+        signature: String,
     },
     /// Text.
     Text {
@@ -95,10 +96,11 @@ pub fn stop_reason(reason: FinishReason, stop_string: Option<&str>, capped: bool
 }
 
 /// Returns the blocks of a whole answer.
-pub fn blocks(choice: Choice) -> Vec<Block> {
+pub fn blocks(choice: Choice, display: Display) -> Vec<Block> {
     let mut blocks = Vec::new();
     if !choice.reasoning.is_empty() {
-        blocks.push(Block::Thinking { thinking: choice.reasoning, signature: "" });
+        let (thinking, signature) = display.show(choice.reasoning);
+        blocks.push(Block::Thinking { thinking, signature });
     }
     if !choice.text.is_empty() {
         blocks.push(Block::Text { text: choice.text });

@@ -14,12 +14,16 @@ use serde_json::json;
 
 use super::error::body;
 use super::response::{Block, Message, UsageBody, stop_reason};
+use super::thoughts::{Display, sign};
 use crate::frames::{Writer, frames};
 use crate::{request_id, sse};
 
 /// Answers with a stream of a message that is about to begin: `begin` comes to what it opens with, its events, and whether
 /// the context holds fewer tokens than were asked for.
-pub async fn respond<E>(begin: impl Future<Output = Result<(Message, E, bool)>> + Send + 'static) -> Result<Response>
+pub async fn respond<E>(
+    begin: impl Future<Output = Result<(Message, E, bool)>> + Send + 'static,
+    display: Display,
+) -> Result<Response>
 where
     E: Stream<Item = Result<Event>> + Send + Unpin + 'static,
 {
@@ -30,7 +34,7 @@ where
     let begin = async move {
         let (opening, events, capped) = begin.await?;
         let first = [event("message_start", json!({ "message": opening })), after].concat().into();
-        Ok(frames(first, events, Blocks { capped, request_id, ..Blocks::default() }))
+        Ok(frames(first, events, Blocks { capped, display, request_id, ..Blocks::default() }))
     };
     sse::begun(ping, begin, |error| sse::event("error", &body(&error, late))).await
 }
@@ -62,6 +66,9 @@ struct Blocks {
     open: Option<Kind>,
     finished: Option<ChoiceFinished>,
     capped: bool,
+    display: Display,
+    /// Thoughts of the open block that are not shown.
+    unshown: String,
     request_id: Option<String>,
 }
 
@@ -69,8 +76,14 @@ impl Blocks {
     fn more(&mut self, delta: Delta) -> Bytes {
         let mut frames = Vec::new();
         if !delta.reasoning.is_empty() {
-            frames.extend(self.open(Kind::Thinking, || Block::Thinking { thinking: String::new(), signature: "" }));
-            frames.extend(self.delta(json!({"type": "thinking_delta", "thinking": delta.reasoning})));
+            let block = || Block::Thinking { thinking: String::new(), signature: String::new() };
+            frames.extend(self.open(Kind::Thinking, block));
+            match self.display {
+                Display::Summarized => {
+                    frames.extend(self.delta(json!({"type": "thinking_delta", "thinking": delta.reasoning})));
+                }
+                Display::Omitted => self.unshown.push_str(&delta.reasoning),
+            }
         }
         if !delta.text.is_empty() {
             frames.extend(self.open(Kind::Text, || Block::Text { text: String::new() }));
@@ -104,10 +117,16 @@ impl Blocks {
     }
 
     fn close(&mut self) -> Vec<u8> {
-        match self.open.take() {
-            Some(_) => event("content_block_stop", json!({ "index": self.begun.saturating_sub(1) })).to_vec(),
-            None => Vec::new(),
+        if self.open.take().is_none() {
+            return Vec::new();
         }
+        let mut frames = Vec::new();
+        if !self.unshown.is_empty() {
+            let signature = sign(&std::mem::take(&mut self.unshown));
+            frames.extend(self.delta(json!({ "type": "signature_delta", "signature": signature })));
+        }
+        frames.extend(event("content_block_stop", json!({ "index": self.begun.saturating_sub(1) })));
+        frames
     }
 }
 

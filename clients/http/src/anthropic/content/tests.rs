@@ -34,7 +34,7 @@ fn calls_thoughts_and_results_become_turns_in_order() {
     let messages = json!([
         {"role": "user", "content": "weather?"},
         {"role": "assistant", "content": [
-            {"type": "thinking", "thinking": "hm", "signature": ""},
+            {"type": "thinking", "thinking": "", "signature": thoughts::sign("hm")},
             {"type": "text", "text": "Looking."},
             {"type": "tool_use", "id": "t1", "name": "look", "input": {"city": "Kyiv"}},
             {"type": "tool_use", "id": "t2", "name": "ask", "input": {}},
@@ -67,6 +67,10 @@ fn what_cannot_be_read_is_named_with_its_place() {
         (json!([{"text": "x"}]), "messages[0].content[0].type"),
         (json!([{"type": "tool_result", "tool_use_id": "t9"}]), "messages[0].content[0].tool_use_id"),
         (json!([]), "messages[0].content"),
+        (
+            json!([{"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": true}}]),
+            "messages[0].content[0].citations",
+        ),
     ];
     for (content, param) in cases {
         let error = read(Value::Null, json!([{"role": "user", "content": content}])).unwrap_err();

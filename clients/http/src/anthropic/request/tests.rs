@@ -45,7 +45,9 @@ fn tool_choices_have_their_counterparts() {
 
 #[test]
 fn shapes_and_the_ways_of_calls_are_passed_on() {
-    let tools = json!([{"name": "t", "input_schema": {}, "strict": true}]);
+    let usual = json!({"allowed_callers": ["direct"], "defer_loading": false, "eager_input_streaming": true});
+    let mut tools = json!([{"name": "t", "input_schema": {}, "strict": true, "cache_control": {"type": "ephemeral"}}]);
+    tools[0].as_object_mut().unwrap().extend(usual.as_object().unwrap().clone());
     let more = json!({"tools": tools, "tool_choice": {"type": "any", "disable_parallel_tool_use": true}});
     let chat = chat(more);
     assert!(chat.single_tool_call && chat.tools[0].strict);
@@ -55,11 +57,35 @@ fn shapes_and_the_ways_of_calls_are_passed_on() {
 }
 
 #[test]
+fn a_deferred_tool_is_told_of_once_a_result_refers_to_it() {
+    let tool = |name: &str, deferred: bool| json!({"name": name, "input_schema": {}, "defer_loading": deferred});
+    let tools = json!([tool("search", false), tool("a", true), tool("b", true)]);
+    let names = |chat: Chat| chat.tools.into_iter().map(|tool| tool.name).collect::<Vec<_>>();
+    assert_eq!(names(chat(json!({ "tools": tools }))), ["search"]);
+    let found = |name: &str| {
+        json!([
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "search", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": [
+                {"type": "tool_reference", "tool_name": name}
+            ]}]},
+        ])
+    };
+    let after = chat(json!({ "tools": tools, "messages": found("b") }));
+    assert_eq!(after.messages[2].content, "The tool b can be called now.");
+    assert_eq!(names(after), ["search", "b"]);
+    let unknown = read(json!({ "tools": tools, "messages": found("c") })).unwrap_err();
+    assert_eq!(unknown.param.as_deref(), Some("messages[2].content[0].content[0]"));
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let cases = [
         (json!({"thinking": {"type": "enabled", "budget_tokens": 1023}}), "thinking.budget_tokens"),
         (json!({"thinking": {"type": "enabled", "budget_tokens": 2000}}), "thinking.budget_tokens"),
         (json!({"tools": [{"name": "t"}]}), "tools[0]"),
+        (json!({"tools": [{"name": "t", "input_schema": {}, "input_examples": [{}]}]}), "tools[0].input_examples"),
+        (json!({"tools": [{"name": "t", "input_schema": {}, "telepathy": 1}]}), "tools[0].telepathy"),
         (json!({"output_config": {"effort": "some"}}), "output_config.effort"),
         (json!({"output_config": {"telepathy": 1}}), "output_config.telepathy"),
         (json!({"output_config": {"format": {"type": "xml"}}}), "output_config.format"),

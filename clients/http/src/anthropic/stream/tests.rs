@@ -7,8 +7,13 @@ use serde_json::Value;
 use super::*;
 
 fn write(events: Vec<Event>) -> Vec<Value> {
+    write_as(Display::default(), events)
+}
+
+fn write_as(display: Display, events: Vec<Event>) -> Vec<Value> {
     let events = futures::stream::iter(events.into_iter().map(Ok));
-    let frames: Vec<Bytes> = futures::executor::block_on(frames(Bytes::new(), events, Blocks::default()).collect());
+    let writer = Blocks { display, ..Blocks::default() };
+    let frames: Vec<Bytes> = futures::executor::block_on(frames(Bytes::new(), events, writer).collect());
     let text = String::from_utf8(frames.concat()).unwrap();
     let read = |frame: &str| {
         let (name, data) = frame.split_once('\n').unwrap();
@@ -68,6 +73,17 @@ fn every_block_is_begun_filled_and_ended_before_the_next() {
     let end = &events[events.len() - 2];
     assert_eq!(end["delta"], json!({"stop_reason": "tool_use", "stop_sequence": null}));
     assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["cache_read_input_tokens"]), (&json!(5), &json!(4)));
+}
+
+#[test]
+fn thoughts_that_are_not_shown_are_held_by_their_signature() {
+    let thought = |reasoning: &str| Event::Delta(Delta { reasoning: reasoning.to_owned(), ..Delta::default() });
+    let answer = Event::Delta(Delta { text: "Yes".into(), ..Delta::default() });
+    let events = write_as(Display::Omitted, vec![thought("h"), thought("m"), answer]);
+    assert_eq!(events[0]["content_block"], json!({"type": "thinking", "thinking": "", "signature": ""}));
+    assert_eq!(events[1]["delta"], json!({"type": "signature_delta", "signature": sign("hm")}));
+    assert_eq!(events[2]["type"], "content_block_stop");
+    assert_eq!(events[4]["delta"], json!({"type": "text_delta", "text": "Yes"}));
 }
 
 #[test]
