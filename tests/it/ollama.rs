@@ -170,6 +170,70 @@ async fn a_model_that_is_there_needs_no_pull_and_the_bundled_one_stays() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_every_member_it_knows_is_understood() {
+    let mut house = House::start();
+    let http = house.http().await;
+    // As Ollama's own client writes them, whatever its caller said: empty texts, null options, both names.
+    let named = |name: &str, older: &str| json!({"model": name, "name": older, "stream": false});
+    let with = |mut body: Value, more: Value| {
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let show = json!({"system": "", "template": "", "verbose": false, "options": null});
+    for (name, older) in [("impetus-nano", ""), ("", "impetus-nano:latest")] {
+        let mut body = with(named(name, older), show.clone());
+        body.as_object_mut().unwrap().remove("stream");
+        assert_eq!(http.post("/api/show", &body).await.status, 200, "{body}");
+        let pull = with(named(name, older), json!({"username": "", "password": ""}));
+        assert_eq!(http.post("/api/pull", &pull).await.json().await["status"], "success");
+        let gone = http.send("DELETE", "/api/delete", &json!({"model": name, "name": older})).await;
+        assert_eq!(gone.status, 409, "the bundled model stays");
+    }
+    let tool =
+        json!({"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": null}}});
+    let more = json!({"stream": false, "truncate": false, "shift": false, "tools": [tool]});
+    assert_eq!(http.post("/api/chat", &chat(more)).await.status, 200);
+    let generate = json!({
+        "model": "impetus-nano", "prompt": "Hi", "suffix": "", "system": "", "template": "", "stream": false,
+        "options": {"num_predict": 1}, "truncate": false, "shift": false
+    });
+    assert_eq!(http.post("/api/generate", &generate).await.status, 200);
+    for (path, more, param) in [
+        ("/api/show", json!({"system": "Be brief."}), "system"),
+        ("/api/show", json!({"options": {"seed": 1}}), "options.seed"),
+        ("/api/show", json!({"verbose": "very"}), "verbose"),
+        ("/api/show", json!({"model": ""}), "model"),
+        ("/api/pull", json!({"username": "me"}), "username"),
+        ("/api/chat", json!({"truncate": true}), "truncate"),
+        ("/api/generate", json!({"shift": true}), "shift"),
+    ] {
+        let refused = http.post(path, &with(json!({"model": "impetus-nano"}), more)).await;
+        assert_eq!(refused.status, 400, "{param}");
+        let error = refused.json().await["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(param), "{param}: {error}");
+    }
+    let nothing = http.post("/api/embed", &json!({"model": "impetus-nano-embed", "input": ""})).await.json().await;
+    assert_eq!(nothing["embeddings"], json!([]));
+}
+
+#[tokio::test]
+async fn every_model_has_a_digest_that_is_its_own_and_stays() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let digests = async || {
+        let tags = http.get("/api/tags").await.json().await;
+        let digest = |model: &Value| model["digest"].as_str().unwrap().to_owned();
+        tags["models"].as_array().unwrap().iter().map(digest).collect::<Vec<_>>()
+    };
+    let first = digests().await;
+    // Clients show the first twelve.
+    assert!(first.len() == 2 && first[0] != first[1] && first.iter().all(|digest| digest.len() >= 12), "{first:?}");
+    assert_eq!(digests().await, first);
+    assert_eq!(http.post("/api/generate", &json!({"model": "impetus-nano"})).await.status, 200);
+    assert_eq!(in_memory(&http).await[0]["digest"], first[0]);
+}
+
+#[tokio::test]
 async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
     let mut house = House::start();
     let http = house.http().await;

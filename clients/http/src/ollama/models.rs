@@ -1,5 +1,6 @@
 //! The models: `/api/tags`, `/api/show`, `/api/ps`, `/api/delete`; and `/api/version`.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::error::OllamaError;
-use super::request::card;
+use super::request::{Named, card, only_empty, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{Operation, Routes, part};
@@ -29,7 +30,7 @@ pub fn routes() -> Routes {
     let ps = Operation::new("List the models in memory")
         .gives_of::<Models<Loaded>, Loaded>("OllamaLoadedList", "What is in memory.");
     let show = Operation::new("Show a model")
-        .takes("OllamaShowRequest", SHOW, [part::<Named>()], named)
+        .takes("OllamaShowRequest", SHOW, [part::<Named>(), part::<ShowMore>()], named)
         .gives::<Shown>("The model.");
     let delete = Operation::new("Forget a model, and delete what was downloaded for it")
         .takes("OllamaDeleteRequest", DELETE, [part::<Named>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
@@ -44,7 +45,7 @@ pub fn routes() -> Routes {
 }
 
 /// The members of a request for one model, and of one to forget it.
-const SHOW: &[&[&str]] = &[&["model", "name", "verbose"]];
+const SHOW: &[&[&str]] = &[&["model", "name", "verbose", "system", "template", "options"]];
 const DELETE: &[&[&str]] = &[&["model", "name"]];
 
 /// Which Impetus this is.
@@ -53,6 +54,9 @@ const DELETE: &[&[&str]] = &[&["model", "name"]];
 struct Version {
     version: String,
 }
+
+/// How much of a digest people are shown.
+const DIGEST_SHOWN: usize = 12;
 
 /// A list of models.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,9 +73,8 @@ pub struct Model {
     model: String,
     modified_at: String,
     size: u64,
-    /// The commit it was fetched at, if it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
+    /// What changes when the model does.
+    digest: String,
     details: Details,
 }
 
@@ -84,9 +87,8 @@ pub struct Loaded {
     size: u64,
     /// Always 0: models lie in the machine's memory.
     size_vram: u64,
-    /// The commit it was fetched at, if it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
+    /// What changes when the model does.
+    digest: String,
     details: Details,
     expires_at: String,
     context_length: u32,
@@ -122,10 +124,30 @@ pub struct Shown {
     capabilities: Vec<&'static str>,
 }
 
+/// What Ollama's own client sends besides, always.
 #[derive(Debug, Deserialize, ToSchema)]
-struct Named {
-    #[serde(alias = "name")]
-    model: String,
+#[schema(as = OllamaShowMore)]
+struct ShowMore {
+    /// More words about the same facts would be the same words here.
+    #[expect(dead_code, reason = "only what it is is judged")]
+    verbose: Option<bool>,
+    system: Option<String>,
+    template: Option<String>,
+    options: Option<Map<String, Value>>,
+}
+
+impl ShowMore {
+    fn check(&self) -> Result<(), Error> {
+        only_empty("system", self.system.as_deref())?;
+        only_empty("template", self.template.as_deref())?;
+        match self.options.iter().flatten().next() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("The option '{name}' has no effect here.");
+                Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."))
+            }
+        }
+    }
 }
 
 /// Lists every model, loaded or loadable.
@@ -142,19 +164,20 @@ async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, O
 
 /// Shows one model.
 async fn show(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Shown>, OllamaError> {
-    // More words about the same facts would be the same words here.
-    let named: Named = Members::read(&body, SHOW)?.part()?;
+    let members = Members::read(&body, SHOW)?;
+    members.part::<ShowMore>()?.check()?;
+    let model = members.part::<Named>()?.model()?;
     let client = bridge.daemon.client().await?;
-    let card = card(&client, &named.model).await?;
+    let card = card(&client, &model).await?;
     let texts = client.texts(&card.name).await?;
     Ok(Json(shown(card, texts)))
 }
 
 /// Forgets one model, and deletes what was downloaded for it.
 async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<StatusCode, OllamaError> {
-    let named: Named = Members::read(&body, DELETE)?.part()?;
+    let named = Members::read(&body, DELETE)?.part::<Named>()?.model()?;
     let client = bridge.daemon.client().await?;
-    let model = card(&client, &named.model).await?.name;
+    let model = card(&client, &named).await?.name;
     client.remove(RemoveRequest { model, delete_files: true }).await?;
     Ok(StatusCode::OK)
 }
@@ -185,11 +208,17 @@ impl From<ModelCard> for Model {
     }
 }
 
-fn digest(card: &ModelCard) -> Option<String> {
-    match &card.source {
-        Source::Hub { revision, .. } => Some(revision.clone()),
-        Source::Bundled | Source::Local => None,
+/// Returns the commit that a model was fetched at, or a word for what its folder holds and since when. Ollama's own client
+/// shows the first twelve characters of every model's, so there must be that many.
+fn digest(card: &ModelCard) -> String {
+    if let Source::Hub { revision, .. } = &card.source
+        && revision.len() >= DIGEST_SHOWN
+    {
+        return revision.clone();
     }
+    let mut hasher = DefaultHasher::new();
+    (&card.name, card.created_unix_s, format!("{:?}", card.facts)).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 fn loaded(card: ModelCard) -> Option<Loaded> {

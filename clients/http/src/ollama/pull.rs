@@ -17,7 +17,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::{OllamaError, body};
-use super::request::{card, unsupported};
+use super::request::{Named, card, only_empty, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::ndjson::{bytes, respond};
@@ -25,10 +25,12 @@ use crate::openapi::{LINES, Operation, part};
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct Wish {
-    #[serde(alias = "name")]
-    model: String,
     stream: Option<bool>,
     insecure: Option<bool>,
+    /// Empty, as Ollama's own client sends it: the daemon has the hub's token.
+    username: Option<String>,
+    /// Empty likewise.
+    password: Option<String>,
 }
 
 /// How far a pull has come.
@@ -43,13 +45,13 @@ struct Line {
 }
 
 /// The members of a request.
-const KNOWN: &[&[&str]] = &[&["model", "name", "stream", "insecure"]];
+const KNOWN: &[&[&str]] = &[&["model", "name", "stream", "insecure", "username", "password"]];
 
 /// What the document says of this endpoint.
 pub fn operation() -> Operation {
     Operation::new("Fetch a model from the hub")
         .more("It streams unless `stream` is false. Hanging up ends it; what was fetched is kept for the next time.")
-        .takes("OllamaPullRequest", KNOWN, [part::<Wish>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
+        .takes("OllamaPullRequest", KNOWN, [part::<Named>(), part::<Wish>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
         .gives::<Line>("How it ended, or how far it has come, line by line.")
         .streams::<Line>(LINES)
 }
@@ -60,14 +62,18 @@ pub async fn pull(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Resp
 }
 
 async fn fetch(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let wish: Wish = Members::read(body, KNOWN)?.part()?;
+    let members = Members::read(body, KNOWN)?;
+    let wish: Wish = members.part()?;
+    let model = members.part::<Named>()?.model()?;
+    only_empty("username", wish.username.as_deref())?;
+    only_empty("password", wish.password.as_deref())?;
     if wish.insecure == Some(true) {
         return Err(unsupported("insecure", "'insecure' is not supported: the hub's certificate is always checked."));
     }
     let streams = wish.stream.unwrap_or(true);
     let client = bridge.daemon.client().await?;
     let done = Line::stage("success");
-    let Some(mut events) = begin(&client, &wish.model).await? else {
+    let Some(mut events) = begin(&client, &model).await? else {
         return Ok(match streams {
             true => respond(stream::iter([bytes(&done)])),
             false => Json(done).into_response(),

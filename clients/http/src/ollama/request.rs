@@ -11,13 +11,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::body::part;
+use crate::body::{accept_only, part};
 use crate::sampling::mirostat;
 use crate::time;
 
 /// Members that both answering endpoints accept.
 pub const SHARED: &[&str] =
-    &["model", "stream", "format", "options", "keep_alive", "think", "logprobs", "top_logprobs"];
+    &["model", "stream", "format", "options", "keep_alive", "think", "logprobs", "top_logprobs", "truncate", "shift"];
 
 /// The most alternatives beside a token.
 const TOP_LOGPROBS_MAX: u8 = 20;
@@ -53,6 +53,10 @@ pub struct Shared {
     think: Option<Value>,
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,
+    /// Only false: a conversation that does not fit is refused.
+    truncate: Option<Value>,
+    /// Only false: an answer that reaches the end of the context ends.
+    shift: Option<Value>,
 }
 
 /// What a request says besides its prompt.
@@ -173,6 +177,8 @@ impl Shared {
             return Err(unsupported(&format!("options.{name}"), message)
                 .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it."));
         }
+        accept_only("truncate", self.truncate.as_ref(), &[json!(false)])?;
+        accept_only("shift", self.shift.as_ref(), &[json!(false)])?;
         let options: Options = part("options", object)?;
         context(options.num_ctx, card)?;
         Ok(Settings { constraint: self.constraint()?, logprobs: self.logprobs()?, ..options.settings()? })
@@ -233,6 +239,30 @@ fn context(asked: Option<u32>, card: &ModelCard) -> Result<(), Error> {
             let message = format!("options.num_ctx is {asked}; the context of {} is {context} tokens.", card.name);
             Err(Error::invalid("options.num_ctx", message))
         }
+    }
+}
+
+/// Which model a request for one is about.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct Named {
+    model: Option<String>,
+    /// The older name of `model`; one of them may be empty.
+    name: Option<String>,
+}
+
+impl Named {
+    /// Returns its name.
+    pub fn model(self) -> Result<String, Error> {
+        let given = [self.model, self.name].into_iter().flatten().find(|name| !name.is_empty());
+        given.ok_or_else(|| Error::invalid("model", "The request names no model."))
+    }
+}
+
+/// Refuses a text that would have no effect; clients send every member they know, empty where it says nothing.
+pub fn only_empty(name: &str, text: Option<&str>) -> Result<(), Error> {
+    match text {
+        None | Some("") => Ok(()),
+        Some(_) => Err(unsupported(name, format!("'{name}' has no effect here.")).hint("Leave it out.")),
     }
 }
 
