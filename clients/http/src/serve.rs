@@ -3,6 +3,7 @@
 //! `axum::serve` has no limit on how slowly a head arrives, how large it is or how many connections are open; hyper,
 //! driven directly, has. Bodies have their own limits in `body`. Called by `run`; `app` puts `check_head` before its routes.
 
+mod half;
 mod refusal;
 mod tls;
 
@@ -31,6 +32,7 @@ use tokio::time::timeout;
 
 use crate::access::Peer;
 use crate::dialect::Dialect;
+use half::Halves;
 use refusal::Explained;
 pub use tls::{Tls, TlsFiles};
 
@@ -118,7 +120,7 @@ async fn talk(
         request.extensions_mut().insert(Peer(peer));
         routes.call(request)
     });
-    let connection = http.serve_connection(TokioIo::new(Explained::new(stream)), service).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(Explained::new(Halves::new(stream))), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,0 +1,109 @@
+//! Gives clients that close their half of a connection as soon as they have asked, as scripts do, the time to be answered.
+//!
+//! The end of what a client sends looks the same whether it waits for an answer or is gone, and whoever is gone must not keep
+//! a model at work. So where an answer is owed the end is told a little late; where one has begun, or none is owed, at once.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How late.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A connection whose other half may be closed.
+#[derive(Debug)]
+pub struct Halves<S> {
+    stream: S,
+    /// Whether something came after what was last answered.
+    asked: bool,
+    /// When the end is told, once it has come.
+    end: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Halves<S> {
+    /// Wraps a connection.
+    pub fn new(stream: S) -> Self {
+        Self { stream, asked: false, end: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Halves<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.end.is_none() {
+            let held = buffer.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            if buffer.filled().len() > held {
+                self.asked = true;
+                return Poll::Ready(Ok(()));
+            }
+            if !self.asked {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.end.get_or_insert_with(|| Box::pin(sleep(GRACE))).as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Halves<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.asked = false;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Returns how long after a client's end it is told, where so much was asked and so much answered.
+    async fn lateness(asked: &[u8], answered: &[u8]) -> Duration {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut stream = Halves::new(near);
+        far.write_all(asked).await.unwrap();
+        stream.read_exact(&mut vec![0; asked.len()]).await.unwrap();
+        stream.write_all(answered).await.unwrap();
+        far.shutdown().await.unwrap();
+        let before = Instant::now();
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_told_late_only_to_whoever_owes_an_answer() {
+        assert!(lateness(b"GET", b"").await >= GRACE);
+        assert_eq!(lateness(b"GET", b"HTTP").await, Duration::ZERO);
+        assert_eq!(lateness(b"", b"").await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_can_be_written_meanwhile() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut stream = Halves::new(near);
+        far.write_all(b"GET").await.unwrap();
+        far.shutdown().await.unwrap();
+        stream.read_exact(&mut [0; 3]).await.unwrap();
+        let mut rest = [0; 8];
+        assert!(futures::poll!(Box::pin(stream.read(&mut rest))).is_pending());
+        stream.write_all(b"HTTP").await.unwrap();
+        drop(stream);
+        let mut answer = String::new();
+        far.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "HTTP");
+    }
+}
