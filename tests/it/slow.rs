@@ -3,7 +3,7 @@
 use engine::random::Recipe;
 use protocol::client::Client;
 use protocol::model::ModelState;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::answer::ask;
 use tests::house::{House, raw};
 use tests::http::Http;
@@ -37,6 +37,18 @@ async fn begin(http: &Http, index: u32) -> TcpStream {
     stream.write_all(body.as_bytes()).await.unwrap();
     assert_eq!(timeout(wait::LIMIT, stream.read_u8()).await.unwrap().unwrap(), b'H');
     stream
+}
+
+/// Returns how many tokens came of each choice of a stream.
+fn tokens(stream: &str) -> [usize; 2] {
+    let mut counts = [0; 2];
+    for line in stream.lines().filter_map(|line| line.strip_prefix("data: {")) {
+        let chunk: Value = serde_json::from_str(&format!("{{{line}")).unwrap();
+        let choice = &chunk["choices"][0];
+        let tokens = choice["logprobs"]["tokens"].as_array().map_or(0, Vec::len);
+        counts[choice["index"].as_u64().unwrap() as usize] += tokens;
+    }
+    counts
 }
 
 /// Waits until the model has written everything that was asked for.
@@ -80,6 +92,7 @@ async fn readers_of_a_byte_at_a_time_hold_nobody_up_and_lose_nothing() {
         let text = String::from_utf8_lossy(&bytes);
         assert!(text.contains("data: [DONE]"), "{}", &text[text.len().saturating_sub(300)..]);
         assert_eq!(text.matches("\"finish_reason\":\"length\"").count(), 2, "both choices are there to their end");
+        assert_eq!(tokens(&text), [TOKENS as usize; 2]);
         assert!(bytes.len() > 400_000, "{} bytes are less than a buffer holds", bytes.len());
     }
 }
