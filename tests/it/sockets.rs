@@ -4,7 +4,7 @@
 use serde_json::json;
 use tests::house::House;
 use tests::http::Http;
-use tests::wait::LIMIT;
+use tests::wait::{self, LIMIT};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -124,4 +124,25 @@ async fn whoever_closes_their_half_is_answered() {
     let (cut, _) = post.split_at(post.len() - 5);
     assert_eq!(statuses(&said(&http, cut.as_bytes(), true).await), [400]);
     assert_eq!(said(&http, b"GET /v1/mod", true).await, "");
+}
+
+#[tokio::test]
+async fn whoever_leaves_before_a_whole_answer_is_made_ends_its_work() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let client = house.client().await;
+    let body =
+        json!({"model": "impetus-nano", "prompt": "On and on", "max_tokens": 60_000, "ignore_eos": true}).to_string();
+    let (host, key) = (http.authority(), http.key());
+    let head = format!("POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n");
+    let mut stream = TcpStream::connect(http.authority()).await.unwrap();
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    wait::for_some("the work", || async { (client.status().await.unwrap().active == 1).then_some(()) }).await;
+    drop(stream);
+    let logged = wait::for_some("the request in the log", || async {
+        let log = http.get("/api/requests?status=cancelled").await.json().await;
+        log["data"].get(0).cloned()
+    })
+    .await;
+    assert!(logged["completion_tokens"].as_u64().unwrap() < 60_000, "{logged}");
 }

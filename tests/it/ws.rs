@@ -139,6 +139,26 @@ async fn messages_out_of_bounds_end_their_socket_only() {
 }
 
 #[tokio::test]
+async fn frames_that_are_none_end_their_socket_only() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let mut good = Ws::connect(&http, "/api/ws", "").await.unwrap();
+    good.next_of("hello").await;
+    // A kind that there is not, text that is none, a ping that is too long, and the end of what was never begun.
+    for (opcode, payload) in [(3, &b"x"[..]), (1, b"\xff\xfe"), (9, &[0; 126]), (0, b"x")] {
+        let mut bad = Ws::connect(&http, "/api/ws", "").await.unwrap();
+        bad.next_of("hello").await;
+        bad.send(opcode, payload).await;
+        let end = bad.next().await;
+        assert!(matches!(end, Frame::Close(_) | Frame::Gone), "{opcode}: {end:?}");
+    }
+    good.send(1, &[b'['; 4_000]).await;
+    assert_eq!(good.next_of("error").await["error"]["code"], "INVALID_REQUEST");
+    good.say(&json!({"type": "ping"})).await;
+    good.next_of("pong").await;
+}
+
+#[tokio::test]
 async fn five_hundred_watch_at_once() {
     let mut house = House::start();
     let http = house.http().await;

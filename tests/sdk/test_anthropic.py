@@ -127,6 +127,23 @@ class Tools(Service):
         message = self.say(self.QUESTION, tools=[WEATHER], tool_choice={"type": "none"})
         self.assertEqual([block.type for block in message.content], ["text"])
 
+    def test_a_deferred_tool_is_told_of_once_a_result_refers_to_it(self):
+        search = {"name": "search", "description": "Finds tools.", "input_schema": {"type": "object"}}
+        tools = [search, {**WEATHER, "defer_loading": True}]
+        found = [
+            {"role": "user", "content": "Find a tool."},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "search", "input": {}}]},
+        ]
+        tell = lambda content: found + [
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": content}]}
+        ]
+        count = lambda content: self.client.messages.count_tokens(model=MODEL, tools=tools, messages=tell(content)).input_tokens
+        known = count([{"type": "tool_reference", "tool_name": "get_weather"}])
+        self.assertGreater(known, count([{"type": "text", "text": "The tool get_weather can be called now."}]))
+        with self.assertRaises(anthropic.BadRequestError) as refusal:
+            count([{"type": "tool_reference", "tool_name": "telepathy"}])
+        self.assertIn("telepathy", refusal.exception.body["error"]["message"])
+
 
 class Errors(Service):
     def refused(self, kind, words, **options):
@@ -149,6 +166,9 @@ class Errors(Service):
         self.refused(anthropic.BadRequestError, "max_tokens", max_tokens=0)
         self.refused(anthropic.BadRequestError, "messages", messages=[])
         self.refused(anthropic.BadRequestError, "telepathy", extra_body={"telepathy": True})
+        self.refused(anthropic.BadRequestError, "metadata.user_id", metadata={"user_id": 1})
+        self.refused(anthropic.BadRequestError, "service_tier", service_tier="fastest")
+        self.refused(anthropic.BadRequestError, "input_examples", tools=[{**WEATHER, "input_examples": [{"city": "Paris"}]}])
 
     def test_models_are_listed_at_the_path_they_share_with_openai(self):
         self.assertIn(MODEL, [model.id for model in self.client.models.list()])

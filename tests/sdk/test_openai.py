@@ -136,7 +136,8 @@ class Chat(Service):
         self.assertEqual(streamed, texts)
 
     def test_a_seed_repeats_and_another_does_not(self):
-        text = lambda seed: self.chat(seed=seed, temperature=1.5, max_completion_tokens=32).choices[0].message.content
+        limit = {"max_tokens": None, "max_completion_tokens": 32}
+        text = lambda seed: self.chat(seed=seed, temperature=1.5, **limit).choices[0].message.content
         self.assertEqual(text(11), text(11))
         self.assertEqual(text(-5), text(-5))
         self.assertGreater(len({text(seed) for seed in range(6)}), 1)
@@ -224,6 +225,13 @@ class Tools(Service):
     def test_no_call_comes_where_none_is_allowed(self):
         answer = self.client.chat.completions.create(**ask(self.QUESTION), temperature=0, tools=[WEATHER], tool_choice="none")
         self.assertIsNone(answer.choices[0].message.tool_calls)
+
+    def test_a_choice_may_allow_some_of_the_tools(self):
+        other = {"type": "function", "function": {"name": "telepathy", "parameters": {"type": "object", "properties": {}}}}
+        allow = lambda tool: {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [tool]}}
+        options = {**ask(self.QUESTION), "temperature": 0, "tools": [WEATHER, other]}
+        answer = self.client.chat.completions.create(**options, tool_choice=allow(other))
+        self.assertEqual([call.function.name for call in answer.choices[0].message.tool_calls], ["telepathy"])
 
 
 class Shapes(Service):
@@ -361,6 +369,9 @@ class Errors(Service):
         self.refused(bad, "INVALID_REQUEST", "top_logprobs", top_logprobs=2)
         self.refused(bad, "INVALID_REQUEST", "logit_bias", logit_bias={"5": 101})
         self.refused(bad, "INVALID_REQUEST", "messages", messages=[])
+        self.refused(bad, "INVALID_REQUEST", "user", user=5)
+        self.refused(bad, "INVALID_REQUEST", "metadata", metadata={"run": 1})
+        self.refused(bad, "INVALID_REQUEST", "prompt_cache_retention", prompt_cache_retention="a year")
         self.refused(bad, "unsupported_parameter", "telepathy", extra_body={"telepathy": True})
         image = [{"type": "image_url", "image_url": {"url": "data:,"}}]
         self.refused(bad, "unsupported_parameter", "messages[0].content[0]", messages=[{"role": "user", "content": image}])
