@@ -23,8 +23,11 @@ fn body(path: &str, more: &Value) -> Value {
     body
 }
 
-/// Of each endpoint what is fine, and what is refused under which name.
-fn cases() -> Vec<(&'static str, Value, Vec<(Value, &'static str)>)> {
+/// Wishes that are refused, and the name under which they are.
+type Refused = Vec<(Value, &'static str)>;
+
+/// Of each endpoint what is fine, and what is not.
+fn cases() -> Vec<(&'static str, Value, Refused)> {
     let labels = json!({"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "metadata": {"a": "b"}});
     let wrong = [
         (json!({"user": 1}), "user"),

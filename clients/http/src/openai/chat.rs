@@ -208,12 +208,11 @@ struct FunctionDefinition {
 #[serde(untagged, expecting = "expected a word or an object that names a function")]
 enum ToolChoiceBody {
     Mode(String),
-    #[schema(value_type = NamedTool)]
+    /// The choice of a function, or of some of them.
     Named(serde_json::Map<String, Value>),
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(as = ChatNamedTool)]
+#[derive(Debug, Deserialize)]
 struct NamedTool {
     function: NamedFunction,
 }
@@ -230,7 +229,7 @@ struct Allowed {
     tools: Vec<NamedTool>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 struct NamedFunction {
     name: String,
 }
