@@ -102,8 +102,6 @@ async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respons
     let members = Members::read(&body, KNOWN)?;
     let own: Own = members.part()?;
     let texts = match own.input {
-        // As Ollama answers it, for clients that only bring a model into memory.
-        Texts::One(text) if text.is_empty() => Vec::new(),
         Texts::One(text) => vec![text],
         Texts::Many(texts) => texts,
     };
