@@ -120,6 +120,8 @@ fn broken_files_are_named() {
     for content in ["null", "[]", "{}", "{\"model\": 5}", "{\"model\": {\"type\": \"BPE\"}, \"decoder\": [1]}"] {
         assert!(message(&[("tokenizer.json", content)]).contains("tokenizer.json is invalid"), "{content}");
     }
+    let half = sound.replace("\"decoder\":{", "\"decoder\":{\"half\":\"\\ud800\",");
+    assert!(half != sound && message(&[("tokenizer.json", &half)]).contains("tokenizer.json is invalid"));
     let files = [("tokenizer.json", sound.as_str()), ("tokenizer_config.json", "{\"bos")];
     assert!(message(&files).contains("tokenizer_config.json is invalid"));
     let mut other = byte_level();
