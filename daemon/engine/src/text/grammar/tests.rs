@@ -1,5 +1,7 @@
 //! Babble that is held to shapes: whatever is drawn, the whole fits. The vocabulary is a random model's.
 
+mod schemas;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
