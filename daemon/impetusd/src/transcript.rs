@@ -7,7 +7,8 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::generation::Finished;
@@ -43,6 +44,8 @@ pub struct Transcript {
     /// How many appends there were: a waiting reader wakes at each.
     grown: watch::Sender<u64>,
     cancelled: CancellationToken,
+    /// Bytes of memory that all ended ones take; it adds its own when it ends.
+    ended_bytes: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -51,13 +54,15 @@ struct Log {
     /// Events before this were handed to a reader: they never change again.
     frozen: usize,
     ended: Option<Instant>,
+    /// How many bytes of memory its events take; counted when it ends.
+    held: u64,
     observer: Option<Box<dyn Observer>>,
 }
 
 impl Transcript {
-    fn new(id: TranscriptId, limits: PageLimits) -> Self {
-        let grown = watch::Sender::new(0);
-        Self { id, limits, log: Mutex::default(), grown, cancelled: CancellationToken::new() }
+    fn new(id: TranscriptId, limits: PageLimits, ended_bytes: Arc<AtomicU64>) -> Self {
+        let (grown, cancelled) = (watch::Sender::new(0), CancellationToken::new());
+        Self { id, limits, log: Mutex::default(), grown, cancelled, ended_bytes }
     }
 
     /// Its name.
@@ -85,11 +90,11 @@ impl Transcript {
             if let Some(observer) = &mut log.observer {
                 observer.see(&event);
             }
-            if matches!(event, Event::Finished(_) | Event::Failed(_)) {
-                log.ended = Some(Instant::now());
-                log.observer = None;
-            }
+            let last = matches!(event, Event::Finished(_) | Event::Failed(_));
             log.push(event, self.limits.bytes_max);
+            if last {
+                self.ended_bytes.fetch_add(log.end(), Ordering::Relaxed);
+            }
         }
         self.grown.send_modify(|count| *count += 1);
     }
@@ -109,9 +114,9 @@ impl Transcript {
         self.lock().ended
     }
 
-    /// Roughly how many bytes its events take.
-    fn bytes(&self) -> u64 {
-        self.lock().events.iter().map(|event| merge::bytes(event) as u64).sum()
+    /// How many bytes of memory its events take once it has ended.
+    fn held(&self) -> u64 {
+        self.lock().held
     }
 
     /// Returns the events after `cursor`; waits up to `wait` for the first.
@@ -166,5 +171,14 @@ impl Log {
             None => Some(event),
         };
         self.events.extend(rest);
+    }
+
+    /// Keeps no more memory than the events need; returns how much that is.
+    fn end(&mut self) -> u64 {
+        self.ended = Some(Instant::now());
+        self.observer = None;
+        self.events.shrink_to_fit();
+        self.held = self.events.iter().map(|event| merge::held(event) as u64).sum();
+        self.held
     }
 }

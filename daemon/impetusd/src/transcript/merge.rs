@@ -1,7 +1,7 @@
 //! Merges neighbouring events that nobody has read yet. Pure: the reader of merged events learns the same text,
 //! tool calls, tokens and log-probabilities, in the same order. Called by `transcript` on every append.
 
-use protocol::generation::{Delta, ToolCallDelta};
+use protocol::generation::{Delta, PromptToken, TokenLogprob, ToolCallDelta};
 use protocol::transcript::Event;
 
 /// Merges `event` into `last` if that loses nothing and stays within `bytes_max`; otherwise returns it.
@@ -33,6 +33,42 @@ pub fn bytes(event: &Event) -> usize {
     let logprobs: usize = delta.logprobs.iter().map(|entry| token(entry.bytes.len(), entry.top.len())).sum();
     let prompt: usize = delta.prompt.iter().map(|entry| token(entry.bytes.len(), entry.top.len())).sum();
     16 + delta.text.len() + delta.reasoning.len() + calls + logprobs + prompt
+}
+
+/// Returns how many bytes of memory an event takes. A delta of one token is some bytes on the wire and far more here: what
+/// could be in it has its place too.
+pub fn held(event: &Event) -> usize {
+    let beside = match event {
+        Event::Delta(delta) => delta_held(delta),
+        Event::Embedded(embedded) => block(embedded.vector.capacity(), size_of::<f32>()),
+        _ => 0,
+    };
+    size_of::<Event>() + beside
+}
+
+fn delta_held(delta: &Delta) -> usize {
+    let text = |text: &String| block(text.capacity(), 1);
+    let tokens = |bytes: &Vec<u8>, top: &Vec<(u32, Vec<u8>, f32)>| {
+        let top_bytes: usize = top.iter().map(|(_, bytes, _)| block(bytes.capacity(), 1)).sum();
+        block(bytes.capacity(), 1) + block(top.capacity(), size_of::<(u32, Vec<u8>, f32)>()) + top_bytes
+    };
+    let call = |call: &ToolCallDelta| {
+        let named = call.id.iter().chain(&call.name).map(text).sum::<usize>();
+        named + text(&call.arguments)
+    };
+    let calls: usize = delta.tool_calls.iter().map(call).sum();
+    let logprobs: usize = delta.logprobs.iter().map(|entry| tokens(&entry.bytes, &entry.top)).sum();
+    let prompt: usize = delta.prompt.iter().map(|entry| tokens(&entry.bytes, &entry.top)).sum();
+    let lists = block(delta.tool_calls.capacity(), size_of::<ToolCallDelta>())
+        + block(delta.logprobs.capacity(), size_of::<TokenLogprob>())
+        + block(delta.prompt.capacity(), size_of::<PromptToken>());
+    text(&delta.text) + text(&delta.reasoning) + lists + calls + logprobs + prompt
+}
+
+/// What an allocator takes for so many items: nothing for none, and never less than its smallest block.
+fn block(count: usize, size: usize) -> usize {
+    const SMALLEST: usize = 32;
+    if count == 0 { 0 } else { (count * size + size_of::<usize>()).max(SMALLEST) }
 }
 
 /// Within one delta reasoning comes before text and text before tool calls; merging must not reorder them.

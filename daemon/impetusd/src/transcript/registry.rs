@@ -21,6 +21,8 @@ pub struct Transcripts {
     keep: Duration,
     ended_max: usize,
     ended_bytes_max: u64,
+    /// What ended ones take.
+    ended_bytes: Arc<AtomicU64>,
     by_id: Mutex<HashMap<TranscriptId, Arc<Transcript>>>,
 }
 
@@ -30,17 +32,20 @@ impl Transcripts {
         let bytes_max = usize::try_from(config.page_bytes_max).unwrap_or(usize::MAX);
         let limits = PageLimits { events_max: config.page_events_max.max(1), bytes_max: bytes_max.max(1) };
         let (keep, ended_max, ended_bytes_max) = (config.keep, config.ended_max, config.ended_bytes_max);
-        Self { next: AtomicU64::new(1), limits, keep, ended_max, ended_bytes_max, by_id: Mutex::default() }
+        let (next, ended_bytes, by_id) = (AtomicU64::new(1), Arc::default(), Mutex::default());
+        Self { next, limits, keep, ended_max, ended_bytes_max, ended_bytes, by_id }
     }
 
     /// Opens a new one.
     pub fn open(&self) -> Arc<Transcript> {
-        // Between two regular prunings many short ones may come and go.
-        if self.lock().len() > 4 * self.ended_max {
+        // Between two regular prunings many may come and go. A little too much is let pass, or each would prune.
+        let much =
+            self.ended_bytes.load(Ordering::Relaxed) > self.ended_bytes_max.saturating_add(self.ended_bytes_max / 8);
+        if much || self.lock().len() > 4 * self.ended_max {
             self.prune(Instant::now());
         }
         let id = TranscriptId(self.next.fetch_add(1, Ordering::Relaxed));
-        let transcript = Arc::new(Transcript::new(id, self.limits));
+        let transcript = Arc::new(Transcript::new(id, self.limits, self.ended_bytes.clone()));
         self.lock().insert(id, transcript.clone());
         transcript
     }
@@ -77,14 +82,17 @@ impl Transcripts {
         ended.sort_unstable();
         let surplus = ended.len().saturating_sub(self.ended_max);
         let old = |at: Instant| now.saturating_duration_since(at) >= self.keep;
-        let mut bytes = 0_u64;
+        let (mut bytes, mut kept) = (0_u64, 0);
         // The youngest first, so that the oldest go when there are too many bytes.
         for (index, (at, id)) in ended.into_iter().enumerate().rev() {
-            bytes = bytes.saturating_add(by_id.get(&id).map_or(0, |transcript| transcript.bytes()));
+            bytes = bytes.saturating_add(by_id.get(&id).map_or(0, |transcript| transcript.held()));
             if index < surplus || old(at) || bytes > self.ended_bytes_max {
                 by_id.remove(&id);
+            } else {
+                kept = bytes;
             }
         }
+        self.ended_bytes.store(kept, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TranscriptId, Arc<Transcript>>> {

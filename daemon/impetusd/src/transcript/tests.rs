@@ -200,7 +200,7 @@ async fn ended_transcripts_are_kept_for_a_while_and_never_too_many() {
 #[tokio::test(start_paused = true)]
 async fn ended_transcripts_of_many_bytes_make_room_for_younger_ones() {
     let transcripts = registry(64);
-    let vector = |index| Event::Embedded(Embedded { index, tokens: 1, cut: false, vector: vec![0.5; 1000] });
+    let vector = |index| Event::Embedded(Embedded { index, tokens: 1, cut: false, vector: vec![0.5; 3000] });
     let mut opened = Vec::new();
     for _ in 0..5 {
         let transcript = transcripts.open();
@@ -215,4 +215,25 @@ async fn ended_transcripts_of_many_bytes_make_room_for_younger_ones() {
     let kept: Vec<bool> = opened.iter().map(|id| transcripts.find(*id).is_ok()).collect();
     assert_eq!(kept, [false, false, false, true, true]);
     assert!(transcripts.find(running.id()).is_ok(), "what goes on is never forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_was_read_token_by_token_counts_as_the_memory_that_it_takes() {
+    let transcripts = registry(64);
+    let mut opened = Vec::new();
+    for _ in 0..4 {
+        let transcript = transcripts.open();
+        for token in 0..300_u64 {
+            transcript.append(say(0, "ab"));
+            now(&transcript, token).await;
+        }
+        transcript.finish(Finished::default());
+        opened.push(transcript.id());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    // The next one makes room, long before the regular pruning.
+    transcripts.open();
+    let kept = opened.iter().filter(|id| transcripts.find(**id).is_ok()).count();
+    let events = 301 * size_of::<Event>();
+    assert!(kept > 0 && kept * events <= 100_000, "{kept} transcripts of {events} bytes and more are kept");
 }
