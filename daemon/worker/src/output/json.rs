@@ -65,7 +65,8 @@ impl JsonReader {
             Expect::Escape { key } => self.in_escape(letter, key, out),
             Expect::Word => self.in_word(letter, out),
             _ if letter.is_ascii_whitespace() => {
-                if !self.open.is_empty() {
+                // A form feed is no white space of JSON: a slip that is left out.
+                if !self.open.is_empty() && letter != '\u{c}' {
                     self.pending.push(letter);
                 }
                 Step::More
