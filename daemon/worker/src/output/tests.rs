@@ -237,7 +237,8 @@ fn slips_inside_of_strings_are_mended() {
 #[test]
 fn a_form_feed_between_the_parts_of_arguments_is_left_out() {
     let options = tools(ToolFormat::Hermes);
-    let text = "<tool_call>\u{c}{\"name\":\u{c}\"f\", \"arguments\": {\u{c}\"a\":\u{c}[1\u{c},\u{c}2]\u{c}}\u{c}}</tool_call>";
+    let text =
+        "<tool_call>\u{c}{\"name\":\u{c}\"f\", \"arguments\": {\u{c}\"a\":\u{c}[1\u{c},\u{c}2]\u{c}}\u{c}}</tool_call>";
     check(&options, text, ("", "", &[("f", "{\"a\":[1,2]}")], None));
 }
 

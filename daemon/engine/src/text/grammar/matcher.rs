@@ -110,7 +110,8 @@ pub(super) fn words(error: &impl std::fmt::Display) -> String {
         Some(line) if line.starts_with("panic:") => "the grammar engine failed on it".to_string(),
         // It names an option that nobody here can set.
         Some(line) if line.starts_with("oneOf constraints are not supported") => {
-            "the schema uses 'oneOf' of alternatives that may fit at once, which is not enforced here; use 'anyOf'".to_string()
+            "the schema uses 'oneOf' of alternatives that may fit at once, which is not enforced here; use 'anyOf'"
+                .to_string()
         }
         Some(line) if !line.trim().is_empty() => {
             let line: String = line.trim().chars().take(WORDS_MAX).collect();
