@@ -10,6 +10,7 @@ mod samplers;
 mod shapes;
 mod states;
 mod storm;
+mod together;
 
 use pipe::{Delivered, ToWorker, WorkId};
 use protocol::ErrorKind;
