@@ -135,19 +135,16 @@ fn write_format_out(object: &mut Map<String, Value>) {
 
 /// The grammar engine counts in floating point: a bound between two such numbers moves to the one inside.
 fn round_inward(object: &mut Map<String, Value>) {
-    let bounds: [(&str, fn(f64) -> f64); 4] = [
-        ("minimum", f64::next_up),
-        ("exclusiveMinimum", f64::next_up),
-        ("maximum", f64::next_down),
-        ("exclusiveMaximum", f64::next_down),
-    ];
-    for (name, inward) in bounds {
+    for (name, is_least) in
+        [("minimum", true), ("exclusiveMinimum", true), ("maximum", false), ("exclusiveMaximum", false)]
+    {
         let Some(bound) = object.get_mut(name) else { continue };
         let Some(whole) = bound.as_i64().map(i128::from).or(bound.as_u64().map(i128::from)) else { continue };
         let near = whole as f64;
-        let outside = if name.ends_with("inimum") { (near as i128) < whole } else { (near as i128) > whole };
-        if outside {
-            *bound = json!(inward(near));
+        if is_least && (near as i128) < whole {
+            *bound = json!(near.next_up());
+        } else if !is_least && (near as i128) > whole {
+            *bound = json!(near.next_down());
         }
     }
 }
