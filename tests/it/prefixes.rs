@@ -1,0 +1,72 @@
+//! Prefixes on disk as the owner of a house sees them: kept over a restart, sealed where that is asked for, made useless by
+//! deleting the key, and not there at all where they are switched off.
+
+use std::fs;
+use std::path::PathBuf;
+
+use engine::random::Recipe;
+use protocol::generation::GenerateRequest;
+use protocol::status::StopRequest;
+use tests::answer::ask;
+use tests::house::{House, Plan, raw};
+use tests::model;
+
+fn house(config: &str) -> House {
+    House::with(Plan { config: config.to_owned(), ..Plan::default() })
+}
+
+fn request() -> GenerateRequest {
+    raw(Some("m"), &"a long story that many will hear ".repeat(20), 4)
+}
+
+/// Asks once, stops the house in peace and starts it again.
+async fn ask_and_restart(house: &mut House) {
+    let client = house.client().await;
+    ask(&client, request()).await.unwrap();
+    client.stop(StopRequest { drain_ms: 60_000 }).await.unwrap();
+    drop(client);
+    assert!(house.daemon_ended());
+    house.restart_daemon();
+}
+
+/// How many tokens of the prompt come from the cache, and how many could.
+async fn cached(house: &House) -> (u32, u32) {
+    let usage = ask(&house.client().await, request()).await.unwrap().finished.usage;
+    (usage.cached_tokens, (usage.prompt_tokens - 1) / 32 * 32)
+}
+
+/// The files of prefixes, in whatever folders they lie.
+fn kept(house: &House) -> Vec<PathBuf> {
+    let mut folders = vec![house.home().join("cache/prefixes")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn sealed_prefixes_outlive_a_restart_and_are_nothing_without_their_key() {
+    let mut house = house("[cache]\nencrypt = true\n");
+    model::add(&house, &house.client().await, "m", &Recipe::tiny("qwen3", 18).endless()).await;
+    ask_and_restart(&mut house).await;
+    let (from_cache, possible) = cached(&house).await;
+    assert!(from_cache == possible && possible > 0, "{from_cache} of {possible}");
+    assert!(!kept(&house).is_empty());
+    house.kill_daemon();
+    fs::remove_file(house.home().join("cache.key")).unwrap();
+    house.restart_daemon();
+    assert_eq!(cached(&house).await.0, 0, "a new key opens nothing that an old one sealed");
+}
+
+#[tokio::test]
+async fn where_disk_is_switched_off_nothing_is_written_and_nothing_outlives_a_restart() {
+    let mut house = house("[cache]\ndisk = \"0B\"\n");
+    model::add(&house, &house.client().await, "m", &Recipe::tiny("qwen3", 18).endless()).await;
+    ask_and_restart(&mut house).await;
+    assert_eq!(kept(&house), Vec::<PathBuf>::new());
+    assert_eq!(cached(&house).await.0, 0);
+}
