@@ -1,3 +1,5 @@
+//! Parts of memory are apart, aligned and zero, and what no system has is refused.
+
 use super::{CHUNK, LINE, Memory};
 
 /// Takes memory of each size and fills it with a byte of its own.
