@@ -40,6 +40,7 @@ pub(super) struct Call {
     /// outputs are 32 of each column after those of the panel before; else each has its own columns and outputs, which
     /// follow those of the panel before.
     pub beside: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub pitch: usize,
     /// Dwords; that of column c at step s is `s * count + c`, or `c * APART + s` when `apart`.
     pub columns: *const u32,
