@@ -1,5 +1,6 @@
 //! How thoughts are shown, and how they come back. Where they are not to be shown, their block says nothing and its
-//! signature holds them, so that a model that goes on after a call goes on with its thoughts.
+//! signature holds them, so that a model that goes on after a call goes on with its thoughts. It neither hides nor proves them.
+//! `response` and `stream` show thoughts, `content` reads them.
 
 use serde::Deserialize;
 use utoipa::ToSchema;

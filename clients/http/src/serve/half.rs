@@ -2,6 +2,7 @@
 //!
 //! The end of what a client sends looks the same whether it waits for an answer or is gone, and whoever is gone must not keep
 //! a model at work. So where an answer is owed the end is told a little late; where one has begun, or none is owed, at once.
+//! It never reads what passes through. `serve` wraps every connection in it.
 
 use std::future::Future;
 use std::io;

@@ -77,7 +77,7 @@ impl Rest {
     /// The first `bytes`, which there are, as memory of their own.
     fn take(&mut self, map: Arc<MmapMut>, bytes: usize) -> Memory {
         let memory = Memory { start: self.start, len: bytes, _map: map };
-        let taken = lines(bytes).min(self.len);
+        let taken = lines(bytes);
         self.start = Shared(self.start.get().wrapping_add(taken));
         self.len -= taken;
         memory

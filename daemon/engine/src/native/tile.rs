@@ -209,25 +209,18 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub(super) unsafe fn bf16(call: &Call) {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            match (call.beside, call.count, call.apart) {
-                (4, 1, true) => dot::<1, 4, true>(call),
-                (4, 2, true) => dot::<2, 4, true>(call),
-                (4, 1, false) => dot::<1, 4, false>(call),
-                (4, 2, false) => dot::<2, 4, false>(call),
-                (2, 1, true) => dot::<1, 2, true>(call),
-                (2, 2, true) => dot::<2, 2, true>(call),
-                (2, 3, true) => dot::<3, 2, true>(call),
-                (2, 4, true) => dot::<4, 2, true>(call),
-                (2, 1, false) => dot::<1, 2, false>(call),
-                (2, 2, false) => dot::<2, 2, false>(call),
-                (2, 3, false) => dot::<3, 2, false>(call),
-                (2, 4, false) => dot::<4, 2, false>(call),
-                (_, _, true) => by_count!(call, dot, 1, true),
-                (_, _, false) => by_count!(call, dot, 1, false),
-            }
+        macro_rules! by_panels {
+            ($($panels:literal of $count:literal)*) => {
+                match (call.beside, call.count, call.apart) {
+                    $(($panels, $count, true) => dot::<$count, $panels, true>(call),)*
+                    $(($panels, $count, false) => dot::<$count, $panels, false>(call),)*
+                    (_, _, true) => by_count!(call, dot, 1, true),
+                    (_, _, false) => by_count!(call, dot, 1, false),
+                }
+            };
         }
+        // SAFETY: passed on to the caller.
+        unsafe { by_panels!(4 of 1 4 of 2 2 of 1 2 of 2 2 of 3 2 of 4) }
     }
 
     /// P panels of two vectors of 16 lanes times C columns by vdpbf16ps: 24 accumulators at most.

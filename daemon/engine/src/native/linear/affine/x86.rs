@@ -49,8 +49,7 @@ const fn apart(columns: usize) -> usize {
     }
 }
 
-/// So few columns wait for memory alone, and the processor's own prefetching reads it at its full speed: hints take a fifth
-/// of that where memory is fast.
+/// So few columns wait for memory alone, which the processor's own prefetching reads faster than hints do where it is fast.
 const UNAIDED: usize = 2;
 
 /// Fetches the weights ahead of `at`, for `C` columns.
