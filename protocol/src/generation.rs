@@ -385,7 +385,8 @@ pub struct Speculation {
 /// Why no more of a prompt came from the prefix cache. Positions are in tokens from the start of the rendered prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missed {
-    /// All of it came from there that can: whole blocks before the last token, and nothing that is reported itself.
+    /// All of it came from there that can: what is before the last token, and nothing that is reported itself. Of a model with
+    /// recurrent states, whole blocks of that.
     Nothing,
     /// What stood at this position was in the cache, and gave way to other prompts.
     Evicted(u32),

@@ -4,7 +4,7 @@
 //! does; cached blocks are taken back oldest first. Everything is O(1). The pool knows no sequences: `plan` and
 //! `lib` hold and release. Holders release their last block first, so a prefix outlives what follows it.
 
-use crate::prefix::{Node, PrefixIndex};
+use crate::prefix::{Nearest, Node, PrefixIndex};
 use crate::states::StatePool;
 use crate::{BLOCK_TOKENS, BlockId, Held, Kept, Known, Missed, StateId, TokenId};
 
@@ -79,7 +79,9 @@ impl BlockPool {
             None => {
                 let oldest = BlockId(self.oldest);
                 self.unlink(oldest);
-                note(&mut self.evicted, Held::Block(oldest), || self.index.path(oldest));
+                if self.index.is_full(oldest) {
+                    note(&mut self.evicted, Held::Block(oldest), || self.index.path(oldest));
+                }
                 if let Some(state) = self.states.of_block(oldest) {
                     note(&mut self.evicted, Held::State(state), || self.index.path(oldest));
                 }
@@ -124,6 +126,11 @@ impl BlockPool {
         self.index.find(parent, tokens)
     }
 
+    /// The block after `parent` that begins most like `tokens`.
+    pub(crate) fn nearest(&self, parent: Node, tokens: &[TokenId]) -> Option<Nearest> {
+        self.index.nearest(parent, tokens)
+    }
+
     /// Why nothing holds `tokens` after `parent`, which ends at `position`.
     pub(crate) fn missed(&self, parent: Node, tokens: &[TokenId], position: u32) -> Missed {
         self.index.missed(parent, tokens, position)
@@ -134,12 +141,12 @@ impl BlockPool {
         self.evicted.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The blocks that nobody holds and whose contents are known, newest first, each followed by the state at its end.
+    /// The full blocks that nobody holds and whose contents are known, newest first, each followed by the state at its end.
     pub(crate) fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
         let first = (self.newest != NONE).then_some(self.newest);
         let older = |block: &u32| Some(self.blocks[*block as usize].older).filter(|older| *older != NONE);
-        std::iter::successors(first, older).flat_map(|block| {
-            let block = BlockId(block);
+        let full = std::iter::successors(first, older).map(BlockId).filter(|block| self.index.is_full(*block));
+        full.flat_map(|block| {
             let kept = |held| Kept { held, tokens: self.index.path(block) };
             let state = self.states.of_block(block).map(|state| kept(Held::State(state)));
             std::iter::once(kept(Held::Block(block))).chain(state)
@@ -181,7 +188,7 @@ impl BlockPool {
                 }
                 None if self.available() > spare => {
                     let Some(block) = self.take() else { break };
-                    node = self.index.insert(block, node, tokens);
+                    node = self.enter(block, node, tokens);
                     restored.push((place as u32, block));
                     block
                 }
@@ -215,8 +222,26 @@ impl BlockPool {
                 self.release(block);
                 (twin, node)
             }
-            None => (block, self.index.insert(block, parent, tokens)),
+            None => (block, self.enter(block, parent, tokens)),
         }
+    }
+
+    /// Makes the block that a sequence ends in findable, if nothing known begins as it does and nobody else goes on in it.
+    pub(crate) fn publish_part(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) {
+        let known = self.nearest(parent, tokens).is_some_and(|nearest| nearest.shared == tokens.len() as u32);
+        if !known && self.holders(block) == 1 && !self.states.is_used() {
+            self.enter(block, parent, tokens);
+        }
+    }
+
+    /// Enters a block into the index. One that holds no more than its beginning is of no more use.
+    fn enter(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) -> Node {
+        if let Some(nearest) = self.nearest(parent, tokens).filter(|nearest| nearest.shared == nearest.length) {
+            self.unlink(nearest.block);
+            self.index.remove(nearest.block);
+            self.free.push(nearest.block);
+        }
+        self.index.insert(block, parent, tokens)
     }
 
     /// Puts a block at the newest end of the cached list.

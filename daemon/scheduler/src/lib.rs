@@ -27,7 +27,7 @@ use clients::Clients;
 use sequence::Sequence;
 
 pub use clients::ClientId;
-pub use plan::{Ahead, Plan, Row, RowState};
+pub use plan::{Ahead, BlockCopy, Plan, Row, RowState};
 pub use policy::{LEVEL_MS, Priority};
 
 /// How many positions one KV block holds.
@@ -151,7 +151,7 @@ pub struct Outcome {
 /// Why no more of a prompt was found computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// All of it was that can be: full blocks before the last token.
+    /// All of it was that can be: what is before the last token, or full blocks where states are kept.
     Nothing,
     /// The block at this position was here, and was given to others.
     Evicted {
@@ -387,7 +387,7 @@ impl Scheduler {
         self.pool.take_evicted()
     }
 
-    /// The blocks that nobody holds and whose contents are known, the newest first, each followed by the state at its end.
+    /// The full blocks that nobody holds and whose contents are known, the newest first, each followed by the state at its end.
     pub fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
         self.pool.kept()
     }

@@ -14,12 +14,23 @@ use crate::{BlockId, Place, Scheduler, SequenceId, StateId, TokenId};
 /// One step of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Blocks to be copied before anything is computed, in this order: from, to.
-    pub copies: Vec<(BlockId, BlockId)>,
+    /// Blocks to be copied before anything is computed, in this order.
+    pub copies: Vec<BlockCopy>,
     /// What to compute; empty if nothing waits.
     pub rows: Vec<Row>,
     /// Sequences that lost their blocks and wait again; they keep their tokens.
     pub preempted: Vec<SequenceId>,
+}
+
+/// A block whose beginning goes on differently in another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockCopy {
+    /// What is copied, and stays.
+    pub from: BlockId,
+    /// Where to.
+    pub to: BlockId,
+    /// How many positions count, from the first on; the others are computed before they are read.
+    pub positions: u32,
 }
 
 /// The part of one sequence that a step computes.
@@ -171,6 +182,7 @@ impl Scheduler {
         let mut sequence = sequence.expect("the caller saw it waiting");
         sequence.level = head.level;
         sequence.adopt(&mut self.pool);
+        sequence.adopt_part(&mut self.pool, &mut plan.copies);
         sequence.explain(&self.pool);
         let grown = sequence.grow(&mut self.pool, &mut plan.copies);
         assert!(grown, "admission counted the blocks");

@@ -1,7 +1,8 @@
-//! The index of full blocks by what they hold: the same tokens after the same tokens have the same keys and values.
+//! The index of blocks by what they hold: the same tokens after the same tokens have the same keys and values.
 //!
-//! A block is found by the node of the block before it and its own 32 tokens, both compared exactly: the chain of
-//! nodes spells the whole prefix, so no collision of hashes can ever show one user's tokens to another. The index also
+//! A block is found by the node of the block before it and its own tokens, both compared exactly: the chain of
+//! nodes spells the whole prefix, so no collision of hashes can ever show one user's tokens to another. Blocks of 32 tokens
+//! are shared as they are; the one that begins most like a prompt, and may hold fewer, is found to be copied. The index also
 //! knows why a prefix is missing, for users who ask. Only `blocks` calls this room; it counts and evicts nothing.
 
 use std::collections::hash_map::RandomState;
@@ -13,7 +14,7 @@ use crate::{BLOCK_TOKENS, BlockId, Missed, TokenId};
 /// How many evictions are remembered, to tell what was here from what never was.
 const GONE_MAX: usize = 16_384;
 
-/// One full block in the tree of prefixes; a number is never used twice, so a stale node finds nothing.
+/// One block in the tree of prefixes; a number is never used twice, so a stale node finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Node(u64);
 
@@ -25,14 +26,28 @@ impl Node {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     parent: Node,
-    tokens: [TokenId; BLOCK_TOKENS as usize],
+    tokens: Box<[TokenId]>,
 }
 
 impl Key {
     fn new(parent: Node, tokens: &[TokenId]) -> Self {
-        let tokens = tokens.try_into().expect("the index holds full blocks only");
-        Self { parent, tokens }
+        Self { parent, tokens: tokens.into() }
     }
+
+    /// How many tokens both begin with.
+    fn shared(&self, tokens: &[TokenId]) -> u32 {
+        self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count() as u32
+    }
+}
+
+/// The block that begins most like the tokens that were asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Nearest {
+    pub(crate) block: BlockId,
+    /// How many tokens it begins with that were asked for.
+    pub(crate) shared: u32,
+    /// How many it holds.
+    pub(crate) length: u32,
 }
 
 #[derive(Clone)]
@@ -45,7 +60,8 @@ struct Entry {
 
 /// Which block holds which prefix.
 pub(crate) struct PrefixIndex {
-    /// In the order of their tokens, so that the nearest to a missing one is beside its place.
+    /// In the order of their tokens, so that the nearest to a missing one is beside its place. None begins as a whole
+    /// other one does.
     blocks: BTreeMap<Key, BlockId>,
     entries: Vec<Option<Entry>>,
     /// Which block has which node.
@@ -77,7 +93,19 @@ impl PrefixIndex {
         Some((block, entry.node))
     }
 
-    /// Enters `block`, which nothing equal to is in the index, and names its node.
+    /// The block after `parent` that begins most like `tokens`.
+    pub(crate) fn nearest(&self, parent: Node, tokens: &[TokenId]) -> Option<Nearest> {
+        let key = Key::new(parent, tokens);
+        let from = self.blocks.range(&key..).next();
+        let neighbours = [self.blocks.range(..&key).next_back(), from].into_iter().flatten();
+        let nearest = neighbours.filter(|(neighbour, _)| neighbour.parent == parent).map(|(neighbour, block)| {
+            let (shared, length) = (neighbour.shared(tokens), neighbour.tokens.len() as u32);
+            Nearest { block: *block, shared, length }
+        });
+        nearest.max_by_key(|nearest| nearest.shared)
+    }
+
+    /// Enters `block`, which nothing in the index begins as, and which begins as nothing in it; names its node.
     pub(crate) fn insert(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) -> Node {
         let key = Key::new(parent, tokens);
         let node = Node(self.last.0 + 1);
@@ -96,7 +124,8 @@ impl PrefixIndex {
         self.blocks.remove(&entry.key);
         self.nodes.remove(&entry.node);
         let digest = self.hasher.hash_one(&entry.key);
-        if !self.gone_set.insert(digest) {
+        // Only full blocks are asked for by all that they hold.
+        if entry.key.tokens.len() < BLOCK_TOKENS as usize || !self.gone_set.insert(digest) {
             return;
         }
         self.gone.push_back(digest);
@@ -111,6 +140,12 @@ impl PrefixIndex {
         self.entries[block.0 as usize].is_some()
     }
 
+    /// Whether all of a block is known.
+    pub(crate) fn is_full(&self, block: BlockId) -> bool {
+        let entry = self.entries[block.0 as usize].as_ref();
+        entry.is_some_and(|entry| entry.key.tokens.len() == BLOCK_TOKENS as usize)
+    }
+
     /// All tokens up to the end of an indexed block.
     pub(crate) fn path(&self, block: BlockId) -> Vec<TokenId> {
         let (mut blocks, mut next) = (Vec::new(), Some(block));
@@ -118,7 +153,7 @@ impl PrefixIndex {
             blocks.push(&entry.key.tokens);
             next = entry.before;
         }
-        blocks.into_iter().rev().flatten().copied().collect()
+        blocks.into_iter().rev().flat_map(|tokens| tokens.iter()).copied().collect()
     }
 
     /// Why no block holds the next `tokens` after `parent`, which ends at `position`.
@@ -127,16 +162,11 @@ impl PrefixIndex {
         if self.gone_set.contains(&self.hasher.hash_one(&key)) {
             return Missed::Evicted { position };
         }
-        let shared = |neighbour: &Key| {
-            let same = neighbour.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count() as u32;
-            (neighbour.parent == parent).then_some(same)
-        };
-        let before = self.blocks.range(..&key).next_back().and_then(|(neighbour, _)| shared(neighbour));
-        let after = self.blocks.range(&key..).next().and_then(|(neighbour, _)| shared(neighbour));
-        match before.max(after) {
+        match self.nearest(parent, tokens) {
             None => Missed::New { position },
-            Some(0) if parent == Node::ROOT => Missed::New { position },
-            Some(same) => Missed::Differs { position: position + same },
+            Some(Nearest { shared: 0, .. }) if parent == Node::ROOT => Missed::New { position },
+            Some(Nearest { shared, length, .. }) if shared == length => Missed::New { position: position + shared },
+            Some(Nearest { shared, .. }) => Missed::Differs { position: position + shared },
         }
     }
 
@@ -151,6 +181,10 @@ impl PrefixIndex {
             assert_eq!(self.nodes.get(&entry.node), Some(block), "an entry is found by its node");
             assert_eq!(entry.before, self.nodes.get(&key.parent).copied(), "a parent outlives its children");
             assert!(key.parent == Node::ROOT || entry.before.is_some(), "only a first block has none before it");
+        }
+        for (one, next) in self.blocks.keys().zip(self.blocks.keys().skip(1)) {
+            let begins = one.parent == next.parent && one.shared(&next.tokens) as usize == one.tokens.len();
+            assert!(!begins, "no block begins as a whole other one does");
         }
     }
 }

@@ -1,13 +1,14 @@
 //! One sequence on its way: its tokens, how many of them are computed, and the blocks that hold the result.
 //!
 //! Prefill and decode are one idea: a row computes the tokens that are not computed yet. The keys and values of
-//! positions `0..computed` lie in `blocks`, whose full ones are in the prefix index. A block that others hold too is
-//! never written: the writer takes a copy first. Only the scheduler calls this.
+//! positions `0..computed` lie in `blocks`, whose full ones are in the prefix index; the last one enters it in the end. A
+//! block that others hold too, or may find, is never written: the writer takes a copy first. Only the scheduler calls this.
 
 use crate::blocks::BlockPool;
 use crate::clients::ClientId;
+use crate::plan::BlockCopy;
 use crate::policy::{Priority, Standing};
-use crate::prefix::Node;
+use crate::prefix::{Nearest, Node};
 use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, RowState, SequenceId, StateId, TokenId, blocks_for};
 
 /// One sequence on its way.
@@ -193,26 +194,57 @@ impl Sequence {
         }
     }
 
+    /// Takes a copy of the block that begins most like its next one. It gets none of a model with recurrent states, which end
+    /// with blocks.
+    pub(crate) fn adopt_part(&mut self, pool: &mut BlockPool, copies: &mut Vec<BlockCopy>) {
+        let start = self.computed as usize;
+        let end = self.reusable_end().min(start + BLOCK_TOKENS as usize);
+        if start >= end || pool.states.is_used() {
+            return;
+        }
+        let nearest = pool.nearest(self.node, &self.tokens[start..end]).filter(|nearest| nearest.shared > 0);
+        let Some(Nearest { block: from, shared, .. }) = nearest else { return };
+        pool.hold(from);
+        let own = pool.take();
+        pool.release(from);
+        let Some(to) = own else { return };
+        copies.push(BlockCopy { from, to, positions: shared });
+        self.blocks.push(to);
+        self.computed += shared;
+        if !self.preempted {
+            self.cached += shared;
+        }
+    }
+
     /// Notes, at its first admission, why no more of it was found computed.
     pub(crate) fn explain(&mut self, pool: &BlockPool) {
         if self.missed.is_none() {
-            let position = self.computed;
-            self.missed = Some(match self.next_block() {
-                None => Missed::Nothing,
+            let position = self.computed - self.computed % BLOCK_TOKENS;
+            let end = self.tokens.len().min((position + BLOCK_TOKENS) as usize);
+            let tokens = &self.tokens[position as usize..end];
+            let whole = self.next_block().is_some();
+            self.missed = Some(match pool.states.is_used() {
+                true if !whole => Missed::Nothing,
                 // Its keys are here, and the state that goes with them is not.
-                Some((node, tokens)) if pool.find(node, tokens).is_some() => Missed::Evicted { position },
-                Some((node, tokens)) => pool.missed(node, tokens, position),
+                true if pool.find(self.node, tokens).is_some() => Missed::Evicted { position },
+                false if self.computed as usize == self.reusable_end() => Missed::Nothing,
+                _ => pool.missed(self.node, tokens, position),
             });
         }
     }
 
+    /// Up to where it may be found computed: the logits of its last token are wanted, and of those that are judged.
+    fn reusable_end(&self) -> usize {
+        self.judge_from.map_or(self.tokens.len() - 1, |from| from as usize)
+    }
+
     /// Takes blocks until its tokens are covered and the next position is its own to write; false if the pool ran
     /// out, with what it took kept.
-    pub(crate) fn grow(&mut self, pool: &mut BlockPool, copies: &mut Vec<(BlockId, BlockId)>) -> bool {
+    pub(crate) fn grow(&mut self, pool: &mut BlockPool, copies: &mut Vec<BlockCopy>) -> bool {
         let place = (self.computed / BLOCK_TOKENS) as usize;
         if let Some(shared) = self.blocks.get_mut(place).filter(|block| pool.holders(**block) > 1) {
             let Some(own) = pool.take() else { return false };
-            copies.push((*shared, own));
+            copies.push(BlockCopy { from: *shared, to: own, positions: self.computed % BLOCK_TOKENS });
             pool.release(std::mem::replace(shared, own));
         }
         while (self.blocks.len() as u32) < self.blocks_needed() {
@@ -308,6 +340,11 @@ impl Sequence {
 
     /// Gives every block back, the last one first, so that prefixes stay cached longest.
     pub(crate) fn release(&mut self, pool: &mut BlockPool) {
+        let start = self.computed - self.computed % BLOCK_TOKENS;
+        if start < self.computed {
+            let tokens = &self.tokens[start as usize..self.computed as usize];
+            pool.publish_part(self.blocks[(start / BLOCK_TOKENS) as usize], self.node, tokens);
+        }
         self.drop_next_state(pool);
         if let Some(state) = self.state.take() {
             pool.states.release(state);

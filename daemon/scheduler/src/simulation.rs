@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clients::{CREDIT_STEPS, Head};
 use crate::{
-    Arrival, BLOCK_TOKENS, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row, RowState,
-    Scheduler, SequenceId, TokenId, blocks_for,
+    Arrival, BLOCK_TOKENS, BlockCopy, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row,
+    RowState, Scheduler, SequenceId, TokenId, blocks_for,
 };
 
 /// The most blocks on the fake disk.
@@ -246,8 +246,9 @@ impl Simulation {
         let budget = self.random.below(u64::from(self.limits.prefill_tokens_max) + 8) as u32;
         let plan = self.scheduler.plan(self.now_ms, budget);
         self.save_evicted();
-        for (from, to) in &plan.copies {
+        for BlockCopy { from, to, positions } in &plan.copies {
             self.cache[to.0 as usize] = self.cache[from.0 as usize];
+            self.cache[to.0 as usize][*positions as usize..].fill(0);
         }
         self.tally.copied += plan.copies.len() as u64;
         self.check_plan(&plan);

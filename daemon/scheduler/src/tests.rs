@@ -78,8 +78,47 @@ fn a_second_request_reuses_the_prefix_but_computes_its_last_token() {
     finish(&mut scheduler);
     assert_eq!(scheduler.stats().blocks_cached, 2);
     scheduler.submit(arrival(2, 64, 70)).unwrap();
-    assert_eq!(shape(&plan(&mut scheduler).rows), [(2, 32, 32, true)]);
-    assert_eq!(scheduler.cached_tokens(SequenceId(2)), 32);
+    assert_eq!(shape(&plan(&mut scheduler).rows), [(2, 63, 1, true)]);
+    assert_eq!(scheduler.cached_tokens(SequenceId(2)), 63);
+}
+
+#[test]
+fn a_prompt_goes_on_in_a_copy_of_the_block_that_begins_most_like_it() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for (id, differs) in [(1, 35), (2, 45)] {
+        let mut arrival = arrival(id, 64, 70);
+        arrival.tokens[differs] = 0;
+        scheduler.submit(arrival).unwrap();
+        finish(&mut scheduler);
+    }
+    scheduler.submit(arrival(3, 64, 70)).unwrap();
+    let next = plan(&mut scheduler);
+    assert_eq!(shape(&next.rows), [(3, 45, 19, true)]);
+    let [copy] = next.copies[..] else { panic!("one copy: {:?}", next.copies) };
+    assert_eq!((copy.to, copy.positions), (next.rows[0].blocks[1], 13));
+    assert_ne!(copy.from, copy.to);
+    assert_eq!(scheduler.stats().blocks_cached, 2, "what is copied stays, and the first block is in use");
+}
+
+#[test]
+fn a_block_that_is_not_full_is_found_by_the_next_who_begins_so() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    scheduler.submit(arrival(1, 50, 70)).unwrap();
+    step(&mut scheduler);
+    finish(&mut scheduler);
+    // It drew 9 twice and computed the first of those.
+    let mut next = arrival(2, 50, 80);
+    next.tokens.extend([9, 9, 5]);
+    scheduler.submit(next.clone()).unwrap();
+    assert_eq!(shape(&plan(&mut scheduler).rows), [(2, 51, 2, true)]);
+    scheduler.cancel(SequenceId(2));
+    assert_eq!(scheduler.stats().blocks_cached, 2, "the same is not kept twice");
+    let longer = Arrival { id: SequenceId(3), ..next };
+    scheduler.submit(longer).unwrap();
+    step(&mut scheduler);
+    scheduler.cancel(SequenceId(3));
+    assert_eq!(scheduler.stats().blocks_cached, 2, "of two that begin alike the longer is kept");
+    assert_eq!(scheduler.kept().count(), 1, "what is not full does not go to the disk");
 }
 
 #[test]
@@ -154,7 +193,7 @@ fn the_lowest_gives_way_and_comes_back_with_its_tokens() {
     assert_eq!(shape(&third.rows), [(1, 65, 1, true), (3, 0, 20, true)]);
     assert!(scheduler.cancel(SequenceId(1)) && scheduler.cancel(SequenceId(3)));
     let row = plan(&mut scheduler).rows.remove(0);
-    assert_eq!((row.id, row.start, &row.tokens[29..]), (SequenceId(2), 0, &[30, 31, 9][..]));
+    assert_eq!((row.id, row.start, row.tokens), (SequenceId(2), 31, vec![9]), "what it had computed is still here");
 }
 
 #[test]
@@ -264,7 +303,7 @@ fn choices_share_their_whole_prompt_and_copy_its_last_block_when_they_write() {
     let next = plan(&mut scheduler);
     assert_eq!(shape(&next.rows), [(0, 50, 1, true), (1, 50, 1, true), (2, 50, 1, true)]);
     let shared = rows[0].blocks[1];
-    assert_eq!(next.copies.iter().map(|(from, _)| *from).collect::<Vec<_>>(), [shared, shared]);
+    assert_eq!(next.copies.iter().map(|copy| copy.from).collect::<Vec<_>>(), [shared, shared]);
     assert!(next.rows.iter().all(|row| row.blocks[0] == rows[0].blocks[0]));
     assert_eq!(scheduler.stats().blocks_used, 4, "the last holder writes in place");
 }
@@ -454,8 +493,8 @@ fn what_was_judged_before_comes_from_the_cache() {
     step(&mut scheduler);
     finish(&mut scheduler);
     scheduler.submit(Arrival { judge_from: Some(40), ..arrival(2, 70, 80) }).unwrap();
-    assert_eq!(judged(&step(&mut scheduler)), [(2, 32, 24, 16)]);
-    assert_eq!(judged(&step(&mut scheduler)), [(2, 56, 14, 13)]);
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 40, 24, 24)], "what is before the first that is judged is reused");
+    assert_eq!(judged(&step(&mut scheduler)), [(2, 64, 6, 5)]);
     scheduler.submit(Arrival { judge_from: Some(69), ..arrival(3, 70, 80) }).unwrap();
-    assert_eq!(judged(&step(&mut scheduler))[1..], [(3, 64, 6, 0)], "the last token judges nothing");
+    assert_eq!(judged(&step(&mut scheduler))[1..], [(3, 69, 1, 0)], "the last token judges nothing");
 }

@@ -192,7 +192,7 @@ impl Runner {
     }
 
     fn forward(&mut self, plan: &Plan) -> Result<(), ForwardError> {
-        plan.copies.iter().for_each(|(from, to)| self.model.copy_block(from.0, to.0));
+        plan.copies.iter().for_each(|copy| self.model.copy_block(copy.from.0, copy.to.0));
         let numbers = |row: &scheduler::Row| row.blocks.iter().map(|block| block.0).collect();
         let blocks: Vec<Vec<u32>> = plan.rows.iter().map(numbers).collect();
         let rows = plan.rows.iter().zip(&blocks).map(|(row, blocks)| engine::Row {

@@ -210,9 +210,9 @@ impl Drafter {
 
     /// Computes the prompts of a plan along with the worker's model.
     pub fn follow(&mut self, plan: &Plan, scheduler: &Scheduler) -> Result<(), ForwardError> {
-        for (from, to) in &plan.copies {
-            self.model.copy_block(from.0, to.0);
-            self.filled[to.0 as usize] = self.filled[from.0 as usize];
+        for copy in &plan.copies {
+            self.model.copy_block(copy.from.0, copy.to.0);
+            self.filled[copy.to.0 as usize] = self.filled[copy.from.0 as usize].min(copy.positions as u8);
         }
         let mut prompts = Vec::new();
         for row in &plan.rows {
