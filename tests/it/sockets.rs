@@ -86,9 +86,11 @@ async fn a_wish_for_another_protocol_is_no_reason_to_fail() {
     let mut house = House::start();
     let http = house.http().await;
     let host = format!("Host: {}\r\n", http.authority());
-    // Whoever takes HTTP/2 for granted is told by the connection's end.
-    let prior = said(&http, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", false).await;
-    assert_eq!(statuses(&prior), [] as [u16; 0]);
+    // Whoever takes HTTP/2 for granted is told what is spoken here, in one piece or in two.
+    for preface in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "PRI * HTTP/2.0\r\n"] {
+        let prior = said(&http, preface.as_bytes(), false).await;
+        assert!(statuses(&prior) == [400] && prior.contains("Send HTTP/1.1"), "{prior}");
+    }
     for upgrade in ["h2c", "websocket", "irc"] {
         let wish =
             format!("Connection: Upgrade, close\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
@@ -121,6 +123,8 @@ async fn whoever_closes_their_half_is_answered() {
     let body = json!({"model": "impetus-nano", "prompt": "Hi", "max_tokens": 2}).to_string();
     let post = format!("POST /v1/completions HTTP/1.1\r\n{host}{key}Content-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(statuses(&said(&http, post.as_bytes(), true).await), [200]);
+    let both = [post.as_bytes(), post.as_bytes(), get.as_bytes()].concat();
+    assert_eq!(statuses(&said(&http, &both, true).await), [200, 200, 200]);
     let (cut, _) = post.split_at(post.len() - 5);
     assert_eq!(statuses(&said(&http, cut.as_bytes(), true).await), [400]);
     assert_eq!(said(&http, b"GET /v1/mod", true).await, "");

@@ -32,7 +32,7 @@ use tokio::time::timeout;
 
 use crate::access::Peer;
 use crate::dialect::Dialect;
-use half::Halves;
+use half::{Halves, Owed};
 use refusal::Explained;
 pub use tls::{Tls, TlsFiles};
 
@@ -116,11 +116,14 @@ async fn talk(
     permit: OwnedSemaphorePermit,
 ) {
     let routes = TowerToHyperService::new(routes);
+    let owed = Owed::default();
+    let stream = Explained::new(Halves::new(stream, owed.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
+        owed.set(true);
         request.extensions_mut().insert(Peer(peer));
         routes.call(request)
     });
-    let connection = http.serve_connection(TokioIo::new(Explained::new(Halves::new(stream))), service).with_upgrades();
+    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

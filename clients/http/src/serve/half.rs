@@ -2,11 +2,14 @@
 //!
 //! The end of what a client sends looks the same whether it waits for an answer or is gone, and whoever is gone must not keep
 //! a model at work. So where an answer is owed the end is told a little late; where one has begun, or none is owed, at once.
-//! It never reads what passes through. `serve` wraps every connection in it.
+//! It never reads what passes through. `serve` wraps every connection in it, and says when a request begins: several may
+//! have come in one piece, of which each is owed an answer after that of the one before.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,20 +19,34 @@ use tokio::time::{Sleep, sleep};
 /// How late.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Whether an answer is owed: something came, or was begun with, after what was last answered.
+#[derive(Clone, Debug, Default)]
+pub struct Owed(Arc<AtomicBool>);
+
+impl Owed {
+    /// Says whether one is.
+    pub fn set(&self, owed: bool) {
+        self.0.store(owed, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection whose other half may be closed.
 #[derive(Debug)]
 pub struct Halves<S> {
     stream: S,
-    /// Whether something came after what was last answered.
-    asked: bool,
+    owed: Owed,
     /// When the end is told, once it has come.
     end: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Halves<S> {
     /// Wraps a connection.
-    pub fn new(stream: S) -> Self {
-        Self { stream, asked: false, end: None }
+    pub fn new(stream: S, owed: Owed) -> Self {
+        Self { stream, owed, end: None }
     }
 }
 
@@ -39,10 +56,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Halves<S> {
             let held = buffer.filled().len();
             ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
             if buffer.filled().len() > held {
-                self.asked = true;
+                self.owed.set(true);
                 return Poll::Ready(Ok(()));
             }
-            if !self.asked {
+            if !self.owed.get() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -52,7 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Halves<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Halves<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.asked = false;
+        self.owed.set(false);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -72,13 +89,18 @@ mod tests {
 
     use super::*;
 
-    /// Returns how long after a client's end it is told, where so much was asked and so much answered.
-    async fn lateness(asked: &[u8], answered: &[u8]) -> Duration {
+    /// Returns how long after a client's end it is told, where so much was asked and so much answered, and perhaps more
+    /// that came with it begun.
+    async fn lateness(asked: &[u8], answered: &[u8], begins: bool) -> Duration {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut stream = Halves::new(near);
+        let owed = Owed::default();
+        let mut stream = Halves::new(near, owed.clone());
         far.write_all(asked).await.unwrap();
         stream.read_exact(&mut vec![0; asked.len()]).await.unwrap();
         stream.write_all(answered).await.unwrap();
+        if begins {
+            owed.set(true);
+        }
         far.shutdown().await.unwrap();
         let before = Instant::now();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
@@ -87,15 +109,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_is_told_late_only_to_whoever_owes_an_answer() {
-        assert!(lateness(b"GET", b"").await >= GRACE);
-        assert_eq!(lateness(b"GET", b"HTTP").await, Duration::ZERO);
-        assert_eq!(lateness(b"", b"").await, Duration::ZERO);
+        assert!(lateness(b"GET", b"", false).await >= GRACE);
+        assert!(lateness(b"GETGET", b"HTTP", true).await >= GRACE);
+        assert_eq!(lateness(b"GET", b"HTTP", false).await, Duration::ZERO);
+        assert_eq!(lateness(b"", b"", false).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_can_be_written_meanwhile() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut stream = Halves::new(near);
+        let mut stream = Halves::new(near, Owed::default());
         far.write_all(b"GET").await.unwrap();
         far.shutdown().await.unwrap();
         stream.read_exact(&mut [0; 3]).await.unwrap();

@@ -1,44 +1,83 @@
 //! Gives a body and an id to what the HTTP library refuses by itself: heads that are too large or no HTTP.
 //!
 //! Such refusals never reach a handler; they are written to the connection as a head without a body. This stream
-//! recognises one by its lack of a request id, which every answer of ours carries, and writes ours in its place.
+//! recognises one by its lack of a request id, which every answer of ours carries, and writes ours in its place. What its
+//! client still sends is then read for a moment and dropped: a connection that is closed over unread bytes is cut, and
+//! takes the refusal with it.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use protocol::{Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::daemon::random_hex;
 use crate::error;
+
+/// How a client begins that takes HTTP/2 for granted.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long the rest of what was refused is read.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection whose bare refusals get a body.
 #[derive(Debug)]
 pub struct Explained<S> {
     stream: S,
+    /// Whether anything was read.
+    begun: bool,
     /// What replaces a refusal, how much of it is written, and how long the refusal was.
     answer: Option<(Vec<u8>, usize, usize)>,
+    refused: bool,
+    /// When the rest is left unread, once it is being read.
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Explained<S> {
     /// Wraps a connection.
     pub fn new(stream: S) -> Self {
-        Self { stream, answer: None }
+        Self { stream, begun: false, answer: None, refused: false, end: None }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let held = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = &mut buffer.filled_mut()[held..];
+        // The library would close without a word; what is no beginning of HTTP/2 either, it refuses.
+        if !std::mem::replace(&mut self.begun, true) && read.starts_with(HTTP_2) {
+            read[0] = b'X';
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+impl<S: AsyncRead + Unpin> Explained<S> {
+    /// Reads what still comes and drops it, until its end or for as long as that may take.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let end = self.end.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        while end.as_mut().poll(cx).is_pending() {
+            let mut dropped = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut dropped);
+            if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.answer.is_none() {
             this.answer = explain(bytes).map(|answer| (answer, 0, bytes.len()));
+            this.refused |= this.answer.is_some();
         }
         let Some((answer, written, replaced)) = &mut this.answer else {
             return Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -59,7 +98,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        if self.refused {
+            ready!(self.poll_rest(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -65,6 +65,18 @@ async fn heads_out_of_bounds_and_nonsense_are_refused() {
 }
 
 #[tokio::test]
+async fn what_comes_after_a_refused_head_cuts_nothing_off() {
+    let server = start(LIMIT).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // More than sockets hold, so that it is written only if it is read.
+    let all = [&b"nonsense\r\n\r\n"[..], &vec![b'x'; 16 << 20]].concat();
+    timeout(LIMIT, stream.write_all(&all)).await.expect("all is taken in time").expect("all is taken");
+    let mut answer = String::new();
+    timeout(LIMIT, stream.read_to_string(&mut answer)).await.expect("the server closes in time").expect("no reset");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with('}'), "{answer}");
+}
+
+#[tokio::test]
 async fn a_head_is_as_large_as_it_may_be_and_no_larger() {
     let server = start(LIMIT).await;
     let head = |bytes: usize| {
