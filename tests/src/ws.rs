@@ -66,9 +66,13 @@ impl Ws {
         let mut frame = vec![0x80 | opcode];
         match payload.len() {
             short @ 0..126 => frame.push(0x80 | short as u8),
-            long => {
+            long @ 126..0x1_0000 => {
                 frame.push(0x80 | 126);
-                frame.extend(u16::try_from(long).expect("a short message").to_be_bytes());
+                frame.extend((long as u16).to_be_bytes());
+            }
+            longer => {
+                frame.push(0x80 | 127);
+                frame.extend((longer as u64).to_be_bytes());
             }
         }
         let mask = [1, 2, 3, 4];

@@ -41,6 +41,9 @@ const SOCKETS_MAX: usize = 1_024;
 /// The longest message of a client, in bytes: names of channels fit many times.
 const HEARD_BYTES_MAX: usize = 4 << 10;
 
+/// The longest that is read to its end, so that the refusal of it arrives; one beyond that may be cut.
+const READ_BYTES_MAX: usize = 64 << 10;
+
 /// Bytes that may wait to be written: a list of thousands of models fits.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
@@ -129,8 +132,8 @@ async fn connect(
             .retry_after_ms(5_000)
     })?;
     let upgrade = upgrade
-        .max_message_size(HEARD_BYTES_MAX)
-        .max_frame_size(HEARD_BYTES_MAX)
+        .max_message_size(READ_BYTES_MAX)
+        .max_frame_size(READ_BYTES_MAX)
         .read_buffer_size(HEARD_BYTES_MAX)
         .write_buffer_size(0)
         .max_write_buffer_size(WAITING_BYTES_MAX);
@@ -163,6 +166,28 @@ enum End {
 impl From<axum::Error> for End {
     fn from(_: axum::Error) -> Self {
         Self::Gone
+    }
+}
+
+impl End {
+    /// The end of whoever sent what cannot be read.
+    fn unread(error: &axum::Error) -> Self {
+        // The library's own error has no name here, only words.
+        let said = error.to_string();
+        let codes = [
+            ("Space limit exceeded", close_code::SIZE),
+            ("WebSocket protocol error", close_code::PROTOCOL),
+            ("UTF-8 encoding error", close_code::INVALID),
+        ];
+        match codes.into_iter().find(|(words, _)| said.starts_with(words)) {
+            Some((_, close_code::SIZE)) => Self::too_long(),
+            Some((words, code)) => Self::Told(code, format!("{words}.")),
+            None => Self::Gone,
+        }
+    }
+
+    fn too_long() -> Self {
+        Self::Told(close_code::SIZE, format!("A message may have {HEARD_BYTES_MAX} bytes."))
     }
 }
 
@@ -206,8 +231,8 @@ impl Watcher {
                     heard = Instant::now();
                     match message {
                         Some(Ok(message)) => self.hear(message).await,
-                        // A message over the limit ends it too.
-                        Some(Err(_)) | None => Err(End::Gone),
+                        Some(Err(error)) => Err(End::unread(&error)),
+                        None => Err(End::Gone),
                     }
                 }
                 news = told.recv() => self.pass_on(news).await,
@@ -235,6 +260,8 @@ impl Watcher {
     /// Does what a client asks.
     async fn hear(&mut self, message: Message) -> Result<(), End> {
         let text = match message {
+            Message::Text(text) if text.len() > HEARD_BYTES_MAX => return Err(End::too_long()),
+            Message::Binary(bytes) if bytes.len() > HEARD_BYTES_MAX => return Err(End::too_long()),
             Message::Text(text) => text,
             Message::Binary(_) => return self.refuse(&Error::new(ErrorKind::Invalid, "Messages are text.")).await,
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
