@@ -247,6 +247,10 @@ async fn reranking_orders_documents_and_shows_them_when_asked() {
     let body =
         json!({"model": "ranks", "query": "which", "documents": documents, "top_n": 2, "return_documents": true});
     let answer = http.post("/v1/rerank", &body).await.json().await;
+    for path in ["/v2/rerank", "/rerank", "/api/v1/rerank"] {
+        let same = http.post(path, &body).await.json().await;
+        assert_eq!(same["results"], answer["results"], "{path}");
+    }
     let results = answer["results"].as_array().unwrap();
     assert_eq!((results.len(), &answer["model"]), (2, &json!("ranks")), "{answer}");
     assert!(results[0]["relevance_score"].as_f64() >= results[1]["relevance_score"].as_f64());

@@ -67,6 +67,8 @@ async fn the_examples_of_the_document_are_taken() {
         "/api/models/pull",
         "/api/delete",
         "/v1/rerank",
+        "/v2/rerank",
+        "/rerank",
         "/v1/batches",
         "/v1/chat/completions/{id}",
         "/api/sessions/{id}",

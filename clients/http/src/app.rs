@@ -20,7 +20,7 @@ use crate::serve::check_head;
 use crate::shared::Shared;
 use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
-use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id};
+use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id, rerank};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -102,6 +102,8 @@ pub fn keyed() -> Routes {
         .nest("/v1", openai::routes())
         .alias("/api/v1", openai::routes())
         .merge(openai::tokens::routes())
+        .merge(rerank::routes())
+        .nest("/v2", rerank::routes())
         .merge(openai::sessions::routes())
         .merge(anthropic::messages::routes())
         .merge(ollama::routes())

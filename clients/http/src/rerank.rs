@@ -1,4 +1,5 @@
-//! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query.
+//! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query. Cohere's newer clients ask at
+//! `/v2/rerank`, and some of other servers at `/rerank`; they mean the same.
 
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ impl Document {
     }
 }
 
-/// Returns the routes of this module, relative to `/v1`.
+/// Returns the routes of this module, relative to wherever they are to be found.
 pub fn routes() -> Routes {
     let rerank = Operation::new("Order documents by how well they answer a query")
         .more("Needs a cross-encoder; none is bundled.")
