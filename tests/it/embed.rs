@@ -219,12 +219,16 @@ async fn ollamas_endpoints_give_unit_vectors_in_their_own_shape() {
     assert!(answer["total_duration"].as_u64() >= answer["load_duration"].as_u64());
     let older = http.post("/api/embeddings", &json!({"model": NANO, "prompt": "one"})).await.json().await;
     assert_eq!(numbers(&older["embedding"]), first);
+    let nothing = http.post("/api/embed", &json!({"model": NANO, "input": ""})).await.json().await;
+    assert_eq!(nothing["embeddings"], json!([]), "a lone empty text asks for no vector");
+    let nothing = http.post("/api/embeddings", &json!({"model": NANO, "prompt": ""})).await.json().await;
+    assert_eq!(nothing["embedding"], json!([]));
     let short = http.post("/api/embed", &json!({"model": NANO, "input": "one", "dimensions": 128})).await.json().await;
     assert_eq!(numbers(&short["embeddings"][0]).len(), 128);
     let shown = http.post("/api/show", &json!({"model": NANO})).await.json().await;
     assert_eq!(shown["capabilities"], json!(["embedding"]));
     for (more, named) in [
-        (json!({"input": ""}), "input"),
+        (json!({"input": ["a", ""]}), "input"),
         (json!({"input": "a", "options": {"temperature": 1}}), "temperature"),
         (json!({"input": "word ".repeat(3000)}), "maximum context length"),
         (json!({"input": "a", "model": "impetus-nano"}), "impetus-nano"),

@@ -1,7 +1,7 @@
 //! `/api/embed`, and `/api/embeddings`, its older form for one text.
 //!
 //! Vectors have length 1 in both. A text that is too long is refused unless `truncate` is true: what Ollama does without
-//! being asked, Impetus does only when it is.
+//! being asked, Impetus does only when it is. A lone empty text asks for no vector, as it does there.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +63,8 @@ pub fn routes() -> Routes {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OllamaEmbedding)]
 struct Single {
-    embedding: Option<Vec<f32>>,
+    /// Empty where the text is.
+    embedding: Vec<f32>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,7 +103,7 @@ async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respons
     let members = Members::read(&body, KNOWN)?;
     let own: Own = members.part()?;
     let texts = match own.input {
-        Texts::One(text) => vec![text],
+        Texts::One(text) => alone(text),
         Texts::Many(texts) => texts,
     };
     let overlong = if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse };
@@ -124,8 +125,13 @@ async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respons
 async fn embeddings(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Single>, OllamaError> {
     let members = Members::read(&body, KNOWN_BEFORE)?;
     let older: Older = members.part()?;
-    let mut answer = vectors(&bridge, &members, vec![older.prompt], None, Overlong::Refuse).await?;
-    Ok(Json(Single { embedding: answer.vectors.pop() }))
+    let mut answer = vectors(&bridge, &members, alone(older.prompt), None, Overlong::Refuse).await?;
+    Ok(Json(Single { embedding: answer.vectors.pop().unwrap_or_default() }))
+}
+
+/// Returns a text that was not sent in a list, if it is one.
+fn alone(text: String) -> Vec<String> {
+    if text.is_empty() { Vec::new() } else { vec![text] }
 }
 
 async fn vectors(
