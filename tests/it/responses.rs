@@ -127,6 +127,39 @@ async fn tools_are_called_and_their_results_read() {
 }
 
 #[tokio::test]
+async fn an_input_refers_to_items_of_outputs_that_are_kept() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let first = make(&http, json!({})).await;
+    let (id, again) = (&first["output"][0]["id"], "And what else?");
+    let asked = |item: Value| json!({"input": [{"role": "user", "content": "What is Impetus?"}, item, {"role": "user", "content": again}]});
+    let referring = make(&http, asked(json!({"type": "item_reference", "id": id}))).await;
+    let by_hand = make(&http, asked(first["output"][0].clone())).await;
+    assert_eq!(text(&referring), text(&by_hand));
+    assert_eq!(referring["usage"]["input_tokens"], by_hand["usage"]["input_tokens"]);
+    let items = http.get(&format!("{PATH}/{}/input_items", referring["id"].as_str().unwrap())).await.json().await;
+    assert_eq!(items["data"][1], first["output"][0], "what was meant is kept, not that it was meant");
+    let unstored = make(&http, json!({"store": false})).await["output"][0]["id"].clone();
+    for lost in [unstored, json!("msg_nothing"), Value::Null] {
+        let answer = http.post(PATH, &ask(asked(json!({"type": "item_reference", "id": lost})))).await;
+        assert_eq!((answer.status, answer.json().await["error"]["param"].clone()), (404, json!("input[1]")));
+    }
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_input_are_counted_before_it_is_answered() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let first = make(&http, json!({})).await;
+    let more = json!({"previous_response_id": first["id"], "input": "And what else?", "instructions": "Be brief."});
+    let answered = make(&http, more.clone()).await;
+    let counted = http.post(&format!("{PATH}/input_tokens"), &more).await.json().await;
+    assert_eq!(counted, json!({"object": "response.input_tokens", "input_tokens": answered["usage"]["input_tokens"]}));
+    let refused = http.post(&format!("{PATH}/input_tokens"), &ask(json!({"stream": true}))).await;
+    assert_eq!((refused.status, refused.json().await["error"]["code"].clone()), (400, json!("unsupported_parameter")));
+}
+
+#[tokio::test]
 async fn refusals_are_in_the_one_shape() {
     let mut house = House::start();
     let http = house.http().await;

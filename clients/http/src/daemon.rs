@@ -96,9 +96,12 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// How many digits the ids of answers have.
+pub const ANSWER_DIGITS: usize = 24;
+
 /// Returns a fresh id for an answer: `prefix` and 24 hexadecimal digits.
 pub fn answer_id(prefix: &str) -> String {
-    format!("{prefix}{}", random_hex(24))
+    format!("{prefix}{}", random_hex(ANSWER_DIGITS))
 }
 
 /// Returns `digits` random hexadecimal digits, at most 32.

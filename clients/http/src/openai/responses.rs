@@ -25,17 +25,18 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::GenerateRequest;
+use protocol::text::{Special, TokenizeRequest};
 use protocol::{Error, ErrorKind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use self::kept::{Keeping, Stored};
 use self::request::Asked;
 use self::writer::Builder;
 use super::labels::Labels;
 use super::list::{Deleted, Listed, Order, page};
-use super::request::{in_our_words, rename};
+use super::request::{Shared, in_our_words, rename};
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::{self, PathId, path_id};
@@ -58,13 +59,21 @@ pub fn routes() -> Routes {
         .takes(
             "ResponseRequest",
             request::KNOWN,
-            [part::<request::Body>(), part::<Labels>()],
+            [part::<request::Body>(), part::<Shared>(), part::<Labels>()],
             json!({
                 "model": "impetus-nano", "input": "What is Impetus?", "max_output_tokens": 64
             }),
         )
         .gives::<object::Response>("The response, whole, or event by event where `stream` is true.")
         .streams::<sse::Typed>(EVENTS);
+    let count = Operation::new("Count the tokens of what a response would answer")
+        .takes(
+            "ResponseCountRequest",
+            request::COUNT,
+            [part::<request::Body>()],
+            json!({ "model": "impetus-nano", "input": "What is Impetus?" }),
+        )
+        .gives::<Count>("How many they are.");
     let show = Operation::new("Show a response")
         .path("id", id)
         .query::<ShowQuery>()
@@ -80,6 +89,7 @@ pub fn routes() -> Routes {
         .gives_of::<Listed<Value>, Value>("InputItems", "A page of items, the latest first unless `order` is `asc`.");
     Routes::new("OpenAI")
         .post("/responses", create, make)
+        .post("/responses/input_tokens", count_tokens, count)
         .get("/responses/{id}", self::show, show)
         .delete("/responses/{id}", self::delete, delete)
         .post("/responses/{id}/cancel", self::cancel, cancel)
@@ -89,6 +99,25 @@ pub fn routes() -> Routes {
 /// Makes a response: whole, streamed, or in the background.
 async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<HttpResponse, HttpError> {
     answer(&bridge, &body).await.map_err(|error| named(error).into())
+}
+
+/// How long a prompt is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResponseInputTokens)]
+struct Count {
+    object: &'static str,
+    input_tokens: usize,
+}
+
+/// Says how many tokens a response would answer, without making it.
+async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<Json<Count>, HttpError> {
+    let counted = async {
+        let client = bridge.daemon.client().await?;
+        let GenerateRequest { model, prompt, .. } = Asked::read(&body, request::COUNT, &client).await?.request;
+        client.tokenize(TokenizeRequest { model, prompt, special: Special::Parse, pieces: false }).await
+    };
+    let input_tokens = counted.await.map_err(named)?.tokens.len();
+    Ok(Json(Count { object: "response.input_tokens", input_tokens }))
 }
 
 /// Returns the daemon's refusal with the field at fault under this endpoint's name.
@@ -107,7 +136,7 @@ pub fn named(error: Error) -> Error {
 /// Answers the request of `body`.
 pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
     let client = bridge.daemon.client().await?;
-    let asked = Asked::read(body, &client).await?;
+    let asked = Asked::read(body, request::KNOWN, &client).await?;
     if asked.background {
         let streams = asked.streams;
         let (id, log) = bridge.background.start(client.clone(), asked).await?;

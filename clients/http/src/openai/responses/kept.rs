@@ -1,7 +1,10 @@
 //! What the daemon keeps of a response: the object as it was last, and the items it answered.
 //!
-//! A response goes on from an earlier one by its id, so a conversation is read from its end back to its beginning. The
-//! bridge remembers none of it.
+//! A response goes on from an earlier one by its id, so a conversation is read from its end back to its beginning. An input may
+//! also refer to single items of earlier outputs, whose ids therefore hold that of their response. The bridge remembers none
+//! of it.
+
+use std::collections::HashMap;
 
 use protocol::client::Client;
 use protocol::generation::Json;
@@ -11,12 +14,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::object::Response;
+use crate::daemon::ANSWER_DIGITS;
 
 /// For how long a response is kept.
 const TTL_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// The most responses that one goes on from.
 const CHAIN_MAX: usize = 512;
+
+/// The most items that an input refers to.
+const REFERENCES_MAX: usize = 512;
+
+/// How the id of a response begins.
+const RESPONSE: &str = "resp_";
 
 /// A response to be kept, with the items it answers.
 #[derive(Clone, Debug)]
@@ -89,6 +99,48 @@ fn record_id(id: &str) -> RecordId {
     RecordId { collection: Collection::Answers, id: id.to_owned() }
 }
 
+/// Returns the id of a response's item, by which both can be found.
+pub fn item_id(prefix: &str, response: &str, place: usize) -> String {
+    format!("{prefix}{}{place:02x}", response.strip_prefix(RESPONSE).unwrap_or(response))
+}
+
+/// Returns the response that an item belongs to, by the item's id.
+fn response_of(item: &str) -> Option<String> {
+    let (_, rest) = item.split_once('_')?;
+    Some(format!("{RESPONSE}{}", rest.get(..ANSWER_DIGITS)?))
+}
+
+/// Puts the items that an input refers to in place of the references.
+pub async fn dereference(client: &Client, input: &mut Value) -> Result<()> {
+    let mut found: HashMap<String, Stored> = HashMap::new();
+    let is_reference = |item: &Value| item.get("type").is_some_and(|kind| kind == "item_reference");
+    let items = input.as_array_mut().into_iter().flatten().enumerate();
+    for (count, (at, item)) in items.filter(|(_, item)| is_reference(item)).enumerate() {
+        let at = format!("input[{at}]");
+        if count == REFERENCES_MAX {
+            return Err(Error::invalid(at, format!("'input' refers to more than {REFERENCES_MAX} items.")));
+        }
+        let id = item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let missing = || {
+            Error::new(ErrorKind::NotFound, format!("'{at}' refers to the item '{id}', which is not kept."))
+                .hint("Send the item itself.")
+                .param(&at)
+        };
+        let response = response_of(&id).ok_or_else(missing)?;
+        if !found.contains_key(&response) {
+            let stored = Stored::find(client, &response).await.map_err(|error| match error.kind {
+                ErrorKind::NotFound => missing(),
+                _ => error,
+            })?;
+            found.insert(response.clone(), stored);
+        }
+        let output = found.get(&response).and_then(|stored| stored.response["output"].as_array());
+        let kept = output.into_iter().flatten().find(|kept| kept["id"] == id.as_str());
+        *item = kept.cloned().ok_or_else(missing)?;
+    }
+    Ok(())
+}
+
 /// Returns the items of a conversation up to a response, oldest first.
 pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>> {
     let at_fault = |error: Error| error.param("previous_response_id");
@@ -112,4 +164,21 @@ pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>
         items.extend(response["output"].as_array_mut().map(std::mem::take).unwrap_or_default());
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::answer_id;
+
+    #[test]
+    fn an_item_says_which_response_it_belongs_to() {
+        let response = answer_id(RESPONSE);
+        for (prefix, place) in [("msg_", 0), ("fc_", 7), ("rs_", 1000)] {
+            assert_eq!(response_of(&item_id(prefix, &response, place)), Some(response.clone()));
+        }
+        for none in ["", "msg_", "msg_1234", "resp", "msg_aéééééééééééééééééé"] {
+            assert_eq!(response_of(none), None, "{none}");
+        }
+    }
 }

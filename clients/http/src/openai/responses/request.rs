@@ -8,17 +8,37 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::input::{Turns, complete};
-use super::kept::{Keeping, history};
+use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
 use crate::body::{Members, accept_only, part};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX, only_allowed};
 use crate::openai::labels::Labels;
-use crate::openai::request::Urgency;
+use crate::openai::request::{Shared, Urgency};
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
-pub const KNOWN: &[&[&str]] = &[&[
+pub const KNOWN: &[&[&str]] = &[OWN, DRAWING];
+
+/// Members of other servers, and of chat completions, that say how tokens are drawn.
+const DRAWING: &[&str] =
+    &["seed", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"];
+
+/// The members of a request that only asks how long its prompt is.
+pub const COUNT: &[&[&str]] = &[&[
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+]];
+
+const OWN: &[&str] = &[
     "model",
     "input",
     "instructions",
@@ -46,7 +66,7 @@ pub const KNOWN: &[&[&str]] = &[&[
     "priority",
     "prompt_cache_key",
     "prompt_cache_retention",
-]];
+];
 
 /// Members that a response repeats as they were sent, and what it says where they were not.
 const ECHOED: &[(&str, &str)] = &[
@@ -79,8 +99,8 @@ pub struct Body {
     reasoning: Option<ReasoningBody>,
     text: Option<TextBody>,
     max_output_tokens: Option<u32>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
+    #[serde(skip)]
+    sampling: Sampling,
     top_logprobs: Option<u8>,
     include: Option<Vec<String>>,
     store: Option<bool>,
@@ -163,10 +183,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads a request, and what it goes on from.
-    pub async fn read(body: &axum::body::Bytes, client: &Client) -> Result<Self> {
-        let members = Members::read(body, KNOWN)?;
-        let body = Body::read(&members)?;
+    /// Reads a request of members that are `known`, and what it goes on from.
+    pub async fn read(body: &axum::body::Bytes, known: &[&[&str]], client: &Client) -> Result<Self> {
+        let members = Members::read(body, known)?;
+        let mut body = Body::read(&members)?;
+        dereference(client, &mut body.input).await?;
         let before = history(client, body.previous_response_id.clone()).await?;
         Self::after(before, &members.part()?, body)
     }
@@ -196,7 +217,8 @@ impl Body {
     /// Reads what stands for itself.
     pub fn read(members: &Members) -> Result<Self> {
         Labels::check(members)?;
-        let body: Self = members.part()?;
+        let sampling = members.part::<Shared>()?.sampling()?;
+        let body = Self { sampling, ..members.part()? };
         body.check()?;
         Ok(body)
     }
@@ -245,7 +267,7 @@ impl Body {
         let chat =
             Chat { messages, tools, tool_choice, single_tool_call, thinking, thinking_budget, template_arguments };
         Ok(GenerateRequest {
-            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, ..Sampling::default() },
+            sampling: self.sampling,
             stop: Stop { max_tokens: self.max_output_tokens, ..Stop::default() },
             logprobs: self.top_logprobs.filter(|count| *count > 0).or(wants_logprobs.then_some(0)),
             constraint,

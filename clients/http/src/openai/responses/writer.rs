@@ -14,8 +14,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::kept::item_id;
 use super::object::{Fault, Incomplete, Item, Part, Response, Status, UsageBody};
-use crate::daemon::{answer_id, unix_seconds};
+use crate::daemon::unix_seconds;
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
 use crate::sse::{self, Pace};
@@ -155,13 +156,14 @@ impl Builder {
         self.say(name, members);
     }
 
-    /// Makes the open item one of `kind`, adding it where another or none is open.
-    fn open(&mut self, kind: Kind, item: impl FnOnce() -> Item, part: Option<Part>) {
+    /// Makes the open item one of `kind`, adding it where another or none is open, with an id that begins with `prefix`.
+    fn open(&mut self, kind: Kind, prefix: &str, item: impl FnOnce(String) -> Item, part: Option<Part>) {
         if self.open == Some(kind) {
             return;
         }
         self.close(Status::Completed);
-        self.response.output.push(item());
+        let id = item_id(prefix, &self.response.id, self.response.output.len());
+        self.response.output.push(item(id));
         self.open = Some(kind);
         let shown = json!(self.response.output.last());
         self.say("response.output_item.added", json!({ "output_index": self.place(), "item": shown }));
@@ -184,11 +186,9 @@ impl Builder {
         let empty = String::new;
         let part =
             if self.summarises { Part::SummaryText { text: empty() } } else { Part::ReasoningText { text: empty() } };
-        let item = || {
-            let (id, status) = (answer_id("rs_"), Status::InProgress);
-            Item::Reasoning { id, status, summary: Vec::new(), content: Vec::new() }
-        };
-        self.open(Kind::Reasoning, item, Some(part));
+        let status = Status::InProgress;
+        let item = |id| Item::Reasoning { id, status, summary: Vec::new(), content: Vec::new() };
+        self.open(Kind::Reasoning, "rs_", item, Some(part));
         self.part().into_iter().for_each(|part| part.append(text, Vec::new()));
         match self.summarises {
             true => {
@@ -199,26 +199,24 @@ impl Builder {
     }
 
     fn write(&mut self, text: &str, tokens: Vec<TokenLogprob>) {
-        let item = || {
-            let (id, status) = (answer_id("msg_"), Status::InProgress);
-            Item::Message { id, status, role: "assistant", content: Vec::new() }
-        };
-        self.open(Kind::Message, item, Some(Part::text()));
+        let status = Status::InProgress;
+        let item = |id| Item::Message { id, status, role: "assistant", content: Vec::new() };
+        self.open(Kind::Message, "msg_", item, Some(Part::text()));
         let logprobs = ChatLogprobs::from(tokens).content;
         self.part().into_iter().for_each(|part| part.append(text, logprobs.clone()));
         let members = json!({ "content_index": 0, "delta": text, "logprobs": logprobs });
         self.say_of_item("response.output_text.delta", members);
     }
 
-    fn call(&mut self, ToolCallDelta { index, id, name, arguments: more }: ToolCallDelta) {
-        let item = || Item::FunctionCall {
-            id: answer_id("fc_"),
+    fn call(&mut self, ToolCallDelta { index, id: call_id, name, arguments: more }: ToolCallDelta) {
+        let item = |id| Item::FunctionCall {
+            id,
             status: Status::InProgress,
-            call_id: id.unwrap_or_default(),
+            call_id: call_id.unwrap_or_default(),
             name: name.unwrap_or_default(),
             arguments: String::new(),
         };
-        self.open(Kind::Call(index), item, None);
+        self.open(Kind::Call(index), "fc_", item, None);
         if more.is_empty() {
             return;
         }

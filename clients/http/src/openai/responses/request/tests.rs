@@ -74,6 +74,11 @@ fn effort_and_limits_reach_the_model() {
     let (request, _) = body(json!({"max_output_tokens": 7, "include": ["message.output_text.logprobs"]})).unwrap();
     assert_eq!((request.stop.max_tokens, request.logprobs), (Some(7), Some(0)));
     assert_eq!(body(json!({"top_logprobs": 3})).unwrap().0.logprobs, Some(3));
+    let drawn = json!({"temperature": 0.5, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.2, "seed": 42});
+    let sampling = body(drawn).unwrap().0.sampling;
+    assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k), (Some(0.5), Some(0.9), Some(40)));
+    assert_eq!((sampling.repetition_penalty, sampling.seed), (Some(1.2), Some(42)));
+    assert_eq!(param(json!({"seed": "a"})), "seed");
 }
 
 #[test]
