@@ -42,10 +42,13 @@ async fn a_prompts_tokens_are_as_likely_as_they_are_after_what_comes_before_them
     let drawn = list(whole, "top_logprobs")[tokens.len()].as_object().unwrap();
     assert!(drawn.values().eq([&list(whole, "token_logprobs")[tokens.len()]]), "the likeliest, to the last digit");
     assert_eq!(list(whole, "token_logprobs")[..3], list(part, "token_logprobs")[..3]);
-    for (count, expected) in list(whole, "top_logprobs").iter().enumerate().skip(1) {
+    for (count, judged) in list(whole, "top_logprobs").iter().enumerate().skip(1) {
         let plain = json!({"prompt": tokens[..count], "max_tokens": 1, "echo": false});
         let drawn = complete(&http, plain).await;
-        assert_eq!(drawn["choices"][0]["logprobs"]["top_logprobs"][0], *expected, "after {count} tokens");
+        let likeliest = drawn["choices"][0]["logprobs"]["top_logprobs"][0].as_object().unwrap();
+        let own = (&list(whole, "tokens")[count], &list(whole, "token_logprobs")[count]);
+        assert!(likeliest.iter().all(|(token, logprob)| judged[token] == *logprob), "after {count} tokens");
+        assert_eq!(judged[own.0.as_str().unwrap()], *own.1, "its own token is told too, after {count} tokens");
     }
 }
 

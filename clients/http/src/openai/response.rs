@@ -184,8 +184,7 @@ impl TextLogprobs {
         let spelled: usize = entries.iter().map(|entry| characters(&entry.bytes)).sum();
         let (mut offset, before) = (0_usize, spelled.saturating_sub(text.chars().count()));
         for entry in entries {
-            let top = entry.logprob.map(|_| entry.top.as_slice());
-            shaped.push(&entry.bytes, entry.logprob, top, offset.saturating_sub(before));
+            shaped.push(&entry.bytes, entry.logprob, &entry.top, offset.saturating_sub(before));
             offset += characters(&entry.bytes);
         }
         shaped
@@ -194,31 +193,32 @@ impl TextLogprobs {
     /// Adds `entries`, the first of which begins `offset` characters into the text.
     pub fn extend(&mut self, entries: &[TokenLogprob], mut offset: usize) {
         for entry in entries {
-            self.push(&entry.bytes, Some(entry.logprob), Some(&entry.top), offset);
+            self.push(&entry.bytes, Some(entry.logprob), &entry.top, offset);
             offset += characters(&entry.bytes);
         }
     }
 
-    fn push(&mut self, bytes: &[u8], logprob: Option<f32>, top: Option<&[(u32, Vec<u8>, f32)]>, offset: usize) {
+    fn push(&mut self, bytes: &[u8], logprob: Option<f32>, top: &[(u32, Vec<u8>, f32)], offset: usize) {
         self.tokens.push(String::from_utf8_lossy(bytes).into_owned());
         self.token_logprobs.push(logprob.map(floor));
-        self.top_logprobs.push(top.map(Alternatives::of));
+        self.top_logprobs.push(logprob.map(|logprob| Alternatives::of(top, bytes, logprob)));
         self.text_offset.push(offset);
     }
 }
 
-/// The likeliest tokens by their text, best first. Numbers are written as those of the tokens are: clients compare them.
+/// The likeliest tokens by their text, best first, and the one that stands there, which may be less likely. Numbers are written as those of the tokens are: clients compare them.
 #[derive(Debug, PartialEq)]
 struct Alternatives(Vec<(String, f32)>);
 
 impl Alternatives {
     /// Of tokens that are spelled alike, as parts of characters are, only the likeliest has a place.
-    fn of(top: &[(u32, Vec<u8>, f32)]) -> Self {
-        let mut all: Vec<(String, f32)> = Vec::with_capacity(top.len());
-        for (_, bytes, logprob) in top {
+    fn of(top: &[(u32, Vec<u8>, f32)], own: &[u8], logprob: f32) -> Self {
+        let mut all: Vec<(String, f32)> = Vec::with_capacity(top.len() + 1);
+        let top = top.iter().map(|(_, bytes, logprob)| (bytes.as_slice(), *logprob));
+        for (bytes, logprob) in top.chain([(own, logprob)]) {
             let text = String::from_utf8_lossy(bytes);
             if all.iter().all(|(known, _)| *known != text) {
-                all.push((text.into_owned(), floor(*logprob)));
+                all.push((text.into_owned(), floor(logprob)));
             }
         }
         Self(all)
@@ -258,6 +258,19 @@ mod tests {
         let entry = TokenLogprob { token: 1, bytes: b"a".to_vec(), logprob: -0.1, top };
         let text = serde_json::to_string(&TextLogprobs::new(&[entry], 0)).unwrap();
         assert!(text.contains("\"token_logprobs\":[-0.1],\"top_logprobs\":[{\"a\":-0.1,\"\u{FFFD}\":-2.3}]"), "{text}");
+    }
+
+    #[test]
+    fn the_token_that_was_drawn_is_among_the_alternatives_however_unlikely() {
+        let entry = |top| TokenLogprob { token: 2, bytes: b"b".to_vec(), logprob: -3.0, top };
+        let shaped = TextLogprobs::new(&[entry(vec![(1, b"a".to_vec(), -0.1)]), entry(Vec::new())], 0);
+        let written = serde_json::to_value(&shaped.top_logprobs).unwrap();
+        let all: Vec<Vec<String>> = serde_json::from_value::<Vec<std::collections::BTreeMap<String, f32>>>(written)
+            .unwrap()
+            .into_iter()
+            .map(|place| place.into_keys().collect())
+            .collect();
+        assert_eq!(all, [vec!["a", "b"], vec!["b"]]);
     }
 
     #[test]

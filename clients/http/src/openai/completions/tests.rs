@@ -105,7 +105,7 @@ fn an_echoed_prompt_of_token_ids_is_spelled_by_its_tokens() {
     let shaped = serde_json::to_value(whole(0, choice(), true, &Echoes::Tokens(vec![None]))).unwrap();
     assert_eq!((&shaped["text"], &shaped["logprobs"]["text_offset"]), (&json!("\u{e9}h!"), &json!([0, 1, 2])));
     assert_eq!(shaped["logprobs"]["token_logprobs"], json!([null, -1.0, -3.0]));
-    assert_eq!(shaped["logprobs"]["top_logprobs"], json!([null, {}, {}]));
+    assert_eq!(shaped["logprobs"]["top_logprobs"], json!([null, {"\u{fffd}h": -1.0}, {"!": -3.0}]));
 }
 
 #[test]
