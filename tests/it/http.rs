@@ -61,9 +61,12 @@ async fn every_chunk_counts_tokens_where_that_is_asked_for() {
             Some(counted(usages.last().unwrap()) + last["prompt_tokens"].as_u64().unwrap())
         );
         let alone = json!({"stream": true, "stream_options": {"continuous_usage_stats": true}});
-        let events = http.post(path, &with(body, alone)).await.events().await;
+        let events = http.post(path, &with(body.clone(), alone)).await.events().await;
         let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
         assert!(chunks.iter().all(|chunk| chunk["choices"] != json!([]) && chunk["usage"].is_object()), "{chunks:?}");
+        let options = json!({"include_usage": false, "continuous_usage_stats": true});
+        let none = http.post(path, &with(body, json!({"stream": true, "stream_options": options}))).await;
+        assert!(none.events().await.iter().all(|event| !event.contains("usage")), "who wants none gets none");
     }
 }
 

@@ -180,7 +180,8 @@ impl Shared {
             (true, None) => Ok(Some(Counting::default())),
             (true, Some(options)) => Ok(Some(Counting {
                 last: options.include_usage.unwrap_or(false),
-                each: options.continuous_usage_stats.unwrap_or(false),
+                // Whoever says that none is wanted gets none.
+                each: options.continuous_usage_stats.unwrap_or(false) && options.include_usage != Some(false),
             })),
         }
     }
