@@ -334,7 +334,9 @@ class Completions(Service):
 class Models(Service):
     def test_models_are_listed_and_shown(self):
         self.assertIn(MODEL, [model.id for model in self.client.models.list()])
-        self.assertEqual(self.client.models.retrieve(MODEL).object, "model")
+        model = self.client.models.retrieve(MODEL)
+        self.assertEqual((model.object, model.root), ("model", MODEL))
+        self.assertEqual(model.max_model_len, model.context_length)
 
     def test_the_alias_answers_too(self):
         with connect(base_url=f"{URL}/api/v1") as client:

@@ -55,12 +55,16 @@ pub struct Model {
     created_at: String,
     lifecycle: &'static str,
     max_input_tokens: u32,
+    // And clients of vLLM these.
+    max_model_len: u32,
+    root: String,
 }
 
 impl From<ModelCard> for Model {
     fn from(card: ModelCard) -> Self {
         Self {
             display_name: card.name.clone(),
+            root: card.name.clone(),
             id: card.name,
             object: "model",
             created: card.created_unix_s,
@@ -70,6 +74,7 @@ impl From<ModelCard> for Model {
             created_at: date(Duration::from_secs(card.created_unix_s.unsigned_abs())),
             lifecycle: "active",
             max_input_tokens: card.facts.context_length,
+            max_model_len: card.facts.context_length,
         }
     }
 }
