@@ -1,16 +1,17 @@
-// Vercel's AI SDK with its provider for OpenAI-compatible servers, against a real service.
+// Vercel's AI SDK with its providers for OpenAI-compatible servers and for OpenAI's responses, against a real service.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, embedMany, generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
+const place = { baseURL: `${process.env.IMPETUS_URL}/v1`, apiKey: process.env.IMPETUS_KEY };
 const provider = createOpenAICompatible({
+    ...place,
     name: "impetus",
-    baseURL: `${process.env.IMPETUS_URL}/v1`,
-    apiKey: process.env.IMPETUS_KEY,
     includeUsage: true,
     supportsStructuredOutputs: true,
 });
@@ -43,6 +44,17 @@ test("a tool is run and its result goes back", async () => {
     const kinds = new Set();
     for await (const part of stream.fullStream) kinds.add(part.type);
     assert.ok(!kinds.has("error") && kinds.has("finish"), [...kinds].join());
+});
+
+test("a conversation through responses goes on from items that are only referred to", async () => {
+    const options = { ...settings, model: createOpenAI(place)("impetus-nano") };
+    const asked = { role: "user", content: "What is Impetus?" };
+    const again = { role: "user", content: "And what else?" };
+    const first = await generateText({ ...options, messages: [asked] });
+    const second = await generateText({ ...options, messages: [asked, ...first.response.messages, again] });
+    assert.match(JSON.stringify(second.request.body), /item_reference/);
+    const told = { role: "assistant", content: first.text };
+    assert.equal(second.text, (await generateText({ ...settings, messages: [asked, told, again] })).text);
 });
 
 test("an object has the shape that was asked for", async () => {
