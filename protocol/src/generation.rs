@@ -211,6 +211,8 @@ pub struct Sampling {
     pub min_p: Option<f32>,
     /// Divides the logits of tokens already seen; 1 is off.
     pub repetition_penalty: Option<f32>,
+    /// At how many of the last tokens of prompt and answer that penalty looks; all of them unless given.
+    pub repetition_window: Option<u32>,
     /// Subtracted once from the logits of tokens already generated; -2 to 2.
     pub presence_penalty: Option<f32>,
     /// Subtracted per occurrence from the logits of tokens already generated; -2 to 2.

@@ -100,6 +100,30 @@ async fn a_tool_is_called_whole_and_its_result_is_read() {
 }
 
 #[tokio::test]
+async fn a_penalty_looks_at_as_many_of_the_last_tokens_as_it_is_told_to() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let asked = |more: Value| {
+        let mut options = json!({"temperature": 0, "num_predict": 24});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"model": "impetus-nano", "prompt": "Impetus is", "raw": true, "stream": false, "options": options})
+    };
+    let text = async |more: Value| {
+        http.post("/api/generate", &asked(more)).await.json().await["response"].as_str().unwrap().to_owned()
+    };
+    let (plain, all) = (text(json!({})).await, text(json!({"repeat_penalty": 1.9})).await);
+    assert_ne!(plain, all);
+    assert_eq!(text(json!({"repeat_penalty": 1.9, "repeat_last_n": 0})).await, plain);
+    assert_eq!(text(json!({"repeat_penalty": 1.9, "repeat_last_n": -1})).await, all);
+    let raw = json!({"model": "impetus-nano", "prompt": "Impetus is", "temperature": 0, "max_tokens": 24,
+                     "repetition_penalty": 1.9, "repetition_context_size": 0});
+    assert_eq!(http.post("/v1/completions", &raw).await.json().await["choices"][0]["text"], plain.as_str());
+    let both = http.post("/api/generate", &asked(json!({"repeat_last_n": 8, "presence_penalty": 1}))).await;
+    assert_eq!(both.status, 400);
+    assert!(both.json().await["error"].as_str().unwrap().contains("repeat_last_n"));
+}
+
+#[tokio::test]
 async fn models_are_listed_shown_loaded_and_let_go() {
     let mut house = House::start();
     let http = house.http().await;

@@ -379,6 +379,7 @@ impl Prompter {
             top_p: asked.top_p.or(own.top_p).unwrap_or(1.0),
             min_p: asked.min_p.or(own.min_p).unwrap_or(0.0),
             repetition_penalty: asked.repetition_penalty.or(own.repetition_penalty).unwrap_or(1.0),
+            repetition_window: asked.repetition_window,
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
             frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
             typical_p: asked.typical_p.unwrap_or(1.0),

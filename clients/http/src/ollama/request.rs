@@ -37,6 +37,7 @@ const OPTIONS: &[&str] = &[
     "num_ctx",
     "stop",
     "repeat_penalty",
+    "repeat_last_n",
     "presence_penalty",
     "frequency_penalty",
 ];
@@ -92,6 +93,7 @@ struct Options {
     num_ctx: Option<u32>,
     stop: Option<StopStrings>,
     repeat_penalty: Option<f32>,
+    repeat_last_n: Option<i64>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
 }
@@ -201,6 +203,12 @@ impl Shared {
 
 impl Options {
     fn settings(self) -> Result<Settings, Error> {
+        let mut others = [self.presence_penalty, self.frequency_penalty].into_iter().flatten();
+        if self.repeat_last_n.is_some() && others.any(|penalty| penalty != 0.0) {
+            let message =
+                "'repeat_last_n' bounds 'repeat_penalty' alone: the other penalties look at the whole answer.";
+            return Err(unsupported("options.repeat_last_n", message).hint("Leave one of them out."));
+        }
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -211,6 +219,8 @@ impl Options {
             mirostat_tau: self.mirostat_tau,
             mirostat_eta: self.mirostat_eta,
             repetition_penalty: self.repeat_penalty,
+            // -1 is the whole context, as any number beyond it is.
+            repetition_window: self.repeat_last_n.and_then(|count| u32::try_from(count).ok()),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias: Vec::new(),

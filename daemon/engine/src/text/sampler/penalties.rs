@@ -1,9 +1,9 @@
 //! Makes tokens that were already seen less likely, or more.
 //!
-//! The repetition penalty looks at prompt and answer, as in Hugging Face; the presence and frequency penalties at the
+//! The repetition penalty looks at prompt and answer, as in Hugging Face, or at the last tokens of both; the presence and frequency penalties at the
 //! answer only, as in OpenAI's definition. Nothing is counted for a penalty that is off. The sampler owns it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 
 use super::Sampling;
 
@@ -12,7 +12,10 @@ pub struct Penalties {
     repetition: f32,
     presence: f32,
     frequency: f32,
-    seen: HashSet<u32>,
+    /// How often the repetition penalty sees each token.
+    seen: HashMap<u32, u32>,
+    /// Where it looks at the last tokens only: at how many, and which they are.
+    last: Option<(usize, VecDeque<u32>)>,
     counts: HashMap<u32, u32>,
 }
 
@@ -23,7 +26,8 @@ impl Penalties {
             repetition: settings.repetition_penalty,
             presence: settings.presence_penalty,
             frequency: settings.frequency_penalty,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
+            last: settings.repetition_window.map(|window| (window as usize, VecDeque::new())),
             counts: HashMap::new(),
         }
     }
@@ -31,23 +35,39 @@ impl Penalties {
     /// Notes the prompt's tokens.
     pub fn observe_prompt(&mut self, tokens: &[u32]) {
         if self.repetition != 1.0 {
-            self.seen.extend(tokens);
+            tokens.iter().for_each(|token| self.see(*token));
         }
     }
 
     /// Notes a token of the answer.
     pub fn observe(&mut self, token: u32) {
         if self.repetition != 1.0 {
-            self.seen.insert(token);
+            self.see(token);
         }
         if self.presence != 0.0 || self.frequency != 0.0 {
             *self.counts.entry(token).or_default() += 1;
         }
     }
 
+    fn see(&mut self, token: u32) {
+        *self.seen.entry(token).or_default() += 1;
+        let Some((window, last)) = &mut self.last else { return };
+        last.push_back(token);
+        if last.len() <= *window {
+            return;
+        }
+        let Some(gone) = last.pop_front() else { return };
+        if let Some(times) = self.seen.get_mut(&gone) {
+            *times -= 1;
+            if *times == 0 {
+                self.seen.remove(&gone);
+            }
+        }
+    }
+
     /// Changes the logits of tokens that were seen.
     pub fn apply(&self, logits: &mut [f32]) {
-        for &token in &self.seen {
+        for &token in self.seen.keys() {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit = if *logit > 0.0 { *logit / self.repetition } else { *logit * self.repetition };
             }

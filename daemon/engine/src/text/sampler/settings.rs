@@ -27,6 +27,8 @@ pub struct Sampling {
     pub min_p: f32,
     /// Divides positive logits and multiplies negative ones of tokens in prompt or answer; 1 is off.
     pub repetition_penalty: f32,
+    /// At how many of the last tokens that penalty looks; `None` is all of them.
+    pub repetition_window: Option<u32>,
     /// Subtracted once from the logits of tokens in the answer.
     pub presence_penalty: f32,
     /// Subtracted per occurrence from the logits of tokens in the answer.
@@ -63,6 +65,7 @@ impl Default for Sampling {
             top_p: 1.0,
             min_p: 0.0,
             repetition_penalty: 1.0,
+            repetition_window: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             typical_p: 1.0,

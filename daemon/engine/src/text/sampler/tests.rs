@@ -265,7 +265,12 @@ fn penalties_change_the_logits_of_seen_tokens() {
         sampler.adjust(&mut logits, false);
         logits
     };
-    assert_eq!(adjusted(Sampling { repetition_penalty: 2.0, ..sampling() }), [0.5, -2.0, 0.5, -2.0, 1.0]);
+    let repeated = |window| Sampling { repetition_penalty: 2.0, repetition_window: window, ..sampling() };
+    assert_eq!(adjusted(repeated(None)), [0.5, -2.0, 0.5, -2.0, 1.0]);
+    assert_eq!(adjusted(repeated(Some(0))), logits);
+    assert_eq!(adjusted(repeated(Some(2))), [1.0, -1.0, 0.5, -1.0, 1.0]);
+    assert_eq!(adjusted(repeated(Some(5))), [1.0, -2.0, 0.5, -2.0, 1.0]);
+    assert_eq!(adjusted(repeated(Some(7))), adjusted(repeated(None)));
     assert_eq!(adjusted(Sampling { presence_penalty: 0.5, ..sampling() }), [1.0, -1.0, 0.5, -1.5, 1.0]);
     assert_eq!(adjusted(Sampling { frequency_penalty: 0.5, ..sampling() }), [1.0, -1.0, -0.5, -1.5, 1.0]);
     let biased = Sampling { logit_bias: vec![(0, 2.0), (4, f32::NEG_INFINITY), (99, 1.0)], ..sampling() };
