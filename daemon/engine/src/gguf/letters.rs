@@ -8,12 +8,12 @@
 mod merges;
 mod splits;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use self::splits::Splits;
+pub(super) use self::splits::Splits;
 use super::head::Head;
 use super::write_json;
 use crate::LoadError;
@@ -24,6 +24,22 @@ const CONTROL: f64 = 3.0;
 const USER: f64 = 4.0;
 const UNUSED: f64 = 5.0;
 const BYTE: f64 = 6.0;
+
+/// Tokens that end an answer of every model that has them.
+const ENDS: [&str; 12] = [
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
+    "<|observation|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
+    "<EOT>",
+];
 
 /// A vocabulary.
 struct Letters<'a> {
@@ -47,13 +63,13 @@ pub(super) fn write(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
         other => return Err(LoadError::unsupported(format!("tokenizer {other} of a GGUF file"), "gpt2 and llama are")),
     };
     let splits = if sentencepiece { None } else { Some(Splits::named(fields.text_if_any("tokenizer.ggml.pre")?)?) };
-    let begins = splits.as_ref().is_none_or(|splits| splits.begins);
+    let begins = splits.is_none_or(|splits| splits.begins);
     let begins = fields.flag_if_any("tokenizer.ggml.add_bos_token")?.unwrap_or(begins);
     let ends = fields.flag_if_any("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
     let bos = letters.id("bos")?.filter(|_| begins);
     let eos = letters.id("eos")?.filter(|_| ends);
 
-    let mut tokenizer = match &splits {
+    let mut tokenizer = match splits {
         Some(splits) => letters.byte_level(splits)?,
         None => letters.sentencepiece()?,
     };
@@ -231,11 +247,21 @@ impl Letters<'_> {
         Ok(config)
     }
 
-    fn generation(&self) -> Result<Value, LoadError> {
-        let mut ends = Vec::new();
+    /// The tokens that end an answer. A file names one or two, and its model may have been trained to give others too.
+    fn ends(&self) -> Result<BTreeSet<usize>, LoadError> {
+        let mut ends = BTreeSet::new();
         for role in ["eos", "eot", "eom"] {
-            ends.extend(self.id(role)?.filter(|id| !ends.contains(id)));
+            ends.extend(self.id(role)?);
         }
+        // In the harmony form this ends a message.
+        let harmony = self.tokens.contains(&"<|return|>");
+        let spelled = |token: &str| ENDS.contains(&token) || token == "<|end|>" && !harmony;
+        ends.extend((0..self.tokens.len()).filter(|id| spelled(self.tokens[*id])));
+        Ok(ends)
+    }
+
+    fn generation(&self) -> Result<Value, LoadError> {
+        let ends = self.ends()?;
         let mut generation = Map::new();
         if !ends.is_empty() {
             generation.insert("eos_token_id".to_string(), json!(ends));

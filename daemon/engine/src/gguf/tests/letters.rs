@@ -137,22 +137,67 @@ fn letters_that_are_not_known_or_do_not_fit_are_refused_by_name() {
     );
 }
 
+/// Words of a text, by the way of a name.
+fn words(pre: &str, text: &str) -> Vec<String> {
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper};
+    let steps = crate::gguf::letters::Splits::named(Some(pre)).unwrap().pre_tokenizer();
+    let steps: PreTokenizerWrapper = serde_json::from_value(steps).unwrap();
+    let mut pieces = PreTokenizedString::from(text);
+    steps.pre_tokenize(&mut pieces).unwrap();
+    let words = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    words.into_iter().map(|(_, (start, end), _)| text[start..end].to_string()).collect()
+}
+
+#[test]
+fn each_way_cuts_words_where_its_model_does() {
+    let text = "It'S HTTPServer's 1234 a\u{301}b 中文ですよ (ok)\n\n  end  ";
+    print!("{:?}", crate::gguf::letters::Splits::names().map(|name| (name, words(name, text))).collect::<Vec<_>>());
+}
+
 #[test]
 fn each_known_way_to_split_text_is_one_that_the_tokenizer_reads() {
-    for pre in ["llama-bpe", "qwen2", "gpt-2", "dbrx", "smollm", "tekken", "gpt-4o"] {
-        let recipe = Recipe::tiny("qwen3", 3);
-        let folder = recipe.temporary().unwrap();
+    let recipe = Recipe::tiny("qwen3", 3);
+    let folder = recipe.temporary().unwrap();
+    for pre in crate::gguf::letters::Splits::names() {
         let (_folder, path) = changed(&recipe, |file| {
             crate::random::gguf::letters(folder.path(), file, pre).unwrap();
             file.number("tokenizer.ggml.bos_token_id", 285);
         });
         let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
-        let text = "Hello 12345 World's  ends\n\n";
+        let text = "Hello 12345 World's  ends é\n\n";
         let tokens = tokenizer.encode(text, Special::Begin).unwrap();
-        let begins = matches!(pre, "llama-bpe" | "tekken");
+        let begins = matches!(pre, "llama-bpe" | "llama-v3" | "llama3" | "falcon3" | "pixtral" | "midm-2.0" | "tekken");
         assert_eq!(tokens[0] == 285, begins, "{pre}");
         let bytes: Vec<u8> =
             tokens.iter().skip(usize::from(begins)).flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
         assert_eq!(String::from_utf8(bytes).unwrap(), text, "{pre}");
     }
+}
+
+#[test]
+fn accents_are_composed_for_the_models_that_were_trained_so() {
+    for (pre, composed) in
+        [("qwen2", true), ("qwen35", true), ("command-r", true), ("llama-bpe", false), ("refact", false)]
+    {
+        let recipe = Recipe::tiny("qwen3", 3);
+        let folder = recipe.temporary().unwrap();
+        let (_folder, path) = changed(&recipe, |file| crate::random::gguf::letters(folder.path(), file, pre).unwrap());
+        let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
+        let expected = if composed { "\u{e9}" } else { "e\u{301}" };
+        assert_eq!(texts(&tokenizer, "e\u{301}", Special::Plain).concat().len(), expected.len(), "{pre}");
+    }
+}
+
+#[test]
+fn what_ends_answers_is_known_by_its_spelling_where_a_file_names_one_end_of_several() {
+    let ends = |pieces: &[&str]| {
+        let pieces: Vec<(&str, f32, i32)> = pieces.iter().map(|piece| (*piece, 0.0, 3)).collect();
+        let (_folder, path) = with_pieces(&pieces, |file| file.number("tokenizer.ggml.eos_token_id", 1));
+        let made = imported(&path);
+        let tokenizer = Tokenizer::open(made.path()).unwrap();
+        GenerationDefaults::open(made.path(), &tokenizer, None).unwrap().eos
+    };
+    assert_eq!(ends(&["<unk>", "<eos>", "<start_of_turn>", "<end_of_turn>"]), [1, 3]);
+    assert_eq!(ends(&["<unk>", "<|endoftext|>", "<|user|>", "<|end|>"]), [1, 3]);
+    assert_eq!(ends(&["<|end|>", "<|return|>", "<|channel|>", "<|call|>"]), [1, 3], "a message's end is no answer's");
 }
