@@ -128,8 +128,7 @@ impl<'a> Finder<'a, '_> {
         let name = names::of(module, self.page.after);
         let name = name.ok_or_else(|| LoadError::unsupported(module, "modules that GGUF has a name for are"))?;
         let name = format!("{name}.{ending}");
-        let tensor = self.head.tensors.get(name.as_str());
-        let tensor = tensor.ok_or_else(|| fields.problem(format!("tensor {name} is missing")))?;
+        let tensor = self.head.tensors.get(name.as_str()).ok_or_else(|| self.missing(&name))?;
         // A matrix of one row may be written as a vector.
         if tensor.shape != shape && (shape[0] != 1 || tensor.shape != shape[1..]) {
             let found = &tensor.shape;
@@ -143,6 +142,19 @@ impl<'a> Finder<'a, '_> {
         let (module, tensor) = (module.to_string(), Tensor { shape: shape.to_vec(), ..tensor.clone() });
         self.items.push(Item { module, ending, tensor, turned, less_one: false });
         Ok(())
+    }
+
+    /// What a file without a tensor is refused with.
+    fn missing(&self, name: &str) -> LoadError {
+        // Files of 2023 hold each expert's matrices by themselves, as in `blk.0.ffn_gate.0.weight`.
+        let apart = name.strip_suffix("_exps.weight").map(|matrix| format!("{matrix}.0.weight"));
+        match apart.filter(|apart| self.head.tensors.contains_key(apart.as_str())) {
+            Some(apart) => LoadError::unsupported(
+                format!("a GGUF file with a tensor for each expert (as {apart})"),
+                "one with a tensor for all of them, as newer converters write it, is",
+            ),
+            None => self.head.fields.problem(format!("tensor {name} is missing")),
+        }
     }
 
     /// Refuses what has no place; factors of rope have been read by then.

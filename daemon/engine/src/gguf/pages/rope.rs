@@ -29,7 +29,8 @@ impl Source<'_> {
         let kind = self.head.fields.text_if_any(&self.key("rope.scaling.type"))?;
         let scaling = if let Some(divisors) = self.factors("rope_freqs.weight")? {
             self.unless_yarn(kind)?;
-            Some(listed_once(&divisors, base, dims, original))
+            // Old files have a tensor that does nothing.
+            divisors.iter().any(|divisor| *divisor != 1.0).then(|| listed_once(&divisors, base, dims, original))
         } else if let Some(long) = self.factors("rope_factors_long.weight")? {
             let short = self.factors("rope_factors_short.weight")?;
             if let Some(original) = original {

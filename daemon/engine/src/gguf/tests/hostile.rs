@@ -133,3 +133,15 @@ fn a_missing_tensor_is_named() {
     let error = attempt(&changed).unwrap_err().to_string();
     assert!(error.contains("blk.1.ffn_down.weight is missing"), "{error}");
 }
+
+#[test]
+fn experts_with_tensors_of_their_own_are_refused_by_name() {
+    let recipe = Recipe::tiny("mixtral", 3).quantized(8, 32);
+    let (_folder, path) = changed(&recipe, |file| file.vector("blk.0.ffn_gate.0.weight", vec![1.0; 8]));
+    let mut bytes = fs::read(path).unwrap();
+    let name = b"blk.0.ffn_gate_exps.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at + 18] = b'z';
+    let error = attempt(&bytes).unwrap_err().to_string();
+    assert!(error.contains("a tensor for each expert") && error.contains("newer converters"), "{error}");
+}

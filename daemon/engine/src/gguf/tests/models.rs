@@ -144,6 +144,18 @@ fn llama_3s_factors_of_rope_are_known_and_others_are_kept_as_a_list() {
     assert_eq!(table.numbers("long_factor").unwrap().len(), 32);
 }
 
+#[test]
+fn factors_of_one_change_nothing() {
+    let recipe = Recipe::tiny("llama", 3);
+    let (folder, path) = changed(&recipe, |file| {
+        metadata_of(&recipe, file);
+        file.vector("rope_freqs.weight", vec![1.0; 16]);
+    });
+    let made = imported(&path);
+    assert!(Config::open(made.path()).unwrap().object_if_any("rope_scaling").unwrap().is_none());
+    assert_eq!(logits(folder.path()), logits(made.path()));
+}
+
 /// Adds the letters that a file in the making lacks.
 fn metadata_of(recipe: &Recipe, file: &mut Gguf<'_>) {
     let folder = recipe.temporary().unwrap();
