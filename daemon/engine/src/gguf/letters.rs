@@ -19,6 +19,7 @@ use super::write_json;
 use crate::LoadError;
 
 /// What `tokenizer.ggml.token_type` says of a token.
+const NORMAL: f64 = 1.0;
 const UNKNOWN: f64 = 2.0;
 const CONTROL: f64 = 3.0;
 const USER: f64 = 4.0;
@@ -46,15 +47,18 @@ struct Letters<'a> {
     head: &'a Head<'a>,
     tokens: Vec<&'a str>,
     kinds: &'a [f64],
+    /// Tokens of a user that the file calls ordinary.
+    symbols: Vec<usize>,
 }
 
 /// Writes the files into a folder.
 pub(super) fn write(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
     let fields = &head.fields;
-    let letters = Letters {
+    let mut letters = Letters {
         head,
         tokens: fields.texts("tokenizer.ggml.tokens")?,
         kinds: fields.numbers("tokenizer.ggml.token_type")?,
+        symbols: Vec::new(),
     };
     letters.check()?;
     let sentencepiece = match fields.text("tokenizer.ggml.model")? {
@@ -69,6 +73,10 @@ pub(super) fn write(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
     let bos = letters.id("bos")?.filter(|_| begins);
     let eos = letters.id("eos")?.filter(|_| ends);
 
+    let scores = fields.numbers("tokenizer.ggml.scores")?;
+    if sentencepiece && scores.len() == letters.tokens.len() {
+        letters.symbols = merges::symbols(&letters.tokens, scores, |id| letters.kind(id) == NORMAL);
+    }
     let mut tokenizer = match splits {
         Some(splits) => letters.byte_level(splits)?,
         None => letters.sentencepiece()?,
@@ -99,7 +107,7 @@ impl Letters<'_> {
     }
 
     fn kind(&self, id: usize) -> f64 {
-        self.kinds.get(id).copied().unwrap_or(1.0)
+        self.kinds.get(id).copied().unwrap_or(NORMAL)
     }
 
     /// The id of a token with a role, as in `bos`.
@@ -184,7 +192,7 @@ impl Letters<'_> {
         let swallows = |text: &str| phi && !matches!(text, "<unk>" | "<s>" | "<|endoftext|>");
         let of = |(id, text): (usize, &&str)| {
             let special = self.kind(id) == CONTROL || self.kind(id) == UNKNOWN;
-            (special || self.kind(id) == USER).then(|| {
+            (special || self.kind(id) == USER || self.symbols.binary_search(&id).is_ok()).then(|| {
                 json!({
                     "id": id, "content": text, "single_word": false, "lstrip": false,
                     "rstrip": special && swallows(text), "normalized": false, "special": special,

@@ -56,7 +56,7 @@ fn byte_level_text_becomes_the_tokens_that_the_original_has_for_it() {
         }
     }
     let defaults = GenerationDefaults::open(made.path(), &copy, None).unwrap();
-    assert_eq!(defaults.eos, [copy.token_id("<|im_end|>").unwrap()]);
+    assert_eq!(defaults.eos, GenerationDefaults::open(folder.path(), &original, None).unwrap().eos);
 }
 
 #[test]
@@ -77,6 +77,14 @@ fn scores_join_pieces_best_first_and_bytes_spell_the_rest() {
     assert_eq!(tokenizer.encode("</s>", Special::Parse).unwrap(), [2]);
     let defaults = GenerationDefaults::open(made.path(), &tokenizer, None).unwrap();
     assert_eq!(defaults.eos, [2]);
+}
+
+#[test]
+fn symbols_of_a_user_that_a_file_calls_ordinary_are_found_before_merges() {
+    let pieces: Vec<_> = PIECES.iter().copied().chain([("\n\n", 0.0, 1), ("<s/", 0.0, 1)]).collect();
+    let (_folder, path) = with_pieces(&pieces, |file| file.flag("tokenizer.ggml.add_space_prefix", false));
+    let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
+    assert_eq!(tokenizer.encode("t\n\n\n<s/>", Special::Parse).unwrap(), [11, 19, 3, 20, 17]);
 }
 
 #[test]
@@ -150,8 +158,21 @@ fn words(pre: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn each_way_cuts_words_where_its_model_does() {
-    let text = "It'S HTTPServer's 1234 a\u{301}b 中文ですよ (ok)\n\n  end  ";
-    print!("{:?}", crate::gguf::letters::Splits::names().map(|name| (name, words(name, text))).collect::<Vec<_>>());
+    let text = "It'S camelCase 1234 a\u{301}b 中文 +-\n\n  x";
+    for (pre, expected) in [
+        ("gpt-2", "It|'|S| camelCase| 1234| a|\u{301}|b| 中文| +-|\n\n | x"),
+        ("smollm", "It|'|S| camelCase| |1|2|3|4| a|\u{301}|b| 中文| +-|\n\n | x"),
+        ("llama-bpe", "It|'S| camelCase| |123|4| a|\u{301}b| 中文| +-\n\n| | x"),
+        ("qwen2", "It|'S| camelCase| |1|2|3|4| a|\u{301}b| 中文| +-\n\n| | x"),
+        ("qwen35", "It|'S| camelCase| |1|2|3|4| a\u{301}b| 中文| +-\n\n| | x"),
+        ("tekken", "It|'S| camel|Case| |1|2|3|4| a\u{301}b| 中文| +-\n\n| | x"),
+        ("gpt-4o", "It'S| camel|Case| |123|4| a\u{301}b| 中文| +-\n\n| | x"),
+        ("deepseek-llm", "It|'|S| camelCase| |1|2|3|4| a|\u{301}|b| |中文| +-|\n|\n| | x"),
+        ("deepseek-coder", "It|'|S| camelCase| |1|2|3|4| a|\u{301}|b| |中文| +|-|\n|\n| | x"),
+        ("deepseek-v3", "It|'S| camelCase| |123|4| a\u{301}b| |中文| +-\n\n| | x"),
+    ] {
+        assert_eq!(words(pre, text).join("|"), expected, "{pre}");
+    }
 }
 
 #[test]
@@ -183,8 +204,10 @@ fn accents_are_composed_for_the_models_that_were_trained_so() {
         let folder = recipe.temporary().unwrap();
         let (_folder, path) = changed(&recipe, |file| crate::random::gguf::letters(folder.path(), file, pre).unwrap());
         let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
+        let tokens = tokenizer.encode("e\u{301}", Special::Plain).unwrap();
+        let bytes = tokens.iter().flat_map(|token| tokenizer.token_bytes(*token)).copied().collect();
         let expected = if composed { "\u{e9}" } else { "e\u{301}" };
-        assert_eq!(texts(&tokenizer, "e\u{301}", Special::Plain).concat().len(), expected.len(), "{pre}");
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{pre}");
     }
 }
 
