@@ -1,7 +1,8 @@
 """Compares models that llama.cpp's converter wrote and the import read with the same models in transformers.
 
 Usage: python tools/goldens/gguf_models.py LLAMA_CPP [NAME ...]
-       (needs: pip install torch "transformers==5.24.0" safetensors sentencepiece protobuf "gguf==0.19.0")
+       (needs: pip install torch "transformers==5.24.0" safetensors sentencepiece protobuf "gguf==0.19.0",
+       and cargo build --release -p worker -p engine --bins --examples)
 
 LLAMA_CPP is a checkout of llama.cpp, whose convert_hf_to_gguf.py writes the files. Models are tiny and random, so nothing is
 fetched; each is a line of MODELS, and has every peculiarity of its family that a file can say. Numbers are kept in f32 all the
@@ -19,12 +20,13 @@ from pathlib import Path
 import numpy
 import sentencepiece
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-ROOT = Path(__file__).resolve().parents[2]
-RELEASE = ROOT / "target/release"
+from gguf_vocabularies import RELEASE, imported, tokens
+
 COUNT = 512
+TOKENS = [3 + at * 7 % (COUNT - 3) for at in range(70)]
 TEXTS = ["the house on the hill", "It's 1234, isn't it?\n\n  and é  ", " ", "a<|im_start|>b<b>", "中文 and\ttabs"]
 SHAPE = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -104,7 +106,7 @@ def byte_level(folder):
 
 
 def sentences(folder, spaced):
-    """A vocabulary of sentencepiece, as tokenizer.model alone: `tokenizer.json` is made of it where texts are compared."""
+    """A vocabulary of sentencepiece, as tokenizer.model alone."""
     text = folder / "text"
     text.write_text(Path(__file__).read_text())
     sentencepiece.SentencePieceTrainer.train(
@@ -132,18 +134,13 @@ def run(*command, **named):
     return subprocess.run([str(part) for part in command], capture_output=True, check=True, **named).stdout
 
 
-def imported(file, folder):
-    """What the import refuses a file with, if it does."""
-    # Its input stays open, as an import ends with it.
-    command = [RELEASE / "impetus-worker", "import", file, folder]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
-        last = worker.stdout.read().strip().splitlines()[-1]
-        return None if worker.wait() == 0 else json.loads(last)["Failed"]["message"]
+def logits(made):
+    return numpy.frombuffer(run(RELEASE / "examples/logits", made, input=json.dumps(TOKENS).encode()), numpy.float32)
 
 
-def same_tokens(source, made, pieces):
-    """The texts whose tokens differ."""
-    ours = json.loads(run(RELEASE / "examples/tokens", made, input=json.dumps(TEXTS).encode()))
+def differing(source, made, pieces):
+    """The texts whose tokens differ, and both."""
+    ours = tokens(made, TEXTS)
     if pieces:
         vocabulary = sentencepiece.SentencePieceProcessor(model_file=str(source / "tokenizer.model"))
         theirs = [vocabulary.encode(text) for text in TEXTS]
@@ -168,12 +165,11 @@ def compare(name, source):
             return f"not converted: {error.stderr.decode().strip().splitlines()[-1]}"
         if refusal := imported(file, made):
             return f"refused: {refusal}"
-        tokens = [3 + at * 7 % (COUNT - 3) for at in range(70)]
-        ours = numpy.frombuffer(run(RELEASE / "examples/logits", made, input=json.dumps(tokens).encode()), numpy.float32)
+        ours = logits(made)
         with torch.no_grad():
-            theirs = model(torch.tensor([tokens])).logits[0].numpy()
+            theirs = model(torch.tensor([TOKENS])).logits[0].numpy()
         apart = numpy.linalg.norm(ours.reshape(theirs.shape) - theirs) / numpy.linalg.norm(theirs)
-        return f"{apart:.1e} apart" + "".join(f"; {text!r} is {ours} where {theirs} is right" for text, ours, theirs in same_tokens(original, made, pieces))
+        return f"{apart:.1e} apart" + "".join(f"; {text!r} is {ours} where {theirs} is right" for text, ours, theirs in differing(original, made, pieces))
 
 
 def main():

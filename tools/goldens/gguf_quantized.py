@@ -9,7 +9,6 @@ them, and what the import says of tensors that it had to move.
 """
 
 import copy
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,9 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import dequantize
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from gguf_models import CONVERT, COUNT, RELEASE, ROPE, SHAPE, byte_level, imported, run, weights
+import gguf_models
+from gguf_models import CONVERT, ROPE, SHAPE, byte_level, run, weights
+from gguf_vocabularies import imported
 
 TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M",
          "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4_MOE"]
@@ -30,7 +31,6 @@ MODELS = {
     "llama": ("llama", WIDE),
     "qwen3_moe": ("qwen3_moe", {**WIDE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 256}),
 }
-TOKENS = [3 + at * 7 % (COUNT - 3) for at in range(70)]
 
 
 def in_f32(source, made):
@@ -54,7 +54,7 @@ def logits(file, folder):
     folder.mkdir()
     if refusal := imported(file, folder):
         return refusal
-    return numpy.frombuffer(run(RELEASE / "examples/logits", folder, input=json.dumps(TOKENS).encode()), numpy.float32)
+    return gguf_models.logits(folder)
 
 
 def apart(left, right):

@@ -1,6 +1,7 @@
 """Compares the tokens that imported vocabularies make with those of the tokenizers that the vocabularies come from.
 
-Usage: python tools/goldens/gguf_vocabularies.py FOLDER [NAME ...]     (needs: pip install "gguf==0.19.0")
+Usage: python tools/goldens/gguf_vocabularies.py FOLDER [NAME ...]     (needs: pip install "gguf==0.19.0", and
+       cargo build --release -p worker -p engine --bins --examples)
 
 FOLDER holds vocabularies of GGUF, `ggml-vocab-NAME.gguf`, and beside each one texts (`.inp`) and the tokens that
 transformers has for them (`.out`); llama.cpp's source has a collection under models. They are their authors' and stay out
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
-ROOT = Path(__file__).resolve().parents[2]
+RELEASE = Path(__file__).resolve().parents[2] / "target/release"
 WIDTH = 32
 
 
@@ -47,14 +48,14 @@ def with_model(source, made):
 def imported(file, folder):
     """What the import refuses a file with, if it does."""
     # Its input stays open, as an import ends with it.
-    command = [ROOT / "target/release/impetus-worker", "import", file, folder]
+    command = [RELEASE / "impetus-worker", "import", file, folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         last = worker.stdout.read().strip().splitlines()[-1]
-        return None if worker.wait() == 0 else last
+        return None if worker.wait() == 0 else json.loads(last)["Failed"]["message"]
 
 
 def tokens(folder, texts):
-    run = subprocess.run([ROOT / "target/release/examples/tokens", folder], input=json.dumps(texts), capture_output=True, text=True, check=True)
+    run = subprocess.run([RELEASE / "examples/tokens", folder], input=json.dumps(texts).encode(), capture_output=True, check=True)
     return json.loads(run.stdout)
 
 
@@ -89,4 +90,5 @@ def main():
     print(f"{sum(agreed for agreed, _ in counts)} of {sum(total for _, total in counts)} texts agree")
 
 
-main()
+if __name__ == "__main__":
+    main()
