@@ -72,8 +72,15 @@ impl Source<'_> {
                         table[key] = json!(beta);
                     }
                 }
-                if let Some(magnitude) = magnitude {
-                    table["attention_factor"] = json!(magnitude * (1.0 + 0.1 * factor.ln()));
+                // One of the two comes on top of what YaRN has by itself; the other is the original's own, in its place.
+                let own = self.number("rope.scaling.yarn_attn_factor")?;
+                if let Some(magnitude) = own.or(magnitude.map(|magnitude| magnitude * (1.0 + 0.1 * factor.ln()))) {
+                    table["attention_factor"] = json!(magnitude);
+                }
+                // Below 0 says that nobody has set it.
+                let share = self.number("rope.scaling.yarn_ext_factor")?;
+                if let Some(share) = share.filter(|share| *share >= 0.0 && *share != 1.0) {
+                    return Err(LoadError::unsupported(format!("a yarn_ext_factor of {share}"), "1 is"));
                 }
                 if self.architecture == "gpt-oss" {
                     table["truncate"] = json!(false);

@@ -114,6 +114,18 @@ fn each_matrix_keeps_the_bits_of_its_own_form() {
 }
 
 #[test]
+fn what_a_model_sharpens_yarn_with_comes_along() {
+    let scaling =
+        json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "attention_factor": 0.75 });
+    let recipe = Recipe::tiny("llama", 3).set("rope_scaling", scaling);
+    let (folder, path) = changed(&recipe, |file| {
+        metadata_of(&recipe, file);
+        file.float("llama.rope.scaling.yarn_attn_factor", 0.75);
+    });
+    assert_eq!(logits(folder.path()), logits(imported(&path).path()));
+}
+
+#[test]
 fn llama_3s_factors_of_rope_are_known_and_others_are_kept_as_a_list() {
     let scaling = json!({
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
