@@ -50,6 +50,9 @@ pub fn import(file: &Path, dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
         let advice = "a file that holds all is: join them with llama-gguf-split --merge";
         return Err(LoadError::unsupported(format!("a GGUF model in {parts} files"), advice));
     }
+    if let Some(kind) = head.fields.text_if_any("general.type")?.filter(|kind| *kind != "model") {
+        return Err(LoadError::unsupported(format!("a GGUF file of type {kind}"), "a whole model is"));
+    }
     let page = Page::of(&head)?;
     let values = page.config(&head)?;
     let description = describe(&head, page, file, values.clone())?;

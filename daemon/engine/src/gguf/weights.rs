@@ -42,6 +42,7 @@ struct Item<'a> {
 impl<'a> Plan<'a> {
     /// Finds every tensor that a description needs.
     pub fn new(head: &Head<'a>, description: &Description, page: &Page) -> Result<Self, LoadError> {
+        refuse_fused(head, description)?;
         let head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
         let mut finder = Finder { head, page, head_dim, used: HashSet::new(), items: Vec::new() };
         for stack in description.stacks() {
@@ -74,6 +75,19 @@ impl<'a> Plan<'a> {
             table[&item.module] = format;
         }
         Some(table)
+    }
+}
+
+/// Refuses matrices that converters join when they are asked to; the parts would only be called missing.
+fn refuse_fused(head: &Head<'_>, description: &Description) -> Result<(), LoadError> {
+    let joined = description.stacks().flat_map(|stack| &stack.parts).any(|part| part.name.ends_with("qkv_proj"));
+    let fused = |name: &str| name.contains(".ffn_gate_up_exps.") || !joined && name.contains(".attn_qkv.");
+    match head.tensors.keys().filter(|name| fused(name)).min() {
+        None => Ok(()),
+        Some(name) => Err(LoadError::unsupported(
+            format!("tensor {name}, which joins several,"),
+            "a file converted without --fuse-qkv and --fuse-gate-up-exps is",
+        )),
     }
 }
 

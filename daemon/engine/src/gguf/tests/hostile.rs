@@ -100,6 +100,19 @@ fn what_changes_the_numbers_and_is_not_known_is_refused_by_name() {
     says(&|file| file.float("llama.attention.clamp_kqv", 8.0), "llama.attention.clamp_kqv");
     says(&|file| file.vector("blk.0.attn_gate.weight", vec![1.0; 8]), "blk.0.attn_gate.weight");
     says(&|file| file.number("split.count", 3), "3 files");
+    says(&|file| file.text("general.type", "adapter"), "type adapter");
+    says(&|file| file.vector("blk.0.attn_qkv.weight", vec![1.0; 8]), "without --fuse-qkv");
+    says(
+        &|file| file.vector("blk.0.ffn_gate_up_exps.weight", vec![1.0; 8]),
+        "without --fuse-qkv and --fuse-gate-up-exps",
+    );
+    let stretch = |file: &mut Gguf<'_>, share: f32| {
+        file.text("llama.rope.scaling.type", "yarn");
+        file.float("llama.rope.scaling.factor", 4.0);
+        file.float("llama.rope.scaling.yarn_ext_factor", share);
+    };
+    says(&|file| stretch(file, 0.5), "a yarn_ext_factor of 0.5");
+    says(&|file| stretch(file, -1.0), "0 tokens");
     // What is off changes nothing; the letters are what is missing then.
     says(&|file| file.float("llama.attention.clamp_kqv", 0.0), "0 tokens");
 }
