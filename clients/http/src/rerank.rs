@@ -1,5 +1,5 @@
-//! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query. Cohere's newer clients ask at
-//! `/v2/rerank`, and some of other servers at `/rerank`; they mean the same.
+//! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query. Cohere's newer
+//! clients ask at `/v2/rerank`, and some of other servers at `/rerank`; they mean the same.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Writes the tokens of texts: `tokens DIR`, with a JSON list of texts on standard input and a list of lists on standard output.
+//! Writes the tokens of texts: `tokens DIR`, with a JSON list of texts on standard input and a list of lists on standard
+//! output.
 //!
 //! Text that spells an added token becomes it, as in transformers. The comparisons of tools/goldens call it, so that what
 //! they compare is the engine's own tokenizer and not the library under it.

@@ -387,7 +387,8 @@ impl Scheduler {
         self.pool.take_evicted()
     }
 
-    /// The full blocks that nobody holds and whose contents are known, the newest first, each followed by the state at its end.
+    /// The full blocks that nobody holds and whose contents are known, the newest first, each followed by the state at its
+    /// end.
     pub fn kept(&self) -> impl Iterator<Item = Kept> + '_ {
         self.pool.kept()
     }

@@ -87,7 +87,8 @@ impl Scheduler {
         plan
     }
 
-    /// Gives every running sequence what others have computed of it, and the blocks of its other tokens, at the cost of the last in standing.
+    /// Gives every running sequence what others have computed of it, and the blocks of its other tokens, at the cost of the
+    /// last in standing.
     fn grow(&mut self, plan: &mut Plan) {
         let mut index = 0;
         while index < self.running.len() {

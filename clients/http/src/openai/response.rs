@@ -206,7 +206,8 @@ impl TextLogprobs {
     }
 }
 
-/// The likeliest tokens by their text, best first, and the one that stands there, which may be less likely. Numbers are written as those of the tokens are: clients compare them.
+/// The likeliest tokens by their text, best first, and the one that stands there, which may be less likely. Numbers are
+/// written as those of the tokens are: clients compare them.
 #[derive(Debug, PartialEq)]
 struct Alternatives(Vec<(String, f32)>);
 

@@ -1,8 +1,8 @@
 //! What the daemon keeps of a response: the object as it was last, and the items it answered.
 //!
-//! A response goes on from an earlier one by its id, so a conversation is read from its end back to its beginning. An input may
-//! also refer to single items of earlier outputs, whose ids therefore hold that of their response. The bridge remembers none
-//! of it.
+//! A response goes on from an earlier one by its id, so a conversation is read from its end back to its beginning. An
+//! input may also refer to single items of earlier outputs, whose ids therefore hold that of their response. The bridge
+//! remembers none of it.
 
 use std::collections::HashMap;
 

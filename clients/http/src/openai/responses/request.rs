@@ -18,14 +18,17 @@ use crate::openai::request::{Shared, Urgency};
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
-pub const KNOWN: &[&[&str]] = &[OWN, DRAWING];
+pub const KNOWN: &[&[&str]] = &[PROMPT, OWN, DRAWING];
 
 /// Members of other servers, and of chat completions, that say how tokens are drawn.
 const DRAWING: &[&str] =
     &["seed", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"];
 
 /// The members of a request that only asks how long its prompt is.
-pub const COUNT: &[&[&str]] = &[&[
+pub const COUNT: &[&[&str]] = &[PROMPT];
+
+/// Members that say what a prompt is made of.
+const PROMPT: &[&str] = &[
     "model",
     "input",
     "instructions",
@@ -36,18 +39,9 @@ pub const COUNT: &[&[&str]] = &[&[
     "reasoning",
     "text",
     "truncation",
-]];
+];
 
 const OWN: &[&str] = &[
-    "model",
-    "input",
-    "instructions",
-    "previous_response_id",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "reasoning",
-    "text",
     "max_output_tokens",
     "temperature",
     "top_p",
@@ -57,7 +51,6 @@ const OWN: &[&str] = &[
     "stream",
     "stream_options",
     "background",
-    "truncation",
     "metadata",
     "client_metadata",
     "user",

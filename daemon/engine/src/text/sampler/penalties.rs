@@ -1,7 +1,8 @@
 //! Makes tokens that were already seen less likely, or more.
 //!
-//! The repetition penalty looks at prompt and answer, as in Hugging Face, or at the last tokens of both; the presence and frequency penalties at the
-//! answer only, as in OpenAI's definition. Nothing is counted for a penalty that is off. The sampler owns it.
+//! The repetition penalty looks at prompt and answer, as in Hugging Face, or at the last tokens of both; the presence and
+//! frequency penalties at the answer only, as in OpenAI's definition. Nothing is counted for a penalty that is off. The
+//! sampler owns it.
 
 use std::collections::{HashMap, VecDeque};
 
