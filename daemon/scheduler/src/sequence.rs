@@ -222,13 +222,18 @@ impl Sequence {
             let position = self.computed - self.computed % BLOCK_TOKENS;
             let end = self.tokens.len().min((position + BLOCK_TOKENS) as usize);
             let tokens = &self.tokens[position as usize..end];
-            let whole = self.next_block().is_some();
-            self.missed = Some(match pool.states.is_used() {
-                true if !whole => Missed::Nothing,
+            let states = pool.states.is_used();
+            let all = match states {
+                true => self.next_block().is_none(),
+                false => self.computed as usize == self.reusable_end(),
+            };
+            self.missed = Some(if all {
+                Missed::Nothing
+            } else if states && pool.find(self.node, tokens).is_some() {
                 // Its keys are here, and the state that goes with them is not.
-                true if pool.find(self.node, tokens).is_some() => Missed::Evicted { position },
-                false if self.computed as usize == self.reusable_end() => Missed::Nothing,
-                _ => pool.missed(self.node, tokens, position),
+                Missed::Evicted { position }
+            } else {
+                pool.missed(self.node, tokens, position)
             });
         }
     }
