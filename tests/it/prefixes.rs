@@ -1,5 +1,5 @@
-//! Prefixes on disk as the owner of a house sees them: kept over a restart, sealed where that is asked for, made useless by
-//! deleting the key, and not there at all where they are switched off.
+//! Prefixes as the owner of a house sees them: kept on disk over a restart, sealed where that is asked for, made useless by
+//! deleting the key, not there at all where they are switched off, and no key's to find but its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use engine::random::Recipe;
 use protocol::generation::GenerateRequest;
 use protocol::status::StopRequest;
+use serde_json::{Value, json};
 use tests::answer::ask;
 use tests::house::{House, Plan, raw};
+use tests::http::Http;
 use tests::model;
 
 fn house(config: &str) -> House {
@@ -69,4 +71,28 @@ async fn where_disk_is_switched_off_nothing_is_written_and_nothing_outlives_a_re
     ask_and_restart(&mut house).await;
     assert_eq!(kept(&house), Vec::<PathBuf>::new());
     assert_eq!(cached(&house).await.0, 0);
+}
+
+/// How many tokens of one prompt this key finds cached.
+async fn found_by(http: &Http) -> Value {
+    let prompt = "what nobody else shall know ".repeat(20);
+    let asked = json!({ "model": "impetus-nano", "prompt": prompt, "max_tokens": 1 });
+    let answer = http.post("/v1/completions", &asked).await.json().await;
+    answer["usage"]["prompt_tokens_details"]["cached_tokens"].clone()
+}
+
+#[tokio::test]
+async fn a_key_cannot_tell_what_others_have_asked_unless_prefixes_are_shared() {
+    let mut house = House::start();
+    let one = house.http().await;
+    let issued = one.post("/api/keys", &json!({ "label": "other", "role": "user" })).await.json().await;
+    let other = Http::new(one.authority(), issued["secret"].as_str().unwrap());
+    assert_eq!(found_by(&one).await, 0);
+    let own = found_by(&one).await;
+    assert!(own.as_u64().unwrap() > 0, "its own prefix is there: {own}");
+    assert_eq!(found_by(&other).await, 0);
+    let shared = one.send("PATCH", "/api/settings", &json!({ "cache.shared": "true" })).await;
+    assert_eq!(shared.status, 200);
+    assert_eq!(found_by(&one).await, 0, "what is shared from now on begins anew");
+    assert_eq!(found_by(&other).await, own);
 }

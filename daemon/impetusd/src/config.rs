@@ -198,6 +198,8 @@ pub struct Cache {
     pub disk_per_day: u64,
     /// Whether what is written is sealed.
     pub encrypt: bool,
+    /// Whether requests of different keys reuse each other's prefixes.
+    pub shared: bool,
 }
 
 /// Worker processes.

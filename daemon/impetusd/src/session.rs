@@ -9,8 +9,10 @@ use protocol::key::KeyRole;
 use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
+use sha2::{Digest as _, Sha256};
 
 use crate::daemon::Daemon;
+use crate::supervisor::Asker;
 use crate::traces::Watched;
 use crate::transcript::{Observer, Transcript};
 
@@ -98,9 +100,9 @@ impl Session {
         Watched::new(self.daemon.traces.begin(trace), name, self.owner())
     }
 
-    /// Whose turns its requests share: everybody who speaks over this connection is one client.
-    pub fn client(&self) -> u64 {
-        self.id
+    /// Who asks: everybody who speaks over this connection is one client, and a key shares prefixes with itself alone.
+    pub fn asker(&self, trace: Option<TraceParent>) -> Asker {
+        Asker { client: self.id, salt: self.key().map_or(0, salt), trace }
     }
 
     /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.
@@ -141,4 +143,10 @@ fn name(role: KeyRole) -> &'static str {
         KeyRole::User => "user",
         KeyRole::Admin => "admin",
     }
+}
+
+/// What parts the prefixes of a key from those of others; the same after a restart, so that what lies on disk is found again.
+fn salt(key: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(key));
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

@@ -20,11 +20,12 @@ const CHANGES_MAX: usize = 64;
 const VALUE_BYTES_MAX: usize = 256;
 
 /// The settings that can be changed honestly: somebody reads them again after the start.
-const CHANGEABLE: [(&str, Applies, &str); 19] = {
+const CHANGEABLE: [(&str, Applies, &str); 20] = {
     use Applies::{AtOnce, NextLoad};
     [
         ("cache.disk", NextLoad, "Disk for the prefixes of all models together, as in 4GB; 0B keeps nothing."),
         ("cache.disk_per_day", NextLoad, "What may be written of prefixes in a day, as in 32GB."),
+        ("cache.shared", AtOnce, "Whether requests of different keys reuse each other's prefixes."),
         ("log.level", AtOnce, "What is logged at least: error, warn, info, debug or trace."),
         ("memory.budget", AtOnce, "What all loaded models may take together, as in 75% or 8GB."),
         ("memory.kv_max", NextLoad, "The most that the KV cache of one model may take, as in 20% or 2GB."),

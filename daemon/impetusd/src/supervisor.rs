@@ -94,6 +94,8 @@ impl Pools {
 pub struct Asker {
     /// Requests of one client share its turns.
     pub client: u64,
+    /// Requests of one salt may reuse each other's prefixes.
+    pub salt: u64,
     /// Where the request stands in a trace.
     pub trace: Option<TraceParent>,
 }
@@ -331,7 +333,8 @@ impl State {
         let (id, choices, trace) =
             (transcript.id().0, request.choices, asker.trace.map(|place| place.trace.to_string()));
         tracing::info!(request = id, model = %name, choices, trace, "generation begins");
-        let task = Task::Generate(Box::new(Generation::new(request, asker.client, seed)));
+        let asker = Asker { salt: if self.setting.config.cache.shared { 0 } else { asker.salt }, ..asker };
+        let task = Task::Generate(Box::new(Generation::new(request, asker, seed)));
         self.enqueue(&name, Work::new(transcript, task, now + time, asker.trace), now);
         Ok(())
     }

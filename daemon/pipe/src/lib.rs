@@ -182,6 +182,8 @@ pub struct Submit {
     pub request: GenerateRequest,
     /// Who asks: requests of one client share its turns.
     pub client: u64,
+    /// Whose prefixes it may reuse: requests of one salt share theirs.
+    pub salt: u64,
     /// The seed in use.
     pub seed: u64,
     /// When the daemon received it, in milliseconds since 1970; templates that print a date use this.

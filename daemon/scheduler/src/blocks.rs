@@ -6,7 +6,7 @@
 
 use crate::prefix::{Nearest, Node, PrefixIndex};
 use crate::states::StatePool;
-use crate::{BLOCK_TOKENS, BlockId, Held, Kept, Known, Missed, StateId, TokenId};
+use crate::{BLOCK_TOKENS, BlockId, Held, Kept, Known, Missed, Salt, StateId, TokenId};
 
 const NONE: u32 = u32::MAX;
 
@@ -33,9 +33,9 @@ pub(crate) struct BlockPool {
 }
 
 /// Notes that contents are lost, if anybody asks.
-fn note(evicted: &mut Option<Vec<Kept>>, held: Held, tokens: impl FnOnce() -> Vec<TokenId>) {
+fn note(evicted: &mut Option<Vec<Kept>>, held: Held, path: impl FnOnce() -> (Salt, Vec<TokenId>)) {
     if let Some(evicted) = evicted {
-        evicted.push(Kept { held, tokens: tokens() });
+        evicted.push(Kept::new(held, path()));
     }
 }
 
@@ -147,15 +147,15 @@ impl BlockPool {
         let older = |block: &u32| Some(self.blocks[*block as usize].older).filter(|older| *older != NONE);
         let full = std::iter::successors(first, older).map(BlockId).filter(|block| self.index.is_full(*block));
         full.flat_map(|block| {
-            let kept = |held| Kept { held, tokens: self.index.path(block) };
+            let kept = |held| Kept::new(held, self.index.path(block));
             let state = self.states.of_block(block).map(|state| kept(Held::State(state)));
             std::iter::once(kept(Held::Block(block))).chain(state)
         })
     }
 
     /// The known blocks at the beginning of a prefix.
-    fn walk<'a>(&'a self, tokens: &'a [TokenId]) -> impl Iterator<Item = BlockId> + 'a {
-        let mut node = Node::ROOT;
+    fn walk<'a>(&'a self, salt: Salt, tokens: &'a [TokenId]) -> impl Iterator<Item = BlockId> + 'a {
+        let mut node = Node::Start(salt);
         tokens.chunks_exact(BLOCK_TOKENS as usize).map_while(move |tokens| {
             let (block, next) = self.find(node, tokens)?;
             node = next;
@@ -164,9 +164,9 @@ impl BlockPool {
     }
 
     /// How many full blocks of a prefix are known, and how many of them can be gone on from.
-    pub(crate) fn known(&self, tokens: &[TokenId]) -> Known {
+    pub(crate) fn known(&self, salt: Salt, tokens: &[TokenId]) -> Known {
         let mut known = Known::default();
-        for block in self.walk(tokens) {
+        for block in self.walk(salt, tokens) {
             known.blocks += 1;
             if !self.states.is_used() || self.states.of_block(block).is_some() {
                 known.usable = known.blocks;
@@ -177,8 +177,8 @@ impl BlockPool {
 
     /// Takes cached blocks for the full blocks of a prefix that are not known, while more than `spare` can be taken.
     /// Returns which they are, for the caller to fill.
-    pub(crate) fn restore(&mut self, tokens: &[TokenId], spare: u32) -> Vec<(u32, BlockId)> {
-        let (mut held, mut restored, mut node) = (Vec::new(), Vec::new(), Node::ROOT);
+    pub(crate) fn restore(&mut self, salt: Salt, tokens: &[TokenId], spare: u32) -> Vec<(u32, BlockId)> {
+        let (mut held, mut restored, mut node) = (Vec::new(), Vec::new(), Node::Start(salt));
         for (place, tokens) in tokens.chunks_exact(BLOCK_TOKENS as usize).enumerate() {
             let block = match self.find(node, tokens) {
                 Some((block, next)) => {
@@ -202,8 +202,8 @@ impl BlockPool {
 
     /// Takes a state for the end of a prefix of full blocks, for the caller to fill; none if it has one, or a block of it
     /// is not known.
-    pub(crate) fn restore_state(&mut self, tokens: &[TokenId]) -> Option<StateId> {
-        let last = self.walk(tokens).nth((tokens.len() / BLOCK_TOKENS as usize).checked_sub(1)?)?;
+    pub(crate) fn restore_state(&mut self, salt: Salt, tokens: &[TokenId]) -> Option<StateId> {
+        let last = self.walk(salt, tokens).nth((tokens.len() / BLOCK_TOKENS as usize).checked_sub(1)?)?;
         if self.states.of_block(last).is_some() {
             return None;
         }

@@ -76,6 +76,10 @@ pub struct Limits {
     pub judged_max: u32,
 }
 
+/// Parts prefixes: what is cached of one salt is not there for another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Salt(pub u64);
+
 /// A new sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -89,6 +93,8 @@ pub struct Arrival {
     pub priority: Priority,
     /// Who sends it.
     pub client: ClientId,
+    /// Whose prefixes it reuses, and who may reuse its own.
+    pub salt: Salt,
     /// A sequence of the same client and the same tokens that is here: it waits for that prompt, and shares it.
     pub twin: Option<SequenceId>,
     /// From which position on the logits of all its tokens are wanted, not of the last alone. Those are computed here,
@@ -184,8 +190,16 @@ pub enum Held {
 pub struct Kept {
     /// What it is.
     pub held: Held,
+    /// For whom.
+    pub salt: Salt,
     /// All tokens up to its end.
     pub tokens: Vec<TokenId>,
+}
+
+impl Kept {
+    fn new(held: Held, (salt, tokens): (Salt, Vec<TokenId>)) -> Self {
+        Self { held, salt, tokens }
+    }
 }
 
 /// How much of a prefix is held or cached.
@@ -365,20 +379,20 @@ impl Scheduler {
     }
 
     /// How much of a prefix is held or cached.
-    pub fn known(&self, tokens: &[TokenId]) -> Known {
-        self.pool.known(tokens)
+    pub fn known(&self, salt: Salt, tokens: &[TokenId]) -> Known {
+        self.pool.known(salt, tokens)
     }
 
     /// Takes cached blocks for the full blocks of a prefix that are not known, as far as there is room: place in the
     /// prefix and block. The caller fills them before the next plan, after saving what `take_evicted` tells.
-    pub fn restore(&mut self, tokens: &[TokenId]) -> Vec<(u32, BlockId)> {
-        self.pool.restore(tokens, self.running.len() as u32)
+    pub fn restore(&mut self, salt: Salt, tokens: &[TokenId]) -> Vec<(u32, BlockId)> {
+        self.pool.restore(salt, tokens, self.running.len() as u32)
     }
 
     /// Takes a recurrent state for the end of a prefix of full blocks that are all known, on the same terms; `None` if it
     /// has one.
-    pub fn restore_state(&mut self, tokens: &[TokenId]) -> Option<StateId> {
-        self.pool.restore_state(tokens)
+    pub fn restore_state(&mut self, salt: Salt, tokens: &[TokenId]) -> Option<StateId> {
+        self.pool.restore_state(salt, tokens)
     }
 
     /// What was given up since the last call, oldest first; the contents are intact until the plan that gave them up is

@@ -2,25 +2,26 @@
 //!
 //! A block is found by the node of the block before it and its own tokens, both compared exactly: the chain of
 //! nodes spells the whole prefix, so no collision of hashes can ever show one user's tokens to another. Blocks of 32 tokens
-//! are shared as they are; the one that begins most like a prompt, and may hold fewer, is found to be copied. The index also
-//! knows why a prefix is missing, for users who ask. Only `blocks` calls this room; it counts and evicts nothing.
+//! are shared as they are; the one that begins most like a prompt, and may hold fewer, is found to be copied. Every salt has
+//! a tree of its own. The index also knows why a prefix is missing, for users who ask. Only `blocks` calls this room; it counts
+//! and evicts nothing.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 
-use crate::{BLOCK_TOKENS, BlockId, Missed, TokenId};
+use crate::{BLOCK_TOKENS, BlockId, Missed, Salt, TokenId};
 
 /// How many evictions are remembered, to tell what was here from what never was.
 const GONE_MAX: usize = 16_384;
 
-/// One block in the tree of prefixes; a number is never used twice, so a stale node finds nothing.
+/// A place in the trees of prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Node(u64);
-
-impl Node {
-    /// The start of every sequence.
-    pub(crate) const ROOT: Self = Self(0);
+pub(crate) enum Node {
+    /// The start of every sequence of a salt.
+    Start(Salt),
+    /// The end of one block; a number is never used twice, so a stale node finds nothing.
+    End(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +67,8 @@ pub(crate) struct PrefixIndex {
     entries: Vec<Option<Entry>>,
     /// Which block has which node.
     nodes: BTreeMap<Node, BlockId>,
-    last: Node,
+    /// How many nodes there were.
+    nodes_made: u64,
     /// Digests of the keys that were removed last, oldest first.
     gone: VecDeque<u64>,
     gone_set: HashSet<u64>,
@@ -79,7 +81,7 @@ impl PrefixIndex {
             blocks: BTreeMap::new(),
             entries: vec![None; blocks as usize],
             nodes: BTreeMap::new(),
-            last: Node::ROOT,
+            nodes_made: 0,
             gone: VecDeque::new(),
             gone_set: HashSet::new(),
             hasher: RandomState::new(),
@@ -108,8 +110,8 @@ impl PrefixIndex {
     /// Enters `block`, which nothing in the index begins as, and which begins as nothing in it; names its node.
     pub(crate) fn insert(&mut self, block: BlockId, parent: Node, tokens: &[TokenId]) -> Node {
         let key = Key::new(parent, tokens);
-        let node = Node(self.last.0 + 1);
-        self.last = node;
+        let node = Node::End(self.nodes_made);
+        self.nodes_made += 1;
         let replaced = self.blocks.insert(key.clone(), block);
         assert!(replaced.is_none(), "a prefix is indexed once");
         self.nodes.insert(node, block);
@@ -146,14 +148,14 @@ impl PrefixIndex {
         entry.is_some_and(|entry| entry.key.tokens.len() == BLOCK_TOKENS as usize)
     }
 
-    /// All tokens up to the end of an indexed block.
-    pub(crate) fn path(&self, block: BlockId) -> Vec<TokenId> {
-        let (mut blocks, mut next) = (Vec::new(), Some(block));
-        while let Some(entry) = next.and_then(|block| self.entries[block.0 as usize].as_ref()) {
-            blocks.push(&entry.key.tokens);
-            next = entry.before;
-        }
-        blocks.into_iter().rev().flat_map(|tokens| tokens.iter()).copied().collect()
+    /// The salt of an indexed block, and all tokens up to its end.
+    pub(crate) fn path(&self, block: BlockId) -> (Salt, Vec<TokenId>) {
+        let entry = |block: BlockId| self.entries[block.0 as usize].as_ref().expect("a parent outlives its children");
+        let path: Vec<&Entry> = std::iter::successors(Some(entry(block)), |next| next.before.map(entry)).collect();
+        let Some(Entry { key: Key { parent: Node::Start(salt), .. }, .. }) = path.last() else {
+            unreachable!("only a first block has none before it")
+        };
+        (*salt, path.iter().rev().flat_map(|entry| entry.key.tokens.iter()).copied().collect())
     }
 
     /// Why no block holds the next `tokens` after `parent`, which ends at `position`.
@@ -164,7 +166,7 @@ impl PrefixIndex {
         }
         match self.nearest(parent, tokens) {
             None => Missed::New { position },
-            Some(Nearest { shared: 0, .. }) if parent == Node::ROOT => Missed::New { position },
+            Some(Nearest { shared: 0, .. }) if matches!(parent, Node::Start(_)) => Missed::New { position },
             Some(Nearest { shared, length, .. }) if shared == length => Missed::New { position: position + shared },
             Some(Nearest { shared, .. }) => Missed::Differs { position: position + shared },
         }
@@ -180,7 +182,10 @@ impl PrefixIndex {
             assert!(entry.key == *key, "an entry is found by its key");
             assert_eq!(self.nodes.get(&entry.node), Some(block), "an entry is found by its node");
             assert_eq!(entry.before, self.nodes.get(&key.parent).copied(), "a parent outlives its children");
-            assert!(key.parent == Node::ROOT || entry.before.is_some(), "only a first block has none before it");
+            assert!(
+                matches!(key.parent, Node::Start(_)) || entry.before.is_some(),
+                "only a first block has none before it"
+            );
         }
         for (one, next) in self.blocks.keys().zip(self.blocks.keys().skip(1)) {
             let begins = one.parent == next.parent && one.shared(&next.tokens) as usize == one.tokens.len();

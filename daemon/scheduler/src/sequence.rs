@@ -9,12 +9,13 @@ use crate::clients::ClientId;
 use crate::plan::BlockCopy;
 use crate::policy::{Priority, Standing};
 use crate::prefix::{Nearest, Node};
-use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, RowState, SequenceId, StateId, TokenId, blocks_for};
+use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, RowState, Salt, SequenceId, StateId, TokenId, blocks_for};
 
 /// One sequence on its way.
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
     pub(crate) client: ClientId,
+    pub(crate) salt: Salt,
     pub(crate) priority: Priority,
     /// The level it was admitted at, 0 before.
     pub(crate) level: u8,
@@ -63,6 +64,7 @@ impl Sequence {
         Self {
             id: arrival.id,
             client: arrival.client,
+            salt: arrival.salt,
             priority: arrival.priority,
             level: 0,
             order,
@@ -79,7 +81,7 @@ impl Sequence {
             samples: 0,
             cached: 0,
             missed: None,
-            node: Node::ROOT,
+            node: Node::Start(arrival.salt),
             state: None,
             next_state: None,
             again: 0,
@@ -159,7 +161,7 @@ impl Sequence {
 
     /// How many blocks it needs that must be taken, and how many cached blocks it would bring back to use.
     pub(crate) fn admission_cost(&self, pool: &BlockPool) -> (u32, u32) {
-        let (found, _) = self.reusable(Node::ROOT, 0, pool);
+        let (found, _) = self.reusable(Node::Start(self.salt), 0, pool);
         let idle = found.iter().filter(|(block, _)| pool.holders(*block) == 0).count();
         (self.blocks_needed() - found.len() as u32, idle as u32)
     }
@@ -362,7 +364,7 @@ impl Sequence {
     /// Gives every block back and starts over from its tokens.
     pub(crate) fn preempt(&mut self, pool: &mut BlockPool) {
         self.release(pool);
-        (self.computed, self.planned, self.samples, self.node) = (0, 0, 0, Node::ROOT);
+        (self.computed, self.planned, self.samples, self.node) = (0, 0, 0, Node::Start(self.salt));
         (self.again, self.branch, self.kept) = (0, 0, None);
         self.preempted = true;
         self.draft.clear();

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use crate::clients::CREDIT_STEPS;
 use crate::sequence::Sequence;
-use crate::{Ahead, BLOCK_TOKENS, Plan, Row, Scheduler, SequenceId, TokenId, blocks_for};
+use crate::{Ahead, BLOCK_TOKENS, Plan, Row, Salt, Scheduler, SequenceId, TokenId, blocks_for};
 
 impl Scheduler {
     /// Cuts one row per decoding sequence, and rows of prompts while the budget lasts.
@@ -88,12 +88,20 @@ impl Scheduler {
 
     /// The tokens of a living sequence.
     pub fn tokens(&self, id: SequenceId) -> Option<&[TokenId]> {
+        Some(&self.living(id)?.tokens)
+    }
+
+    /// The salt of a living sequence.
+    pub fn salt(&self, id: SequenceId) -> Option<Salt> {
+        Some(self.living(id)?.salt)
+    }
+
+    fn living(&self, id: SequenceId) -> Option<&Sequence> {
         if let Some(index) = self.running_index(id) {
-            return Some(&self.running[index].tokens);
+            return Some(&self.running[index]);
         }
         let place = self.places.get(&id)?;
-        let waiting = self.clients.waiting_at(place.client, place.priority, place.order)?;
-        Some(&waiting.tokens)
+        self.clients.waiting_at(place.client, place.priority, place.order)
     }
 
     /// How many tokens of which prompts fit into the budget; the first to be read may take `most` if it then ends. Where

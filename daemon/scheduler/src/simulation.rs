@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::clients::{CREDIT_STEPS, Head};
 use crate::{
     Arrival, BLOCK_TOKENS, BlockCopy, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row,
-    RowState, Scheduler, SequenceId, TokenId, blocks_for,
+    RowState, Salt, Scheduler, SequenceId, TokenId, blocks_for,
 };
 
 /// The most blocks on the fake disk.
@@ -58,8 +58,9 @@ fn draw(history: u64, choice: u64) -> TokenId {
 
 /// A sequence as its owner sees it.
 struct Asked {
+    salt: Salt,
     tokens: Vec<TokenId>,
-    /// By position: the digest of the tokens up to it.
+    /// By position: the digest of the salt and of the tokens up to it.
     histories: Vec<u64>,
     prompt: usize,
     /// The next position whose logits are wanted to judge the prompt.
@@ -71,7 +72,7 @@ struct Asked {
 
 impl Asked {
     fn push(&mut self, token: TokenId) {
-        self.histories.push(digest(self.histories.last().copied().unwrap_or(0), token));
+        self.histories.push(digest(self.histories.last().copied().unwrap_or(self.salt.0), token));
         self.tokens.push(token);
     }
 
@@ -109,10 +110,10 @@ struct Simulation {
     cache: Vec<[u64; BLOCK_TOKENS as usize]>,
     /// By recurrent state: the digest of the tokens that it has seen.
     states: Vec<u64>,
-    /// What was evicted, by all tokens up to its end.
-    disk: BTreeMap<Vec<TokenId>, [u64; BLOCK_TOKENS as usize]>,
+    /// What was evicted, by its salt and all tokens up to its end.
+    disk: BTreeMap<(Salt, Vec<TokenId>), [u64; BLOCK_TOKENS as usize]>,
     /// The same of recurrent states.
-    disk_states: BTreeMap<Vec<TokenId>, u64>,
+    disk_states: BTreeMap<(Salt, Vec<TokenId>), u64>,
     /// Preempted sequences that are to be brought back from there.
     aside: Vec<SequenceId>,
     arrived: u64,
@@ -151,9 +152,11 @@ impl Simulation {
         }
     }
 
-    /// Prompts come from few families, so that prefixes are shared, diverge and return; some have several choices.
+    /// Prompts come from few families, so that prefixes are shared, diverge and return, for two salts; some have several
+    /// choices.
     fn arrive(&mut self) {
         let family = self.random.below(3) as TokenId;
+        let salt = Salt(self.random.below(2));
         let length = 1 + self.random.below(150) as usize;
         let shared = self.random.below(length as u64 + 1) as usize;
         let mut tokens: Vec<TokenId> = (0..length as TokenId).map(|i| i * 7 % 11 + family).collect();
@@ -162,9 +165,9 @@ impl Simulation {
         }
         if self.random.chance(40) && !self.disk.is_empty() {
             let pick = self.random.below(self.disk.len() as u64) as usize;
-            let stored = self.disk.keys().nth(pick).cloned().unwrap_or_default();
+            let (_, stored) = self.disk.keys().nth(pick).cloned().unwrap_or_default();
             tokens.splice(..stored.len().min(tokens.len()), stored);
-            self.restore(&tokens);
+            self.restore(salt, &tokens);
         }
         let length = tokens.len();
         let arrival = Arrival {
@@ -173,6 +176,7 @@ impl Simulation {
             tokens,
             priority: Priority::ALL[self.random.below(3) as usize],
             client: ClientId(self.random.below(4)),
+            salt,
             twin: None,
             judge_from: None,
             now_ms: self.now_ms,
@@ -189,14 +193,14 @@ impl Simulation {
     }
 
     fn submit(&mut self, arrival: Arrival, choice: u64) {
-        let (id, tokens, tokens_max) = (arrival.id, arrival.tokens.clone(), arrival.tokens_max);
+        let (id, salt, tokens, tokens_max) = (arrival.id, arrival.salt, arrival.tokens.clone(), arrival.tokens_max);
         let judge = arrival.judge_from.map(|from| (from as usize).min(tokens.len() - 1));
         let (blocks, living) = (blocks_for(tokens_max), self.asked.len() as u32);
         match self.scheduler.submit(arrival) {
             Ok(()) => {
-                let (histories, prompt) = (histories(&tokens), tokens.len());
+                let (histories, prompt) = (histories(salt, &tokens), tokens.len());
                 let tokens_max = tokens_max as usize;
-                let asked = Asked { tokens, histories, prompt, judge, tokens_max, choice, plans_waited: 0 };
+                let asked = Asked { salt, tokens, histories, prompt, judge, tokens_max, choice, plans_waited: 0 };
                 self.asked.insert(id, asked);
             }
             Err(Refusal::TooLong { needs_blocks, .. }) => {
@@ -270,7 +274,7 @@ impl Simulation {
         let (start, end) = (row.start as usize, row.start as usize + row.tokens.len());
         let mut computed = asked.histories[..start].to_vec();
         for token in &row.tokens {
-            computed.push(digest(computed.last().copied().unwrap_or(0), *token));
+            computed.push(digest(computed.last().copied().unwrap_or(asked.salt.0), *token));
         }
         for (place, block) in row.blocks.iter().enumerate() {
             let first = place * BLOCK_TOKENS as usize;
@@ -440,18 +444,18 @@ impl Simulation {
     }
 }
 
-fn histories(tokens: &[TokenId]) -> Vec<u64> {
+fn histories(salt: Salt, tokens: &[TokenId]) -> Vec<u64> {
     let next = |history: &mut u64, token: &TokenId| {
         *history = digest(*history, *token);
         Some(*history)
     };
-    tokens.iter().scan(0, next).collect()
+    tokens.iter().scan(salt.0, next).collect()
 }
 
 /// The answer a sequence would have got alone.
 fn undisturbed(asked: &Asked) -> Vec<TokenId> {
     let mut tokens = asked.tokens[..asked.prompt].to_vec();
-    let mut history = tokens.iter().fold(0, |history, token| digest(history, *token));
+    let mut history = tokens.iter().fold(asked.salt.0, |history, token| digest(history, *token));
     while tokens.len() < asked.tokens.len() {
         tokens.push(draw(history, asked.choice));
         history = digest(history, tokens[tokens.len() - 1]);

@@ -17,7 +17,7 @@ use protocol::generation::{
     ChoiceFinished, Delta, FinishReason, Finished, Missed, Priority, PromptToken, Speculation, Timing, TokenLogprob,
     Usage,
 };
-use scheduler::SequenceId;
+use scheduler::{Salt, SequenceId};
 
 use crate::follow::Follower;
 use crate::guess::Guesser;
@@ -54,6 +54,8 @@ pub struct Generation {
     pub seed: u64,
     /// Who asks.
     pub client: u64,
+    /// Whose prefixes it may reuse.
+    pub salt: Salt,
     /// Who goes first.
     pub priority: Priority,
     /// Whether an earlier worker had begun it.

@@ -30,6 +30,7 @@ use pipe::{Ask, FromWorker, Submit, WorkId};
 use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
+use scheduler::Salt;
 
 use crate::emit::Emitter;
 use crate::follow::{Follower, Scout};
@@ -187,7 +188,8 @@ impl Prompter {
 
     /// Makes a generation of a request.
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
-        let Submit { id: work, request, client, seed, received_unix_ms, delivered, prompt_told, trace: _ } = submit;
+        let Submit { id: work, request, client, salt, seed, received_unix_ms, delivered, prompt_told, trace: _ } =
+            submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref())?;
@@ -199,6 +201,7 @@ impl Prompter {
             prompt_told: request.prompt_logprobs.then_some(prompt_told),
             seed,
             client,
+            salt: Salt(salt),
             priority: request.priority,
             resumed: !delivered.is_empty(),
             choices: Vec::new(),

@@ -1,7 +1,7 @@
 //! Prefixes that memory has no room for, put away on disk: blocks of keys and values, found again by what they hold.
 //!
-//! A block's name is a digest of the model and of all tokens up to the block's end, so a prefix is found by its tokens, in
-//! this worker or in a later one, and never shown for other tokens. Of a model with recurrent states, the state at a block's
+//! A block's name is a digest of the model, the salt and all tokens up to the block's end, so a prefix is found by its tokens,
+//! in this worker or in a later one, and never shown for other tokens or to whom another salt belongs. Of a model with recurrent states, the state at a block's
 //! end lies beside it under a name made of the block's, and a prefix is brought up to the last state that is there. The
 //! heartbeat owns the shelf and never touches a file: the keeper's thread does. Everything here may be deleted at any time,
 //! and is worth a little time at most.
@@ -21,7 +21,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use scheduler::{BLOCK_TOKENS, Held, Kept, Known, SequenceId};
+use scheduler::{BLOCK_TOKENS, Held, Kept, Known, Salt, SequenceId};
 use sha2::{Digest as _, Sha256};
 
 use crate::inbox::Message;
@@ -29,7 +29,7 @@ use keeper::{Job, Keeper};
 
 pub use file::model_digest;
 
-/// The name of a block: all tokens up to its end, for one model.
+/// The name of a block: all tokens up to its end, for one model and one salt.
 pub type Digest = [u8; 32];
 
 /// What is put before a block's name to name the state at its end.
@@ -88,7 +88,7 @@ pub struct Shelf {
     unwritten: Arc<AtomicUsize>,
     keeper: JoinHandle<()>,
     /// The names of one prefix's blocks: neighbours are asked for together.
-    last: (Vec<u32>, Vec<Digest>),
+    last: (Salt, Vec<u32>, Vec<Digest>),
 }
 
 impl Shelf {
@@ -104,11 +104,11 @@ impl Shelf {
     }
 
     /// The names of the full blocks of a prefix.
-    fn digests(&mut self, tokens: &[u32]) -> Vec<Digest> {
+    fn digests(&mut self, salt: Salt, tokens: &[u32]) -> Vec<Digest> {
         let full = tokens.len() / BLOCK_TOKENS as usize;
         let tokens = &tokens[..full * BLOCK_TOKENS as usize];
-        if !self.last.0.starts_with(tokens) {
-            let mut digest = self.model;
+        if self.last.0 != salt || !self.last.1.starts_with(tokens) {
+            let mut digest = Sha256::new_with_prefix(self.model).chain_update(salt.0.to_le_bytes()).finalize().into();
             let next = |block: &[u32]| {
                 let mut hash = Sha256::new_with_prefix(digest);
                 block.iter().for_each(|token| hash.update(token.to_le_bytes()));
@@ -116,15 +116,15 @@ impl Shelf {
                 digest
             };
             let digests = tokens.chunks_exact(BLOCK_TOKENS as usize).map(next).collect();
-            self.last = (tokens.to_vec(), digests);
+            self.last = (salt, tokens.to_vec(), digests);
         }
-        self.last.1[..full].to_vec()
+        self.last.2[..full].to_vec()
     }
 
     /// Puts the last block of a prefix, or the state at its end, away, unless it is there or too much is on its way; true if
     /// it is on its way.
     pub fn store(&mut self, kept: &Kept, contents: impl FnOnce() -> Vec<u8>) -> bool {
-        let Some(block) = self.digests(&kept.tokens).pop() else { return false };
+        let Some(block) = self.digests(kept.salt, &kept.tokens).pop() else { return false };
         let (digest, bytes) = match kept.held {
             Held::Block(_) => (block, self.sizes.block),
             Held::State(_) => (state_of(&block), self.sizes.state),
@@ -149,8 +149,8 @@ impl Shelf {
 
     /// Has the next blocks of a prefix brought, of which so much is `known` in memory, as far as it helps; false if
     /// nothing is.
-    pub fn fetch(&mut self, sequence: SequenceId, prefix: &[u32], known: Known) -> bool {
-        let digests = self.digests(prefix);
+    pub fn fetch(&mut self, sequence: SequenceId, salt: Salt, prefix: &[u32], known: Known) -> bool {
+        let digests = self.digests(salt, prefix);
         let mut first = known.blocks as usize;
         let here = digests.iter().skip(first).take_while(|digest| self.known.contains(*digest)).count();
         let (mut end, mut state) = (first + here, None);

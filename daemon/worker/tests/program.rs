@@ -125,6 +125,7 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         id: WorkId(1),
         request,
         client: 0,
+        salt: 0,
         seed: 1,
         received_unix_ms: 0,
         delivered: Vec::new(),

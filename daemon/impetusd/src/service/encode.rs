@@ -6,7 +6,6 @@ use protocol::{Error, Result};
 
 use crate::admission::Whole;
 use crate::session::Session;
-use crate::supervisor::Asker;
 
 pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let daemon = &session.daemon;
@@ -16,7 +15,7 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
         Whole::Embed(request) => ("embed", "embeddings", request.model.clone()),
         Whole::Rerank(request) => ("rerank", "rerank", request.model.clone()),
     };
-    let asker = Asker { client: session.client(), trace: recording.place() };
+    let asker = session.asker(recording.place());
     let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
     observation.record(recording, operation, Vec::new());
     match admit(session, model.as_deref()) {

@@ -8,7 +8,6 @@ use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use protocol::{Error, Result};
 
 use crate::session::Session;
-use crate::supervisor::Asker;
 use crate::traces;
 
 /// The longest wait of one read.
@@ -23,7 +22,7 @@ pub async fn begin(
     let recording = daemon.traces.begin(trace);
     daemon.prepared().await;
     let key = session.key().map(str::to_owned);
-    let asker = Asker { client: session.client(), trace: recording.place() };
+    let asker = session.asker(recording.place());
     let (operation, asked) = traces::asked(&request, recording.is_on());
     let mut observation = daemon.journal.observe("generate", request.model.clone(), key);
     observation.record(recording, operation, asked);

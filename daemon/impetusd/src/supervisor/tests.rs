@@ -72,7 +72,10 @@ impl World {
     /// Asks for an answer.
     async fn begin(&self, supervisor: &Supervisor, request: GenerateRequest) -> Result<Arc<Transcript>> {
         let transcript = self.transcripts.open();
-        supervisor.begin(transcript.clone(), request, Asker { client: 1, trace: None }).await.map(|()| transcript)
+        supervisor
+            .begin(transcript.clone(), request, Asker { client: 1, salt: 0, trace: None })
+            .await
+            .map(|()| transcript)
     }
 
     async fn load(&self, supervisor: &Supervisor, model: &str, keep_alive_ms: Option<u64>) -> Arc<Transcript> {

@@ -13,6 +13,7 @@ use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
 use tokio::time::Instant;
 
+use super::Asker;
 use crate::transcript::Transcript;
 
 pub use encoding::Encoding;
@@ -48,7 +49,7 @@ pub enum Task {
 pub struct Generation {
     request: GenerateRequest,
     /// Who asks.
-    client: u64,
+    asker: Asker,
     /// The seed in use.
     seed: u64,
     /// When it arrived, by the wall clock.
@@ -60,11 +61,11 @@ pub struct Generation {
 
 impl Generation {
     /// One with nothing delivered.
-    pub fn new(request: GenerateRequest, client: u64, seed: u64) -> Self {
+    pub fn new(request: GenerateRequest, asker: Asker, seed: u64) -> Self {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let received_unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
         let delivered = vec![Delivered::default(); usize::from(request.choices)];
-        Self { request, client, seed, received_unix_ms, delivered, prompt_told: 0 }
+        Self { request, asker, seed, received_unix_ms, delivered, prompt_told: 0 }
     }
 
     /// The message that gives it to a worker; after a death it says what was delivered before.
@@ -73,7 +74,8 @@ impl Generation {
         Submit {
             id,
             request: self.request.clone(),
-            client: self.client,
+            client: self.asker.client,
+            salt: self.asker.salt,
             seed: self.seed,
             received_unix_ms: self.received_unix_ms,
             delivered: if fresh { Vec::new() } else { self.delivered.clone() },
@@ -170,7 +172,8 @@ mod tests {
 
     #[test]
     fn another_worker_is_told_how_much_of_the_prompt_was_reported() {
-        let mut generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), 0, 1);
+        let asker = Asker { client: 0, salt: 0, trace: None };
+        let mut generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
         for count in [1, 4] {
             let token = PromptToken { token: 1, bytes: Vec::new(), logprob: None, top: Vec::new() };
             let event = Event::Delta(Delta { prompt: vec![token; count], ..Delta::default() });

@@ -45,6 +45,7 @@ impl Machine {
             tokens_max: prompt + answer,
             priority,
             client,
+            salt: Salt(0),
             twin: None,
             now_ms: 0,
             judge_from: None,

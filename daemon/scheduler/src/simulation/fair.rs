@@ -65,6 +65,7 @@ impl Crowd {
                 tokens_max: prompt + answer,
                 priority: Priority::Normal,
                 client: ClientId(client as u64),
+                salt: Salt(0),
                 twin: None,
                 judge_from: None,
                 now_ms: 0,

@@ -290,10 +290,10 @@ impl Requests {
             tokens.extend(replayed);
             // The last token of an answer is drawn and never computed.
             let tokens_max = generation.prompt.len() as u32 + choice.tokens_max().saturating_sub(1);
-            let (id, client) = (ticket.sequence(choice.index()), ClientId(generation.client));
+            let (id, client, salt) = (ticket.sequence(choice.index()), ClientId(generation.client), generation.salt);
             // The prompt is judged once, and before anything is drawn.
             let judge_from = judge_from.take().filter(|_| fresh);
-            scheduler.submit(Arrival { id, tokens, tokens_max, priority, client, twin, judge_from, now_ms })?;
+            scheduler.submit(Arrival { id, tokens, tokens_max, priority, client, salt, twin, judge_from, now_ms })?;
             twin = twin.or(fresh.then_some(id));
         }
         Ok(())

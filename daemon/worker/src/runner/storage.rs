@@ -5,7 +5,7 @@
 //! fails. The runner calls this.
 
 use engine::Model;
-use scheduler::{BLOCK_TOKENS, Held, SequenceId, blocks_for};
+use scheduler::{BLOCK_TOKENS, Held, Salt, SequenceId, blocks_for};
 
 use super::Runner;
 use super::drafter::Drafter;
@@ -34,7 +34,9 @@ impl Runner {
         if generation.judge_from().is_some() {
             return Some(prepared);
         }
-        if !self.requests.awaits(&prepared) || !self.send_for(prepared.ticket.sequence(0), &generation.prompt) {
+        if !self.requests.awaits(&prepared)
+            || !self.send_for(prepared.ticket.sequence(0), generation.salt, &generation.prompt)
+        {
             return Some(prepared);
         }
         self.fetching.insert(prepared.ticket, prepared);
@@ -42,11 +44,11 @@ impl Runner {
     }
 
     /// Sends for what the disk has of these tokens and memory has not; false if there is nothing.
-    fn send_for(&mut self, sequence: SequenceId, tokens: &[u32]) -> bool {
+    fn send_for(&mut self, sequence: SequenceId, salt: Salt, tokens: &[u32]) -> bool {
         let Some(shelf) = &mut self.shelf else { return false };
         // The last token is always computed.
         let prefix = &tokens[..tokens.len().saturating_sub(1)];
-        shelf.fetch(sequence, prefix, self.scheduler.known(prefix))
+        shelf.fetch(sequence, salt, prefix, self.scheduler.known(salt, prefix))
     }
 
     /// Notes which sequences have lost their blocks: what of them is evicted is sent for when their turn comes.
@@ -63,8 +65,8 @@ impl Runner {
             && let Some(id) = self.scheduler.due(now_ms)
             && self.preempted.remove(&id)
         {
-            let tokens = self.scheduler.tokens(id).map(<[u32]>::to_vec).unwrap_or_default();
-            if self.send_for(id, &tokens) {
+            let sought = self.asked_of(id).is_some_and(|(salt, tokens)| self.send_for(id, salt, &tokens));
+            if sought {
                 self.scheduler.set_aside(id);
             }
         }
@@ -80,7 +82,7 @@ impl Runner {
             return None;
         };
         let Ok(generation) = &prepared.result else { return Some(prepared) };
-        match self.fill(&loaded, &generation.prompt) {
+        match self.fill(&loaded, generation.salt, &generation.prompt) {
             true => self.fetch(prepared),
             false => Some(prepared),
         }
@@ -89,23 +91,28 @@ impl Runner {
     /// The same for a sequence that was set aside; it may be gone.
     fn restore_preempted(&mut self, loaded: &Loaded) {
         let id = loaded.sequence;
-        let Some(tokens) = self.scheduler.tokens(id).map(<[u32]>::to_vec) else { return };
-        if !self.fill(loaded, &tokens) || !self.send_for(id, &tokens) {
+        let Some((salt, tokens)) = self.asked_of(id) else { return };
+        if !self.fill(loaded, salt, &tokens) || !self.send_for(id, salt, &tokens) {
             self.scheduler.bring_back(id);
         }
     }
 
+    /// The salt and the tokens of a living sequence.
+    fn asked_of(&self, id: SequenceId) -> Option<(Salt, Vec<u32>)> {
+        self.scheduler.salt(id).zip(self.scheduler.tokens(id).map(<[u32]>::to_vec))
+    }
+
     /// Fills the cache with what came of a prefix of these tokens; true if there was room for all of it.
-    fn fill(&mut self, loaded: &Loaded, tokens: &[u32]) -> bool {
+    fn fill(&mut self, loaded: &Loaded, salt: Salt, tokens: &[u32]) -> bool {
         let end = (loaded.first as usize + loaded.contents.len()) * BLOCK_TOKENS as usize;
         // What was before them in memory may be gone by now; then they are of no use.
-        if end > tokens.len() || self.scheduler.known(tokens).blocks < loaded.first {
+        if end > tokens.len() || self.scheduler.known(salt, tokens).blocks < loaded.first {
             return false;
         }
         let prefix = &tokens[..end];
-        let restored = self.scheduler.restore(prefix);
+        let restored = self.scheduler.restore(salt, prefix);
         let contents = loaded.state_contents.as_ref();
-        let state = contents.and_then(|contents| Some((self.scheduler.restore_state(prefix)?, contents)));
+        let state = contents.and_then(|contents| Some((self.scheduler.restore_state(salt, prefix)?, contents)));
         self.store_evicted();
         for (place, block) in &restored {
             let contents = &loaded.contents[(place - loaded.first) as usize];

@@ -9,6 +9,7 @@ use scheduler::{BlockId, StateId};
 
 use super::*;
 
+const SALT: Salt = Salt(0);
 const BLOCK_BYTES: usize = 1_000;
 const SIZES: Sizes = Sizes { block: BLOCK_BYTES, state: 0 };
 /// Of a model with recurrent states.
@@ -72,10 +73,10 @@ impl Opened {
     fn store_with(mut self, prompt: &[u32], states: &[usize]) {
         for blocks in 1..=prompt.len() / 32 {
             let tokens = prompt[..blocks * 32].to_vec();
-            let kept = Kept { held: Held::Block(BlockId(0)), tokens: tokens.clone() };
+            let kept = Kept { held: Held::Block(BlockId(0)), salt: SALT, tokens: tokens.clone() };
             self.shelf.store(&kept, || contents(&kept.tokens));
             if states.contains(&blocks) {
-                let kept = Kept { held: Held::State(StateId(0)), tokens };
+                let kept = Kept { held: Held::State(StateId(0)), salt: SALT, tokens };
                 self.shelf.store(&kept, || state(&kept.tokens));
             }
         }
@@ -90,7 +91,7 @@ impl Opened {
 
     /// What is brought of a prompt of which so much is known.
     fn load(&mut self, prompt: &[u32], known: Known) -> Option<Loaded> {
-        if !self.shelf.fetch(SequenceId(1), &prompt[..prompt.len() - 1], known) {
+        if !self.shelf.fetch(SequenceId(1), SALT, &prompt[..prompt.len() - 1], known) {
             return None;
         }
         let Message::Loaded(loaded) = self.inbox.recv_timeout(Duration::from_secs(20)).unwrap() else {
@@ -127,6 +128,7 @@ fn a_later_worker_finds_what_an_earlier_one_put_away() {
     other[3] += 1;
     assert_eq!(later.fetch(&other, 0), None, "other tokens find nothing");
     assert_eq!(open(&folder.options(), 2).fetch(&tokens, 0), None, "another model finds nothing");
+    assert!(!later.shelf.fetch(SequenceId(1), Salt(1), &tokens, Known::default()), "another salt finds nothing");
 }
 
 #[test]

@@ -135,6 +135,7 @@ pub fn submission(id: u64, request: GenerateRequest) -> Submit {
         id: WorkId(id),
         request,
         client: 0,
+        salt: 0,
         seed: 1,
         received_unix_ms: 0,
         delivered: Vec::new(),
