@@ -1,8 +1,8 @@
 //! The bytes of every token, laid out once when a tokenizer is opened.
 //!
-//! A vocabulary spells its tokens in one of two ways: byte-level (each byte a printable character) or sentencepiece
-//! (`▁` for a space, `<0xNN>` for a byte); `tokenizer.json` names it in its decoder. Added tokens are spelled as they
-//! are. It refuses the decoders of models that do not write text. Only the tokenizer uses it.
+//! A vocabulary spells its tokens in one of three ways: byte-level (each byte a printable character), sentencepiece (`▁`
+//! for a space, `<0xNN>` for a byte) or WordPiece (`##` where a word goes on); `tokenizer.json` names it in its decoder.
+//! Added tokens are spelled as they are. Other decoders are refused by name. Only the tokenizer uses it.
 
 use std::path::Path;
 
@@ -26,8 +26,20 @@ struct Spelling {
     byte_fallback: bool,
     /// What stands for what, as `▁` for a space.
     replacements: Vec<(String, String)>,
+    words: Option<Words>,
     leading_spaces: usize,
 }
+
+/// A vocabulary of words and what they go on with.
+struct Words {
+    /// What a piece begins with that goes on with a word.
+    goes_on: String,
+    /// Whether there is no space before some marks and short forms.
+    tidy: bool,
+}
+
+/// What no space is put before where a text is tidied.
+const TIDIED: [&str; 9] = [".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"];
 
 impl Pieces {
     /// Spells out the vocabulary; `path` is named in errors.
@@ -111,6 +123,11 @@ impl Spelling {
                 self.replacements.push((text("replacement"), " ".to_string()));
                 self.leading_spaces = usize::from(text("prepend_scheme") != "never");
             }
+            Some("WordPiece") => {
+                let tidy = decoder.get("cleanup").and_then(Value::as_bool).unwrap_or(true);
+                self.words = Some(Words { goes_on: text("prefix"), tidy });
+                self.leading_spaces = 1;
+            }
             Some(other) => return Err(format!("the decoder {other}")),
         }
         Ok(())
@@ -136,6 +153,9 @@ impl Spelling {
     }
 
     fn replace(&self, text: &str) -> Vec<u8> {
+        if let Some(words) = &self.words {
+            return words.spell(text);
+        }
         let mut text = text.to_string();
         for (from, to) in &self.replacements {
             if !from.is_empty() {
@@ -143,6 +163,17 @@ impl Spelling {
             }
         }
         text.into_bytes()
+    }
+}
+
+impl Words {
+    /// A piece as it follows others.
+    fn spell(&self, text: &str) -> Vec<u8> {
+        match text.strip_prefix(&self.goes_on) {
+            Some(rest) => rest.as_bytes().to_vec(),
+            None if self.tidy && TIDIED.iter().any(|mark| text.starts_with(mark)) => text.as_bytes().to_vec(),
+            None => format!(" {text}").into_bytes(),
+        }
     }
 }
 

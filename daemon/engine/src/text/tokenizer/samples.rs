@@ -1,4 +1,4 @@
-//! Small tokenizers of both spellings, and folders to put them in, for the tests of the text rooms.
+//! Small tokenizers of each spelling, and folders to put them in, for the tests of the text rooms.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +44,24 @@ pub fn open(tokenizer: &Value) -> Tokenizer {
 fn added(id: usize, content: &str, special: bool) -> Value {
     json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": special})
+}
+
+/// WordPiece as BERT and its kin have it, in the form in which their folders hold it.
+pub fn word_pieces() -> Value {
+    let words =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "house", "##s", "it", "'", "s", "n't", ".", "e", "##mail"];
+    let vocabulary: serde_json::Map<String, Value> =
+        words.iter().enumerate().map(|(id, word)| ((*word).to_string(), id.into())).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": words[..5].iter().enumerate().map(|(id, word)| added(id, word, true)).collect::<Vec<_>>(),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+            "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null,
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocabulary},
+    })
 }
 
 /// A byte-level vocabulary as GPT-2, Llama 3 and Qwen have: bytes, a few merges, and added tokens from id 264 on.

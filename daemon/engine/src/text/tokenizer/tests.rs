@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::samples::{Folder, byte_level, open, sentencepiece};
+use super::samples::{Folder, byte_level, open, sentencepiece, word_pieces};
 use super::*;
 
 fn text_of(tokenizer: &Tokenizer, tokens: &[u32]) -> String {
@@ -34,6 +34,16 @@ fn every_byte_is_spelled_exactly() {
         assert_eq!(tokenizer.token_bytes(u32::from(byte) + 3), [byte]);
     }
     assert_eq!(tokenizer.token_bytes(tokenizer.token_id("▁hello").unwrap()), b" hello");
+}
+
+#[test]
+fn words_and_what_they_go_on_with_are_joined_as_the_library_joins_them() {
+    let tokenizer = open(&word_pieces());
+    assert_eq!(tokenizer.encode("It's houses.", Special::Plain).unwrap(), [7, 8, 9, 5, 6, 11]);
+    for tokens in [&[7, 8, 9, 5, 6, 11][..], &[5, 10, 12, 13, 11, 5], &[2, 5, 3]] {
+        let joined = tokenizer.inner.tokenizer.decode(tokens, false).unwrap();
+        assert_eq!(text_of(&tokenizer, tokens)[tokenizer.leading_spaces()..], joined);
+    }
 }
 
 #[test]
@@ -125,8 +135,8 @@ fn broken_files_are_named() {
     let files = [("tokenizer.json", sound.as_str()), ("tokenizer_config.json", "{\"bos")];
     assert!(message(&files).contains("tokenizer_config.json is invalid"));
     let mut other = byte_level();
-    other["decoder"] = json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
-    assert!(message(&[("tokenizer.json", &other.to_string())]).contains("the decoder WordPiece"));
+    other["decoder"] = json!({"type": "BPEDecoder", "suffix": "</w>"});
+    assert!(message(&[("tokenizer.json", &other.to_string())]).contains("the decoder BPEDecoder"));
     let mut far = byte_level();
     far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
     assert!(message(&[("tokenizer.json", &far.to_string())]).contains("far beyond"));
