@@ -11,6 +11,7 @@ mod head;
 mod letters;
 mod names;
 mod pages;
+mod pooling;
 mod weights;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::head::Head;
 use self::pages::Page;
@@ -29,6 +30,7 @@ use crate::LoadError;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::models::Description;
+use crate::models::encoders::{Encoder, Settings};
 
 const ADVICE: &str = "give the path of a GGUF file";
 
@@ -55,9 +57,10 @@ pub fn import(file: &Path, dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     }
     let page = Page::of(&head)?;
     let values = page.config(&head)?;
-    let description = describe(&head, page, file, values.clone())?;
-    let plan = Plan::new(&head, &description, page)?;
-    letters::write(&head, dir)?;
+    pooling::write(&head, page, dir)?;
+    let model = Model::read(&head, page, &Config::new(file, values.clone()), dir)?;
+    let plan = Plan::new(&head, &model, page)?;
+    letters::write(&head, page, dir)?;
     let copied = plan.write(&dir.join("model.safetensors"), progress)?;
     let mut values = values;
     if let Some(quantization) = plan.quantization() {
@@ -71,18 +74,30 @@ pub fn import(file: &Path, dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Re
     Ok(Imported { requantized: copied.requantized as u32, moved: share.sqrt() })
 }
 
-/// What the engine makes of a `config.json`, given the tensors of the file.
-fn describe(head: &Head<'_>, page: &Page, file: &Path, values: Map<String, Value>) -> Result<Description, LoadError> {
-    let holds = |tensor: &str| {
-        let name = tensor.strip_suffix(".weight").and_then(|module| names::of(module, page.after));
-        name.is_some_and(|name| head.tensors.contains_key(format!("{name}.weight").as_str()))
-    };
-    Description::read(&Config::new(file, values), &holds)
+/// What the engine makes of a file.
+enum Model {
+    Decoder(Box<Description>),
+    Encoder(Box<Encoder>),
+}
+
+impl Model {
+    /// Reads the `config.json` of a folder that has its other settings, given the tensors of the file.
+    fn read(head: &Head<'_>, page: &Page, config: &Config, dir: &Path) -> Result<Self, LoadError> {
+        let holds = |tensor: &str| {
+            let name = tensor.strip_suffix(".weight").and_then(page.name);
+            name.is_some_and(|name| head.tensors.contains_key(format!("{name}.weight").as_str()))
+        };
+        let settings = Settings::open(dir)?;
+        Ok(match Encoder::is_meant(config, &settings)? {
+            true => Self::Encoder(Box::new(Encoder::read(config, &settings, &holds)?)),
+            false => Self::Decoder(Box::new(Description::read(config, &holds)?)),
+        })
+    }
 }
 
 /// The name that a file of an architecture has for a module: for those who write such files to test this.
 pub(crate) fn gguf_name(architecture: &str, module: &str) -> Option<String> {
-    names::of(module, Page::named(architecture)?.after)
+    (Page::named(architecture)?.name)(module)
 }
 
 /// The row of transformers' order that a file of an architecture has at `row`.

@@ -2,11 +2,12 @@
 //! chat templates, and `generation_config.json`.
 //!
 //! Two kinds of vocabularies are read: byte-level ones with merges (`gpt2`), and sentencepiece's (`llama`), whose scores
-//! become merges. A way to split text that is not known is refused by name: wrong splits read like a model that has gone
+//! become merges; and two more of encoders. A way to split text that is not known is refused by name: wrong splits read like a model that has gone
 //! slightly deaf.
 
 mod merges;
 mod splits;
+mod whole;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::splits::Splits;
 use super::head::Head;
+use super::pages::Page;
 use super::write_json;
 use crate::LoadError;
 
@@ -52,15 +54,38 @@ struct Letters<'a> {
 }
 
 /// Writes the files into a folder.
-pub(super) fn write(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
+pub(super) fn write(head: &Head<'_>, page: &Page, dir: &Path) -> Result<(), LoadError> {
+    if page.whole { write_whole(head, dir) } else { write_for_decoder(head, dir) }
+}
+
+/// The same for a model that reads texts whole.
+fn write_whole(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
     let fields = &head.fields;
-    let mut letters = Letters {
-        head,
-        tokens: fields.texts("tokenizer.ggml.tokens")?,
-        kinds: fields.numbers("tokenizer.ggml.token_type")?,
-        symbols: Vec::new(),
+    let (model, tokens) = (fields.text("tokenizer.ggml.model")?, fields.texts("tokenizer.ggml.tokens")?);
+    let pieces = whole::pieces(&tokens, fields.numbers("tokenizer.ggml.token_type")?);
+    let tokens = if model == "bert" { pieces.iter().map(String::as_str).collect() } else { tokens };
+    let letters = Letters::new(head, tokens)?;
+    let mut tokenizer = match model {
+        "bert" => letters.word_pieces()?,
+        "t5" => letters.unigrams()?,
+        "gpt2" => letters.byte_level(Splits::named(fields.text_if_any("tokenizer.ggml.pre")?)?)?,
+        other => {
+            return Err(LoadError::unsupported(format!("tokenizer {other} of an encoder"), "bert, t5 and gpt2 are"));
+        }
     };
-    letters.check()?;
+    tokenizer["version"] = json!("1.0");
+    tokenizer["added_tokens"] = letters.added(false);
+    tokenizer["post_processor"] = letters.around_whole()?;
+    write_json(&dir.join("tokenizer.json"), &tokenizer)?;
+    write_json(&dir.join("tokenizer_config.json"), &json!({ "tokenizer_class": "PreTrainedTokenizerFast" }))
+}
+
+fn write_for_decoder(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
+    let fields = &head.fields;
+    let mut letters = Letters::new(head, fields.texts("tokenizer.ggml.tokens")?)?;
+    if fields.flag_if_any("tokenizer.ggml.remove_extra_whitespaces")? == Some(true) {
+        return Err(LoadError::unsupported("a tokenizer that removes spaces", "one that keeps them is"));
+    }
     let sentencepiece = match fields.text("tokenizer.ggml.model")? {
         "llama" => true,
         "gpt2" => false,
@@ -89,21 +114,20 @@ pub(super) fn write(head: &Head<'_>, dir: &Path) -> Result<(), LoadError> {
     write_json(&dir.join("generation_config.json"), &letters.generation()?)
 }
 
-impl Letters<'_> {
-    fn check(&self) -> Result<(), LoadError> {
-        let fields = &self.head.fields;
-        let rows = self.head.tensors.get("token_embd.weight").map_or(0, |embedding| embedding.shape[0]);
-        if self.tokens.is_empty() || self.tokens.len() > rows {
-            let count = self.tokens.len();
+impl<'a> Letters<'a> {
+    /// Takes in a vocabulary that fits the model.
+    fn new(head: &'a Head<'a>, tokens: Vec<&'a str>) -> Result<Self, LoadError> {
+        let fields = &head.fields;
+        let kinds = fields.numbers("tokenizer.ggml.token_type")?;
+        let rows = head.tensors.get("token_embd.weight").map_or(0, |embedding| embedding.shape[0]);
+        if tokens.is_empty() || tokens.len() > rows {
+            let count = tokens.len();
             return Err(fields.problem(format!("it has {count} tokens for {rows} rows of the embedding")));
         }
-        if !self.kinds.is_empty() && self.kinds.len() != self.tokens.len() {
+        if !kinds.is_empty() && kinds.len() != tokens.len() {
             return Err(fields.problem("tokenizer.ggml.token_type is not as long as the list of tokens"));
         }
-        if fields.flag_if_any("tokenizer.ggml.remove_extra_whitespaces")? == Some(true) {
-            return Err(LoadError::unsupported("a tokenizer that removes spaces", "one that keeps them is"));
-        }
-        Ok(())
+        Ok(Self { head, tokens, kinds, symbols: Vec::new() })
     }
 
     fn kind(&self, id: usize) -> f64 {

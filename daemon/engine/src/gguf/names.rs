@@ -1,12 +1,20 @@
 //! Which tensor of a GGUF file holds a module of the engine's description.
 //!
-//! The description names what a model needs in transformers' words; this is the dictionary to llama.cpp's. One name differs
-//! between families, and a flag of the page says how.
+//! The description names what a model needs in transformers' words; this is the dictionary to llama.cpp's, of decoders and of
+//! each family of encoders. A page says which of these functions it is read by. Each gives the file's name of a module, without
+//! `.weight` or `.bias`, and `None` for a module that GGUF has no name for.
 
-/// The file's name, without `.weight` or `.bias`, of a module; `None` for one that GGUF has no name for.
-///
-/// `after` says that `post_attention_layernorm` norms what attention gives, where in others it norms what the MLP takes.
-pub(super) fn of(module: &str, after: bool) -> Option<String> {
+/// Of a decoder in which `post_attention_layernorm` norms what the MLP takes.
+pub(super) fn decoder(module: &str) -> Option<String> {
+    any_decoder(module, false)
+}
+
+/// Of a decoder in which it norms what attention gives.
+pub(super) fn normed_after(module: &str) -> Option<String> {
+    any_decoder(module, true)
+}
+
+fn any_decoder(module: &str, after: bool) -> Option<String> {
     let whole = match module {
         "model.embed_tokens" => Some("token_embd"),
         "model.norm" => Some("output_norm"),
@@ -56,4 +64,78 @@ fn expert(module: &str) -> Option<&'static str> {
         "down_proj" => Some("ffn_down_exps"),
         _ => None,
     }
+}
+
+/// Of BERT and its kin.
+pub(super) fn bert(module: &str) -> Option<String> {
+    let whole = match module {
+        "embeddings.word_embeddings" => "token_embd",
+        "embeddings.position_embeddings" => "position_embd",
+        "embeddings.token_type_embeddings" => "token_types",
+        "embeddings.LayerNorm" => "token_embd_norm",
+        "pooler.dense" => "cls",
+        "classifier" => "cls.output",
+        _ => "",
+    };
+    if !whole.is_empty() {
+        return Some(whole.to_string());
+    }
+    let (index, module) = module.strip_prefix("encoder.layer.")?.split_once('.')?;
+    let name = match module {
+        "attention.self.query" => "attn_q",
+        "attention.self.key" => "attn_k",
+        "attention.self.value" => "attn_v",
+        "attention.output.dense" => "attn_output",
+        "attention.output.LayerNorm" => "attn_output_norm",
+        "intermediate.dense" => "ffn_up",
+        "output.dense" => "ffn_down",
+        "output.LayerNorm" => "layer_output_norm",
+        _ => return None,
+    };
+    Some(format!("blk.{index}.{name}"))
+}
+
+/// Of nomic-bert.
+pub(super) fn nomic_bert(module: &str) -> Option<String> {
+    let Some((index, module)) = module.strip_prefix("encoder.layers.").and_then(|module| module.split_once('.')) else {
+        return if module == "emb_ln" { Some("token_embd_norm".to_string()) } else { bert(module) };
+    };
+    let name = match module {
+        "attn.Wqkv" => "attn_qkv",
+        "attn.out_proj" => "attn_output",
+        "norm1" => "attn_output_norm",
+        "mlp.fc11" => "ffn_up",
+        "mlp.fc12" => "ffn_gate",
+        "mlp.fc2" => "ffn_down",
+        "norm2" => "layer_output_norm",
+        _ => return None,
+    };
+    Some(format!("blk.{index}.{name}"))
+}
+
+/// Of ModernBERT.
+pub(super) fn modern_bert(module: &str) -> Option<String> {
+    let whole = match module {
+        "embeddings.tok_embeddings" => "token_embd",
+        "embeddings.norm" => "token_embd_norm",
+        "final_norm" => "output_norm",
+        "head.dense" => "cls",
+        "head.norm" => "cls.norm",
+        "classifier" => "cls.output",
+        _ => "",
+    };
+    if !whole.is_empty() {
+        return Some(whole.to_string());
+    }
+    let (index, module) = module.strip_prefix("layers.")?.split_once('.')?;
+    let name = match module {
+        "attn_norm" => "attn_norm",
+        "attn.Wqkv" => "attn_qkv",
+        "attn.Wo" => "attn_output",
+        "mlp_norm" => "ffn_norm",
+        "mlp.Wi" => "ffn_up",
+        "mlp.Wo" => "ffn_down",
+        _ => return None,
+    };
+    Some(format!("blk.{index}.{name}"))
 }

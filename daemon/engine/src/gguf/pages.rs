@@ -3,11 +3,13 @@
 //! What a file says and no page asks for is refused by name, so nothing that changes the numbers is left out. The engine's
 //! own pages then read the result, and with it decide which tensors there must be.
 
+mod encoders;
 mod rope;
 
 use serde_json::{Map, Value, json};
 
 use super::head::Head;
+use super::names;
 use crate::LoadError;
 
 /// How an architecture is read.
@@ -18,33 +20,42 @@ pub(super) struct Page {
     describe: fn(&Source<'_>) -> Result<Map<String, Value>, LoadError>,
     /// Whether the rows of queries and keys lie as llama.cpp's rope of neighbours wants them, and transformers' does not.
     pub turned: bool,
-    /// Whether `post_attention_layernorm` norms what attention gives.
-    pub after: bool,
+    /// What the file calls a module.
+    pub name: fn(&str) -> Option<String>,
+    /// Whether texts are read whole, with tokens of the model's own around them.
+    pub whole: bool,
 }
 
 const fn page(architecture: &'static str, describe: Describe) -> Page {
-    Page { architecture, describe, turned: false, after: false }
+    Page { architecture, describe, turned: false, name: names::decoder, whole: false }
+}
+
+const fn encoder(architecture: &'static str, describe: Describe, name: fn(&str) -> Option<String>) -> Page {
+    Page { architecture, describe, turned: false, name, whole: true }
 }
 
 type Describe = fn(&Source<'_>) -> Result<Map<String, Value>, LoadError>;
 
 /// The architectures that are read.
-const PAGES: [Page; 15] = [
+const PAGES: [Page; 18] = [
     Page { turned: true, ..page("llama", llama) },
     page("qwen2", |source| source.typed("qwen2", json!({}))),
     page("qwen2moe", qwen2_moe),
     page("qwen3", qwen3),
     page("qwen3moe", qwen3_moe),
-    Page { after: true, ..page("gemma2", gemma2) },
-    Page { after: true, ..page("gemma3", gemma3) },
+    Page { name: names::normed_after, ..page("gemma2", gemma2) },
+    Page { name: names::normed_after, ..page("gemma3", gemma3) },
     page("phi3", phi3),
-    Page { after: true, ..page("olmo2", |source| source.typed("olmo2", json!({}))) },
+    Page { name: names::normed_after, ..page("olmo2", |source| source.typed("olmo2", json!({}))) },
     Page { turned: true, ..page("smollm3", |source| source.typed("smollm3", json!({}))) },
     Page { turned: true, ..page("granite", granite) },
     page("command-r", |source| cohere(source, "cohere")),
     page("cohere2", |source| cohere(source, "cohere2")),
     page("glm4", glm4),
-    Page { after: true, ..page("gpt-oss", gpt_oss) },
+    Page { name: names::normed_after, ..page("gpt-oss", gpt_oss) },
+    encoder("bert", encoders::bert, names::bert),
+    encoder("nomic-bert", encoders::nomic_bert, names::nomic_bert),
+    encoder("modern-bert", encoders::modern_bert, names::modern_bert),
 ];
 
 impl Page {
@@ -67,12 +78,19 @@ impl Page {
         PAGES.iter().find(|page| page.architecture == name)
     }
 
+    /// A key of the architecture's own.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
     /// `config.json`, without what says how weights are quantized.
     pub fn config(&self, head: &Head<'_>) -> Result<Map<String, Value>, LoadError> {
         let source = Source { head, architecture: self.architecture };
-        let mut config = source.common()?;
+        // Read by another room, before this one.
+        self.pooling(head)?;
+        let mut config = if self.whole { source.dimensions()? } else { source.common()? };
         config.extend((self.describe)(&source)?);
-        match head.fields.unasked(&format!("{}.", self.architecture)) {
+        match head.fields.unasked(&self.key("")) {
             None => Ok(config),
             Some(key) => Err(LoadError::unsupported(
                 format!("{key} of this GGUF file"),
@@ -121,7 +139,7 @@ impl Source<'_> {
     }
 
     /// What every architecture says alike.
-    fn common(&self) -> Result<Map<String, Value>, LoadError> {
+    fn dimensions(&self) -> Result<Map<String, Value>, LoadError> {
         let fields = &self.head.fields;
         let layers = self.count("block_count")?;
         if layers > self.head.tensors.len() {
@@ -131,6 +149,29 @@ impl Source<'_> {
         }
         let embedding = self.head.tensors.get("token_embd.weight");
         let vocabulary = embedding.ok_or_else(|| fields.problem("tensor token_embd.weight is missing"))?.shape[0];
+        // Of these two, one only repeats the shape of a tensor, and the other says how the file was made.
+        self.count_if_any("vocab_size")?;
+        fields.text_if_any(&self.key("tensor_data_layout"))?;
+        let mut config = object(json!({
+            "hidden_size": self.count("embedding_length")?,
+            "intermediate_size": self.count("feed_forward_length")?,
+            "num_hidden_layers": layers,
+            "num_attention_heads": self.count("attention.head_count")?,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": self.count("context_length")?,
+        }));
+        for (key, name) in [("rms_norm_eps", "layer_norm_rms_epsilon"), ("layer_norm_eps", "layer_norm_epsilon")] {
+            if let Some(epsilon) = self.number(&format!("attention.{name}"))? {
+                config.insert(key.to_string(), json!(epsilon));
+            }
+        }
+        Ok(config)
+    }
+
+    /// What every decoder says alike.
+    fn common(&self) -> Result<Map<String, Value>, LoadError> {
+        let mut config = self.dimensions()?;
+        let fields = &self.head.fields;
         let head_dim = self.head_dim()?;
         if self.count_if_any("attention.value_length")?.is_some_and(|width| width != head_dim) {
             return Err(LoadError::unsupported("values of another width than keys", "one width for both is"));
@@ -138,26 +179,12 @@ impl Source<'_> {
         if fields.flag_if_any(&self.key("attention.causal"))? == Some(false) {
             return Err(LoadError::unsupported("attention that is not causal", "a causal decoder is"));
         }
-        // Of these two, one only repeats the shape of a tensor, and the other says how the file was made.
-        self.count_if_any("vocab_size")?;
-        fields.text_if_any(&self.key("tensor_data_layout"))?;
         let heads = self.count("attention.head_count")?;
-        let mut config = object(json!({
-            "hidden_size": self.count("embedding_length")?,
-            "intermediate_size": self.count("feed_forward_length")?,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
+        config.extend(object(json!({
             "num_key_value_heads": self.count_if_any("attention.head_count_kv")?.unwrap_or(heads),
             "head_dim": head_dim,
-            "vocab_size": vocabulary,
-            "max_position_embeddings": self.count("context_length")?,
             "tie_word_embeddings": !self.holds("output.weight"),
-        }));
-        for (key, name) in [("rms_norm_eps", "layer_norm_rms_epsilon"), ("layer_norm_eps", "layer_norm_epsilon")] {
-            if let Some(epsilon) = self.number(&format!("attention.{name}"))? {
-                config.insert(key.to_string(), json!(epsilon));
-            }
-        }
+        })));
         self.rope(head_dim, &mut config)?;
         Ok(config)
     }

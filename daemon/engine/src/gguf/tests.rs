@@ -1,5 +1,6 @@
 //! Imported folders compute what the files' models compute, and files that lie or ask too much are refused by name.
 
+mod encoders;
 mod forms;
 mod hostile;
 mod letters;

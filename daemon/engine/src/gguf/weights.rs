@@ -12,12 +12,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::Model;
 use super::form::{Becomes, GROUP};
 use super::head::{Head, Tensor};
-use super::names;
 use super::pages::Page;
 use crate::LoadError;
-use crate::models::{Description, Norm, Part};
+use crate::models::encoders::Encoder;
+use crate::models::{Description, Norm, Part, Stack};
 use crate::native::Dtype;
 
 pub(super) use copy::Copied;
@@ -40,21 +41,12 @@ struct Item<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Finds every tensor that a description needs.
-    pub fn new(head: &Head<'a>, description: &Description, page: &Page) -> Result<Self, LoadError> {
-        refuse_fused(head, description)?;
-        let head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
-        let mut finder = Finder { head, page, head_dim, used: HashSet::new(), items: Vec::new() };
-        for stack in description.stacks() {
-            for part in stack.parts.iter().filter(|part| part.slice.is_none_or(|(index, _)| index == 0)) {
-                finder.part(part, stack.inputs)?;
-            }
-        }
-        for norm in description.norms() {
-            finder.norm(norm)?;
-        }
-        for sinks in description.sinks() {
-            finder.add(&sinks.name, "weight", &[sinks.length], None)?;
+    /// Finds every tensor that a model needs.
+    pub fn new(head: &Head<'a>, model: &Model, page: &Page) -> Result<Self, LoadError> {
+        let mut finder = Finder { head, page, head_dim: None, used: HashSet::new(), items: Vec::new() };
+        match model {
+            Model::Decoder(description) => finder.decoder(description)?,
+            Model::Encoder(encoder) => finder.encoder(encoder)?,
         }
         finder.finish()
     }
@@ -78,19 +70,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Refuses matrices that converters join when they are asked to; the parts would only be called missing.
-fn refuse_fused(head: &Head<'_>, description: &Description) -> Result<(), LoadError> {
-    let joined = description.stacks().flat_map(|stack| &stack.parts).any(|part| part.name.ends_with("qkv_proj"));
-    let fused = |name: &str| name.contains(".ffn_gate_up_exps.") || !joined && name.contains(".attn_qkv.");
-    match head.tensors.keys().filter(|name| fused(name)).min() {
-        None => Ok(()),
-        Some(name) => Err(LoadError::unsupported(
-            format!("tensor {name}, which joins several,"),
-            "a file converted without --fuse-qkv and --fuse-gate-up-exps is",
-        )),
-    }
-}
-
 /// What `config.json` calls a form.
 fn format(becomes: Becomes) -> Option<Value> {
     match becomes {
@@ -110,6 +89,55 @@ struct Finder<'a, 'b> {
 }
 
 impl<'a> Finder<'a, '_> {
+    fn decoder(&mut self, description: &Description) -> Result<(), LoadError> {
+        self.head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
+        self.stacks(description.stacks())?;
+        for norm in description.norms() {
+            self.norm(norm)?;
+        }
+        for sinks in description.sinks() {
+            self.add(&sinks.name, "weight", &[sinks.length], None)?;
+        }
+        Ok(())
+    }
+
+    fn encoder(&mut self, encoder: &Encoder) -> Result<(), LoadError> {
+        self.stacks(encoder.stacks())?;
+        for vector in encoder.vectors() {
+            let (module, ending) = match vector.name.strip_suffix(".bias") {
+                Some(module) => (module, "bias"),
+                None => (vector.name.trim_end_matches(".weight"), "weight"),
+            };
+            self.add(module, ending, &[vector.length], None)?;
+        }
+        Ok(())
+    }
+
+    fn stacks<'s>(&mut self, stacks: impl Iterator<Item = &'s Stack>) -> Result<(), LoadError> {
+        let stacks: Vec<&Stack> = stacks.collect();
+        self.refuse_fused(&stacks)?;
+        for stack in stacks {
+            for part in stack.parts.iter().filter(|part| part.slice.is_none_or(|(index, _)| index == 0)) {
+                self.part(part, stack.inputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses matrices that converters join when they are asked to; the parts would only be called missing.
+    fn refuse_fused(&self, stacks: &[&Stack]) -> Result<(), LoadError> {
+        let mut names = stacks.iter().flat_map(|stack| &stack.parts).filter_map(|part| (self.page.name)(&part.name));
+        let joined = names.any(|name| name.ends_with(".attn_qkv"));
+        let fused = |name: &str| name.contains(".ffn_gate_up_exps.") || !joined && name.contains(".attn_qkv.");
+        match self.head.tensors.keys().filter(|name| fused(name)).min() {
+            None => Ok(()),
+            Some(name) => Err(LoadError::unsupported(
+                format!("tensor {name}, which joins several,"),
+                "a file converted without --fuse-qkv and --fuse-gate-up-exps is",
+            )),
+        }
+    }
+
     fn part(&mut self, part: &Part, inputs: usize) -> Result<(), LoadError> {
         let queries = part.name.ends_with("self_attn.q_proj") || part.name.ends_with("self_attn.k_proj");
         let turned = self.head_dim.filter(|_| self.page.turned && queries);
@@ -139,7 +167,7 @@ impl<'a> Finder<'a, '_> {
         turned: Option<usize>,
     ) -> Result<(), LoadError> {
         let fields = &self.head.fields;
-        let name = names::of(module, self.page.after);
+        let name = (self.page.name)(module);
         let name = name.ok_or_else(|| LoadError::unsupported(module, "modules that GGUF has a name for are"))?;
         let name = format!("{name}.{ending}");
         let tensor = self.head.tensors.get(name.as_str()).ok_or_else(|| self.missing(&name))?;

@@ -1,4 +1,4 @@
-//! GGUF files for tests and benches: a writer of the format, and any decoder's folder written with it.
+//! GGUF files for tests and benches: a writer of the format, and any model's folder written with it.
 //!
 //! A folder's names and keys go through the same dictionary that the import reads; that the dictionary is right is for
 //! golden files and for the peer of the benches to say. Quantizers here are plain and quick, not good.
@@ -11,9 +11,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 pub use self::encode::Form;
-use crate::folder::Folder;
+use crate::folder::{Described, Folder};
 use crate::gguf::{back, gguf_name};
 use crate::matrix::Matrix;
+use crate::models::Part;
 use crate::native::{Linear, Pool, Precision};
 
 /// Offsets of tensors are multiples of this.
@@ -146,7 +147,7 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// Writes a decoder's folder as a GGUF file: matrices in the form that `form` chooses by GGUF's name, vectors in f32.
+/// Writes a folder as a GGUF file: matrices in the form that `form` chooses by GGUF's name, vectors in f32.
 pub fn write_folder(dir: &Path, path: &Path, form: impl Fn(&str) -> Form) -> io::Result<()> {
     let mut file = of_folder(dir, form)?;
     letters(dir, &mut file, "gpt-2")?;
@@ -159,48 +160,77 @@ pub fn letters(dir: &Path, file: &mut Gguf<'_>, split: &str) -> io::Result<()> {
     metadata::letters(dir, file, split)
 }
 
-/// A decoder's folder as a file in the making, but for its letters.
+/// A folder as a file in the making, but for its letters.
 pub fn of_folder(dir: &Path, form: impl Fn(&str) -> Form) -> io::Result<Gguf<'static>> {
-    let folder = Folder::open(dir).map_err(io::Error::other)?;
     let mut file = Gguf::default();
     let architecture = metadata::describe(dir, &mut file)?;
-    let pool = Pool::new(1);
-    let named = |module: &str| {
-        gguf_name(architecture, module).ok_or_else(|| io::Error::other(format!("GGUF has no name for {module}")))
+    if let Some(folder) = Folder::open_encoder(dir).map_err(io::Error::other)? {
+        matrices(&folder, architecture, form, &|_, row| row, &mut file)?;
+        for vector in folder.description.vectors() {
+            let values = folder.vector(vector).map_err(io::Error::other)?;
+            let (module, ending) = vector.name.rsplit_once('.').unwrap_or((&vector.name, "weight"));
+            file.vector(&format!("{}.{ending}", named(architecture, module)?), values);
+        }
+        return Ok(file);
+    }
+    let folder = Folder::open(dir).map_err(io::Error::other)?;
+    let heads = folder.description.layers[0].mixer.inner.attention.head_dim;
+    let turned = |part: &Part, row: usize| {
+        let turned = part.name.ends_with("q_proj") || part.name.ends_with("k_proj");
+        if turned { back(architecture, row, heads) } else { row }
     };
+    matrices(&folder, architecture, form, &turned, &mut file)?;
+    for norm in folder.description.norms() {
+        let mut values = folder.vector(&norm.weight).map_err(io::Error::other)?;
+        values.iter_mut().for_each(|value| *value += if norm.less_one { 1.0 } else { 0.0 });
+        let name = named(architecture, norm.weight.name.trim_end_matches(".weight"))?;
+        file.vector(&format!("{name}.weight"), values);
+    }
+    for sinks in folder.description.sinks() {
+        let values = folder.vector(sinks).map_err(io::Error::other)?;
+        file.vector(&format!("{}.weight", named(architecture, &sinks.name)?), values);
+    }
+    Ok(file)
+}
+
+fn named(architecture: &str, module: &str) -> io::Result<String> {
+    // What is part of a classifier is named without it.
+    let bare = |module: &str| gguf_name(architecture, module.split_once('.')?.1);
+    let name = gguf_name(architecture, module).or_else(|| bare(module));
+    name.ok_or_else(|| io::Error::other(format!("GGUF has no name for {module}")))
+}
+
+/// Adds every matrix and its bias; `source` says which row of a part comes where.
+fn matrices<D: Described>(
+    folder: &Folder<D>,
+    architecture: &str,
+    form: impl Fn(&str) -> Form,
+    source: &dyn Fn(&Part, usize) -> usize,
+    file: &mut Gguf<'static>,
+) -> io::Result<()> {
+    let pool = Pool::new(1);
     for stack in folder.description.stacks() {
         let matrices = folder.matrices(stack).map_err(io::Error::other)?;
         for (part, matrix) in stack.parts.iter().zip(matrices) {
             let (rows, joined) = (rows(&matrix, &pool)?, part.slice);
-            let heads = folder.description.layers[0].mixer.inner.attention.head_dim;
-            let turned = part.name.ends_with("q_proj") || part.name.ends_with("k_proj");
-            let source = |row: usize| if turned { back(architecture, row, heads) } else { row };
-            let name = format!("{}.weight", named(&part.name)?);
+            let source = |row: usize| source(part, row);
+            let name = format!("{}.weight", named(architecture, &part.name)?);
             let stored = form(&name);
             let mut bytes = Vec::new();
             (0..rows.len()).for_each(|row| encode::row(stored, &rows[source(row)], &mut bytes));
             let mut shape = vec![stack.inputs as u64, part.outputs as u64];
             // As converters write a matrix of one row.
             shape.truncate(part.outputs.min(2));
-            add(&mut file, &name, &mut shape, joined, stored, bytes);
+            add(file, &name, &mut shape, joined, stored, bytes);
             if part.bias {
                 let bias = crate::matrix::bias(&folder.checkpoint, part).map_err(io::Error::other)?;
                 let bytes = (0..bias.len()).flat_map(|row| bias[source(row)].to_le_bytes()).collect();
-                let name = format!("{}.bias", named(&part.name)?);
-                add(&mut file, &name, &mut vec![part.outputs as u64], joined, Form::F32, bytes);
+                let name = format!("{}.bias", named(architecture, &part.name)?);
+                add(file, &name, &mut vec![part.outputs as u64], joined, Form::F32, bytes);
             }
         }
     }
-    for norm in folder.description.norms() {
-        let mut values = folder.vector(&norm.weight).map_err(io::Error::other)?;
-        values.iter_mut().for_each(|value| *value += if norm.less_one { 1.0 } else { 0.0 });
-        file.vector(&format!("{}.weight", named(norm.weight.name.trim_end_matches(".weight"))?), values);
-    }
-    for sinks in folder.description.sinks() {
-        let values = folder.vector(sinks).map_err(io::Error::other)?;
-        file.vector(&format!("{}.weight", named(&sinks.name)?), values);
-    }
-    Ok(file)
+    Ok(())
 }
 
 /// Adds a matrix or a bias; of many that are one tensor, the first makes the tensor and the others go on with it.

@@ -31,7 +31,10 @@ const fn by(cuts: &'static [&'static str]) -> Splits {
 
 /// The ways that are known, each with the names that it goes by.
 static KNOWN: [(&[&str], Splits); 14] = [
-    (&["gpt-2", "gpt2", "phi-2", "mellum", "a.x-4.0", "trillion", "granite-docling"], GPT_2),
+    (
+        &["gpt-2", "gpt2", "phi-2", "mellum", "a.x-4.0", "trillion", "granite-docling", "roberta-bpe", "modern-bert"],
+        GPT_2,
+    ),
     (&["olmo"], Splits { composed: true, ..GPT_2 }),
     (&["smollm", "starcoder", "refact", "minerva-7b"], DIGITS),
     (&["command-r"], Splits { composed: true, ..DIGITS }),

@@ -43,7 +43,8 @@ fn plain_numbers_give_the_very_logits_of_the_original() {
 
 #[test]
 fn every_page_is_imported_by_a_test() {
-    let tested: Vec<&str> = recipes().iter().map(|(architecture, _)| *architecture).collect();
+    let tested: Vec<&str> =
+        recipes().iter().chain(&encoders::recipes()).map(|(architecture, _)| *architecture).collect();
     let untested = Page::names().find(|name| !tested.contains(name));
     assert_eq!(untested, None);
 }

@@ -60,8 +60,41 @@ pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static s
     if architecture == "gpt-oss" {
         file.number(&key("expert_feed_forward_length"), config["intermediate_size"].as_u64().unwrap_or(0) as u32);
     }
-    rope(&config, architecture, file);
+    if architecture.ends_with("bert") {
+        whole(&config, architecture, file)
+    } else {
+        rope(&config, architecture, file)
+    }
+    let pooling = dir.join("1_Pooling/config.json");
+    if pooling.exists() {
+        let pooling = read(&pooling)?;
+        let modes = ["mean_tokens", "cls_token", "lasttoken"];
+        let mode = modes.iter().position(|mode| pooling[format!("pooling_mode_{mode}")] == true);
+        file.number(&key("pooling_type"), mode.map_or(0, |mode| mode as u32 + 1));
+    }
     Ok(architecture)
+}
+
+/// What an encoder says beside what all say.
+fn whole(config: &Value, architecture: &str, file: &mut Gguf<'_>) {
+    let key = |name: &str| format!("{architecture}.{name}");
+    file.flag(&key("attention.causal"), false);
+    if let Some(count) = config["type_vocab_size"].as_u64() {
+        file.number("tokenizer.ggml.token_type_count", count as u32);
+    }
+    match architecture {
+        "nomic-bert" => file.float(&key("rope.freq_base"), 1_000.0),
+        "modern-bert" => {
+            file.float(&key("rope.freq_base"), 160_000.0);
+            file.number(&key("attention.sliding_window"), config["local_attention"].as_u64().unwrap_or(128) as u32);
+            let pooling = if config["classifier_pooling"] == "mean" { 1 } else { 2 };
+            file.number(&key("classifier.pooling_type"), pooling);
+        }
+        _ => {}
+    }
+    if config["architectures"][0].as_str().is_some_and(|class| class.ends_with("ForSequenceClassification")) {
+        file.number(&key("pooling_type"), 4);
+    }
 }
 
 /// What GGUF calls a `model_type`.
@@ -82,6 +115,9 @@ fn architecture(model_type: &str) -> io::Result<&'static str> {
         "cohere2" => "cohere2",
         "glm4" => "glm4",
         "gpt_oss" => "gpt-oss",
+        "bert" => "bert",
+        "nomic_bert" => "nomic-bert",
+        "modernbert" => "modern-bert",
         other => return Err(io::Error::other(format!("no GGUF file is written of {other}"))),
     })
 }
@@ -126,8 +162,13 @@ pub(super) fn letters(dir: &Path, file: &mut Gguf<'_>, split: &str) -> io::Resul
         words[id] = token["content"].as_str().unwrap_or_default().to_string();
         kinds[id] = if token["special"] == Value::Bool(true) { 3 } else { 4 };
     }
-    let end = read(&dir.join("tokenizer_config.json"))?["eos_token"].as_str().map(str::to_string);
-    let end = end.and_then(|end| words.iter().position(|word| *word == end));
+    let config = read(&dir.join("tokenizer_config.json"))?;
+    for (role, key) in [("cls_token", "cls"), ("sep_token", "seperator"), ("eos_token", "eos")] {
+        let id = config[role].as_str().and_then(|token| words.iter().position(|word| word == token));
+        if let Some(id) = id {
+            file.number(&format!("tokenizer.ggml.{key}_token_id"), id as u32);
+        }
+    }
     let merge = |pair: &Value| match pair {
         Value::String(both) => both.clone(),
         pair => format!("{} {}", pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default()),
@@ -138,9 +179,6 @@ pub(super) fn letters(dir: &Path, file: &mut Gguf<'_>, split: &str) -> io::Resul
     file.numbers("tokenizer.ggml.token_type", kinds.into_iter());
     let merges = tokenizer["model"]["merges"].as_array().cloned().unwrap_or_default();
     file.texts("tokenizer.ggml.merges", merges.iter().map(merge));
-    if let Some(end) = end {
-        file.number("tokenizer.ggml.eos_token_id", end as u32);
-    }
     if let Ok(template) = fs::read_to_string(dir.join("chat_template.jinja")) {
         file.text("tokenizer.chat_template", &template);
     }
