@@ -51,14 +51,17 @@ impl Cache {
 
     /// Links the snapshot of `repo`, whose revision is a commit, to a blob that is complete.
     pub fn link(&self, repo: &Repo, file: &File) -> io::Result<()> {
-        let folder = self.snapshot(repo, repo.revision());
-        std::fs::create_dir_all(&folder)?;
-        let link = folder.join(&file.name);
+        let link = self.snapshot(repo, repo.revision()).join(&file.name);
+        if let Some(folder) = link.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         match std::fs::remove_file(&link) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        std::os::unix::fs::symlink(Path::new("../../blobs").join(&file.digest), link)
+        // One step up for the snapshot's folder, one for that of all, and one for each that the file lies in.
+        let up = "../".repeat(2 + file.name.matches('/').count());
+        std::os::unix::fs::symlink(format!("{up}blobs/{}", file.digest), link)
     }
 
     /// Notes which commit a branch or tag is.

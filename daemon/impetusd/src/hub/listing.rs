@@ -108,9 +108,14 @@ impl Sibling {
     }
 }
 
-/// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights.
+/// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights, but for
+/// the one in which sentence-transformers says how an embedder pools.
 fn is_needed(name: &str) -> bool {
-    let flat = !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    let plain = |name: &str| !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    if let Some(folder) = name.strip_suffix("/config.json") {
+        return plain(folder) && folder.ends_with("_Pooling");
+    }
+    let flat = plain(name);
     // Mistral ships its weights twice; the consolidated form is not the one that config.json describes.
     let again = name.starts_with("consolidated") && name.ends_with(".safetensors");
     let ends = [".json", ".safetensors", ".jinja"].iter().any(|end| name.ends_with(end));

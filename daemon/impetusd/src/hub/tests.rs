@@ -146,11 +146,21 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeHub::start();
-    fake.state.files.lock().unwrap().insert("LICENSE".to_owned(), b"do good".to_vec());
+    let pooling = b"{\"pooling_mode_cls_token\": true}";
+    for (name, bytes) in [
+        ("LICENSE", &b"do good"[..]),
+        ("1_Pooling/config.json", pooling),
+        ("onnx/config.json", b"{}"),
+        ("../1_Pooling/config.json", b"{}"),
+    ] {
+        fake.state.files.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+    }
     let hub = hub(&fake.address, folder.path());
     let fetched = fetch(&hub, "org/model").0.unwrap();
     assert_eq!(fetched.path, folder.path().join("hub/models--org--model/snapshots").join(COMMIT));
-    assert_eq!(names(&fetched.path), ["LICENSE", "config.json", "model.safetensors", "script.json"]);
+    let needed = ["1_Pooling", "LICENSE", "config.json", "model.safetensors", "script.json"];
+    assert_eq!(names(&fetched.path), needed);
+    assert_eq!(std::fs::read(fetched.path.join("1_Pooling/config.json")).unwrap(), pooling, "how an embedder pools");
     let mut weights = Vec::new();
     std::fs::File::open(fetched.path.join("model.safetensors")).unwrap().read_to_end(&mut weights).unwrap();
     assert_eq!(weights, fake.state.files.lock().unwrap()["model.safetensors"]);
