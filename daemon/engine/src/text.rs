@@ -5,6 +5,7 @@
 //! `GenerationDefaults` is what a model's own files say
 //! about ending and sampling. Nothing here knows a tensor, a request or a clock. The worker calls all of it.
 
+pub(crate) mod charsmap;
 mod detokenizer;
 mod error;
 mod files;

@@ -5,10 +5,10 @@
 //! letters lose their case is said by newer files only; of others the vocabulary shows it.
 
 use serde_json::{Map, Value, json};
-use tokenizers::normalizers::Precompiled;
 
 use super::{CONTROL, Letters, UNKNOWN};
 use crate::LoadError;
+use crate::text::charsmap;
 
 /// What marks that a piece begins a word.
 const BEGINS: char = '▁';
@@ -74,15 +74,16 @@ impl Letters<'_> {
     }
 
     /// The table by which sentencepiece composes letters, if there is one.
-    fn letters_composed(&self) -> Result<Option<Precompiled>, LoadError> {
+    fn letters_composed(&self) -> Result<Option<Value>, LoadError> {
         let fields = &self.head.fields;
         let key = "tokenizer.ggml.precompiled_charsmap";
         let bytes: Vec<u8> = fields.numbers(key)?.iter().map(|number| *number as i16 as u8).collect();
         if bytes.is_empty() {
             return Ok(None);
         }
-        let table = Precompiled::from(&bytes);
-        table.map(Some).map_err(|error| fields.problem(format!("{key} is no table of sentencepiece: {error}")))
+        charsmap::normalizer(&bytes)
+            .map(Some)
+            .map_err(|error| fields.problem(format!("{key} is no table of sentencepiece: {error}")))
     }
 
     /// The tokens that are put around a text, and between two.
