@@ -4,7 +4,8 @@
 #   make test         everything that CI runs
 #   make bench        the measures of BENCHMARKS.md
 #   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
-#   make fuzz         throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each
+#   make fuzz         throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each; ends at
+#                     an input that takes more than 512 MiB or a minute
 #   make bench-serving  llama-server beside this house over HTTP, in one run; also builds it first
 #   make bench-cheap    how many requests that ask no model a second brings; URL= and KEY= name another server
 #   make soak         a hundred kills under 32 streams, then ten minutes of mixed work with flat memory

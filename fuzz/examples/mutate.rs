@@ -1,7 +1,8 @@
 //! `make fuzz`: mutations of the corpus are thrown at every target, or at those named, each for some seconds.
 //!
 //! `mutate SECONDS SEED [TARGET…]`; the same seed makes the same inputs. The input under way lies in `fuzz/found`, so that
-//! one that ends the program is there too; one that only panics is kept beside it. A run that found nothing leaves nothing.
+//! one that ends the program is there too, as does one that takes too much memory or does not come to an end; one that
+//! only panics or is slow is kept beside it. A run that found nothing leaves nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -10,7 +11,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fuzz::{TARGETS, Target};
+use fuzz::{TARGETS, Target, Watch};
 
 /// The longest input that mutations make.
 const BYTES_MAX: usize = 1 << 20;
@@ -52,9 +53,10 @@ fn main() {
     };
     let (seconds, seed) = (number("SECONDS"), number("SEED"));
     let wanted: Vec<String> = arguments.collect();
+    let watch = Watch::start();
     let mut faults = 0;
     for target in TARGETS.iter().filter(|target| wanted.is_empty() || wanted.iter().any(|name| name == target.name)) {
-        let (runs, found) = throw(target, Duration::from_secs(seconds), Random(seed));
+        let (runs, found) = throw(target, Duration::from_secs(seconds), Random(seed), &watch);
         println!("{:<12} {runs} inputs, {found} faults", target.name);
         faults += found;
     }
@@ -62,7 +64,7 @@ fn main() {
 }
 
 /// Throws mutations at one target; returns how many, and how many faults they found.
-fn throw(target: &Target, time: Duration, mut random: Random) -> (u64, u64) {
+fn throw(target: &Target, time: Duration, mut random: Random, watch: &Watch) -> (u64, u64) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = fs::read_dir(root.join("corpus").join(target.name));
     let files: Vec<PathBuf> = corpus.map(|files| files.map(|file| file.unwrap().path()).collect()).unwrap_or_default();
@@ -76,7 +78,7 @@ fn throw(target: &Target, time: Duration, mut random: Random) -> (u64, u64) {
         let input = random.mutation(&inputs);
         fs::write(&current, &input).unwrap();
         let began = Instant::now();
-        let panicked = catch_unwind(|| (target.run)(&input)).is_err();
+        let panicked = watch.during(target.name, || catch_unwind(|| (target.run)(&input)).is_err());
         if panicked || began.elapsed() > PATIENCE {
             faults += 1;
             fs::write(found.join(format!("{}-{runs}", if panicked { "panic" } else { "slow" })), &input).unwrap();

@@ -1,4 +1,5 @@
-//! Every parser of bytes from outside, as functions that any bytes may be thrown at: they return or the parser has a fault.
+//! Every parser of bytes from outside, as functions that any bytes may be thrown at: they return, in
+//! bounded memory and time, or the parser has a fault.
 //!
 //! `make fuzz` throws mutations (`examples/mutate.rs`); `make test` throws `corpus`, which keeps an example of each kind
 //! of input and whatever once found a fault. No product code calls this.
@@ -9,10 +10,13 @@ mod bodies;
 mod folder;
 mod output;
 mod text;
+mod watch;
 mod wire;
 
 use std::fs;
 use std::path::Path;
+
+pub use watch::Watch;
 
 /// A target: its name, what it does with bytes, and bytes to begin with beside those in `corpus`.
 pub struct Target {

@@ -12,6 +12,9 @@ use crate::{choice, files};
 /// The most characters of a template: a longer one says nothing new, and its own time and memory are bounded elsewhere.
 const TEMPLATE_BYTES_MAX: usize = 2_000;
 
+/// The longest grammar: what a long one unfolds into is bounded where the worker tries it, in a process of its own.
+const GRAMMAR_BYTES_MAX: usize = 64 << 10;
+
 thread_local! {
     static FOLDER: TempFolder = TempFolder::new().unwrap();
     static GRAMMARS: Grammars = grammars();
@@ -71,6 +74,9 @@ fn render(folder: &Path) {
 /// Compiles a shape and follows it for a while.
 pub fn grammar(bytes: &[u8]) {
     let (kind, bytes) = choice(bytes);
+    if bytes.len() > GRAMMAR_BYTES_MAX {
+        return;
+    }
     let text = String::from_utf8_lossy(bytes).into_owned();
     let shape = match kind % 5 {
         0 | 1 => match serde_json::from_str(&text) {
