@@ -10,6 +10,8 @@ use super::values::Exponential;
 
 const DEPTH_MAX: usize = 200;
 const BYTES_MAX: usize = 16 << 20;
+/// The most letters that one step of an indentation has.
+const INDENT_MAX: usize = 64;
 
 /// How Python would write it.
 struct Style {
@@ -32,8 +34,8 @@ pub fn tojson(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<S
     options.assert_all_used()?;
 
     let indent = indent.filter(|it| !it.is_none() && !it.is_undefined()).map(|it| match it.as_str() {
-        Some(text) => text.to_string(),
-        None => " ".repeat(it.as_usize().unwrap_or(0).min(64)),
+        Some(text) => text.chars().take(INDENT_MAX).collect(),
+        None => " ".repeat(it.as_usize().unwrap_or(0).min(INDENT_MAX)),
     });
     let (between, after_key) = match separators.as_deref() {
         Some([between, after_key]) => (between.clone(), after_key.clone()),
@@ -51,24 +53,25 @@ fn refuse(words: impl Into<String>) -> Error {
 
 impl Style {
     fn write(&self, text: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
-        if depth > DEPTH_MAX || text.len() > BYTES_MAX {
+        if depth > DEPTH_MAX {
             return Err(refuse("the value is too large"));
         }
+        bounded(text)?;
         match value.kind() {
             ValueKind::None => text.push_str("null"),
             ValueKind::Bool => text.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.write_number(text, value)?,
-            ValueKind::String => self.write_text(text, value.as_str().unwrap_or_default()),
+            ValueKind::String => self.write_text(text, value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.write_items(text, ['[', ']'], &items, depth, |text, item| self.write(text, item, depth + 1))?;
+                let items = value.try_iter()?;
+                self.write_items(text, ['[', ']'], items, depth, |text, item| self.write(text, item, depth + 1))?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
                 if self.sorted {
                     keys.sort();
                 }
-                self.write_items(text, ['{', '}'], &keys, depth, |text, key| {
+                self.write_items(text, ['{', '}'], keys.into_iter(), depth, |text, key| {
                     self.write_key(text, key)?;
                     text.push_str(&self.after_key);
                     self.write(text, &value.get_item(key)?, depth + 1)
@@ -86,19 +89,21 @@ impl Style {
         &self,
         text: &mut String,
         [open, close]: [char; 2],
-        items: &[Value],
+        items: impl Iterator<Item = Value>,
         depth: usize,
         mut write: impl FnMut(&mut String, &Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
         text.push(open);
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
+        let mut empty = true;
+        for item in items {
+            if !empty {
                 text.push_str(&self.between);
             }
+            empty = false;
             self.break_line(text, depth + 1);
-            write(text, item)?;
+            write(text, &item)?;
         }
-        if !items.is_empty() {
+        if !empty {
             self.break_line(text, depth);
         }
         text.push(close);
@@ -114,16 +119,14 @@ impl Style {
 
     fn write_key(&self, text: &mut String, key: &Value) -> Result<(), Error> {
         if let Some(key) = key.as_str() {
-            self.write_text(text, key);
-            return Ok(());
+            return self.write_text(text, key);
         }
         let mut word = String::new();
         match key.kind() {
             ValueKind::Bool | ValueKind::None | ValueKind::Number => self.write(&mut word, key, 0)?,
             other => return Err(refuse(format!("a key of type {other} is not JSON"))),
         }
-        self.write_text(text, &word);
-        Ok(())
+        self.write_text(text, &word)
     }
 
     fn write_number(&self, text: &mut String, value: &Value) -> Result<(), Error> {
@@ -136,9 +139,11 @@ impl Style {
         Ok(())
     }
 
-    fn write_text(&self, text: &mut String, content: &str) {
+    /// What is escaped once doubles when it is escaped again, so the text is measured as it grows.
+    fn write_text(&self, text: &mut String, content: &str) -> Result<(), Error> {
         text.push('"');
         for letter in content.chars() {
+            bounded(text)?;
             match letter {
                 '"' => text.push_str("\\\""),
                 '\\' => text.push_str("\\\\"),
@@ -153,7 +158,12 @@ impl Style {
             }
         }
         text.push('"');
+        Ok(())
     }
+}
+
+fn bounded(text: &str) -> Result<(), Error> {
+    if text.len() > BYTES_MAX { Err(refuse("the value is too large")) } else { Ok(()) }
 }
 
 fn escape(text: &mut String, letter: char) {

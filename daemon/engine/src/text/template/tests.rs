@@ -135,6 +135,17 @@ fn endless_templates_are_ended() {
 }
 
 #[test]
+fn json_of_json_and_of_long_lists_ends_where_it_is_too_large() {
+    let again = format!("{{{{ 'x'{} }}}}", "|tojson".repeat(40));
+    for source in [&again, "{{ ([1] * 99999999)|tojson }}", "{{ [[1]]|tojson(indent='x' * 99999999)|length }}"] {
+        match render_with(source, json!({})) {
+            Err(error) => assert!(error.to_string().contains("tojson: the value is too large"), "{error}"),
+            Ok(length) => assert!(length.parse::<usize>().unwrap() < 1000, "an indentation is short: {length}"),
+        }
+    }
+}
+
+#[test]
 fn special_tokens_and_arguments_are_variables() {
     let template = compile(&[
         ("chat_template.jinja", "{{ bos_token }}{{ eos_token }}{{ enable_thinking }}{{ messages|length }}"),
