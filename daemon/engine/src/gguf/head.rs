@@ -14,6 +14,8 @@ use crate::LoadError;
 const ENTRIES_MAX: u64 = 1 << 16;
 /// The most entries of a list; the largest vocabularies have 260,000 words and twice as many merges.
 const LIST_MAX: u64 = 1 << 22;
+/// The most entries of all lists together: a byte of the file may become an entry of sixteen.
+const LISTED_MAX: u64 = 1 << 24;
 /// The most bytes of a name.
 const NAME_BYTES_MAX: usize = 1024;
 /// The most that offsets may be rounded up to.
@@ -45,7 +47,7 @@ pub(super) struct Tensor<'a> {
 impl<'a> Head<'a> {
     /// Reads the head of a file.
     pub fn read(path: &'a Path, bytes: &'a [u8]) -> Result<Self, LoadError> {
-        let mut reader = Reader { path, bytes, at: 0 };
+        let mut reader = Reader { path, bytes, at: 0, listed: 0 };
         if reader.take(4)? != b"GGUF" {
             return Err(reader.problem("it does not begin as a GGUF file does"));
         }
@@ -128,6 +130,8 @@ struct Reader<'a> {
     path: &'a Path,
     bytes: &'a [u8],
     at: usize,
+    /// How many entries the lists so far have.
+    listed: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -217,6 +221,10 @@ impl<'a> Reader<'a> {
     fn list(&mut self) -> Result<Value<'a>, LoadError> {
         let kind = self.u32()?;
         let count = self.count("entries of one list", LIST_MAX)?;
+        self.listed += count;
+        if self.listed > LISTED_MAX {
+            return Err(self.problem(format!("its lists have more than {LISTED_MAX} entries together")));
+        }
         Ok(match kind {
             7 => Value::Numbers(self.take(count as usize)?.iter().map(|flag| f64::from(*flag)).collect()),
             8 => Value::Texts((0..count).map(|_| self.text()).collect::<Result<_, _>>()?),

@@ -158,3 +158,20 @@ fn experts_with_tensors_of_their_own_are_refused_by_name() {
     let error = attempt(&bytes).unwrap_err().to_string();
     assert!(error.contains("a tensor for each expert") && error.contains("newer converters"), "{error}");
 }
+
+#[test]
+fn lists_that_are_long_only_together_are_refused() {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend([0u64, 5].map(u64::to_le_bytes).concat());
+    for field in 0..5u8 {
+        bytes.extend(1u64.to_le_bytes());
+        bytes.push(b'a' + field);
+        // A list of bytes.
+        bytes.extend([9u32, 0].map(u32::to_le_bytes).concat());
+        bytes.extend((1u64 << 22).to_le_bytes());
+        bytes.resize(bytes.len() + (1 << 22), 0);
+    }
+    let error = attempt(&bytes).unwrap_err().to_string();
+    assert!(error.contains("its lists have more than 16777216 entries together"), "{error}");
+}
