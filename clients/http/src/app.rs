@@ -80,13 +80,14 @@ pub fn bridge_name(url: &str, pid: u32) -> String {
 
 /// Returns every route, its access rules and its limits.
 pub fn routes(bridge: Arc<Bridge>) -> Router {
+    let room = body::room::Room::default();
     let keyed = keyed()
         .router()
-        .layer(from_fn(body::receive))
+        .layer(from_fn_with_state(room.clone(), body::receive))
         .layer(from_fn_with_state(bridge.clone(), check_key))
         .layer(from_fn_with_state(bridge.clone(), traces::follow));
     keyed
-        .merge(open().router().layer(from_fn(body::receive_little)))
+        .merge(open().router().layer(from_fn_with_state(room, body::receive_little)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(bridge.clone(), check_host))

@@ -4,6 +4,7 @@
 //! A parameter this bridge does not know is a 400 that names it, never ignored: a caller who sets it expects
 //! something to happen. Every dialect reads its bodies through here.
 
+pub mod room;
 pub mod strict;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use axum::body::HttpBody;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -21,11 +22,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use self::room::{Room, Taken};
 use self::strict::Strict;
 use crate::dialect::Dialect;
 
 /// The largest request body, in bytes: a full context of text with room for escapes.
 const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// The most values in a body, in lists and objects. One takes up to a hundred bytes of memory, whatever it is written in; the
+/// tokens of the longest prompts fit.
+const VALUES_MAX: usize = 1 << 20;
 
 /// The largest file that is sent, in bytes, with the form around it.
 const FILE_BYTES_MAX: usize = 64 << 20;
@@ -40,16 +46,17 @@ const EXCESS_BYTES_MAX: usize = 96 << 20;
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Receives the whole body before the handler runs: in bounded time, of bounded size, refused in our shape.
-pub async fn receive(request: Request, next: Next) -> Response {
-    receive_at_most(bytes_max(request.uri().path()), request, next).await
+pub async fn receive(State(room): State<Room>, request: Request, next: Next) -> Response {
+    receive_at_most(bytes_max(request.uri().path()), room.enter(), request, next).await
 }
 
 /// The same where nobody was let in yet.
-pub async fn receive_little(request: Request, next: Next) -> Response {
-    receive_at_most(LITTLE_BYTES_MAX, request, next).await
+pub async fn receive_little(State(room): State<Room>, request: Request, next: Next) -> Response {
+    receive_at_most(LITTLE_BYTES_MAX, room.enter(), request, next).await
 }
 
-async fn receive_at_most(most: usize, request: Request, next: Next) -> Response {
+/// Holds the room of the body until the request is answered.
+async fn receive_at_most(most: usize, mut taken: Taken, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let (head, body) = request.into_parts();
     if let Some(coding) = head.headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
@@ -57,7 +64,7 @@ async fn receive_at_most(most: usize, request: Request, next: Next) -> Response 
         let error = Error::new(ErrorKind::Unsupported, message).hint("Send it as it is.");
         return last(dialect.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
-    let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most).await {
+    let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most, &mut taken).await {
         Ok(bytes) => {
             let mut request = Request::from_parts(head, Body::from(bytes));
             // Measured already; the framework's own limit is smaller.
@@ -66,7 +73,10 @@ async fn receive_at_most(most: usize, request: Request, next: Next) -> Response 
         }
         Err(refusal) => refusal,
     };
-    let error = Error::new(ErrorKind::Invalid, message);
+    let error = match status {
+        StatusCode::SERVICE_UNAVAILABLE => Error::new(ErrorKind::Busy, message).retry_after_ms(1_000),
+        _ => Error::new(ErrorKind::Invalid, message),
+    };
     last(dialect.refuse_as(status, error))
 }
 
@@ -84,15 +94,15 @@ fn bytes_max(path: &str) -> usize {
     if ["/v1/files", "/api/v1/files"].contains(&path) { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
-async fn read_within(patience: Duration, body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
+async fn read_within(patience: Duration, body: Body, most: usize, taken: &mut Taken) -> Result<Vec<u8>, Refusal> {
     let late = |_| {
         let message = format!("The body did not arrive within {} seconds.", patience.as_secs_f32());
         Err(Refusal(StatusCode::REQUEST_TIMEOUT, message))
     };
-    timeout(patience, read(body, most)).await.unwrap_or_else(late)
+    timeout(patience, read(body, most, taken)).await.unwrap_or_else(late)
 }
 
-async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
+async fn read(body: Body, most: usize, taken: &mut Taken) -> Result<Vec<u8>, Refusal> {
     let too_large = || {
         let message = format!("The body is larger than the limit of {most} bytes.");
         Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
@@ -108,6 +118,10 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
         let piece = piece.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("The body broke off: {error}.")))?;
         size = size.saturating_add(piece.len());
         if size <= most {
+            if !taken.grow(size) {
+                let message = "The bodies of the requests under way leave no room for another large one.";
+                return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, message.to_string()));
+            }
             bytes.extend_from_slice(&piece);
         } else if size > excess {
             break;
@@ -203,11 +217,30 @@ pub fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
     if body.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "The request has no body.").hint(hint));
     }
+    if values(body) > VALUES_MAX {
+        let message = format!("The body holds more than {VALUES_MAX} values in lists and objects.");
+        return Err(Error::new(ErrorKind::Invalid, message).hint("Send fewer in one request."));
+    }
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::new(ErrorKind::Invalid, "The body is JSON, but not an object.").hint(hint)),
         Err(error) => Err(Error::new(ErrorKind::Invalid, format!("The body is not valid JSON: {error}.")).hint(hint)),
     }
+}
+
+/// How many values a body may hold at most, if it is JSON: each but the first follows a bracket or a comma.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' | b',' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn pieces(count: usize) -> Body {
 }
 
 fn status(body: Body) -> Result<usize, StatusCode> {
-    futures::executor::block_on(read(body, BODY_BYTES_MAX))
+    futures::executor::block_on(read(body, BODY_BYTES_MAX, &mut Room::default().enter()))
         .map(|bytes| bytes.len())
         .map_err(|Refusal(status, _)| status)
 }
@@ -71,6 +71,17 @@ fn a_query_is_refused_with_the_name_that_is_wrong() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_a_timeout() {
     let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
-    let Refusal(status, _) = read_within(Duration::from_millis(10), body, BODY_BYTES_MAX).await.unwrap_err();
+    let Refusal(status, _) =
+        read_within(Duration::from_millis(10), body, BODY_BYTES_MAX, &mut Room::default().enter()).await.unwrap_err();
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+}
+
+#[test]
+fn a_body_of_too_many_values_is_refused_and_commas_in_texts_are_none() {
+    let read = |body: String| object(&Bytes::from(body)).map(drop);
+    let many = format!("{{\"a\":[{}0]}}", "0,".repeat(VALUES_MAX));
+    let error = read(many).unwrap_err();
+    assert!(error.message.contains("more than 1048576 values"), "{}", error.message);
+    let text = "\\\", [{".repeat(VALUES_MAX);
+    read(format!("{{\"a\":\"{text}\",\"b\":[1,2]}}")).unwrap();
 }
