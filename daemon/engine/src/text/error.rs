@@ -49,6 +49,12 @@ pub enum TextError {
         /// The feature by name.
         feature: String,
     },
+    /// A text comes to more tokens than a caller can use.
+    #[error("the text has more than {more_than} tokens")]
+    TooLong {
+        /// How many it has at least.
+        more_than: usize,
+    },
     /// A text has no tokens in this model's vocabulary.
     #[error("the text cannot be turned into tokens: {problem}")]
     Encode {

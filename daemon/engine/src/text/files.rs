@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::TextError;
 
-/// The largest tokenizers known have 35 MB.
-const BYTES_MAX: u64 = 256 << 20;
+/// The largest tokenizers known have 35 MB. A byte of JSON may become sixteen of memory.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The content of `dir/name`, or `None` where there is no such file.
 pub fn read(dir: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, TextError> {

@@ -4,6 +4,7 @@
 //! It never decodes a sequence: that is the detokenizer's, which asks for single tokens. The worker shares one
 //! tokenizer between all requests; a clone is a pointer.
 
+mod growth;
 mod pieces;
 #[cfg(test)]
 pub mod samples;
@@ -20,6 +21,11 @@ use self::pieces::Pieces;
 pub use self::whole::Whole;
 use super::TextError;
 use super::files;
+
+/// How many bytes a token has at most as a rule; a text of longer ones is only read twice.
+const TOKEN_BYTES: usize = 8;
+/// How many tokens a text may lose where it goes on after a cut.
+const CUT_TOKENS: usize = 256;
 
 /// What becomes of text that spells a special token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +75,12 @@ impl Tokenizer {
         serde_json::from_slice::<Readable>(&content).map_err(|error| TextError::invalid(&path, error.to_string()))?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&content)
             .map_err(|error| TextError::invalid(&path, error.to_string()))?;
+        let step = |step: serde_json::Result<serde_json::Value>| step.unwrap_or_default();
+        let normalizer = step(serde_json::to_value(tokenizer.get_normalizer()));
+        let processor = step(serde_json::to_value(tokenizer.get_post_processor()));
+        if let Some(problem) = growth::problem(&normalizer, &processor) {
+            return Err(TextError::invalid(&path, problem));
+        }
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| TextError::invalid(&path, error.to_string()))?;
         let pieces = Pieces::new(&tokenizer, &path)?;
@@ -87,6 +99,20 @@ impl Tokenizer {
             }
         };
         tokens.map_err(|error| TextError::Encode { problem: error.to_string() })
+    }
+
+    /// Turns text into tokens where they may be so many at most. Reading a text takes a hundred times its memory, so of a
+    /// longer one no more is read than tells that it is too long.
+    pub fn encode_at_most(&self, text: &str, special: Special, most: usize) -> Result<Vec<u32>, TextError> {
+        let mut bytes = most.saturating_add(CUT_TOKENS).saturating_mul(TOKEN_BYTES);
+        while bytes < text.len() {
+            let tokens = self.encode(&text[..text.floor_char_boundary(bytes)], special)?.len();
+            if tokens > most.saturating_add(CUT_TOKENS) {
+                return Err(TextError::TooLong { more_than: tokens - CUT_TOKENS });
+            }
+            bytes = bytes.saturating_mul(2);
+        }
+        self.encode(text, special)
     }
 
     /// Runs the steps of the tokenizer except the one that looks for added tokens.

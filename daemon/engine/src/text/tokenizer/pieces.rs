@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use crate::text::TextError;
 
+/// The most bytes of a token. The longest known are some hundred spaces.
+const PIECE_BYTES_MAX: usize = 64 << 10;
+/// The most bytes of all tokens: a decoder may write a vocabulary longer, but not without end.
+const BYTES_MAX: usize = 64 << 20;
+
 /// All tokens' bytes end to end, and where each begins.
 pub struct Pieces {
     bytes: Vec<u8>,
@@ -58,12 +63,22 @@ impl Pieces {
             return Err(TextError::invalid(path, format!("token id {} is far beyond the vocabulary", count - 1)));
         }
         let mut spelled: Vec<Vec<u8>> = vec![Vec::new(); count];
-        for (text, id) in &vocabulary {
-            spelled[*id as usize] = spelling.spell(text);
-        }
         let mut special = vec![false; count];
+        let mut total = 0;
+        let mut put = |id: u32, piece: Option<Vec<u8>>| {
+            let piece = piece.filter(|piece| piece.len() <= PIECE_BYTES_MAX && total + piece.len() <= BYTES_MAX);
+            let Some(piece) = piece else {
+                return Err(TextError::invalid(path, format!("token {id} is too long as the decoder writes it")));
+            };
+            total += piece.len();
+            spelled[id as usize] = piece;
+            Ok(())
+        };
+        for (text, id) in &vocabulary {
+            put(*id, spelling.spell(text))?;
+        }
         for (id, token) in &added {
-            spelled[*id as usize] = spelling.spell_added(&token.content);
+            put(*id, spelling.spell_added(&token.content))?;
             special[*id as usize] = token.special;
         }
         let mut pieces = Self { bytes: Vec::new(), starts: vec![0], special, leading_spaces: spelling.leading_spaces };
@@ -133,36 +148,38 @@ impl Spelling {
         Ok(())
     }
 
-    /// The bytes of a token of the model's own vocabulary.
-    fn spell(&self, text: &str) -> Vec<u8> {
+    /// The bytes of a token of the model's own vocabulary; `None` where they are too many.
+    fn spell(&self, text: &str) -> Option<Vec<u8>> {
         if self.byte_level {
             let bytes: Option<Vec<u8>> = text.chars().map(byte_of).collect();
-            return bytes.unwrap_or_else(|| text.as_bytes().to_vec());
+            return Some(bytes.unwrap_or_else(|| text.as_bytes().to_vec()));
         }
         if self.byte_fallback
             && let Some(byte) = fallback_byte(text)
         {
-            return vec![byte];
+            return Some(vec![byte]);
         }
         self.replace(text)
     }
 
     /// The bytes of an added token, which is written as it is, except for sentencepiece's spaces.
-    fn spell_added(&self, text: &str) -> Vec<u8> {
-        if self.byte_level { text.as_bytes().to_vec() } else { self.replace(text) }
+    fn spell_added(&self, text: &str) -> Option<Vec<u8>> {
+        if self.byte_level { Some(text.as_bytes().to_vec()) } else { self.replace(text) }
     }
 
-    fn replace(&self, text: &str) -> Vec<u8> {
+    /// Each replacement may write more of what the next one replaces.
+    fn replace(&self, text: &str) -> Option<Vec<u8>> {
         if let Some(words) = &self.words {
-            return words.spell(text);
+            return Some(words.spell(text));
         }
         let mut text = text.to_string();
-        for (from, to) in &self.replacements {
-            if !from.is_empty() {
-                text = text.replace(from, to);
+        for (from, to) in self.replacements.iter().filter(|(from, _)| !from.is_empty()) {
+            if text.matches(from).count().saturating_mul(to.len()) > PIECE_BYTES_MAX {
+                return None;
             }
+            text = text.replace(from, to);
         }
-        text.into_bytes()
+        Some(text.into_bytes())
     }
 }
 

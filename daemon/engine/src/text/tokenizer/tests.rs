@@ -117,6 +117,21 @@ fn long_prompts_of_every_shape_are_encoded() {
 }
 
 #[test]
+fn a_text_of_too_many_tokens_is_refused_before_all_of_it_is_read() {
+    let tokenizer = open(&byte_level());
+    let at_most = |text: &str, most| tokenizer.encode_at_most(text, Special::Parse, most);
+    for text in ["hello wörld 😀", "", &" hello".repeat(300)] {
+        assert_eq!(at_most(text, 4).ok(), tokenizer.encode(text, Special::Parse).ok(), "a short text is read whole");
+    }
+    let long = "日x".repeat(1 << 20);
+    match at_most(&long, 1_000) {
+        Err(TextError::TooLong { more_than }) => assert!((1_000..20_000).contains(&more_than), "{more_than}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(at_most(&long, 1 << 22).unwrap().len(), 4 << 20);
+}
+
+#[test]
 fn broken_files_are_named() {
     let message = |files: &[(&str, &str)]| {
         let folder = Folder::new(files);
@@ -140,4 +155,31 @@ fn broken_files_are_named() {
     let mut far = byte_level();
     far["model"]["vocab"]["far"] = json!(4_000_000_000u32);
     assert!(message(&[("tokenizer.json", &far.to_string())]).contains("far beyond"));
+}
+
+#[test]
+fn steps_that_multiply_a_text_without_end_are_refused() {
+    let refused = |tokenizer: &serde_json::Value| {
+        let folder = Folder::new(&[("tokenizer.json", &tokenizer.to_string())]);
+        Tokenizer::open(folder.path()).err().expect("the folder is refused").to_string()
+    };
+    let replace = |from: &str, to: String| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let ten = |one: serde_json::Value| vec![one; 10];
+
+    let mut tokenizer = sentencepiece();
+    tokenizer["normalizer"]["normalizers"] = json!(ten(replace("a", "a".repeat(40))));
+    let message = refused(&tokenizer);
+    assert!(message.contains("tokenizer.json is invalid: its normalizer may make a text"), "{message}");
+
+    let mut tokenizer = sentencepiece();
+    let twice = json!([{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+    let twice = json!({"type": "TemplateProcessing", "single": twice, "pair": twice, "special_tokens": {}});
+    tokenizer["post_processor"] = json!({"type": "Sequence", "processors": ten(twice)});
+    let message = refused(&tokenizer);
+    assert!(message.contains("post-processor writes a text 1024 times"), "{message}");
+
+    let mut tokenizer = sentencepiece();
+    tokenizer["decoder"]["decoders"] = json!(ten(replace("h", "h".repeat(40))));
+    let message = refused(&tokenizer);
+    assert!(message.contains("is too long as the decoder writes it"), "{message}");
 }
