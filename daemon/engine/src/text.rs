@@ -19,7 +19,7 @@ mod tokenizer;
 pub use detokenizer::{Detokenizer, Start};
 pub use error::TextError;
 pub use generation::GenerationDefaults;
-pub use grammar::{Allowed, Grammar, GrammarError, Grammars, Interrupt, Matcher, Shape};
+pub use grammar::{Allowed, Grammar, GrammarError, Grammars, Interrupt, Matcher, Shape, Written, try_grammar};
 pub use license::license;
 pub use sampler::{DrySettings, Mirostat, Sampled, Sampler, Sampling, SamplingError};
 pub use template::{Compiled, Conversation, Template, TemplateError};

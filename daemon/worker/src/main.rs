@@ -2,8 +2,8 @@
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
 //! folder holds, and `texts` what of that is for people to read; `bundled` writes the models that Impetus ships; `import`
-//! makes a folder of a GGUF file; `render` is the process in which `serve` runs a model's chat template. Logs are JSON
-//! lines on standard error.
+//! makes a folder of a GGUF file; `render` is the process in which `serve` runs a model's chat template and tries the shapes
+//! of answers. Logs are JSON lines on standard error.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -27,8 +27,8 @@ impetus-worker holds one model for impetusd, which starts it. Its commands:
   impetus-worker import FILE DIR
                                 makes a model folder of a GGUF file in the empty folder DIR, says how far it is in lines
                                 of JSON, and ends with its input
-  impetus-worker render PATH    renders conversations with the chat template of the model folder PATH, from frames of
-                                JSON on standard input; `serve` starts it
+  impetus-worker render PATH    renders conversations with the chat template of the model folder PATH and tries grammars,
+                                from frames of JSON on standard input; `serve` starts it
 ";
 
 fn main() -> ExitCode {

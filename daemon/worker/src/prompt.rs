@@ -13,18 +13,19 @@ pub mod renderer;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::LoadError;
 use engine::text::{
-    Detokenizer, DrySettings, GenerationDefaults, Grammar, Grammars, Matcher, Mirostat, Sampler, Sampling, Special,
-    Start, Template, Tokenizer,
+    Detokenizer, DrySettings, GenerationDefaults, Grammar, GrammarError, Grammars, Matcher, Mirostat, Sampler,
+    Sampling, Special, Start, Template, TextError, Tokenizer,
 };
 use pipe::{Ask, FromWorker, Submit, WorkId};
 use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation, ToolChoice};
@@ -41,11 +42,16 @@ use crate::output::{
 };
 use crate::render::ToRender;
 use habits::Habits;
-use renderer::{Renderer, Rendering};
+use renderer::{Renderer, Rendering, TryError};
 use shape::Formats;
+use turns::Turns;
 
 /// How many prompts are read at once; a long one, or a template that does not end, leaves room for others.
 const THREADS: usize = 4;
+/// How many of them may try a grammar at once, which takes seconds if it is hostile.
+const TRIALS_MAX: usize = 2;
+/// How long another grammar waits before its request is told to come again.
+const TRIAL_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the prompt thread is to do.
 pub enum Job {
@@ -81,6 +87,12 @@ pub struct Window {
     pub capacity: u32,
 }
 
+impl Window {
+    fn most(self) -> u32 {
+        self.context.min(self.capacity)
+    }
+}
+
 /// Turns requests into generations.
 pub struct Prompter {
     tokenizer: Tokenizer,
@@ -93,6 +105,7 @@ pub struct Prompter {
     name: String,
     window: Window,
     grammars: Grammars,
+    trials: Turns,
     /// Where constrained answers find their next tokens.
     scout: Scout,
 }
@@ -123,7 +136,8 @@ impl Prompter {
         let grammars = Grammars::new(&tokenizer, &defaults.eos, facts.vocabulary);
         let scout = Scout::start();
         let (facts, name) = (facts.clone(), name.to_string());
-        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window, grammars, scout })
+        let trials = Turns::new(TRIALS_MAX);
+        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window, grammars, trials, scout })
     }
 
     /// The model's tokenizer.
@@ -192,7 +206,7 @@ impl Prompter {
             submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
-        let matcher = self.matcher(&request, source.grammar.as_ref())?;
+        let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
         let tokens_max = self.room(&request, source.tokens.len())?;
         let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
         let mut generation = Generation {
@@ -230,7 +244,11 @@ impl Prompter {
     /// What the model is given.
     fn source(&self, request: &GenerateRequest, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Source, Error> {
         let encode = |text: &str, special| {
-            self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
+            let tokens = self.tokenizer.encode_at_most(text, special, self.window.most() as usize);
+            tokens.map_err(|error| match error {
+                TextError::TooLong { more_than } => self.too_long(format!("the prompt has more than {more_than}")),
+                error => Error::invalid("prompt", error.to_string()),
+            })
         };
         let constraint = request.constraint.as_ref();
         let plain = |tokens| {
@@ -261,13 +279,27 @@ impl Prompter {
     }
 
     /// What an answer is held to, ready to be followed.
-    fn matcher(&self, request: &GenerateRequest, grammar: Option<&Grammar>) -> Result<Option<Matcher>, Error> {
+    fn matcher(
+        &self,
+        request: &GenerateRequest,
+        grammar: Option<&Grammar>,
+        rendering: &mut Rendering,
+    ) -> Result<Option<Matcher>, Error> {
+        let Some(grammar) = grammar else { return Ok(None) };
         let chat = match &request.prompt {
             Prompt::Chat(chat) => Some(chat),
             _ => None,
         };
-        let compiled = grammar.map(|grammar| self.grammars.compile(grammar)).transpose();
-        compiled.map_err(|error| shape::refusal(&error, chat, request.constraint.as_ref()))
+        let refused = |error| shape::refusal(&error, chat, request.constraint.as_ref());
+        let written = self.grammars.write(grammar).map_err(refused)?;
+        if !self.grammars.has(&written) {
+            let _turn = self.trials.take(TRIAL_PATIENCE).ok_or_else(|| refused(GrammarError::Busy))?;
+            rendering.try_grammar(written.text()).map_err(|error| match error {
+                TryError::Grammar(error) => refused(error),
+                TryError::Process(error) => error.into(),
+            })?;
+        }
+        self.grammars.compile_written(written).map(Some).map_err(refused)
     }
 
     /// Refuses what only a tokenizer of another model can give: a step with such a token would end the worker.
@@ -408,26 +440,31 @@ impl Prompter {
 
     /// How many tokens a choice may have after a prompt; refuses a prompt that leaves fewer than asked for, or none.
     fn room(&self, request: &GenerateRequest, prompt: usize) -> Result<u32, Error> {
-        let Window { context, capacity } = self.window;
-        let most = context.min(capacity);
+        let most = self.window.most();
         let room = u64::from(most).saturating_sub(prompt as u64);
         let asked = request.stop.max_tokens.map(u64::from);
         if asked.unwrap_or(1) <= room {
             return Ok(asked.unwrap_or(room) as u32);
         }
-        let wanted = match asked {
+        let refused = self.too_long(match asked {
             Some(asked) => {
                 format!("the prompt has {prompt} and max_tokens asks for {asked}, {} in all", prompt as u64 + asked)
             }
             None => format!("the prompt has {prompt} and leaves no room for an answer"),
-        };
-        let message = format!("This model's maximum context length is {most} tokens; {wanted}");
+        });
+        let fits = asked.is_some() && (prompt as u64) < u64::from(most);
+        Err(if fits { refused.param("max_tokens") } else { refused })
+    }
+
+    /// Refuses a prompt that does not fit.
+    fn too_long(&self, wanted: String) -> Error {
+        let Window { context, capacity } = self.window;
+        let message = format!("This model's maximum context length is {} tokens; {wanted}", self.window.most());
         let hint = match capacity < context {
             true => format!("the model could take {context}: give its KV cache more memory, or shorten the prompt"),
             false => "shorten the prompt, or lower max_tokens".to_string(),
         };
-        let param = if asked.is_some() && (prompt as u64) < u64::from(most) { "max_tokens" } else { "messages" };
-        Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint))
+        Error::new(ErrorKind::ContextLengthExceeded, message).param("messages").hint(hint)
     }
 }
 

@@ -1,25 +1,26 @@
-//! Renders one model's chat template in a process of its own, where no template can hold or harm the worker.
+//! Renders one model's chat template, and tries the shapes of answers, in a process of its own, where none can hold or harm
+//! the worker.
 //!
 //! A template is a program from a stranger: one that doubles a string forty times, or counts to a billion, must cost one
-//! request and nothing else. So a guard ends this whole process when a rendering takes too long or too much memory, and
-//! the exit code says which. Frames are a little-endian u32 length and JSON: conversations in, prompts out. The worker
-//! starts and asks it through `prompt/renderer`.
+//! request and nothing else; so must a schema that unfolds into a million others. So a guard ends this whole process when
+//! a task takes too long or too much memory, and the exit code says which. Frames are a little-endian u32 length and
+//! JSON: tasks in, what came of them out. The worker starts and asks it through `prompt/renderer`.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::text::{Compiled, Conversation, Template, TemplateError};
+use engine::text::{Compiled, Conversation, Template, TemplateError, try_grammar};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::facts::resident_bytes;
 
-/// The exit code of a process whose rendering took too long.
+/// The exit code of a process whose task took too long.
 pub const EXIT_LATE: i32 = 80;
-/// The exit code of a process whose rendering took too much memory.
+/// The exit code of a process whose task took too much memory.
 pub const EXIT_LARGE: i32 = 81;
 
 /// The longest frame; a conversation of the longest request fits even if JSON escapes each of its letters.
@@ -27,7 +28,7 @@ const FRAME_BYTES_MAX: usize = 512 << 20;
 /// How often the guard looks.
 const WATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// What one rendering may take.
+/// What one task may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest time.
@@ -41,6 +42,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self { time: Duration::from_secs(10), bytes: 512 << 20 }
     }
+}
+
+/// What a shape may take to be compiled. A schema of a hundred properties takes a few megabytes, and the worker keeps what
+/// it compiled.
+pub const SHAPE_LIMITS: Limits = Limits { time: Duration::from_secs(5), bytes: 128 << 20 };
+
+/// What the process is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// To render a conversation.
+    Render(ToRender),
+    /// To compile a written grammar, and throw it away.
+    Try(String),
 }
 
 /// A conversation to render.
@@ -64,8 +79,10 @@ pub struct ToRender {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Told {
-    /// The template is compiled; said once, first.
+    /// The template, if there is one, is compiled; said once, first.
     Ready,
+    /// The grammar is tried.
+    Tried,
     /// The prompt.
     Prompt(String),
     /// The template refuses the conversation, in its own words.
@@ -74,32 +91,42 @@ pub enum Told {
     Failed(String),
 }
 
-/// Compiles the template of a folder and renders what the input asks, until the input ends.
+/// Compiles the template of a folder, if it has one, and does what the input asks, until the input ends.
 pub fn serve(dir: &Path, limits: Limits, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
-    let guard = Guard::start(limits)?;
-    guard.begin();
+    let guard = Guard::start()?;
+    guard.begin(limits);
     let template = match compile(dir) {
         Ok(template) => template,
         Err(problem) => return write(&mut output, &Told::Failed(problem)),
     };
     write(&mut output, &Told::Ready)?;
     guard.end();
-    while let Some(ask) = read::<ToRender>(&mut input)? {
-        guard.begin();
-        write(&mut output, &render(&template, &ask))?;
-        drop(ask);
+    while let Some(task) = read::<Task>(&mut input)? {
+        let told = match task {
+            Task::Render(ask) => {
+                guard.begin(limits);
+                render(template.as_ref(), &ask)
+            }
+            Task::Try(grammar) => {
+                guard.begin(SHAPE_LIMITS);
+                try_grammar(&grammar);
+                Told::Tried
+            }
+        };
+        write(&mut output, &told)?;
+        drop(told);
         guard.end();
     }
     Ok(())
 }
 
-fn compile(dir: &Path) -> Result<Compiled, String> {
+fn compile(dir: &Path) -> Result<Option<Compiled>, String> {
     let template = Template::open(dir).map_err(|error| error.to_string())?;
-    let template = template.ok_or_else(|| format!("{} has no chat template", dir.display()))?;
-    template.compile().map_err(|error| error.to_string())
+    template.map(|template| template.compile().map_err(|error| error.to_string())).transpose()
 }
 
-fn render(template: &Compiled, ask: &ToRender) -> Told {
+fn render(template: Option<&Compiled>, ask: &ToRender) -> Told {
+    let Some(template) = template else { return Told::Failed("the model has no chat template".to_string()) };
     let rendered = template.render(&Conversation {
         messages: &ask.messages,
         tools: ask.tools.as_ref(),
@@ -143,28 +170,29 @@ pub fn read<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<T>>
     Ok(Some(serde_json::from_slice(&body)?))
 }
 
-/// Ends the process when one rendering goes past its limits.
+/// Ends the process when one task goes past its limits.
 struct Guard {
     watched: Arc<(Mutex<Option<Watched>>, Condvar)>,
 }
 
-/// A rendering that goes on.
+/// A task that goes on.
 #[derive(Clone, Copy)]
 struct Watched {
+    limits: Limits,
     began: Instant,
     bytes_before: u64,
 }
 
 impl Guard {
-    fn start(limits: Limits) -> io::Result<Self> {
+    fn start() -> io::Result<Self> {
         let watched = Arc::new((Mutex::new(None), Condvar::new()));
         let guarded = watched.clone();
-        std::thread::Builder::new().name("guard".to_string()).spawn(move || watch(&guarded, limits))?;
+        std::thread::Builder::new().name("guard".to_string()).spawn(move || watch(&guarded))?;
         Ok(Self { watched })
     }
 
-    fn begin(&self) {
-        self.set(Some(Watched { began: Instant::now(), bytes_before: resident_bytes() }));
+    fn begin(&self, limits: Limits) {
+        self.set(Some(Watched { limits, began: Instant::now(), bytes_before: resident_bytes() }));
     }
 
     fn end(&self) {
@@ -178,10 +206,10 @@ impl Guard {
     }
 }
 
-fn watch((watched, changed): &(Mutex<Option<Watched>>, Condvar), limits: Limits) {
+fn watch((watched, changed): &(Mutex<Option<Watched>>, Condvar)) {
     let mut current = watched.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let Some(Watched { began, bytes_before }) = *current else {
+        let Some(Watched { limits, began, bytes_before }) = *current else {
             current = changed.wait(current).unwrap_or_else(PoisonError::into_inner);
             continue;
         };

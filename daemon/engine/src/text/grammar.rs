@@ -10,6 +10,7 @@ mod matcher;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod vocabulary;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use llguidance::api::TopLevelGrammar;
 use super::Tokenizer;
 
 pub use self::matcher::{Allowed, Interrupt, Matcher};
+pub use self::trial::try_grammar;
 
 /// The longest text of all shapes of a grammar together.
 const SHAPE_BYTES_MAX: usize = 512 << 10;
@@ -110,12 +112,28 @@ pub enum GrammarError {
     /// Compiling takes too long.
     #[error("the grammar does not compile within {} seconds; make it smaller", COMPILE_PATIENCE.as_secs())]
     TooSlow,
+    /// Compiling takes too much memory.
+    #[error("the grammar takes more than {} MiB of memory to compile; make it smaller", .0 >> 20)]
+    TooMuchMemory(u64),
     /// Others compile already.
-    #[error("{COMPILING_MAX} grammars are being compiled already")]
+    #[error("too many grammars are being compiled already")]
     Busy,
     /// An answer cannot go on; the grammar has no continuation in this vocabulary, or became too complex.
     #[error("the grammar cannot be followed any further: {0}")]
     Stuck(String),
+}
+
+/// A grammar in the language of the grammar engine, of sizes that may be compiled.
+pub struct Written {
+    whole: TopLevelGrammar,
+    text: String,
+}
+
+impl Written {
+    /// The whole of it, for [`try_grammar`].
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// Compiles grammars for one model's vocabulary; cloning it shares it.
@@ -152,13 +170,31 @@ impl Grammars {
 
     /// Compiles a grammar, or takes it from the last few. The first call of all also lays out the vocabulary.
     pub fn compile(&self, grammar: &Grammar) -> Result<Matcher, GrammarError> {
+        self.compile_written(self.write(grammar)?)
+    }
+
+    /// Writes a grammar for the grammar engine; what a caller may not ask is refused here.
+    pub fn write(&self, grammar: &Grammar) -> Result<Written, GrammarError> {
         let whole = lark::render(grammar, &self.inner.tokenizer)?;
-        let key = serde_json::to_string(&whole).map_err(|error| GrammarError::Invalid(error.to_string()))?;
-        let made = match self.inner.kept(&key) {
+        let text = serde_json::to_string(&whole).map_err(|error| GrammarError::Invalid(error.to_string()))?;
+        Ok(Written { whole, text })
+    }
+
+    /// Whether it is among the last few that were compiled.
+    pub fn has(&self, written: &Written) -> bool {
+        let kept = self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().any(|(known, _)| *known == written.text)
+    }
+
+    /// Compiles what was written. A stranger's grammar is first tried in another process, as what it takes of time and
+    /// memory can only be bounded there.
+    pub fn compile_written(&self, written: Written) -> Result<Matcher, GrammarError> {
+        let Written { whole, text } = written;
+        let made = match self.inner.kept(&text) {
             Some(made) => made,
             None => {
                 let made = self.compile_aside(whole)?;
-                self.inner.keep(key, made.deep_clone());
+                self.inner.keep(text, made.deep_clone());
                 made
             }
         };

@@ -34,6 +34,7 @@ impl Prompter {
         rendering: &mut Rendering,
     ) -> Result<Tokens, Error> {
         let encode = |text: &str, special| {
+            bounded("prompt", "bytes of text", text.len(), TEXT_BYTES_MAX)?;
             self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
         };
         let (rendered, tokens) = match &request.prompt {

@@ -1,8 +1,9 @@
-//! The worker's side of the process that renders the chat template: started, asked, given up and started again.
+//! The worker's side of the process that renders the chat template and tries shapes: started, asked, given up and started
+//! again.
 //!
-//! Whatever a template does to its process, here it is an error of the one request that was being rendered. Every wait
+//! Whatever a template or a shape does to its process, here it is an error of the one request that brought it. Every wait
 //! is bounded, also against a process that neither answers nor ends. Each prompt thread has a renderer of its own, whose
-//! process starts with its first conversation.
+//! process starts with its first task.
 
 #[cfg(test)]
 mod tests;
@@ -14,9 +15,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::Duration;
 
+use engine::text::GrammarError;
 use protocol::Error;
 
-use crate::render::{self, EXIT_LARGE, EXIT_LATE, Limits, ToRender, Told};
+use crate::render::{self, EXIT_LARGE, EXIT_LATE, Limits, SHAPE_LIMITS, Task, ToRender, Told};
 
 /// How long past its own limit a process may take to end itself.
 const GRACE: Duration = Duration::from_secs(5);
@@ -41,7 +43,7 @@ pub struct Rendering {
 /// A process that renders.
 struct Process {
     child: Child,
-    asks: SyncSender<ToRender>,
+    asks: SyncSender<Task>,
     told: Receiver<io::Result<Option<Told>>>,
 }
 
@@ -63,6 +65,17 @@ pub enum RenderError {
     /// The process does not start.
     #[error("the process that renders chat templates cannot be started: {0}")]
     Start(#[source] io::Error),
+}
+
+/// Why a grammar is not to be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum TryError {
+    /// It costs too much.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+    /// There is no process to try it in.
+    #[error(transparent)]
+    Process(#[from] RenderError),
 }
 
 impl From<RenderError> for Error {
@@ -97,49 +110,68 @@ impl Rendering {
             return Ok(());
         }
         self.process = Some(Process::start(&self.renderer).map_err(RenderError::Start)?);
-        match self.hear()? {
+        match self.hear(self.renderer.limits)? {
             Told::Ready => Ok(()),
             Told::Failed(problem) | Told::Raised(problem) | Told::Prompt(problem) => {
                 self.process = None;
                 Err(RenderError::Template(problem))
             }
+            Told::Tried => Err(self.give_up(self.renderer.limits)),
         }
     }
 
     /// The prompt of a conversation.
     pub fn render(&mut self, ask: ToRender) -> Result<String, RenderError> {
-        self.start()?;
-        if let Some(process) = &self.process {
-            // A process that has ended since is seen by `hear`.
-            let _ = process.asks.send(ask);
-        }
-        match self.hear()? {
+        match self.ask(Task::Render(ask), self.renderer.limits)? {
             Told::Prompt(prompt) => Ok(prompt),
             Told::Raised(words) | Told::Failed(words) => Err(RenderError::Template(words)),
-            Told::Ready => Err(self.give_up()),
+            Told::Ready | Told::Tried => Err(self.give_up(self.renderer.limits)),
         }
     }
 
-    fn hear(&mut self) -> Result<Told, RenderError> {
+    /// Sees that a written grammar can be compiled at a bounded cost.
+    pub fn try_grammar(&mut self, written: &str) -> Result<(), TryError> {
+        self.start()?;
+        match self.ask(Task::Try(written.to_string()), SHAPE_LIMITS) {
+            Ok(_) => Ok(()),
+            Err(RenderError::Late(_)) => Err(GrammarError::TooSlow.into()),
+            Err(RenderError::Large(bytes)) => Err(GrammarError::TooMuchMemory(bytes).into()),
+            Err(RenderError::Crashed(_)) => {
+                Err(GrammarError::Invalid("the grammar compiler failed".to_string()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn ask(&mut self, task: Task, limits: Limits) -> Result<Told, RenderError> {
+        self.start()?;
+        if let Some(process) = &self.process {
+            // A process that has ended since is seen by `hear`.
+            let _ = process.asks.send(task);
+        }
+        self.hear(limits)
+    }
+
+    fn hear(&mut self, limits: Limits) -> Result<Told, RenderError> {
         let Some(process) = &self.process else { return Err(RenderError::Crashed("it has ended".to_string())) };
-        match process.told.recv_timeout(self.renderer.limits.time + GRACE) {
+        match process.told.recv_timeout(limits.time + GRACE) {
             Ok(Ok(Some(told))) => Ok(told),
             Err(RecvTimeoutError::Timeout) => {
                 self.process = None;
-                Err(RenderError::Late(self.renderer.limits.time + GRACE))
+                Err(RenderError::Late(limits.time + GRACE))
             }
-            Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(self.give_up()),
+            Ok(Ok(None) | Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(self.give_up(limits)),
         }
     }
 
     /// Why the process has ended; the next conversation gets another.
-    fn give_up(&mut self) -> RenderError {
+    fn give_up(&mut self, limits: Limits) -> RenderError {
         let Some(mut process) = self.process.take() else { return RenderError::Crashed("it has ended".to_string()) };
         // Where it has ended by itself, the kill comes too late to change its status.
         let _ = process.child.kill();
         match process.child.wait() {
-            Ok(status) if status.code() == Some(EXIT_LATE) => RenderError::Late(self.renderer.limits.time),
-            Ok(status) if status.code() == Some(EXIT_LARGE) => RenderError::Large(self.renderer.limits.bytes),
+            Ok(status) if status.code() == Some(EXIT_LATE) => RenderError::Late(limits.time),
+            Ok(status) if status.code() == Some(EXIT_LARGE) => RenderError::Large(limits.bytes),
             Ok(status) => RenderError::Crashed(status.to_string()),
             Err(error) => RenderError::Crashed(error.to_string()),
         }
@@ -178,7 +210,7 @@ impl Drop for Process {
 fn exchange(
     mut input: impl Write,
     mut output: impl Read,
-    asks: &Receiver<ToRender>,
+    asks: &Receiver<Task>,
     tell: &SyncSender<io::Result<Option<Told>>>,
 ) {
     loop {

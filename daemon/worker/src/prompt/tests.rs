@@ -9,6 +9,7 @@ use protocol::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use protocol::{Error, ErrorKind};
 
 use super::{Prompter, Window};
+use crate::facts::resident_bytes;
 use crate::generation::Generation;
 use crate::render::Limits;
 use crate::tests::kit::{Folder, request, submission};
@@ -160,6 +161,41 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     let arguments = Json("{\"city\":".to_string());
     caller.tool_calls = vec![ToolCall { id: "call_1".to_string(), name: "weather".to_string(), arguments }];
     check(Chat { messages: vec![caller], ..plain }, ErrorKind::Invalid, "messages[0].tool_calls");
+}
+
+#[test]
+fn a_prompt_far_beyond_the_context_is_refused_without_being_read_whole() {
+    let folder = Folder::new("far-beyond", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let before = resident_bytes();
+    let result = prepare(&prompter, &request(&"x".repeat(8 << 20), 10));
+    let error = check_refused(result, ErrorKind::ContextLengthExceeded, "messages");
+    assert!(error.message.contains("maximum context length is 1024 tokens; the prompt has more than"), "{error:?}");
+    assert!(resident_bytes() < before + (128 << 20));
+}
+
+/// A schema that lays a long pattern over each of many alternatives, which the grammar engine copies it into.
+fn unfolding() -> String {
+    let long = format!(r#"{{"type":"string","pattern":"{}"}}"#, "a".repeat(200_000));
+    let alternatives = vec![r#"{"type":"string","pattern":"a*"}"#; 8_000].join(",");
+    format!(r#"{{"allOf":[{long},{{"anyOf":[{alternatives}]}}]}}"#)
+}
+
+#[test]
+fn a_shape_that_takes_gigabytes_costs_its_request_and_not_the_worker() {
+    let folder = Folder::new("unfolding", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let mut rendering = prompter.rendering().unwrap();
+    let mut prepare = |schema: String| {
+        let constraint = Some(Constraint::JsonSchema { schema: Json(schema), strict: true });
+        let submit = submission(1, GenerateRequest { constraint, ..request("Hi", 10) });
+        prompter.prepare(submit, Instant::now(), &mut rendering)
+    };
+    let before = resident_bytes();
+    let error = check_refused(prepare(unfolding()), ErrorKind::Invalid, "constraint");
+    assert!(error.message.contains("MiB of memory to compile"), "{}", error.message);
+    assert!(resident_bytes() < before + (128 << 20), "the worker itself took no more");
+    prepare(r#"{"type":"integer"}"#.to_string()).map(drop).unwrap();
 }
 
 #[test]

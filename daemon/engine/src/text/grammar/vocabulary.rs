@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use llguidance::ParserFactory;
+use llguidance::api::ParserLimits;
 use llguidance::earley::SlicedBiasComputer;
 use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
@@ -31,11 +32,14 @@ pub fn factory(tokenizer: &Tokenizer, eos: &[u32], vocabulary: u32) -> Result<Pa
     let mut factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &slices)
         .map_err(|error| GrammarError::Invalid(matcher::words(&error)))?;
     factory.quiet();
-    let limits = factory.limits_mut();
-    limits.verbose_errors = false;
-    // A state takes one or two kilobytes.
-    limits.max_lexer_states = 50_000;
+    *factory.limits_mut() = limits();
     Ok(factory)
+}
+
+/// What the grammar engine may do to compile a grammar and to follow it.
+pub fn limits() -> ParserLimits {
+    // A state takes one or two kilobytes.
+    ParserLimits { verbose_errors: false, max_lexer_states: 50_000, ..ParserLimits::default() }
 }
 
 fn word(tokenizer: &Tokenizer, token: u32, vocabulary: u32) -> Vec<u8> {
