@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The most bytes of all bodies together.
-const BYTES_MAX: usize = 512 << 20;
+/// The most bytes of all bodies together. On its way to the daemon a body takes three to four times its bytes.
+const BYTES_MAX: usize = 256 << 20;
 
 /// The bytes of every body that need no room, so that what is small is always heard.
 const FREE_BYTES: usize = 64 << 10;
