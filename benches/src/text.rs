@@ -57,6 +57,7 @@ fn render(name: &str, folder: &Path, tokens: usize) {
         messages: &messages,
         tools: None,
         add_generation_prompt: true,
+        continue_final_message: false,
         arguments: &Map::new(),
         now_unix_ms: 0,
     };

@@ -1,7 +1,7 @@
 //! What a model writes: reasoning, tool calls and stop strings are told apart the same way however the text is cut.
 
 use protocol::generation::ToolCallDelta;
-use worker::output::{Output, OutputOptions, Piece, ReasoningTags, ToolFormat};
+use worker::output::{Output, OutputOptions, Piece, Place, ReasoningTags, ToolFormat};
 
 use crate::choice;
 
@@ -38,10 +38,11 @@ pub fn read(bytes: &[u8]) {
         reasoning: (more & 1 == 0).then_some(ReasoningTags {
             open: "<think>",
             close: "</think>",
-            opened: more & 2 == 0,
+            place: if more & 2 == 0 { Place::Opened } else { Place::Start },
         }),
         tools: FORMATS[kind % FORMATS.len()],
         harmony: more & 24 == 24,
+        begun: more & 32 != 0,
         call_id_seed: 3,
         ..OutputOptions::default()
     };

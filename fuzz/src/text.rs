@@ -63,6 +63,7 @@ fn render(folder: &Path) {
             messages: &messages,
             tools,
             add_generation_prompt: true,
+            continue_final_message: false,
             arguments: &arguments,
             now_unix_ms: 1_795_252_320_000,
         };

@@ -113,6 +113,20 @@ pub struct Chat {
     pub thinking_budget: Option<u32>,
     /// More template variables (`chat_template_kwargs`), a JSON object.
     pub template_arguments: Option<Json>,
+    /// Where the prompt ends and the answer begins.
+    pub ending: Ending,
+}
+
+/// Where the prompt of a conversation ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// Where a new turn of the assistant begins.
+    #[default]
+    NewTurn,
+    /// Where the text of the last message does, which is the assistant's: the answer goes on with it, and holds only what follows.
+    LastMessage,
+    /// Behind the last turn, as the template ends it.
+    Closed,
 }
 
 /// One turn of a conversation.

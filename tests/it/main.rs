@@ -19,6 +19,7 @@ mod login;
 mod metrics;
 mod ollama;
 mod openapi;
+mod prefill;
 mod prefixes;
 mod redis;
 mod responses;

@@ -59,7 +59,7 @@ async fn questions_that_cannot_be_answered_name_what_is_wrong() {
         ("/detokenize", json!({"tokens": [4_000_000_000_u32]}), 400, "tokens"),
         ("/detokenize", json!({"tokens": "a"}), 400, "tokens"),
         ("/apply-template", json!({"messages": []}), 400, "messages"),
-        ("/apply-template", json!({"messages": [], "add_generation_prompt": false}), 400, "add_generation_prompt"),
+        ("/apply-template", json!({"messages": [], "add_generation_prompt": "no"}), 400, "add_generation_prompt"),
     ];
     for (path, body, status, param) in cases {
         let answer = http.post(path, &body).await;

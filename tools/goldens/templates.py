@@ -58,6 +58,7 @@ ONLY = {"constructs": ["one question", "several turns", "tools offered"]}  # The
 SYSTEM, ASK = says("system", "Be brief."), says("user", "How warm is it in Köln?")
 COLOGNE = ("weather", {"city": "Köln", "days": 2, "exact": 1.0, "note": "it's \"<b>\" & ü\n"})
 FOUND = says("tool", "{\"celsius\": 21.5}", tool_call_id="call00000", name="weather")
+GO_ON = {"add_generation_prompt": False, "continue_final_message": True}
 THOUGHT = says("assistant", "<think>\nA sum.\n\nFour.\n</think>\n\nFour.")
 
 CONVERSATIONS = {
@@ -83,6 +84,14 @@ CONVERSATIONS = {
                                        says("user", [{"type": "image"}, {"type": "text", "text": " What? "}])]},
     "turns that do not alternate": {"messages": [says("user", "a"), says("user", "b")]},
     "an unknown role": {"messages": [says("user", "a"), says("narrator", "b")]},
+    "an answer begun": {"messages": [SYSTEM, ASK, says("assistant", "It is")], **GO_ON},
+    "an answer begun with a space": {"messages": [ASK, says("assistant", " It is \n")], **GO_ON},
+    "an answer begun with nothing": {"messages": [ASK, says("assistant", "")], **GO_ON},
+    "an answer begun with a thought": {"messages": [ASK, says("assistant", "<think>\nLet me")], **GO_ON},
+    "an answer begun after a thought": {"messages": [ASK, says("assistant", "<think>A sum.</think>Four")], **GO_ON},
+    "an answer begun like the question": {"messages": [says("user", "Four"), says("assistant", "Four")], **GO_ON},
+    "an answer begun after a thought in a field": {"messages": [ASK, says("assistant", "Four", reasoning_content="A sum.")], **GO_ON},
+    "an answer begun after a call": {"messages": [ASK, calls(COLOGNE), FOUND, says("assistant", "Warm, with")], "tools": TOOLS, **GO_ON},
     "a date given": {"messages": [ASK], "arguments": {"date_string": "1 Jan 2020"}},
 }
 
@@ -96,17 +105,20 @@ class Now(datetime.datetime):
 
 
 def render(tokenizer, conversation):
-    """The prompt, or the words of a template that refuses; None where the template cannot cope."""
+    """The prompt, the words of a template that refuses, or that it rewrites what is to be continued; None where it cannot cope."""
     try:
         prompt = tokenizer.apply_chat_template(
             conversation["messages"], tools=conversation.get("tools"), tokenize=False,
-            add_generation_prompt=conversation.get("add_generation_prompt", True), **conversation.get("arguments", {}))
+            add_generation_prompt=conversation.get("add_generation_prompt", True),
+            continue_final_message=conversation.get("continue_final_message", False), **conversation.get("arguments", {}))
         return {"prompt": prompt}
     except TemplateError as error:
         # An error of the language has a class of its own; only raise_exception makes the plain one.
         return {"refused": str(error)} if type(error) is TemplateError else None
     except TypeError:
         return None
+    except ValueError:
+        return {"rewritten": True}
 
 
 def main():

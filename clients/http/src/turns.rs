@@ -5,7 +5,7 @@
 //! account that Claude Code puts before its instructions. It differs with every request, and no prefix would be found
 //! again after it.
 
-use protocol::generation::{Message, Role};
+use protocol::generation::{Ending, Message, Role};
 
 /// What stands between two texts of one turn.
 const BETWEEN: &str = "\n\n";
@@ -30,6 +30,12 @@ pub fn instructions(text: &str) -> &str {
     }
     let after = text.find('\n').map_or("", |end| &text[end..]);
     after.trim_start_matches(['\r', '\n'])
+}
+
+/// Where a prompt ends in the dialects whose answers go on with a last message of the assistant.
+pub fn ending(turns: &[Message]) -> Ending {
+    let begun = turns.last().is_some_and(|last| last.role == Role::Assistant);
+    if begun { Ending::LastMessage } else { Ending::NewTurn }
 }
 
 /// Adds a text after another, with a blank line between.

@@ -34,6 +34,7 @@ impl Nano {
             messages: &json!([{ "role": "user", "content": question }]),
             tools: None,
             add_generation_prompt: true,
+            continue_final_message: false,
             arguments: &Map::new(),
             now_unix_ms: 0,
         };

@@ -96,6 +96,7 @@ fn a_long_conversation_is_rendered_in_proportion_to_its_length() {
             messages: &messages,
             tools: None,
             add_generation_prompt: true,
+            continue_final_message: false,
             arguments: &arguments,
             now_unix_ms: 0,
         };

@@ -29,7 +29,7 @@ use self::reasoning::Splitter;
 use self::tools::ToolReader;
 
 pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER, TO_NEXT as HARMONY_TO_NEXT};
-pub use self::reasoning::ReasoningTags;
+pub use self::reasoning::{Place, ReasoningTags};
 pub use self::tagged::Texts;
 pub use self::tools::ToolFormat;
 pub use self::written::HarmonyForm;
@@ -47,6 +47,8 @@ pub struct OutputOptions {
     pub texts: Texts,
     /// Whether the model answers in the harmony form, which has a way of its own for reasoning and calls.
     pub harmony: bool,
+    /// Whether the answer goes on with what is in its prompt.
+    pub begun: bool,
     /// What the calls' ids are made from; the same seed makes the same ids.
     pub call_id_seed: u64,
 }
@@ -77,7 +79,7 @@ impl Output {
     pub fn new(options: OutputOptions) -> Self {
         let calls = options.tools.is_some() || options.harmony;
         Self {
-            harmony: options.harmony.then(Harmony::new),
+            harmony: options.harmony.then(|| Harmony::new(options.begun)),
             reasoning: options.reasoning.map(Splitter::new),
             tools: options.tools.map(|format| ToolReader::new(format, options.texts)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),

@@ -28,7 +28,7 @@ use engine::text::{
     Sampling, Special, Start, Template, TextError, Tokenizer,
 };
 use pipe::{Ask, FromWorker, Submit, WorkId};
-use protocol::generation::{Chat, GenerateRequest, Prompt, Speculation, ToolChoice};
+use protocol::generation::{Chat, Ending, GenerateRequest, Prompt, Speculation, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
 use scheduler::Salt;
@@ -263,7 +263,8 @@ impl Prompter {
                 let grammar = shape::of_chat(chat, shown, constraint, formats)?;
                 let (texts, budget) = (shape::texts(chat), self.budget(chat, formats, grammar.is_some())?);
                 let tokens = encode(&text, Special::Parse)?;
-                Source { tokens, start: Start::Text, formats, grammar, texts, budget }
+                let start = if formats.begun { Start::Middle } else { Start::Text };
+                Source { tokens, start, formats, grammar, texts, budget }
             }
             Prompt::Text(text) => plain(encode(text, Special::Begin)?)?,
             Prompt::Tokens(tokens) => {
@@ -322,18 +323,30 @@ impl Prompter {
                 .hint("send the prompt as text, or choose an instruction-tuned model"));
         };
         self.check_thinking(chat, template)?;
+        let begun = chat::begun(chat)?;
         let messages = chat::messages(chat, &self.habits)?;
         let tools = chat::tools(chat, self.facts.capabilities.tools)?;
         let arguments = chat::arguments(chat, template)?;
         let with_tools = tools.is_some();
-        let text =
-            rendering.render(ToRender { messages, tools, add_generation_prompt: true, arguments, now_unix_ms })?;
+        let continue_final_message = begun.is_some();
+        let add_generation_prompt = !continue_final_message && chat.ending != Ending::Closed;
+        let text = rendering.render(ToRender {
+            messages,
+            tools,
+            add_generation_prompt,
+            continue_final_message,
+            arguments,
+            now_unix_ms,
+        })?;
         let harmony = template.mentions("<|channel|>") && template.mentions("<|message|>");
+        let reasoning = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
         let formats = Formats {
             harmony,
-            reasoning: ReasoningTags::detect(template.source(), &text).filter(|_| !harmony),
+            reasoning: reasoning.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun))),
             tools: with_tools.then(|| ToolFormat::detect(template.tool_source())).flatten(),
+            begun: begun.is_some(),
         };
+        chat::check_begun_thinking(chat, &formats)?;
         Ok((text, formats))
     }
 
@@ -375,7 +388,7 @@ impl Prompter {
         matcher: Option<&Matcher>,
     ) -> Result<Choice, Error> {
         let index = sampling.choice;
-        let Formats { reasoning, tools, harmony } = source.formats;
+        let Formats { reasoning, tools, harmony, begun } = source.formats;
         let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
         detokenizer = detokenizer.showing(reasoning.iter().flat_map(ReasoningTags::shown));
         detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));
@@ -386,6 +399,7 @@ impl Prompter {
             tools,
             texts: source.texts.clone(),
             harmony,
+            begun,
             call_id_seed: call_id_seed(&source.tokens, &sampling),
         });
         let mut sampler = Sampler::new(sampling)

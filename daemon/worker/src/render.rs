@@ -68,6 +68,8 @@ pub struct ToRender {
     pub tools: Option<Value>,
     /// Whether the prompt ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
+    /// Whether the prompt ends where the text of the last message does.
+    pub continue_final_message: bool,
     /// Further variables.
     #[serde(default)]
     pub arguments: Map<String, Value>,
@@ -131,6 +133,7 @@ fn render(template: Option<&Compiled>, ask: &ToRender) -> Told {
         messages: &ask.messages,
         tools: ask.tools.as_ref(),
         add_generation_prompt: ask.add_generation_prompt,
+        continue_final_message: ask.continue_final_message,
         arguments: &ask.arguments,
         now_unix_ms: ask.now_unix_ms,
     });

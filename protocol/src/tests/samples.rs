@@ -6,8 +6,8 @@ mod answer;
 
 use crate::encode::{EmbedRequest, Embedded, Input, Overlong, RerankRequest, Scored};
 use crate::generation::{
-    Chat, ChoiceFinished, Constraint, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority, Prompt,
-    Role, Sampling, Speculation, Started, Stop, Timing, Tool, ToolCall, ToolChoice, Usage,
+    Chat, ChoiceFinished, Constraint, Ending, FinishReason, Finished, GenerateRequest, Json, Message, Missed, Priority,
+    Prompt, Role, Sampling, Speculation, Started, Stop, Timing, Tool, ToolCall, ToolChoice, Usage,
 };
 use crate::journal::{AuditPage, AuditRequest, RequestsPage};
 use crate::key::{KeyRole, Principal, Rate, RotateKeyRequest};
@@ -207,6 +207,7 @@ fn chat() -> GenerateRequest {
         thinking: Some(false),
         thinking_budget: Some(512),
         template_arguments: Some(Json(r#"{"brief":true}"#.into())),
+        ending: Ending::LastMessage,
     };
     let sampling = Sampling {
         temperature: Some(0.7),

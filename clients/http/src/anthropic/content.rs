@@ -97,10 +97,6 @@ struct ToolResultBlock {
 
 /// Returns the turns of a request, instructions first.
 pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result<Vec<Message>, Error> {
-    if matches!(bodies.last(), Some(MessageBody { role: RoleBody::Assistant, .. })) {
-        let message = "The last message is the assistant's; continuing a begun answer is not supported.";
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("End with a user message.").param("messages"));
-    }
     if bodies.is_empty() {
         return Err(Error::invalid("messages", "messages is empty; a conversation has at least one message."));
     }
@@ -115,6 +111,11 @@ pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result
             RoleBody::User => user(&mut turns, &at, content)?,
             RoleBody::Assistant => turns.push(assistant(&at, content)?),
         }
+    }
+    if turns.last().is_some_and(|last| last.role == Role::Assistant && last.content.ends_with(char::is_whitespace)) {
+        // Anthropic's words, which its clients know.
+        let message = "messages: final assistant content cannot end with trailing whitespace";
+        return Err(Error::invalid("messages", message));
     }
     Ok(turns)
 }

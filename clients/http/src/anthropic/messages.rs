@@ -30,7 +30,10 @@ use crate::sse;
 pub fn routes() -> Routes {
     let conversation = json!([{ "role": "user", "content": "What is Impetus?" }]);
     let create = Operation::new("Answer a conversation")
-        .more("`max_tokens` beyond the context is cut to what the context leaves; a prompt is never cut.")
+        .more(
+            "`max_tokens` beyond the context is cut to what the context leaves; a prompt is never cut. The answer goes on \
+             with a last message of the assistant, and holds only what follows.",
+        )
         .takes(
             "MessageRequest",
             CREATE,

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::content::{Content, MessageBody, conversation, references};
 use super::thoughts::Display;
 use crate::body::{accept_only, part};
+use crate::turns::ending;
 
 /// The least budget of thinking that this dialect knows.
 const BUDGET_MIN: u32 = 1024;
@@ -153,8 +154,10 @@ impl Shared {
         keeps_everything(self.context_management)?;
         let tools = tools(self.tools.unwrap_or_default(), &references(&self.messages))?;
         let single = self.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+        let messages = conversation(self.system, self.messages)?;
         let chat = Chat {
-            messages: conversation(self.system, self.messages)?,
+            ending: ending(&messages),
+            messages,
             tool_choice: self.tool_choice.map_or(Ok(g::ToolChoice::Auto), ToolChoiceBody::choice)?,
             single_tool_call: single && !tools.is_empty(),
             tools,
@@ -180,6 +183,10 @@ impl Own {
         let temperature = self.temperature.map_or(Ok(None), |value| share("temperature", value).map(Some))?;
         let constraint = shared.constraint()?;
         let (model, chat) = shared.chat(Some(self.max_tokens))?;
+        if chat.ending == g::Ending::LastMessage && constraint.is_some() {
+            let message = "A begun answer cannot be held to 'output_config.format', which is for whole answers.";
+            return Err(unsupported("output_config.format", message));
+        }
         Ok(GenerateRequest {
             sampling: Sampling { temperature, top_p: self.top_p, top_k: self.top_k, ..Sampling::default() },
             stop: Stop {

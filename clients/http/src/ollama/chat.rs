@@ -18,6 +18,7 @@ use super::request::{SHARED, Shared, card, unsupported};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{LINES, Operation, part};
+use crate::turns::ending;
 
 /// The members of a request.
 pub const KNOWN: &[&[&str]] = &[SHARED, &["messages", "tools"]];
@@ -83,7 +84,10 @@ struct FunctionBody {
 /// What the document says of this endpoint.
 pub fn operation() -> Operation {
     Operation::new("Answer a conversation")
-        .more("It streams unless `stream` is false. Without messages it only brings the model into memory.")
+        .more(
+            "It streams unless `stream` is false. Without messages it only brings the model into memory. The answer goes on \
+             with a last message of the assistant, and holds only what follows.",
+        )
         .takes("OllamaChatRequest", KNOWN, [part::<Shared>(), part::<Own>()], json!({
             "model": "impetus-nano", "messages": [{ "role": "user", "content": "What is Impetus?" }], "stream": false
         }))
@@ -108,9 +112,12 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     if own.messages.as_ref().is_none_or(Vec::is_empty) {
         return only_load(&client, card.name, manner).await;
     }
+    let tools = own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?;
+    let messages = own.turns()?;
     let chat = Chat {
-        tools: own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?,
-        messages: own.turns()?,
+        tools,
+        ending: ending(&messages),
+        messages,
         thinking: shared.thinking()?,
         template_arguments: shared.effort()?,
         ..Chat::default()

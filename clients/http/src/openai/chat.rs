@@ -1,6 +1,7 @@
 //! `/v1/chat/completions`.
 
 mod answer;
+mod begun;
 mod session;
 pub mod stored;
 
@@ -32,6 +33,7 @@ use crate::openapi::{EVENTS, Operation, part};
 use crate::turns::instructions;
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
+use begun::{after, begun};
 pub use session::check_messages;
 use stored::{Frame, Wish};
 
@@ -53,6 +55,8 @@ const OWN: &[&str] = &[
     "enable_thinking",
     "reasoning_effort",
     "thinking_budget_tokens",
+    "continue_final_message",
+    "add_generation_prompt",
     "session_id",
     "store",
     "modalities",
@@ -74,6 +78,10 @@ pub struct Own {
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
     thinking_budget_tokens: Option<u32>,
+    /// Whether the answer goes on with the last message, which is the assistant's; it holds only what follows.
+    continue_final_message: Option<bool>,
+    /// Whether a new turn of the assistant's begins, as it does unless the last message is continued.
+    add_generation_prompt: Option<bool>,
     store: Option<bool>,
     modalities: Option<Value>,
     verbosity: Option<Value>,
@@ -89,6 +97,8 @@ struct MessageBody {
     tool_calls: Option<Vec<CallBody>>,
     tool_call_id: Option<String>,
     name: Option<String>,
+    /// Whether the answer goes on with this message, which is the last and the assistant's.
+    prefix: Option<bool>,
     #[serde(flatten)]
     #[schema(ignore)]
     rest: serde_json::Map<String, Value>,
@@ -237,7 +247,10 @@ struct NamedFunction {
 /// What the document says of this endpoint.
 pub fn operation() -> Operation {
     Operation::new("Answer a conversation")
-        .more("With a `session_id` the conversation goes on from what was said in that session.")
+        .more(
+            "With a `session_id` the conversation goes on from what was said in that session. With `continue_final_message` \
+             the answer goes on with the last message, which is the assistant's, and holds only what follows.",
+        )
         .takes(
             "ChatRequest",
             KNOWN,
@@ -272,6 +285,7 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let memory = own.go_on(&members, &client, choices).await?;
     let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
     let request = request(shared, own)?;
+    let begun = begun(&request);
     let with_logprobs = request.logprobs.is_some();
     let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
     let frame =
@@ -282,7 +296,8 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         let Begun { started, events, .. } = begin(&client, request).await?;
         let mut events = events.boxed();
         if let Some(memory) = memory {
-            events = remembering(events, memory, |choice| json!(message_body(choice))).boxed();
+            let said = move |choice| json!(message_body(after(begun.as_ref(), choice)));
+            events = remembering(events, memory, said).boxed();
         }
         if let Some(wish) = wish {
             events = wish.keeping(events, client, frame(&kept_as, &started.model), choices).boxed();
@@ -315,9 +330,11 @@ pub fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
 
 /// Returns the conversation of a request.
 pub fn conversation(own: Own) -> Result<Chat, Error> {
+    let ending = own.ending()?;
     let mut tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
     let choice = own.tool_choice.map(|choice| limit(choice, &mut tools)).transpose()?;
     Ok(Chat {
+        ending,
         messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
         tool_choice: tool_choice(choice, &tools)?,
         single_tool_call: own.parallel_tool_calls == Some(false) && !tools.is_empty(),

@@ -15,12 +15,20 @@ use utoipa::ToSchema;
 use super::chat;
 use super::request::in_our_words;
 use crate::app::Bridge;
-use crate::body::{Members, accept_only};
+use crate::body::Members;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
 
 /// The members that make a conversation.
-const CONVERSATION: &[&str] = &["messages", "tools", "tool_choice", "chat_template_kwargs", "enable_thinking"];
+const CONVERSATION: &[&str] = &[
+    "messages",
+    "tools",
+    "tool_choice",
+    "chat_template_kwargs",
+    "enable_thinking",
+    "continue_final_message",
+    "add_generation_prompt",
+];
 
 /// Returns the routes of this module, relative to wherever they are to be found.
 pub fn routes() -> Routes {
@@ -56,7 +64,7 @@ pub fn routes() -> Routes {
 
 const TOKENIZE: &[&[&str]] = &[&["model", "content", "add_special", "parse_special", "with_pieces"], CONVERSATION];
 const DETOKENIZE: &[&[&str]] = &[&["model", "tokens"]];
-const TEMPLATE: &[&[&str]] = &[&["model", "add_generation_prompt"], CONVERSATION];
+const TEMPLATE: &[&[&str]] = &[&["model"], CONVERSATION];
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct TokenizeBody {
@@ -77,7 +85,6 @@ struct DetokenizeBody {
 #[derive(Debug, Deserialize, ToSchema)]
 struct TemplateBody {
     model: Option<String>,
-    add_generation_prompt: Option<Value>,
 }
 
 /// A token, with or without what it spells.
@@ -153,7 +160,6 @@ async fn detokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Js
 async fn apply_template(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Rendered>, HttpError> {
     let members = Members::read(&body, TEMPLATE)?;
     let own: TemplateBody = members.part()?;
-    accept_only("add_generation_prompt", own.add_generation_prompt.as_ref(), &[json!(true)])?;
     let prompt = Prompt::Chat(conversation(&members)?);
     let request = TokenizeRequest { model: own.model, prompt, special: Special::Parse, pieces: false };
     let found = bridge.daemon.client().await?.tokenize(request).await.map_err(named)?;

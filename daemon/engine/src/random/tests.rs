@@ -44,6 +44,7 @@ fn the_template_renders_messages_and_tools() {
         messages: &json!([{ "role": "user", "content": "Hi" }]),
         tools: Some(&json!([{ "name": "look" }])),
         add_generation_prompt: true,
+        continue_final_message: false,
         arguments: &Map::new(),
         now_unix_ms: 0,
     };

@@ -5,6 +5,7 @@
 //! not even while it compiles, so the worker compiles and renders in a process of its own. Time is an argument. It
 //! never tokenizes.
 
+mod continued;
 mod environment;
 #[cfg(test)]
 mod goldens;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value};
 
+use self::continued::Marked;
 use self::environment::{Clock, Raised};
 use super::{TextError, files};
 
@@ -37,6 +39,8 @@ pub struct Conversation<'a> {
     pub tools: Option<&'a Value>,
     /// Whether the prompt ends where the assistant's answer begins.
     pub add_generation_prompt: bool,
+    /// Whether the prompt ends where the text of the last message does, for an answer that goes on with it.
+    pub continue_final_message: bool,
     /// More variables, such as `enable_thinking`; they shadow the special tokens and not the conversation.
     pub arguments: &'a Map<String, Value>,
     /// What the template takes for the current time, in UTC.
@@ -52,6 +56,9 @@ pub enum TemplateError {
     /// The template runs too long or writes too much.
     #[error("the model's chat template does not come to an end; replace its chat_template.jinja")]
     Endless,
+    /// The template leaves out or rewrites the text that is to be continued.
+    #[error("the model's chat template does not write the last message as it stands, so it cannot be continued")]
+    Lost,
     /// The template cannot cope with the conversation.
     #[error("the model's chat template failed: {0}")]
     Failed(String),
@@ -113,7 +120,9 @@ impl Compiled {
         variables.extend(conversation.arguments.clone());
         let mut variables: BTreeMap<&str, minijinja::Value> =
             variables.iter().map(|(name, value)| (name.as_str(), values::of(value))).collect();
-        variables.insert("messages", values::of(conversation.messages));
+        let marked = conversation.continue_final_message.then(|| Marked::new(conversation.messages)).transpose()?;
+        let messages = marked.as_ref().map_or(conversation.messages, |marked| &marked.messages);
+        variables.insert("messages", values::of(messages));
         variables.insert("tools", conversation.tools.map_or(minijinja::Value::from(()), values::of));
         variables.insert("add_generation_prompt", conversation.add_generation_prompt.into());
         variables.entry("documents").or_insert(minijinja::Value::from(()));
@@ -129,7 +138,11 @@ impl Compiled {
             return Err(TemplateError::Endless);
         }
         rendered.map_err(|error| sort(&error))?;
-        String::from_utf8(output.bytes).map_err(|error| TemplateError::Failed(error.to_string()))
+        let prompt = String::from_utf8(output.bytes).map_err(|error| TemplateError::Failed(error.to_string()))?;
+        match marked {
+            Some(marked) => marked.cut(prompt),
+            None => Ok(prompt),
+        }
     }
 }
 

@@ -35,8 +35,11 @@ enum State {
 }
 
 impl Harmony {
-    /// Begins an answer, in the header of its first message.
-    pub fn new() -> Self {
+    /// Begins an answer, in the header of its first message; one that goes on is inside of the message that says it.
+    pub fn new(begun: bool) -> Self {
+        if begun {
+            return Self { state: State::Answer, scanner: Scanner::new(ENDS) };
+        }
         Self { state: State::Header(String::new()), scanner: Scanner::new(MESSAGE) }
     }
 

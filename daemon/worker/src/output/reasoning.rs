@@ -12,8 +12,19 @@ pub struct ReasoningTags {
     pub open: &'static str,
     /// What ends it.
     pub close: &'static str,
-    /// Whether the prompt ends inside of it.
-    pub opened: bool,
+    /// Where the prompt ends.
+    pub place: Place,
+}
+
+/// Where in an answer its prompt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before all of it.
+    Start,
+    /// Where the reasoning begins.
+    Opened,
+    /// Inside of the reasoning, after some of it.
+    Inside,
 }
 
 const FAMILIES: [(&str, &str); 6] = [
@@ -30,7 +41,18 @@ impl ReasoningTags {
     /// The tags that a chat template writes or removes, if it knows any; `prompt` is what it rendered.
     pub fn detect(template: &str, prompt: &str) -> Option<Self> {
         let (open, close) = FAMILIES.into_iter().find(|(_, close)| template.contains(close))?;
-        Some(Self { open, close, opened: prompt.trim_end().ends_with(open) })
+        let place = if prompt.trim_end().ends_with(open) { Place::Opened } else { Place::Start };
+        Some(Self { open, close, place })
+    }
+
+    /// The same for an answer that goes on with `begun`; `None` if no more reasoning can come.
+    pub fn after(self, begun: &str) -> Option<Self> {
+        if begun.trim().is_empty() {
+            return Some(self);
+        }
+        let (_, thought) = begun.rsplit_once(self.open)?;
+        let place = if thought.trim().is_empty() { Place::Opened } else { Place::Inside };
+        (!thought.contains(self.close)).then_some(Self { place, ..self })
     }
 
     /// The special tokens that must be written out for the tags to be seen.
@@ -63,7 +85,11 @@ enum State {
 impl Splitter {
     /// Begins a text.
     pub fn new(tags: ReasoningTags) -> Self {
-        let (state, marker) = if tags.opened { (State::Opened, tags.close) } else { (State::Start, tags.open) };
+        let (state, marker) = match tags.place {
+            Place::Start => (State::Start, tags.open),
+            Place::Opened => (State::Opened, tags.close),
+            Place::Inside => (State::Inside, tags.close),
+        };
         Self { tags, state, scanner: Scanner::new([marker]), space: String::new() }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::*;
 
-const THINK: ReasoningTags = ReasoningTags { open: "<think>", close: "</think>", opened: false };
+const THINK: ReasoningTags = ReasoningTags { open: "<think>", close: "</think>", place: Place::Start };
 
 /// All of an answer: text, reasoning, calls as (name, arguments), and the stop string.
 #[derive(Debug, PartialEq)]
@@ -133,9 +133,21 @@ fn reasoning_is_split_from_the_answer() {
 #[test]
 fn reasoning_that_the_prompt_opened_needs_no_tag() {
     let options =
-        OutputOptions { reasoning: Some(ReasoningTags { opened: true, ..THINK }), ..OutputOptions::default() };
+        OutputOptions { reasoning: Some(ReasoningTags { place: Place::Opened, ..THINK }), ..OutputOptions::default() };
     check(&options, "Hm.\n</think>\n\nYes.", ("Yes.", "Hm.", &[], None));
     check(&options, "never closed", ("", "never closed", &[], None));
+}
+
+#[test]
+fn an_answer_that_goes_on_is_split_where_its_beginning_leaves_it() {
+    let after = |begun: &str| THINK.after(begun).map(|it| it.place);
+    assert_eq!([after(""), after(" \n")], [Some(Place::Start); 2]);
+    assert_eq!([after("<think>"), after("So <think>\n")], [Some(Place::Opened); 2]);
+    assert_eq!([after("<think>Hm"), after("<think>a</think>b<think>c")], [Some(Place::Inside); 2]);
+    assert_eq!([after("It"), after("<think>Hm</think>"), after("<think></think>It")], [None; 3]);
+    let inside = ReasoningTags { place: Place::Inside, ..THINK };
+    let options = OutputOptions { reasoning: Some(inside), ..OutputOptions::default() };
+    check(&options, " and so\n</think>\nYes.", ("Yes.", " and so", &[], None));
 }
 
 #[test]
@@ -150,11 +162,11 @@ fn stop_strings_are_not_looked_for_in_reasoning_and_calls() {
 
 #[test]
 fn tags_are_detected_from_template_and_prompt() {
-    let tags = |template, prompt| ReasoningTags::detect(template, prompt).map(|it| (it.open, it.opened));
-    assert_eq!(tags("{{ content.split('</think>') }}", "<|im_start|>assistant\n"), Some(("<think>", false)));
-    assert_eq!(tags("… '<think>\\n' … </think>", "<|Assistant|><think>\n"), Some(("<think>", true)));
-    assert_eq!(tags("… </think>", "assistant\n<think>\n\n</think>\n\n"), Some(("<think>", false)));
-    assert_eq!(tags("[THINK]{{ x }}[/THINK]", "[/INST]"), Some(("[THINK]", false)));
+    let tags = |template, prompt| ReasoningTags::detect(template, prompt).map(|it| (it.open, it.place));
+    assert_eq!(tags("{{ content.split('</think>') }}", "<|im_start|>assistant\n"), Some(("<think>", Place::Start)));
+    assert_eq!(tags("… '<think>\\n' … </think>", "<|Assistant|><think>\n"), Some(("<think>", Place::Opened)));
+    assert_eq!(tags("… </think>", "assistant\n<think>\n\n</think>\n\n"), Some(("<think>", Place::Start)));
+    assert_eq!(tags("[THINK]{{ x }}[/THINK]", "[/INST]"), Some(("[THINK]", Place::Start)));
     assert_eq!(tags("{{ messages }}", "<think>"), None);
 }
 
@@ -395,7 +407,8 @@ fn no_text_of_markers_and_json_depends_on_its_cuts_or_breaks_json() {
         let text: String = (0..next(14)).map(|_| WORDS[next(WORDS.len())]).collect();
         let options = OutputOptions {
             stop_strings: vec!["stop".to_string()],
-            reasoning: (next(2) == 0).then_some(ReasoningTags { opened: next(2) == 0, ..THINK }),
+            reasoning: [None, Some(Place::Start), Some(Place::Opened), Some(Place::Inside)][next(4)]
+                .map(|place| ReasoningTags { place, ..THINK }),
             tools: formats[next(formats.len())],
             harmony: false,
             call_id_seed: 3,

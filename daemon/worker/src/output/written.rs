@@ -142,6 +142,11 @@ impl HarmonyForm {
         Grammar::Sequence(vec![text("<|channel|>"), text("final"), text("<|message|>"), shape])
     }
 
+    /// A call after an answer that was begun.
+    pub fn after_answer(call: Grammar) -> Grammar {
+        Grammar::Sequence(vec![text("<|end|>"), text("<|start|>"), text("assistant"), call])
+    }
+
     /// The same after any reasoning.
     pub fn after_reasoning(rest: Grammar) -> Grammar {
         let end = Grammar::Until("<|end|>".to_string());

@@ -1,16 +1,18 @@
 //! A conversation in the form that chat templates of the Hugging Face hub read.
 //!
 //! Templates expect the JSON of the OpenAI dialect with one difference: the arguments of a tool call are an object, not
-//! text. Nothing is left out or trimmed; what is malformed is refused by name. Only `prompt` calls this.
+//! text. Nothing is left out or trimmed; what is malformed, or cannot be continued, is refused by name. Only `prompt` calls this.
 
 use std::collections::HashSet;
 
 use engine::text::Template;
-use protocol::generation::{Chat, Json, Message, Role, Tool, ToolChoice};
+use protocol::generation::{Chat, Ending, Json, Message, Role, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
 use super::habits::Habits;
+use super::shape::Formats;
+use crate::output::Place;
 
 /// Variables that a conversation, or the language of templates, sets itself.
 const RESERVED: [&str; 6] =
@@ -20,10 +22,11 @@ const FOR_ALL: [&str; 3] = ["enable_thinking", "thinking", "reasoning_effort"];
 
 /// The messages as a template of these habits reads them.
 pub fn messages(chat: &Chat, habits: &Habits) -> Result<Value, Error> {
-    if chat.messages.is_empty() {
+    let turns = turns(chat);
+    if turns.is_empty() {
         return Err(Error::invalid("messages", "messages is empty; a conversation has at least one turn"));
     }
-    chat.messages.iter().enumerate().map(|(index, turn)| message(index, turn, habits)).collect()
+    turns.iter().enumerate().map(|(index, turn)| message(index, turn, habits)).collect()
 }
 
 fn message(index: usize, message: &Message, habits: &Habits) -> Result<Value, Error> {
@@ -58,6 +61,43 @@ fn message(index: usize, message: &Message, habits: &Habits) -> Result<Value, Er
         turn.insert("tool_calls".to_string(), calls?);
     }
     Ok(Value::Object(turn))
+}
+
+/// The turns that are rendered. An answer that was begun with nothing is a new one.
+fn turns(chat: &Chat) -> &[Message] {
+    let is_nothing = |last: &Message| *last == Message::new(Role::Assistant, "");
+    match chat.messages.split_last() {
+        Some((last, rest)) if chat.ending == Ending::LastMessage && is_nothing(last) => rest,
+        _ => &chat.messages,
+    }
+}
+
+/// The beginning of the answer, where the conversation ends with one that is to be continued.
+pub fn begun(chat: &Chat) -> Result<Option<&str>, Error> {
+    if chat.ending != Ending::LastMessage || turns(chat).len() < chat.messages.len() {
+        return Ok(None);
+    }
+    match chat.messages.last() {
+        Some(Message { role: Role::Assistant, tool_calls, content, .. }) if tool_calls.is_empty() => Ok(Some(content)),
+        Some(Message { role: Role::Assistant, .. }) => {
+            let message = "messages ends with a call of a tool, which cannot be continued";
+            Err(Error::invalid("messages", message).hint("send the call's result"))
+        }
+        _ => {
+            let message = "messages does not end with a message of the assistant, so there is nothing to continue";
+            Err(Error::invalid("messages", message))
+        }
+    }
+}
+
+/// Refuses a wish for thoughts before an answer that is past them.
+pub fn check_begun_thinking(chat: &Chat, formats: &Formats) -> Result<(), Error> {
+    let inside = formats.reasoning.is_some_and(|tags| tags.place != Place::Start);
+    if !formats.begun || chat.thinking != Some(true) || inside {
+        return Ok(());
+    }
+    let message = "thinking is asked for, and the last message, which is to be continued, has begun the answer";
+    Err(Error::new(ErrorKind::Unsupported, message).param("thinking").hint("leave thinking out"))
 }
 
 /// The tools that the model is shown, as templates read them; `None` shows none.

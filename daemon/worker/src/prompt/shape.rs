@@ -11,7 +11,7 @@ use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::output::{HarmonyForm, ReasoningTags, Texts, ToolFormat};
+use crate::output::{HarmonyForm, Place, ReasoningTags, Texts, ToolFormat};
 
 /// The most calls of one answer.
 const CALLS_MAX: u32 = 64;
@@ -25,6 +25,8 @@ pub struct Formats {
     pub tools: Option<ToolFormat>,
     /// Whether it answers in the harmony form.
     pub harmony: bool,
+    /// Whether an answer goes on with what is in its prompt.
+    pub begun: bool,
 }
 
 /// The grammar of an answer to a conversation; `None` leaves it free.
@@ -38,7 +40,12 @@ pub fn of_chat(
     let forced = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
     let strict = chat.tools.iter().any(|tool| tool.strict);
     if formats.harmony {
-        return in_harmony(chat, shown && (forced || strict || answer.is_some()), forced, answer);
+        let calls = shown && (forced || strict || answer.is_some());
+        return if formats.begun {
+            begun_in_harmony(chat, calls && forced, answer)
+        } else {
+            in_harmony(chat, calls, forced, answer)
+        };
     }
     let limited = forced || chat.single_tool_call || answer.is_some() || strict;
     let whole = if shown && limited {
@@ -66,6 +73,16 @@ fn in_harmony(chat: &Chat, calls: bool, forced: bool, answer: Option<Grammar>) -
         either.push(HarmonyForm::answer(answer));
     }
     Ok(Some(HarmonyForm::after_reasoning(Grammar::Either(either))))
+}
+
+/// The grammar of the rest of an answer in the harmony form: a call that is forced, or more of the answer.
+fn begun_in_harmony(chat: &Chat, forced: bool, answer: Option<Grammar>) -> Result<Option<Grammar>, Error> {
+    if !forced {
+        return Ok(answer);
+    }
+    let call = |tool: &Tool| Ok(HarmonyForm::call(&tool.name, &arguments(tool)?, tool.strict));
+    let calls = callable(chat)?.into_iter().map(call).collect::<Result<_, Error>>()?;
+    Ok(Some(HarmonyForm::after_answer(Grammar::Either(calls))))
 }
 
 /// What a constraint asks for, as a grammar.
@@ -194,7 +211,7 @@ fn after_reasoning(answer: Grammar, chat: &Chat, tags: Option<ReasoningTags>) ->
     let Some(tags) = tags else { return answer };
     let space = Grammar::Shape(Shape::Regex("\n{0,2}".to_string()));
     let rest = Grammar::Until(tags.close.to_string());
-    if tags.opened {
+    if tags.place != Place::Start {
         return Grammar::Sequence(vec![rest, space, answer]);
     }
     if chat.thinking == Some(false) {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use pipe::{Answer, Question};
-use protocol::generation::{Chat, Constraint, Json, Message, Role, Tool, ToolCall, ToolChoice};
+use protocol::generation::{Chat, Constraint, Ending, Json, Message, Role, Tool, ToolCall, ToolChoice};
 use protocol::generation::{GenerateRequest, Prompt};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest, Tokens};
 use protocol::{Error, ErrorKind};
@@ -116,6 +116,58 @@ fn a_conversation_is_rendered_by_the_models_template() {
     assert!(shown.prompt.len() > tokens.len() + 20, "the tools are shown");
     let hidden = Chat { tool_choice: ToolChoice::None, ..with_tools };
     assert_eq!(prepare(&prompter, &chat(hidden)).unwrap().prompt, tokens);
+}
+
+#[test]
+fn a_prompt_ends_where_the_answer_that_is_to_be_continued_does() {
+    let folder = Folder::new("continued", |recipe| recipe);
+    let prompter = prompter(&folder);
+    let begun = |text: &str| {
+        let messages = vec![message(Role::User, "Hi"), message(Role::Assistant, text)];
+        Chat { messages, ending: Ending::LastMessage, ..Chat::default() }
+    };
+    let rendered = |chat| tokens(&prompter, Prompt::Chat(chat), Special::Parse, false).unwrap().rendered.unwrap();
+    let fresh = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(rendered(begun("Hel ")), format!("{fresh}Hel "));
+    assert_eq!(rendered(begun("")), fresh);
+    let closed = Chat { ending: Ending::Closed, ..begun("Hel ") };
+    assert_eq!(rendered(closed), format!("{fresh}Hel <|im_end|>\n"));
+    let refused = |chat_: Chat, kind, param| check_refused(prepare(&prompter, &chat(chat_)), kind, param);
+    let mut called = begun("");
+    let arguments = Json("{}".to_string());
+    called.messages[1].tool_calls = vec![ToolCall { id: "c".to_string(), name: "weather".to_string(), arguments }];
+    refused(called, ErrorKind::Invalid, "messages");
+    let asked = Chat { messages: vec![message(Role::User, "Hi")], ending: Ending::LastMessage, ..Chat::default() };
+    refused(asked, ErrorKind::Invalid, "messages");
+}
+
+#[test]
+fn an_answer_that_was_begun_is_past_its_thoughts_unless_it_says_otherwise() {
+    let source = "{{ '</think>' if enable_thinking is defined }}{% for m in messages %}{{ m.content }}{% endfor %}";
+    let folder = Folder::new("begun-thoughts", |recipe| recipe).with_template(source);
+    let prompter = prompter(&folder);
+    let asked = |text: &str, thinking| {
+        let messages = vec![message(Role::User, "Hi"), message(Role::Assistant, text)];
+        chat(Chat { messages, ending: Ending::LastMessage, thinking, ..Chat::default() })
+    };
+    for thinking in [None, Some(false)] {
+        prepare(&prompter, &asked("It", thinking)).unwrap();
+    }
+    check_refused(prepare(&prompter, &asked("It", Some(true))), ErrorKind::Unsupported, "thinking");
+    prepare(&prompter, &asked("<think>Hm", Some(true))).unwrap();
+}
+
+#[test]
+fn a_template_that_rewrites_what_is_to_be_continued_is_refused() {
+    let source = "{% for m in messages %}{{ m.content | replace('x', 'y') }}{% endfor %}";
+    let folder = Folder::new("rewrites", |recipe| recipe).with_template(source);
+    let prompter = prompter(&folder);
+    let begun = |text: &str| {
+        chat(Chat { messages: vec![message(Role::Assistant, text)], ending: Ending::LastMessage, ..Chat::default() })
+    };
+    prepare(&prompter, &begun("abc")).unwrap();
+    let error = check_refused(prepare(&prompter, &begun("xyz")), ErrorKind::Invalid, "messages");
+    assert!(error.message.contains("cannot be continued"), "{}", error.message);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use pipe::Delivered;
 use protocol::generation::{
-    Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool, ToolChoice,
+    Chat, Constraint, Ending, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool, ToolChoice,
 };
 use serde::Deserialize;
 
@@ -289,6 +289,32 @@ fn an_answer_in_the_harmony_form_is_held_to_its_shape_after_its_reasoning() {
     let choice = Constraint::Choice(vec!["yes".to_string(), "no".to_string()]);
     let answer = ask(&mut daemon, 1, &GenerateRequest { constraint: Some(choice), choices: 12, ..conversation(chat) });
     assert!(answer.text.iter().all(|text| text == "yes" || text == "no"), "{:?}", answer.text);
+}
+
+#[test]
+fn what_follows_a_begun_answer_is_held_to_the_shape_and_may_be_made_a_call() {
+    for (family, markers) in [("begun-hermes", "<tool_call>"), ("begun-harmony", "<|channel|><|message|>")] {
+        let folder = Folder::new(family, |recipe| recipe).with_template(&TEMPLATE.replace("<tool_call>", markers));
+        let mut daemon = Daemon::start(open(&folder));
+        let going_on = |chat: Chat| {
+            let mut asked = conversation(chat);
+            if let Prompt::Chat(chat) = &mut asked.prompt {
+                chat.messages.push(Message::new(Role::Assistant, "Well"));
+                chat.ending = Ending::LastMessage;
+            }
+            asked
+        };
+        let constraint = Some(Constraint::Choice(vec!["yes".to_string(), "no".to_string()]));
+        let asked = GenerateRequest { constraint, choices: 8, ..going_on(Chat::default()) };
+        let answer = ask(&mut daemon, 1, &asked);
+        assert!(answer.text.iter().all(|text| text == "yes" || text == "no"), "{family}: {:?}", answer.text);
+        let trip = Tool { parameters: Some(Json(TRIP.to_string())), ..tool("travel", true) };
+        let forced =
+            Chat { tools: vec![trip], tool_choice: ToolChoice::Required, single_tool_call: true, ..Chat::default() };
+        let answer = ask(&mut daemon, 2, &going_on(forced));
+        assert_eq!(answer.reasons[0], Some(FinishReason::ToolCalls), "{family}: {:?}", answer.text);
+        assert_eq!((answer.calls[0].name.as_deref(), answer.text[0].as_str()), (Some("travel"), ""), "{family}");
+    }
 }
 
 #[test]

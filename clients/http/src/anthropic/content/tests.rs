@@ -76,7 +76,7 @@ fn what_cannot_be_read_is_named_with_its_place() {
         let error = read(Value::Null, json!([{"role": "user", "content": content}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
     }
-    let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]);
-    assert_eq!(read(Value::Null, begun).unwrap_err().kind, ErrorKind::Unsupported);
+    let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y\n"}]);
+    assert_eq!(read(Value::Null, begun).unwrap_err().kind, ErrorKind::Invalid);
     assert_eq!(read(Value::Null, json!([])).unwrap_err().param.as_deref(), Some("messages"));
 }

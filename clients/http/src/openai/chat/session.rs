@@ -3,10 +3,12 @@
 
 use protocol::Error;
 use protocol::client::Client;
+use protocol::generation::Ending;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::begun::check_whole;
 use super::{MessageBody, Own, message};
 use crate::body::{Members, part};
 use crate::openai::sessions::Memory;
@@ -31,7 +33,16 @@ impl Own {
         if choices != 1 {
             return Err(Error::invalid("n", "A request with a 'session_id' has one answer: 'n' must be 1."));
         }
-        let memory = Memory::read(client.clone(), id, messages).await?;
+        let goes_on = self.ending()? == Ending::LastMessage;
+        if goes_on && messages.is_empty() {
+            let message = "What a session holds is whole: send the message that is to be continued.";
+            return Err(Error::invalid("messages", message));
+        }
+        let mut memory = Memory::read(client.clone(), id, messages).await?;
+        if goes_on {
+            // It is kept with the answer, as one message.
+            memory.said.pop();
+        }
         let history = read_messages(&memory.history)?;
         self.messages.splice(0..0, history);
         Ok(Some(memory))
@@ -49,5 +60,7 @@ fn read_messages(messages: &[Value]) -> Result<Vec<MessageBody>, Error> {
 
 /// Refuses messages that a chat request could not say.
 pub fn check_messages(messages: &[Value]) -> Result<(), Error> {
-    read_messages(messages)?.into_iter().enumerate().try_for_each(|(at, body)| message(at, body).map(drop))
+    let bodies = read_messages(messages)?;
+    check_whole(&bodies)?;
+    bodies.into_iter().enumerate().try_for_each(|(at, body)| message(at, body).map(drop))
 }

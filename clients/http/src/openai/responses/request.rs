@@ -257,8 +257,16 @@ impl Body {
         let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
         let thinking_budget = self.reasoning.as_ref().and_then(ReasoningBody::budget);
         let (thinking, template_arguments) = self.reasoning.map_or((None, None), ReasoningBody::wish);
-        let chat =
-            Chat { messages, tools, tool_choice, single_tool_call, thinking, thinking_budget, template_arguments };
+        let chat = Chat {
+            messages,
+            tools,
+            tool_choice,
+            single_tool_call,
+            thinking,
+            thinking_budget,
+            template_arguments,
+            ..Chat::default()
+        };
         Ok(GenerateRequest {
             sampling: self.sampling,
             stop: Stop { max_tokens: self.max_output_tokens, ..Stop::default() },

@@ -70,8 +70,8 @@ pub struct Memory {
     known: bool,
     /// What goes before the request's own messages.
     pub history: Vec<Value>,
-    /// The request's own messages.
-    said: Vec<Value>,
+    /// The request's own messages, to be kept before the answer.
+    pub said: Vec<Value>,
 }
 
 impl Memory {

@@ -24,12 +24,14 @@ fn difference(golden: &Value, template: &Compiled, case: &Value) -> Option<Strin
         messages: &case["messages"],
         tools: case.get("tools"),
         add_generation_prompt: case.get("add_generation_prompt").is_none_or(|it| it == true),
+        continue_final_message: case.get("continue_final_message").is_some_and(|it| it == true),
         arguments: case.get("arguments").and_then(Value::as_object).unwrap_or(&Map::new()),
         now_unix_ms: golden["now_unix_ms"].as_i64().expect("a golden has a time"),
     });
     let expected = match (case["prompt"].as_str(), case["refused"].as_str()) {
         (Some(prompt), _) => Ok(prompt.to_string()),
-        (None, words) => Err(TemplateError::Raised(words.expect("a case has an outcome").to_string())),
+        (None, Some(words)) => Err(TemplateError::Raised(words.to_string())),
+        (None, None) => Err(TemplateError::Lost),
     };
     (rendered != expected).then(|| format!("{}:\n  rendered {rendered:?}\n  expected {expected:?}\n", case["name"]))
 }

@@ -20,6 +20,7 @@ fn render_with(source: &str, arguments: Value) -> Result<String, TemplateError> 
         messages: &json!([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Yo"}]),
         tools: None,
         add_generation_prompt: true,
+        continue_final_message: false,
         arguments: &arguments,
         now_unix_ms: 1_709_210_096_789,
     })
@@ -156,6 +157,7 @@ fn special_tokens_and_arguments_are_variables() {
         messages: &json!([]),
         tools: None,
         add_generation_prompt: false,
+        continue_final_message: false,
         arguments: arguments.as_object().expect("it is an object"),
         now_unix_ms: 0,
     };
@@ -185,6 +187,7 @@ fn a_conversation_with_tools_takes_the_template_for_tools() {
         messages: &messages,
         tools,
         add_generation_prompt: true,
+        continue_final_message: false,
         arguments: &arguments,
         now_unix_ms: 0,
     };

@@ -101,6 +101,10 @@ fn harmony_channels_become_reasoning_answer_and_calls() {
     let stopping = OutputOptions { stop_strings: vec!["END".to_string()], ..options.clone() };
     let stopped = "<|channel|>analysis<|message|>END<|end|><|start|>assistant<|channel|>final<|message|>a END b";
     check(&stopping, stopped, ("a ", "END", &[], Some("END")));
+    let begun = OutputOptions { begun: true, ..options.clone() };
+    check(&begun, " it is.<|return|>", (" it is.", "", &[], None));
+    let call = " so<|end|><|start|>assistant to=functions.g<|channel|>commentary<|message|>{}<|call|>";
+    check(&begun, call, (" so", "", &[("g", "{}")], None));
     let mut output = Output::new(options);
     output.push("<|channel|>analysis<|message|>hm");
     assert!(output.is_reasoning());

@@ -21,7 +21,8 @@ const TEMPLATE: &str = "{%- set ns = namespace(x='x' * 1000) -%}
 
 fn ask(what: &str) -> ToRender {
     let (messages, arguments) = (json!([what]), Map::new());
-    ToRender { messages, tools: None, add_generation_prompt: true, arguments, now_unix_ms: 0 }
+    let (add_generation_prompt, continue_final_message) = (true, false);
+    ToRender { messages, tools: None, add_generation_prompt, continue_final_message, arguments, now_unix_ms: 0 }
 }
 
 #[test]
