@@ -72,3 +72,44 @@ async fn a_prompt_alone_comes_back_as_it_was_sent() {
     let refused = http.post("/v1/completions", &refused).await;
     assert_eq!((refused.status, &refused.json().await["error"]["param"]), (400, &json!("max_tokens")));
 }
+
+#[tokio::test]
+async fn a_judged_prompt_comes_before_each_of_its_choices_and_the_same_in_a_stream() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let more = json!({"prompt": ["Impetus — a house", "It is"], "max_tokens": 3, "n": 2, "temperature": 1, "seed": 7});
+    let whole = complete(&http, more.clone()).await;
+    let mut body = json!({"model": "impetus-nano", "logprobs": 1, "echo": true, "stream": true});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let chunks = http.post("/v1/completions", &body).await.events().await;
+    let (mut texts, mut entries) = ([const { String::new() }; 4], [const { Vec::new() }; 4]);
+    for chunk in chunks.iter().filter(|chunk| *chunk != "[DONE]") {
+        let choice = &serde_json::from_str::<Value>(chunk).unwrap()["choices"][0];
+        let index = choice["index"].as_u64().unwrap() as usize;
+        texts[index].push_str(choice["text"].as_str().unwrap());
+        if choice["logprobs"].is_object() {
+            let rows =
+                list(choice, "tokens").iter().zip(list(choice, "token_logprobs")).zip(list(choice, "text_offset"));
+            entries[index].extend(rows.map(|((token, logprob), offset)| json!([token, logprob, offset])));
+        }
+    }
+    for index in 0..4 {
+        let choice = &whole["choices"][index];
+        assert_eq!(choice["text"], texts[index], "choice {index}");
+        assert!(texts[index].starts_with(if index < 2 { "Impetus — a house" } else { "It is" }));
+        let rows = list(choice, "tokens").iter().zip(list(choice, "token_logprobs")).zip(list(choice, "text_offset"));
+        let rows: Vec<Value> = rows.map(|((token, logprob), offset)| json!([token, logprob, offset])).collect();
+        assert_eq!(entries[index], rows, "choice {index}");
+        assert_eq!(rows[0][1], Value::Null, "nothing comes before the first");
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_of_token_ids_is_echoed_as_what_it_spells() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let tokens = http.post("/tokenize", &json!({"content": "Grüße 🌦"})).await.json().await["tokens"].clone();
+    let plain = complete(&http, json!({"prompt": tokens, "max_tokens": 2, "logprobs": null})).await;
+    assert!(plain["choices"][0]["text"].as_str().unwrap().starts_with("Grüße 🌦"), "{plain}");
+    assert_eq!(plain["choices"][0]["logprobs"], Value::Null);
+}

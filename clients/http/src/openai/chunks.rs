@@ -24,10 +24,10 @@ pub trait Shape: Send + 'static {
     type Choice: Serialize;
     /// The choices to send before any text, if the endpoint has such.
     fn opening(&mut self) -> Vec<Self::Choice>;
-    /// The choice for more of an answer; `None` where there is nothing to show yet.
-    fn more(&mut self, delta: Delta) -> Option<Self::Choice>;
-    /// The choice for a complete answer.
-    fn complete(&mut self, finished: ChoiceFinished) -> Self::Choice;
+    /// The choices for more of an answer; none where there is nothing to show yet.
+    fn more(&mut self, delta: Delta) -> Vec<Self::Choice>;
+    /// The choices for a complete answer.
+    fn complete(&mut self, finished: ChoiceFinished) -> Vec<Self::Choice>;
 }
 
 /// What every chunk of a stream repeats.
@@ -81,6 +81,11 @@ struct Chunks<S> {
 impl<S: Shape> Chunks<S> {
     fn opening(&mut self) -> Bytes {
         let choices = self.shape.opening();
+        self.chunks(choices)
+    }
+
+    /// A chunk for each of the choices.
+    fn chunks(&self, choices: Vec<S::Choice>) -> Bytes {
         choices.into_iter().map(|choice| self.chunk(vec![choice], None)).collect::<Vec<_>>().concat().into()
     }
 
@@ -105,11 +110,12 @@ impl<S: Shape> Writer for Chunks<S> {
         match event {
             Event::Delta(delta) => {
                 self.generated += delta.tokens;
-                self.shape.more(delta).map_or_else(Bytes::new, |choice| self.chunk(vec![choice], None))
+                let choices = self.shape.more(delta);
+                self.chunks(choices)
             }
             Event::ChoiceFinished(finished) => {
-                let choice = self.shape.complete(finished);
-                self.chunk(vec![choice], None)
+                let choices = self.shape.complete(finished);
+                self.chunks(choices)
             }
             Event::Progress(progress) => sse::comment(&self.pace.describe(&progress, Instant::now())),
             Event::Started(_) | Event::Finished(_) | Event::Failed(_) => Bytes::new(),

@@ -1,5 +1,7 @@
 //! `/v1/completions`: raw prompts, no chat template.
 
+mod echo;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -25,6 +27,8 @@ use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::infill::Infill;
 use crate::openapi::{EVENTS, Operation, part};
+
+use echo::Echo;
 
 /// OpenAI's default for this endpoint.
 const MAX_TOKENS: u32 = 16;
@@ -64,6 +68,17 @@ enum PromptBody {
     TokenLists(Vec<Vec<u32>>),
 }
 
+impl PromptBody {
+    /// The prompts that are token ids.
+    fn ids(&self) -> Vec<Vec<u32>> {
+        match self {
+            Self::Text(_) | Self::Texts(_) => Vec::new(),
+            Self::Tokens(tokens) => vec![tokens.clone()],
+            Self::TokenLists(lists) => lists.clone(),
+        }
+    }
+}
+
 /// What the document says of this endpoint.
 pub fn operation() -> Operation {
     Operation::new("Continue a text")
@@ -94,7 +109,8 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
     let streaming = shared.streaming()?;
-    let echoes = Echoes::of(&shared, &own)?;
+    let mut echo = Echo::of(&shared, &own)?;
+    let ids = own.prompt.ids();
     let (n, best_of, with_logprobs) = (shared.choices(), best_of(&shared, &own)?, own.logprobs.is_some());
     let suffix = own.suffix();
     let model = shared.model.clone();
@@ -102,6 +118,9 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let choices = requests.iter().map(|request| request.choices).sum();
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
     let client = bridge.daemon.client().await?;
+    if let Some(echo) = &mut echo {
+        echo.spell(&client, model.as_deref(), &ids).await?;
+    }
     if let Some(suffix) = suffix {
         fill(&client, model, suffix, &mut requests).await?;
     }
@@ -109,19 +128,22 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let begin = Box::pin(async move { prompts::generate(&client, requests).await });
     if let Some(counting) = streaming {
         let header = Header { id, object: "text_completion", created, counting };
-        let Echoes::Texts(echoes) = echoes else { return Err(unstreamed()) };
-        let shape = TextShape { with_logprobs, written: vec![0; usize::from(choices)], echoes };
-        return chunks::respond(begin, header, shape).await;
+        return chunks::respond(begin, header, TextShape::new(choices, with_logprobs, echo)).await;
     }
     let (Started { model, .. }, events) = begin.await?;
-    let answer = gather(events, choices).await?;
+    let mut answer = gather(events, choices).await?;
+    for (at, choice) in answer.choices.iter_mut().enumerate() {
+        if let Some(echo) = &mut echo {
+            echo.hear(at / usize::from(best_of) * usize::from(n), std::mem::take(&mut choice.prompt));
+        }
+    }
     let choices = best(answer.choices, n, best_of).into_iter().enumerate();
     Ok(Json(Completion {
         id,
         object: "text_completion",
         created,
         model,
-        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs, &echoes)).collect(),
+        choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs, echo.as_ref())).collect(),
         usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
         system_fingerprint: None,
     })
@@ -223,66 +245,6 @@ fn best(choices: Vec<Choice>, n: u16, best_of: u16) -> Vec<Choice> {
     }
 }
 
-/// What goes before each choice's text.
-#[derive(Debug, PartialEq)]
-enum Echoes {
-    /// These texts, which are prompts; none where nothing is echoed.
-    Texts(Vec<String>),
-    /// The prompt's tokens with their log-probabilities, and the text that they were sent as, if they were not sent as ids.
-    Tokens(Vec<Option<String>>),
-}
-
-impl Echoes {
-    /// Returns what a request wants echoed.
-    fn of(shared: &Shared, own: &Own) -> Result<Self, Error> {
-        if !own.echo.unwrap_or(false) {
-            return Ok(Self::Texts(Vec::new()));
-        }
-        if own.logprobs.is_some() {
-            return Self::with_logprobs(shared, own);
-        }
-        let texts = match &own.prompt {
-            PromptBody::Text(text) => std::slice::from_ref(text),
-            PromptBody::Texts(texts) => texts,
-            PromptBody::Tokens(_) | PromptBody::TokenLists(_) => {
-                let message = "'echo' of prompts of token ids needs 'logprobs', which tell their text.";
-                return Err(Error::new(ErrorKind::Unsupported, message).hint("Send 'logprobs': 0.").param("echo"));
-            }
-        };
-        let each = |text: &String| std::iter::repeat_n(text.clone(), usize::from(shared.choices()));
-        // More choices than are allowed are refused with the requests; here they are only not copied.
-        Ok(Self::Texts(texts.iter().flat_map(each).take(usize::from(CHOICES_MAX)).collect()))
-    }
-
-    fn with_logprobs(shared: &Shared, own: &Own) -> Result<Self, Error> {
-        let refused = |param: &str, message: &str| Err(Error::new(ErrorKind::Unsupported, message).param(param));
-        if shared.stream == Some(true) {
-            return Err(unstreamed());
-        }
-        if own.suffix().is_some() {
-            return refused(
-                "suffix",
-                "'suffix' cannot be sent with 'echo' and 'logprobs': the prompt is not only yours.",
-            );
-        }
-        // A prompt can be long, and would be said as often.
-        if own.best_of.unwrap_or(shared.choices()) > 1 {
-            return refused("n", "'n' and 'best_of' are 1 where 'echo' comes with 'logprobs'.");
-        }
-        Ok(Self::Tokens(match &own.prompt {
-            PromptBody::Text(text) => vec![Some(text.clone())],
-            PromptBody::Texts(texts) => texts.iter().cloned().map(Some).collect(),
-            PromptBody::Tokens(_) => vec![None],
-            PromptBody::TokenLists(lists) => vec![None; lists.len()],
-        }))
-    }
-}
-
-fn unstreamed() -> Error {
-    let message = "'echo' with 'logprobs' cannot be streamed: the prompt is said when all of it is read.";
-    Error::new(ErrorKind::Unsupported, message).hint("Leave 'stream' out.").param("echo")
-}
-
 /// One choice, whole or in part.
 #[derive(Debug, Serialize, ToSchema)]
 struct TextChoice {
@@ -292,26 +254,15 @@ struct TextChoice {
     finish_reason: Option<&'static str>,
 }
 
-fn whole(index: usize, choice: Choice, with_logprobs: bool, echoes: &Echoes) -> TextChoice {
-    let answer = choice.reasoning + &choice.text;
-    let (text, logprobs) = match echoes {
-        Echoes::Texts(texts) => {
-            let echo = texts.get(index).map(String::as_str).unwrap_or_default();
-            let logprobs = with_logprobs.then(|| TextLogprobs::new(&choice.logprobs, 0));
-            (format!("{echo}{answer}"), logprobs)
-        }
-        Echoes::Tokens(texts) => {
-            let spelled = || {
-                let bytes: Vec<u8> = choice.prompt.iter().flat_map(|token| token.bytes.iter().copied()).collect();
-                String::from_utf8_lossy(&bytes).into_owned()
-            };
-            let prompt = texts.get(index).cloned().flatten().unwrap_or_else(spelled);
-            let mut logprobs = TextLogprobs::of_prompt(&choice.prompt, &prompt);
-            logprobs.extend(&choice.logprobs, prompt.chars().count());
-            (prompt + &answer, Some(logprobs))
-        }
-    };
-    TextChoice { index, text, logprobs, finish_reason: choice.reason.map(finish_reason) }
+fn whole(index: usize, choice: Choice, with_logprobs: bool, echo: Option<&Echo>) -> TextChoice {
+    let (before, mut logprobs) = echo.map(|echo| echo.before(index)).unwrap_or_default();
+    logprobs.extend(&choice.logprobs, before.chars().count());
+    TextChoice {
+        index,
+        text: before + &choice.reasoning + &choice.text,
+        logprobs: with_logprobs.then_some(logprobs),
+        finish_reason: choice.reason.map(finish_reason),
+    }
 }
 
 struct TextShape {
@@ -319,30 +270,66 @@ struct TextShape {
     /// Characters already sent, per choice.
     written: Vec<usize>,
     /// What goes before each choice's text.
-    echoes: Vec<String>,
+    echo: Option<Echo>,
+    /// Whether it was said, per choice.
+    echoed: Vec<bool>,
+}
+
+impl TextShape {
+    fn new(choices: u16, with_logprobs: bool, echo: Option<Echo>) -> Self {
+        let choices = usize::from(choices);
+        Self { with_logprobs, written: vec![0; choices], echo, echoed: vec![false; choices] }
+    }
+
+    /// What goes before a choice, if that is still to be said.
+    fn echo(&mut self, index: usize) -> Option<TextChoice> {
+        let (echo, said) = (self.echo.as_ref()?, self.echoed.get_mut(index)?);
+        if std::mem::replace(said, true) {
+            return None;
+        }
+        let (text, logprobs) = echo.before(index);
+        self.written[index] += text.chars().count();
+        Some(TextChoice { index, text, logprobs: self.with_logprobs.then_some(logprobs), finish_reason: None })
+    }
 }
 
 impl Shape for TextShape {
     type Choice = TextChoice;
 
     fn opening(&mut self) -> Vec<TextChoice> {
-        let choice = |(index, text)| TextChoice { index, text, logprobs: None, finish_reason: None };
-        std::mem::take(&mut self.echoes).into_iter().enumerate().map(choice).collect()
+        match &self.echo {
+            Some(echo) if echo.is_known() => (0..self.written.len()).filter_map(|index| self.echo(index)).collect(),
+            _ => Vec::new(),
+        }
     }
 
-    fn more(&mut self, delta: Delta) -> Option<TextChoice> {
+    fn more(&mut self, delta: Delta) -> Vec<TextChoice> {
         let index = usize::from(delta.choice);
-        let written = self.written.get_mut(index)?;
+        if let Some(echo) = &mut self.echo {
+            echo.hear(index, delta.prompt);
+        }
         let text = delta.reasoning + &delta.text;
+        if index >= self.written.len() || (text.is_empty() && delta.logprobs.is_empty()) {
+            return Vec::new();
+        }
+        let echo = self.echo(index);
+        let written = &mut self.written[index];
         let logprobs =
             (self.with_logprobs && !delta.logprobs.is_empty()).then(|| TextLogprobs::new(&delta.logprobs, *written));
         *written += text.chars().count();
-        (!text.is_empty() || logprobs.is_some()).then_some(TextChoice { index, text, logprobs, finish_reason: None })
+        let more = (!text.is_empty() || logprobs.is_some()).then_some(TextChoice {
+            index,
+            text,
+            logprobs,
+            finish_reason: None,
+        });
+        echo.into_iter().chain(more).collect()
     }
 
-    fn complete(&mut self, finished: ChoiceFinished) -> TextChoice {
-        let reason = Some(finish_reason(finished.reason));
-        TextChoice { index: usize::from(finished.choice), text: String::new(), logprobs: None, finish_reason: reason }
+    fn complete(&mut self, finished: ChoiceFinished) -> Vec<TextChoice> {
+        let (index, reason) = (usize::from(finished.choice), Some(finish_reason(finished.reason)));
+        let end = TextChoice { index, text: String::new(), logprobs: None, finish_reason: reason };
+        self.echo(index).into_iter().chain([end]).collect()
     }
 }
 

@@ -104,7 +104,7 @@ impl Shape for ChatShape {
             .collect()
     }
 
-    fn more(&mut self, delta: Delta) -> Option<ChunkChoice> {
+    fn more(&mut self, delta: Delta) -> Vec<ChunkChoice> {
         let some = |text: String| (!text.is_empty()).then_some(text);
         let body = DeltaBody {
             role: None,
@@ -114,21 +114,17 @@ impl Shape for ChatShape {
         };
         let silent = body.content.is_none() && body.reasoning_content.is_none() && body.tool_calls.is_empty();
         let logprobs = (self.with_logprobs && !delta.logprobs.is_empty()).then(|| delta.logprobs.into());
-        (!silent || logprobs.is_some()).then_some(ChunkChoice {
-            index: delta.choice,
-            delta: body,
-            logprobs,
-            finish_reason: None,
-        })
+        let choice = ChunkChoice { index: delta.choice, delta: body, logprobs, finish_reason: None };
+        if silent && choice.logprobs.is_none() { Vec::new() } else { vec![choice] }
     }
 
-    fn complete(&mut self, finished: ChoiceFinished) -> ChunkChoice {
-        ChunkChoice {
+    fn complete(&mut self, finished: ChoiceFinished) -> Vec<ChunkChoice> {
+        vec![ChunkChoice {
             index: finished.choice,
             delta: DeltaBody::default(),
             logprobs: None,
             finish_reason: Some(finish_reason(finished.reason)),
-        }
+        }]
     }
 }
 

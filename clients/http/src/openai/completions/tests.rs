@@ -17,9 +17,9 @@ fn read(more: Value) -> Result<Vec<GenerateRequest>, Error> {
     requests(shared, own)
 }
 
-fn echo(more: Value) -> Result<Echoes, Error> {
+fn echo(more: Value) -> Result<Option<Echo>, Error> {
     let (shared, own) = parts(more)?;
-    Echoes::of(&shared, &own)
+    Echo::of(&shared, &own)
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn the_likeliest_answers_of_each_prompt_are_kept() {
 
 #[test]
 fn an_echo_is_the_prompt_before_each_of_its_choices() {
-    let texts = |texts: &[&str]| Echoes::Texts(texts.iter().map(|text| (*text).to_owned()).collect());
-    assert_eq!(echo(json!({})).unwrap(), texts(&[]));
-    assert_eq!(echo(json!({"echo": true, "prompt": ["a", "b"], "n": 2})).unwrap(), texts(&["a", "a", "b", "b"]));
-    assert_eq!(echo(json!({"echo": true, "prompt": [1, 2]})).unwrap_err().param.as_deref(), Some("echo"));
+    assert_eq!(echo(json!({})).unwrap(), None);
+    let echo = echo(json!({"echo": true, "prompt": ["a", "b"], "n": 2})).unwrap().unwrap();
+    let before: String = (0..5).map(|choice| echo.before(choice).0).collect();
+    assert_eq!(before, "aabb");
 }
 
 #[test]
@@ -79,13 +79,8 @@ fn an_echo_with_log_probabilities_has_the_prompts_judged() {
     let judged = json!({"echo": true, "logprobs": 1, "max_tokens": 0, "prompt": ["a", "b"]});
     let requests = read(judged.clone()).unwrap();
     assert!(requests.iter().all(|request| request.prompt_logprobs && request.stop.max_tokens == Some(0)));
-    assert_eq!(echo(judged).unwrap(), Echoes::Tokens(vec![Some("a".into()), Some("b".into())]));
-    assert_eq!(
-        echo(json!({"echo": true, "logprobs": 0, "prompt": [[1], [2, 3]]})).unwrap(),
-        Echoes::Tokens(vec![None; 2])
-    );
-    for (more, param) in [(json!({"stream": true}), "echo"), (json!({"n": 2}), "n"), (json!({"suffix": "b"}), "suffix")]
-    {
+    assert!(!echo(judged).unwrap().unwrap().is_known());
+    for (more, param) in [(json!({"n": 17}), "n"), (json!({"suffix": "b"}), "suffix")] {
         let mut body = json!({"echo": true, "logprobs": 1});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         assert_eq!(echo(body).unwrap_err().param.as_deref(), Some(param), "{more}");
@@ -96,13 +91,10 @@ fn an_echo_with_log_probabilities_has_the_prompts_judged() {
 fn an_echoed_prompt_of_token_ids_is_spelled_by_its_tokens() {
     let token = |bytes: &[u8], logprob| PromptToken { token: 0, bytes: bytes.to_vec(), logprob, top: Vec::new() };
     let entry = TokenLogprob { token: 0, bytes: b"!".to_vec(), logprob: -3.0, top: Vec::new() };
-    let choice = || Choice {
-        text: "!".into(),
-        logprobs: vec![entry.clone()],
-        prompt: vec![token("\u{e9}".as_bytes().split_at(1).0, None), token(&[0xa9, b'h'], Some(-1.0))],
-        ..Choice::default()
-    };
-    let shaped = serde_json::to_value(whole(0, choice(), true, &Echoes::Tokens(vec![None]))).unwrap();
+    let choice = || Choice { text: "!".into(), logprobs: vec![entry.clone()], ..Choice::default() };
+    let mut heard = echo(json!({"echo": true, "logprobs": 1, "prompt": [1, 2]})).unwrap().unwrap();
+    heard.hear(0, vec![token("\u{e9}".as_bytes().split_at(1).0, None), token(&[0xa9, b'h'], Some(-1.0))]);
+    let shaped = serde_json::to_value(whole(0, choice(), true, Some(&heard))).unwrap();
     assert_eq!((&shaped["text"], &shaped["logprobs"]["text_offset"]), (&json!("\u{e9}h!"), &json!([0, 1, 2])));
     assert_eq!(shaped["logprobs"]["token_logprobs"], json!([null, -1.0, -3.0]));
     assert_eq!(shaped["logprobs"]["top_logprobs"], json!([null, {"\u{fffd}h": -1.0}, {"!": -3.0}]));
@@ -110,8 +102,29 @@ fn an_echoed_prompt_of_token_ids_is_spelled_by_its_tokens() {
 
 #[test]
 fn a_streamed_echo_comes_first_and_once() {
-    let mut shape = TextShape { with_logprobs: false, written: vec![0; 2], echoes: vec!["a".into(), "b".into()] };
+    let known = echo(json!({"echo": true, "prompt": ["a", "b"]})).unwrap();
+    let mut shape = TextShape::new(2, false, known);
     let opening = serde_json::to_value(shape.opening()).unwrap();
     assert_eq!(opening[1], json!({"index": 1, "text": "b", "logprobs": null, "finish_reason": null}));
     assert!(shape.opening().is_empty());
+}
+
+#[test]
+fn a_streamed_echo_with_log_probabilities_comes_before_each_choice_once_it_is_heard() {
+    let judged = echo(json!({"echo": true, "logprobs": 1, "prompt": "a", "n": 2})).unwrap();
+    let mut shape = TextShape::new(2, true, judged);
+    assert!(shape.opening().is_empty());
+    let token = PromptToken { token: 0, bytes: b"a".to_vec(), logprob: None, top: Vec::new() };
+    assert!(shape.more(Delta { prompt: vec![token], ..Delta::default() }).is_empty());
+    let entry = || TokenLogprob { token: 0, bytes: b"!".to_vec(), logprob: -3.0, top: Vec::new() };
+    let said = |choice| Delta { choice, text: "!".into(), logprobs: vec![entry()], ..Delta::default() };
+    for choice in [1, 0] {
+        let more = serde_json::to_value(shape.more(said(choice))).unwrap();
+        assert_eq!((&more[0]["text"], &more[0]["logprobs"]["token_logprobs"]), (&json!("a"), &json!([null])));
+        assert_eq!((&more[1]["text"], &more[1]["logprobs"]["text_offset"]), (&json!("!"), &json!([1])));
+        assert_eq!(shape.more(said(choice)).len(), 1);
+    }
+    let mut alone = TextShape::new(1, true, echo(json!({"echo": true, "logprobs": 1})).unwrap());
+    let finished = ChoiceFinished { choice: 0, reason: protocol::generation::FinishReason::Length, stop_string: None };
+    assert_eq!(alone.complete(finished).len(), 2, "a prompt without an answer is said too");
 }

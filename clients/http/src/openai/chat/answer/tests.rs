@@ -33,10 +33,10 @@ fn a_stream_opens_with_the_role_and_names_a_call_once() {
         let id = id.map(str::to_owned);
         let call = ToolCallDelta { index: 0, name: id.clone(), id, arguments: arguments.into() };
         let choice = shape.more(Delta { tool_calls: vec![call], ..Delta::default() });
-        serde_json::to_value(choice).unwrap()["delta"]["tool_calls"][0].clone()
+        serde_json::to_value(choice).unwrap()[0]["delta"]["tool_calls"][0].clone()
     };
     let first = json!({"index": 0, "id": "f", "type": "function", "function": {"name": "f", "arguments": ""}});
     assert_eq!(delta(Some("f"), ""), first);
     assert_eq!(delta(None, "{}"), json!({"index": 0, "function": {"arguments": "{}"}}));
-    assert!(shape.more(Delta::default()).is_none());
+    assert!(shape.more(Delta::default()).is_empty());
 }
