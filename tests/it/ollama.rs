@@ -291,3 +291,70 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
     assert_eq!(keyless.status, 401);
     assert!(keyless.json().await["error"].is_string());
 }
+
+#[tokio::test]
+async fn the_context_of_an_answer_has_the_conversation_go_on() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let ask = |more: Value| {
+        let mut body = json!({"model": "impetus-nano", "stream": false, "options": {"temperature": 0}});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let first = http.post("/api/generate", &ask(json!({"prompt": "What is Impetus?", "system": "Be brief."}))).await;
+    let first = first.json().await;
+    let context = &first["context"];
+    let lines = http.post("/api/generate", &ask(json!({"prompt": "Why?", "context": context, "stream": true}))).await;
+    let lines: Vec<Value> = lines.text().await.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: String = lines.iter().filter_map(|line| line["response"].as_str()).collect();
+    let by_hand = ask(json!({"messages": [
+        {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is Impetus?"},
+        {"role": "assistant", "content": first["response"]}, {"role": "user", "content": "Why?"},
+    ]}));
+    let by_hand = http.post("/api/chat", &by_hand).await.json().await;
+    assert_eq!(by_hand["message"]["content"], said);
+    let last = lines.last().unwrap();
+    assert_eq!(by_hand["prompt_eval_count"], last["prompt_eval_count"]);
+    assert!(last["context"].as_array().unwrap().len() > context.as_array().unwrap().len());
+    for (more, param) in [
+        (json!({"prompt": "x", "context": [1, 2, 3]}), "context"),
+        (json!({"prompt": "x", "context": context, "raw": true}), "context"),
+    ] {
+        let refused = http.post("/api/generate", &ask(more)).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.json().await["error"].as_str().unwrap().contains(param));
+    }
+    let raw = http
+        .post("/api/generate", &ask(json!({"prompt": "x", "raw": true, "options": {"num_predict": 4}})))
+        .await
+        .json()
+        .await;
+    assert!(raw.get("context").is_none(), "{raw}");
+}
+
+#[tokio::test]
+async fn options_about_the_machine_are_labels_and_wishes_are_refused() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let ask = |options: Value| json!({"model": "impetus-nano", "prompt": "Hi", "stream": false, "options": options});
+    let hints = json!({
+        "num_gpu": 99, "main_gpu": 0, "num_thread": 8, "num_batch": 512, "num_keep": 4, "use_mmap": true, "use_mlock": false,
+        "numa": false, "low_vram": false, "tfs_z": 1, "penalize_newline": true, "temperature": 0, "num_predict": 4,
+    });
+    let plain = http.post("/api/generate", &ask(json!({"temperature": 0, "num_predict": 4}))).await.json().await;
+    let hinted = http.post("/api/generate", &ask(hints)).await.json().await;
+    assert_eq!(plain["response"], hinted["response"], "{hinted}");
+    let vector = json!({"model": "impetus-nano-embed", "input": "a", "options": {"num_thread": 2, "num_gpu": 0}});
+    assert_eq!(http.post("/api/embed", &vector).await.status, 200);
+    for (options, param) in [
+        (json!({"num_gpu": "all"}), "options.num_gpu"),
+        (json!({"use_mmap": 1}), "options.use_mmap"),
+        (json!({"tfs_z": 0.5}), "options.tfs_z"),
+        (json!({"f16_kv": true}), "options.f16_kv"),
+    ] {
+        let refused = http.post("/api/generate", &ask(options)).await;
+        assert_eq!(refused.status, 400);
+        let error = refused.json().await;
+        assert!(error["error"].as_str().unwrap().contains(param), "{error}");
+    }
+}

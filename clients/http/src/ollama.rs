@@ -5,14 +5,15 @@
 //! outside this folder knows these shapes.
 //!
 //! What clients may rely on: a name may end in `:latest`; `num_predict` beyond the context is cut to what the context
-//! leaves; `keep_alive` holds for the model until a request says otherwise; an option that would have no effect is
-//! refused by name.
+//! leaves; `keep_alive` holds for the model until a request says otherwise; what an option asks of the machine is a label,
+//! and any other that would have no effect is refused by name.
 
 use axum::routing::any;
 
 use crate::openapi::Routes;
 
 pub mod chat;
+mod context;
 pub mod embed;
 pub mod error;
 pub mod generate;

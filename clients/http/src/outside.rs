@@ -13,7 +13,7 @@ use crate::{anthropic, ollama, openai};
 /// a refusal too, is dropped.
 pub fn read(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    for read in [chat, text, response, messages, ollama_chat] {
+    for read in [chat, text, response, messages, ollama_chat, ollama_generate] {
         let _ = read(&body).map_err(openai::request::in_our_words);
     }
 }
@@ -54,6 +54,13 @@ fn ollama_chat(body: &Bytes) -> Result<()> {
     shared.keep_alive().and(shared.thinking())?;
     shared.settings(&card())?;
     own.turns().map(drop)
+}
+
+fn ollama_generate(body: &Bytes) -> Result<()> {
+    let members = Members::read(body, ollama::generate::KNOWN)?;
+    let own: ollama::generate::Own = members.part()?;
+    own.check()?;
+    ollama::generate::chat(own, &members.part()?).map(drop)
 }
 
 /// A model as Ollama's options are judged against it.

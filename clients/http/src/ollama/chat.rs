@@ -107,7 +107,7 @@ async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let mut own: Own = members.part()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
-    let manner = Manner { kind: Kind::Chat, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
+    let manner = Manner::new(Kind::Chat, &shared, arrived)?;
     let settings = shared.settings(&card)?;
     if own.messages.as_ref().is_none_or(Vec::is_empty) {
         return only_load(&client, card.name, manner).await;

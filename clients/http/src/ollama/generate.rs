@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::context;
 use super::error::OllamaError;
 use super::lines::{Kind, Line, Manner, answer, only_load};
 use super::request::{SHARED, Shared, card, unsupported};
@@ -21,25 +22,30 @@ use crate::infill::Infill;
 use crate::openapi::{LINES, Operation, part};
 
 /// The members of a request.
-const KNOWN: &[&[&str]] = &[SHARED, OWN];
+pub const KNOWN: &[&[&str]] = &[SHARED, OWN];
 
 const OWN: &[&str] = &["prompt", "system", "raw", "suffix", "images", "template", "context"];
 
+/// The members of this endpoint alone.
 #[derive(Debug, Deserialize, ToSchema)]
-struct Own {
+pub struct Own {
     prompt: Option<String>,
     system: Option<String>,
     raw: Option<bool>,
     suffix: Option<String>,
     images: Option<Vec<Value>>,
     template: Option<String>,
-    context: Option<Vec<Value>>,
+    /// What the answer before gave back.
+    context: Option<Vec<u32>>,
 }
 
 /// What the document says of this endpoint.
 pub fn operation() -> Operation {
     Operation::new("Answer a prompt")
-        .more("It streams unless `stream` is false. Without a prompt it only brings the model into memory.")
+        .more(
+            "It streams unless `stream` is false. Without a prompt it only brings the model into memory. The `context` of an \
+             answer, sent with the next prompt, has the conversation go on.",
+        )
         .takes(
             "OllamaGenerateRequest",
             KNOWN,
@@ -65,7 +71,7 @@ async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     own.check()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
-    let manner = Manner { kind: Kind::Generate, streams: shared.streams(), keep: shared.keep_alive()?, arrived };
+    let manner = Manner::new(Kind::Generate, &shared, arrived)?;
     let settings = shared.settings(&card)?;
     let suffix = own.suffix.clone().filter(|suffix| !suffix.is_empty());
     if own.prompt.as_ref().is_none_or(String::is_empty) && suffix.is_none() {
@@ -77,23 +83,25 @@ async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         return answer(&client, settings.request(card.name, prompt), manner).await;
     }
     // A model without a template has nothing to wrap a prompt in.
-    let prompt = match own.raw.unwrap_or(!card.facts.capabilities.chat) {
-        true => raw(own, &shared)?,
-        false => chat(own, &shared)?,
-    };
-    answer(&client, settings.request(card.name, prompt), manner).await
+    if own.raw.unwrap_or(!card.facts.capabilities.chat) {
+        return answer(&client, settings.request(card.name, raw(own, &shared)?), manner).await;
+    }
+    let chat = chat(own, &shared)?;
+    let manner = Manner { turns: Some(chat.messages.clone()), ..manner };
+    answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await
 }
 
 impl Own {
     /// Refuses what would have no effect.
-    fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-        let listed = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let images = self.images.as_ref().is_some_and(|images| !images.is_empty());
+        let context = self.context.as_ref().is_some_and(|context| !context.is_empty());
         let refused = [
-            ("images", listed(&self.images), "images are not supported yet; only text is"),
+            ("images", images, "images are not supported yet; only text is"),
             ("template", given(&self.template), "the model's own chat template is used; send 'raw' to use none"),
             ("system", given(&self.system) && given(&self.suffix), "it has no place where a gap is filled"),
-            ("context", listed(&self.context), "use /api/chat and send the messages so far"),
+            ("context", context && given(&self.suffix), "it has no place where a gap is filled"),
         ];
         match refused.into_iter().find(|(_, given, _)| *given) {
             None => Ok(()),
@@ -106,16 +114,24 @@ fn raw(own: Own, shared: &Shared) -> Result<Prompt, Error> {
     if own.system.is_some_and(|system| !system.is_empty()) {
         return Err(unsupported("system", "'system' has no place in a raw prompt."));
     }
+    if own.context.is_some_and(|context| !context.is_empty()) {
+        return Err(unsupported("context", "'context' has no place in a raw prompt."));
+    }
     if shared.thinking()? == Some(true) {
         return Err(unsupported("think", "'think' has no effect on a raw prompt."));
     }
     Ok(Prompt::Text(own.prompt.unwrap_or_default()))
 }
 
-fn chat(own: Own, shared: &Shared) -> Result<Prompt, Error> {
-    let system = own.system.filter(|system| !system.is_empty()).map(|system| Message::new(Role::System, system));
-    let user = Message::new(Role::User, own.prompt.unwrap_or_default());
-    let messages = system.into_iter().chain([user]).collect();
+/// Returns the conversation that a prompt goes on with, or begins.
+pub fn chat(own: Own, shared: &Shared) -> Result<Chat, Error> {
+    let mut messages = context::read(&own.context.unwrap_or_default())?;
+    if let Some(system) = own.system.filter(|system| !system.is_empty()) {
+        // Instructions stand in place of those that were there.
+        messages.retain(|turn| turn.role != Role::System);
+        messages.insert(0, Message::new(Role::System, system));
+    }
+    messages.push(Message::new(Role::User, own.prompt.unwrap_or_default()));
     let (thinking, template_arguments) = (shared.thinking()?, shared.effort()?);
-    Ok(Prompt::Chat(Chat { messages, thinking, template_arguments, ..Chat::default() }))
+    Ok(Chat { messages, thinking, template_arguments, ..Chat::default() })
 }

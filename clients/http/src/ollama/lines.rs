@@ -10,15 +10,18 @@ use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use protocol::client::Client;
-use protocol::generation::{Delta, FinishReason, Finished, GenerateRequest, TokenLogprob, ToolCallDelta};
+use protocol::generation::{
+    Delta, FinishReason, Finished, GenerateRequest, Message, Role, TokenLogprob, ToolCallDelta,
+};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::context;
 use super::error::body;
-use super::request::load;
+use super::request::{Shared, load};
 use crate::answer::{Choice, gather, join};
 use crate::begin::{Begun, begin};
 use crate::frames::{Writer, frames};
@@ -45,6 +48,15 @@ pub struct Manner {
     pub keep: Option<Duration>,
     /// When the request came.
     pub arrived: Instant,
+    /// The turns before the answer, where both are given back.
+    pub turns: Option<Vec<Message>>,
+}
+
+impl Manner {
+    /// How `kind` answers a request that came at `arrived`.
+    pub fn new(kind: Kind, shared: &Shared, arrived: Instant) -> Result<Self> {
+        Ok(Self { kind, streams: shared.streams(), keep: shared.keep_alive()?, arrived, turns: None })
+    }
 }
 
 /// One line.
@@ -138,6 +150,9 @@ struct CalledBody {
 struct End {
     #[schema(required = false)]
     done_reason: &'static str,
+    /// What has the conversation go on, if it is sent with the next prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Vec<u32>>,
     #[serde(flatten)]
     figures: Option<Figures>,
 }
@@ -168,13 +183,14 @@ pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -
         load(client, &started.model, manner.keep).await?;
     }
     let loading = manner.arrived.elapsed();
-    let mut writer = Lines { manner, model: started.model, loading, calls: Vec::new(), reason: FinishReason::Stop };
+    let mut writer = Lines::new(manner, started.model, loading);
     if writer.manner.streams {
         return Ok(respond(frames(Bytes::new(), events, writer)));
     }
     let mut answer = gather(events, 1).await?;
     let choice = answer.choices.pop().unwrap_or_default();
     writer.reason = choice.reason.unwrap_or(FinishReason::Stop);
+    writer.said.clone_from(&choice.text);
     let end = writer.end(&Finished { usage: answer.usage, timing: answer.timing, ..Finished::default() });
     Ok(Json(writer.line(choice, Some(end))).into_response())
 }
@@ -189,8 +205,8 @@ pub async fn only_load(client: &Client, model: String, manner: Manner) -> Result
         "load"
     };
     let loading = manner.arrived.elapsed();
-    let writer = Lines { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop };
-    let line = writer.line(Choice::default(), Some(End { done_reason, figures: None }));
+    let writer = Lines::new(manner, model, loading);
+    let line = writer.line(Choice::default(), Some(End { done_reason, context: None, figures: None }));
     if writer.manner.streams {
         return Ok(respond(stream::iter([bytes(&line)])));
     }
@@ -204,9 +220,15 @@ struct Lines {
     loading: Duration,
     calls: Vec<ToolCallDelta>,
     reason: FinishReason,
+    /// The answer so far, where it is given back.
+    said: String,
 }
 
 impl Lines {
+    fn new(manner: Manner, model: String, loading: Duration) -> Self {
+        Self { manner, model, loading, calls: Vec::new(), reason: FinishReason::Stop, said: String::new() }
+    }
+
     fn line(&self, choice: Choice, end: Option<End>) -> Line {
         let Choice { text, reasoning: thinking, tool_calls: calls, logprobs, .. } = choice;
         let said = match self.manner.kind {
@@ -235,7 +257,11 @@ impl Lines {
             eval_count: usage.completion_tokens,
             eval_duration: timing.decode_us.saturating_mul(1_000),
         };
-        End { done_reason, figures: Some(figures) }
+        let context = self.manner.turns.as_ref().map(|turns| {
+            let answer = Message::new(Role::Assistant, self.said.as_str());
+            context::write(&[turns.as_slice(), &[answer]].concat())
+        });
+        End { done_reason, context, figures: Some(figures) }
     }
 }
 
@@ -247,6 +273,9 @@ impl Writer for Lines {
                 let Delta { text, reasoning, logprobs, .. } = delta;
                 if text.is_empty() && reasoning.is_empty() && logprobs.is_empty() {
                     return Bytes::new();
+                }
+                if self.manner.turns.is_some() {
+                    self.said.push_str(&text);
                 }
                 bytes(&self.line(Choice { text, reasoning, logprobs, ..Choice::default() }, None))
             }

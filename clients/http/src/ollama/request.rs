@@ -42,6 +42,15 @@ const OPTIONS: &[&str] = &[
     "frequency_penalty",
 ];
 
+/// Options about the machine that a runner of Ollama's is to use. Where a model runs is the daemon's business and changes no
+/// answer, so these are labels; nothing of a prompt is dropped, so all of it is kept.
+const COUNTS: &[&str] = &["num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep"];
+const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram"];
+
+/// Older options that may only ask for what happens anyway, which is this.
+const USUAL: &[(&str, &str)] =
+    &[("tfs_z", "[1, 1.0]"), ("penalize_newline", "[true]"), ("logits_all", "[false]"), ("vocab_only", "[false]")];
+
 /// The members that both answering endpoints share.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Shared {
@@ -147,8 +156,7 @@ impl Shared {
 
     /// Refuses every option but a context that the model has: nothing else changes a vector.
     pub fn only_context(&mut self, card: &ModelCard) -> Result<(), Error> {
-        let mut object = self.options.take().unwrap_or_default();
-        object.retain(|_, value| !value.is_null());
+        let object = effective(self.options.take())?;
         if let Some(name) = object.keys().find(|name| *name != "num_ctx") {
             let message = format!("The option '{name}' has no effect on a vector.");
             return Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."));
@@ -172,8 +180,7 @@ impl Shared {
 
     /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
     pub fn settings(&mut self, card: &ModelCard) -> Result<Settings, Error> {
-        let mut object = self.options.take().unwrap_or_default();
-        object.retain(|_, value| !value.is_null());
+        let object = effective(self.options.take())?;
         if let Some(name) = object.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
             let message = format!("The option '{name}' is not supported here.");
             return Err(unsupported(&format!("options.{name}"), message)
@@ -199,6 +206,30 @@ impl Shared {
             false => Err(Error::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")),
         }
     }
+}
+
+/// Returns the options without those that change nothing, which are checked.
+fn effective(options: Option<Map<String, Value>>) -> Result<Map<String, Value>, Error> {
+    let mut object = options.unwrap_or_default();
+    object.retain(|_, value| !value.is_null());
+    let counts = COUNTS.iter().map(|name| (name, whole as fn(&Value) -> bool, "a whole number"));
+    let switches = SWITCHES.iter().map(|name| (name, Value::is_boolean as fn(&Value) -> bool, "true or false"));
+    for (name, fits, kind) in counts.chain(switches) {
+        if object.remove(*name).is_some_and(|value| !fits(&value)) {
+            let param = format!("options.{name}");
+            return Err(Error::invalid(&param, format!("'{param}' must be {kind}.")));
+        }
+    }
+    for (name, usual) in USUAL {
+        let usual: Vec<Value> = serde_json::from_str(usual).unwrap_or_default();
+        accept_only(&format!("options.{name}"), object.remove(*name).as_ref(), &usual)?;
+    }
+    Ok(object)
+}
+
+/// Whether a value is a whole number, however it is written.
+fn whole(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
 impl Options {
