@@ -263,4 +263,13 @@ async fn reranking_orders_documents_and_shows_them_when_asked() {
         assert_eq!(result["document"]["text"], texts[result["index"].as_u64().unwrap() as usize]);
     }
     assert!(answer["usage"]["total_tokens"].as_u64().unwrap() > 0);
+    // As text-embeddings-inference shapes it.
+    let texts = json!({"model": "ranks", "query": "which", "texts": texts, "return_text": true});
+    let listed = http.post("/rerank", &texts).await.json().await;
+    for (place, result) in listed.as_array().unwrap().iter().zip(results) {
+        let same = (&result["index"], &result["relevance_score"], &result["document"]["text"]);
+        assert_eq!((&place["index"], &place["score"], &place["text"]), same);
+    }
+    let raw = json!({"model": "ranks", "query": "which", "texts": ["a"], "raw_scores": true});
+    assert_eq!(http.post("/rerank", &raw).await.json().await["error"]["param"], "raw_scores");
 }

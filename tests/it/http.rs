@@ -264,6 +264,8 @@ async fn several_prompts_are_several_choices() {
     let alone = http.post("/v1/completions", &ask(json!("Hello"))).await.json().await;
     let body = with(ask(json!(["Impetus is", "Hello"])), json!({"n": 2, "echo": true}));
     let together = http.post("/api/v1/completions", &body).await.json().await;
+    // Clients whose base URL ends before `/v1` ask here.
+    assert_eq!(http.post("/completions", &body).await.json().await["choices"], together["choices"]);
     let choices = together["choices"].as_array().unwrap();
     assert_eq!(choices.len(), 4, "{together}");
     let text = alone["choices"][0]["text"].as_str().unwrap();

@@ -43,11 +43,14 @@ async fn every_dialect_goes_on_with_a_begun_answer_and_says_only_the_rest() {
     let on = json!({"continue_final_message": true, "add_generation_prompt": false});
     let answer = http.post(CHAT, &chat(Some(&begun), on.clone())).await.json().await;
     assert_eq!(content(&answer), rest);
-    let chunks = http.post(CHAT, &chat(Some(&begun), with(on, json!({"stream": true})))).await.events().await;
+    let chunks = http.post(CHAT, &chat(Some(&begun), with(on.clone(), json!({"stream": true})))).await.events().await;
     let said = |chunk: &String| serde_json::from_str::<Value>(chunk).unwrap_or_default();
     let said: String =
         chunks.iter().filter_map(|it| said(it)["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect();
     assert_eq!(said, rest);
+    let echoed = with(on.clone(), json!({"echo": true}));
+    let answer = http.post(CHAT, &chat(Some(&begun), echoed)).await.json().await;
+    assert_eq!(content(&answer), format!("{begun}{rest}"));
     let mut marked = chat(Some(&begun), json!({}));
     marked["messages"][1]["prefix"] = json!(true);
     assert_eq!(content(&http.post(CHAT, &marked).await.json().await), rest);
@@ -120,6 +123,7 @@ async fn what_cannot_be_continued_is_refused_by_name() {
         (CHAT, chat(Some("It"), opened), "add_generation_prompt"),
         (CHAT, chat(None, with(on, json!({"messages": called}))), "messages"),
         (CHAT, chat(None, json!({"messages": earlier})), "messages[0].prefix"),
+        (CHAT, chat(Some("It"), json!({"echo": true})), "echo"),
         (MESSAGES, chat(Some("It is "), json!({})), "trailing whitespace"),
         (MESSAGES, chat(Some("It"), format), "output_config.format"),
     ] {

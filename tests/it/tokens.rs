@@ -69,3 +69,20 @@ async fn questions_that_cannot_be_answered_name_what_is_wrong() {
     let refused = http.post("/v1/messages/count_tokens", &json!({"model": "impetus-nano", "messages": []})).await;
     assert_eq!((refused.status, &refused.json().await["type"]), (400, &json!("error")));
 }
+
+#[tokio::test]
+async fn what_clients_of_vllm_ask_is_answered_in_its_words() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let tokens = |more: Value| {
+        let http = &http;
+        async move { http.post("/tokenize", &more).await.json().await }
+    };
+    let plain = tokens(json!({"content": "Impetus is"})).await;
+    let asked = tokens(json!({"model": "impetus-nano", "prompt": "Impetus is", "add_special_tokens": false})).await;
+    assert_eq!((&asked["tokens"], &asked["count"]), (&plain["tokens"], &plain["count"]));
+    let models = http.get("/v1/models/impetus-nano").await.json().await;
+    assert_eq!(asked["max_model_len"], models["max_model_len"]);
+    let spelled = http.post("/detokenize", &json!({"tokens": plain["tokens"]})).await.json().await;
+    assert_eq!((&spelled["prompt"], &spelled["content"]), (&json!("Impetus is"), &json!("Impetus is")));
+}

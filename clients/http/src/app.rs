@@ -102,6 +102,7 @@ pub fn keyed() -> Routes {
     Routes::new("")
         .nest("/v1", openai::routes())
         .alias("/api/v1", openai::routes())
+        .alias("", openai::at_root())
         .merge(openai::tokens::routes())
         .merge(rerank::routes())
         .nest("/v2", rerank::routes())

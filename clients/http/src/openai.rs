@@ -7,7 +7,7 @@
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
 //! ask for 32,000 and more of any model; a prompt is never cut.
 
-use crate::openapi::Routes;
+use crate::openapi::{Operation, Routes};
 use crate::rerank;
 
 pub mod batches;
@@ -29,10 +29,7 @@ pub mod tokens;
 
 /// Returns the routes of this dialect, relative to `/v1`.
 pub fn routes() -> Routes {
-    Routes::new("OpenAI")
-        .post("/chat/completions", chat::complete, chat::operation())
-        .post("/completions", completions::complete, completions::operation())
-        .post("/embeddings", embeddings::create, embeddings::operation())
+    answering()
         .merge(models::routes())
         .merge(responses::routes())
         .merge(chat::stored::routes())
@@ -40,4 +37,20 @@ pub fn routes() -> Routes {
         .merge(batches::routes())
         .merge(tokens::routes())
         .merge(rerank::routes())
+}
+
+/// Returns the routes that clients ask whose base URL ends before `/v1`, as it may with llama-server and mlx-lm.
+pub fn at_root() -> Routes {
+    answering().get("/models", models::list, Operation::new("")).post(
+        "/responses",
+        responses::create,
+        Operation::new(""),
+    )
+}
+
+fn answering() -> Routes {
+    Routes::new("OpenAI")
+        .post("/chat/completions", chat::complete, chat::operation())
+        .post("/completions", completions::complete, completions::operation())
+        .post("/embeddings", embeddings::create, embeddings::operation())
 }

@@ -123,7 +123,10 @@ impl Routes {
 
     /// Serves other endpoints below one more path, where they mean the same; the document says so once for all.
     pub fn alias(mut self, root: &str, other: Self) -> Self {
-        self.router = self.router.nest(root, other.router);
+        self.router = match root {
+            "" => self.router.merge(other.router),
+            root => self.router.nest(root, other.router),
+        };
         self
     }
 

@@ -1,5 +1,6 @@
 //! `/v1/rerank`, as Jina and Cohere shape it: documents in the order of how well they answer a query. Cohere's newer
-//! clients ask at `/v2/rerank`, and some of other servers at `/rerank`; they mean the same.
+//! clients ask at `/v2/rerank`, and some of other servers at `/rerank`; they mean the same. Those of text-embeddings-inference
+//! send `texts`, and get a bare list.
 
 use std::sync::Arc;
 
@@ -11,24 +12,30 @@ use protocol::Error;
 use protocol::encode::{Overlong, RerankRequest};
 use protocol::generation::Priority;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, accept_only};
 use crate::daemon::answer_id;
 use crate::error::HttpError;
 use crate::openai::embeddings::Counts;
 use crate::openapi::{Operation, Routes, part};
 use crate::whole::{DEADLINE_MS, said_cut};
 
-const MEMBERS: &[&str] = &["model", "query", "documents", "top_n", "return_documents", "truncate"];
+const MEMBERS: &[&str] =
+    &["model", "query", "documents", "top_n", "return_documents", "truncate", "texts", "return_text", "raw_scores"];
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct Body {
     model: Option<String>,
     query: String,
-    documents: Vec<Document>,
+    documents: Option<Vec<Document>>,
+    /// What text-embeddings-inference calls the documents; the answer is in its shape then.
+    texts: Option<Vec<String>>,
+    return_text: Option<bool>,
+    /// Only false: scores are from 0 to 1.
+    raw_scores: Option<Value>,
     top_n: Option<usize>,
     return_documents: Option<bool>,
     truncate: Option<bool>,
@@ -59,6 +66,21 @@ struct Ranked {
     document: Option<Shown>,
 }
 
+/// A document's place, as text-embeddings-inference shapes it.
+#[derive(Debug, Serialize)]
+struct Placed {
+    index: usize,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+impl From<Ranked> for Placed {
+    fn from(Ranked { index, relevance_score: score, document }: Ranked) -> Self {
+        Self { index, score, text: document.map(|shown| shown.text) }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RankedDocument)]
 struct Shown {
@@ -76,7 +98,7 @@ impl Document {
 /// Returns the routes of this module, relative to wherever they are to be found.
 pub fn routes() -> Routes {
     let rerank = Operation::new("Order documents by how well they answer a query")
-        .more("Needs a cross-encoder; none is bundled.")
+        .more("Needs a cross-encoder; none is bundled. The answer to `texts` is a bare list of `index` and `score`.")
         .takes("RerankRequest", &[MEMBERS], [part::<Body>()], json!({
             "model": "BAAI/bge-reranker-base", "query": "What is a cat?", "documents": ["A pet that purrs.", "A tool."]
         }))
@@ -90,8 +112,15 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respon
     if body.top_n == Some(0) {
         return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1.").into());
     }
-    let documents: Vec<String> = body.documents.into_iter().map(Document::text).collect();
-    let shown = if body.return_documents.unwrap_or(false) { documents.clone() } else { Vec::new() };
+    accept_only("raw_scores", body.raw_scores.as_ref(), &[json!(false)])?;
+    let listed = body.texts.is_some();
+    let documents: Vec<String> = match (body.documents, body.texts) {
+        (Some(documents), None) => documents.into_iter().map(Document::text).collect(),
+        (None, Some(texts)) => texts,
+        _ => return Err(Error::invalid("documents", "Send the texts as 'documents', or as 'texts'.").into()),
+    };
+    let shown =
+        if body.return_documents.or(body.return_text).unwrap_or(false) { documents.clone() } else { Vec::new() };
     let request = RerankRequest {
         model: body.model,
         query: body.query,
@@ -101,11 +130,16 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respon
         deadline_ms: Some(DEADLINE_MS),
     };
     let answer = bridge.daemon.client().await?.scores(request).await?;
+    let results = ranked(&answer.scores, body.top_n, &shown);
+    if listed {
+        let results: Vec<Placed> = results.into_iter().map(Placed::from).collect();
+        return Ok(said_cut(Json(results).into_response(), &answer.cut));
+    }
     let ranking = Ranking {
         id: answer_id("rerank-"),
         object: "list",
         model: answer.model,
-        results: ranked(&answer.scores, body.top_n, &shown),
+        results,
         usage: answer.finished.usage.into(),
     };
     Ok(said_cut(Json(ranking).into_response(), &answer.cut))

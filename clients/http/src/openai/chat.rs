@@ -2,6 +2,7 @@
 
 mod answer;
 mod begun;
+mod effort;
 mod session;
 pub mod stored;
 
@@ -33,7 +34,9 @@ use crate::openapi::{EVENTS, Operation, part};
 use crate::turns::instructions;
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
-use begun::{after, begun};
+use begun::Continued;
+pub use effort::BUDGETS;
+use effort::{Effort, template_arguments};
 pub use session::check_messages;
 use stored::{Frame, Wish};
 
@@ -57,6 +60,7 @@ const OWN: &[&str] = &[
     "thinking_budget_tokens",
     "continue_final_message",
     "add_generation_prompt",
+    "echo",
     "session_id",
     "store",
     "modalities",
@@ -82,6 +86,8 @@ pub struct Own {
     continue_final_message: Option<bool>,
     /// Whether a new turn of the assistant's begins, as it does unless the last message is continued.
     add_generation_prompt: Option<bool>,
+    /// Whether the answer begins with the message that it goes on with.
+    echo: Option<bool>,
     store: Option<bool>,
     modalities: Option<Value>,
     verbosity: Option<Value>,
@@ -102,55 +108,6 @@ struct MessageBody {
     #[serde(flatten)]
     #[schema(ignore)]
     rest: serde_json::Map<String, Value>,
-}
-
-/// The most tokens of reasoning of a minimal, a low and a medium effort.
-pub const BUDGETS: [u32; 3] = [512, 2048, 8192];
-
-/// How much a model reasons before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, ToSchema)]
-#[schema(as = ReasoningEffort)]
-#[serde(rename_all = "lowercase")]
-enum Effort {
-    None,
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
-impl Effort {
-    /// The most tokens of reasoning; great efforts have no limit.
-    fn budget(self) -> Option<u32> {
-        match self {
-            Self::Minimal => Some(BUDGETS[0]),
-            Self::Low => Some(BUDGETS[1]),
-            Self::Medium => Some(BUDGETS[2]),
-            Self::None | Self::High | Self::Xhigh | Self::Max => None,
-        }
-    }
-
-    /// The word that templates know, if they know one.
-    fn word(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Minimal | Self::Low => Some("low"),
-            Self::Medium => Some("medium"),
-            Self::High | Self::Xhigh | Self::Max => Some("high"),
-        }
-    }
-}
-
-/// Returns the template's further variables; an effort goes by the name that templates know it by.
-fn template_arguments(given: Option<serde_json::Map<String, Value>>, effort: Option<Effort>) -> Option<g::Json> {
-    let word = effort.and_then(Effort::word);
-    let mut arguments = given.or(word.map(|_| serde_json::Map::new()))?;
-    if let Some(word) = word {
-        arguments.entry("reasoning_effort").or_insert(word.into());
-    }
-    Some(g::Json(Value::Object(arguments).to_string()))
 }
 
 /// Members of messages that clients send back as they got them; none is meant to change an answer.
@@ -284,8 +241,9 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let memory = own.go_on(&members, &client, choices).await?;
     let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
+    let echo = own.echo;
     let request = request(shared, own)?;
-    let begun = begun(&request);
+    let continued = Continued::of(&request, echo)?;
     let with_logprobs = request.logprobs.is_some();
     let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
     let frame =
@@ -296,9 +254,10 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
         let Begun { started, events, .. } = begin(&client, request).await?;
         let mut events = events.boxed();
         if let Some(memory) = memory {
-            let said = move |choice| json!(message_body(after(begun.as_ref(), choice)));
-            events = remembering(events, memory, said).boxed();
+            let continued = continued.clone();
+            events = remembering(events, memory, move |choice| json!(message_body(continued.whole(choice)))).boxed();
         }
+        events = continued.echoed(events, choices).boxed();
         if let Some(wish) = wish {
             events = wish.keeping(events, client, frame(&kept_as, &started.model), choices).boxed();
         }

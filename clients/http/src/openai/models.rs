@@ -80,7 +80,7 @@ impl From<ModelCard> for Model {
 }
 
 /// Lists every model, loaded or loadable.
-async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
+pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
     let cards = bridge.daemon.client().await?.models().await?;
     let end = |card: Option<&ModelCard>| card.map(|card| card.name.clone());
     let (first_id, last_id) = (end(cards.first()), end(cards.last()));

@@ -97,7 +97,7 @@ pub fn routes() -> Routes {
 }
 
 /// Makes a response: whole, streamed, or in the background.
-async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<HttpResponse, HttpError> {
+pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<HttpResponse, HttpError> {
     answer(&bridge, &body).await.map_err(|error| named(error).into())
 }
 

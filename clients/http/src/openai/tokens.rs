@@ -1,4 +1,4 @@
-//! `/tokenize`, `/detokenize` and `/apply-template`, as llama-server shapes them, under the root and under `/v1`.
+//! `/tokenize`, `/detokenize` and `/apply-template`, as llama-server shapes them and as vLLM does, under the root and under `/v1`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::chat;
 use super::request::in_our_words;
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, accept_only};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
 
@@ -62,7 +62,18 @@ pub fn routes() -> Routes {
         .post("/apply-template", apply_template, template)
 }
 
-const TOKENIZE: &[&[&str]] = &[&["model", "content", "add_special", "parse_special", "with_pieces"], CONVERSATION];
+const TOKENIZE: &[&[&str]] = &[OWN, CONVERSATION];
+const OWN: &[&str] = &[
+    "model",
+    "content",
+    "add_special",
+    "parse_special",
+    "with_pieces",
+    // As vLLM's clients send them.
+    "prompt",
+    "add_special_tokens",
+    "return_token_strs",
+];
 const DETOKENIZE: &[&[&str]] = &[&["model", "tokens"]];
 const TEMPLATE: &[&[&str]] = &[&["model"], CONVERSATION];
 
@@ -73,6 +84,11 @@ struct TokenizeBody {
     add_special: Option<bool>,
     parse_special: Option<bool>,
     with_pieces: Option<bool>,
+    /// What vLLM calls `content`; what begins a prompt is added to it, unless `add_special_tokens` is false.
+    prompt: Option<String>,
+    add_special_tokens: Option<bool>,
+    /// Only false.
+    return_token_strs: Option<Value>,
     messages: Option<Value>,
 }
 
@@ -107,6 +123,9 @@ enum Piece {
 struct TokenList {
     tokens: Vec<Token>,
     count: usize,
+    /// The model's context, where the request is one of vLLM's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_model_len: Option<u32>,
 }
 
 /// What tokens spell.
@@ -114,6 +133,8 @@ struct TokenList {
 #[schema(as = DetokenizedText)]
 struct Spelt {
     content: String,
+    /// The same, as vLLM calls it.
+    prompt: String,
 }
 
 /// What a conversation becomes.
@@ -128,14 +149,22 @@ async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json
     let members = Members::read(&body, TOKENIZE)?;
     let own: TokenizeBody = members.part()?;
     let pieces = own.with_pieces.unwrap_or(false);
-    let prompt = match (&own.content, &own.messages) {
-        (Some(content), None) => Prompt::Text(content.clone()),
-        (None, Some(_)) => Prompt::Chat(conversation(&members)?),
+    accept_only("return_token_strs", own.return_token_strs.as_ref(), &[json!(false)])?;
+    let prompt = match (&own.content, &own.prompt, &own.messages) {
+        (Some(text), None, None) | (None, Some(text), None) => Prompt::Text(text.clone()),
+        (None, None, Some(_)) => Prompt::Chat(conversation(&members)?),
         _ => return Err(Error::invalid("content", "Send either 'content' or 'messages'.").into()),
     };
-    let special = special(own.add_special.unwrap_or(false), own.parse_special.unwrap_or(true))?;
+    let add = own.add_special.or(own.add_special_tokens).unwrap_or(own.prompt.is_some());
+    let special = special(add, own.parse_special.unwrap_or(true))?;
     let request = TokenizeRequest { model: own.model, prompt, special, pieces };
-    let found = bridge.daemon.client().await?.tokenize(request).await.map_err(named)?;
+    let client = bridge.daemon.client().await?;
+    let found = client.tokenize(request).await.map_err(named)?;
+    let max_model_len = match own.content {
+        Some(_) => None,
+        None => client.models().await?.into_iter().find(|card| card.name == found.model),
+    }
+    .map(|card| card.facts.context_length);
     let count = found.tokens.len();
     let tokens = match pieces {
         false => found.tokens.into_iter().map(Token::Id).collect(),
@@ -146,14 +175,14 @@ async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json
             .map(|(id, bytes)| Token::Piece { id, piece: piece(bytes) })
             .collect(),
     };
-    Ok(Json(TokenList { tokens, count }))
+    Ok(Json(TokenList { tokens, count, max_model_len }))
 }
 
 /// Returns the text that tokens spell.
 async fn detokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Spelt>, HttpError> {
     let DetokenizeBody { model, tokens } = Members::read(&body, DETOKENIZE)?.part()?;
     let content = bridge.daemon.client().await?.detokenize(DetokenizeRequest { model, tokens }).await?;
-    Ok(Json(Spelt { content }))
+    Ok(Json(Spelt { prompt: content.clone(), content }))
 }
 
 /// Returns the prompt that the model's template makes of a conversation.

@@ -32,7 +32,8 @@ Private AI on this machine, in the dialects that programs already speak: OpenAI'
 
 **Streams.** With `stream` true an answer comes as server-sent events, or as lines of JSON in Ollama's dialect.
 
-`/api/v1` is another name for `/v1`.";
+`/api/v1` is another name for `/v1`. `/chat/completions`, `/completions`, `/responses`, `/embeddings` and `/models` answer \
+without it too.";
 
 /// What endpoints belong to.
 const TAGS: &[(&str, &str)] = &[

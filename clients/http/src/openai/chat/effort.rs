@@ -1,0 +1,55 @@
+//! How much a model is asked to reason, as OpenAI's clients say it.
+
+use protocol::generation::Json;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// The most tokens of reasoning of a minimal, a low and a medium effort.
+pub const BUDGETS: [u32; 3] = [512, 2048, 8192];
+
+/// How much a model reasons before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, ToSchema)]
+#[schema(as = ReasoningEffort)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    Xhigh,
+    Max,
+}
+
+impl Effort {
+    /// The most tokens of reasoning; great efforts have no limit.
+    pub fn budget(self) -> Option<u32> {
+        match self {
+            Self::Minimal => Some(BUDGETS[0]),
+            Self::Low => Some(BUDGETS[1]),
+            Self::Medium => Some(BUDGETS[2]),
+            Self::None | Self::High | Self::Xhigh | Self::Max => None,
+        }
+    }
+
+    /// The word that templates know, if they know one.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Minimal | Self::Low => Some("low"),
+            Self::Medium => Some("medium"),
+            Self::High | Self::Xhigh | Self::Max => Some("high"),
+        }
+    }
+}
+
+/// Returns the template's further variables; an effort goes by the name that templates know it by.
+pub fn template_arguments(given: Option<serde_json::Map<String, Value>>, effort: Option<Effort>) -> Option<Json> {
+    let word = effort.and_then(Effort::word);
+    let mut arguments = given.or(word.map(|_| serde_json::Map::new()))?;
+    if let Some(word) = word {
+        arguments.entry("reasoning_effort").or_insert(word.into());
+    }
+    Some(Json(Value::Object(arguments).to_string()))
+}
