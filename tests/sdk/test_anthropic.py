@@ -60,6 +60,12 @@ class Messages(Service):
         self.assertGreater(message.usage.output_tokens, 0)
         self.assertRegex(message._request_id, "^req_[0-9a-f]{12}$")
 
+    def test_a_begun_message_goes_on_and_only_the_rest_is_said(self):
+        whole = self.say().content[0].text
+        begun = " ".join(whole.split(" ")[:3])
+        messages = [{"role": "user", "content": "What is Impetus?"}, {"role": "assistant", "content": begun}]
+        self.assertEqual(self.say(messages=messages).content[0].text, whole[len(begun):])
+
     def test_a_stream_accumulates_to_the_whole_message(self):
         whole = self.say()
         with self.client.messages.stream(**ask("What is Impetus?")) as stream:

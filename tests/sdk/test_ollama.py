@@ -53,6 +53,16 @@ class Chat(Service):
         with self.assertRaises(ResponseError):
             self.chat(top_logprobs=2)
 
+    def test_a_context_and_a_begun_answer_have_a_conversation_go_on(self):
+        first = self.client.generate(model=MODEL, prompt="What is Impetus?", options=GREEDY)
+        second = self.client.generate(model=MODEL, prompt="Why?", context=first.context, options={**GREEDY, "num_gpu": 1})
+        turns = [("user", "What is Impetus?"), ("assistant", first.response), ("user", "Why?")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        self.assertEqual(self.chat(messages=messages).message.content, second.response)
+        begun = " ".join(first.response.split(" ")[:3])
+        messages = [{"role": "user", "content": "What is Impetus?"}, {"role": "assistant", "content": begun}]
+        self.assertEqual(self.chat(messages=messages).message.content, first.response[len(begun):])
+
     def test_a_tag_and_a_history_are_taken(self):
         messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
         answer = self.client.chat(model=f"{MODEL}:latest", messages=messages, options=GREEDY)
