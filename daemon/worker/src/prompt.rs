@@ -14,6 +14,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod window;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +46,7 @@ use habits::Habits;
 use renderer::{Renderer, Rendering, TryError};
 use shape::Formats;
 use turns::Turns;
+pub use window::Window;
 
 /// How many prompts are read at once; a long one, or a template that does not end, leaves room for others.
 const THREADS: usize = 4;
@@ -76,21 +78,6 @@ pub struct Prepared {
     pub work: WorkId,
     /// The generation, or why there is none.
     pub result: Result<Box<Generation>, Error>,
-}
-
-/// How many positions a sequence may have.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    /// What the model was configured for.
-    pub context: u32,
-    /// What the KV cache holds.
-    pub capacity: u32,
-}
-
-impl Window {
-    fn most(self) -> u32 {
-        self.context.min(self.capacity)
-    }
 }
 
 /// Turns requests into generations.
@@ -207,7 +194,7 @@ impl Prompter {
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
-        let tokens_max = self.room(&request, source.tokens.len())?;
+        let tokens_max = self.window.room(request.stop.max_tokens, source.tokens.len())?;
         let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
         let mut generation = Generation {
             work,
@@ -246,7 +233,9 @@ impl Prompter {
         let encode = |text: &str, special| {
             let tokens = self.tokenizer.encode_at_most(text, special, self.window.most() as usize);
             tokens.map_err(|error| match error {
-                TextError::TooLong { more_than } => self.too_long(format!("the prompt has more than {more_than}")),
+                TextError::TooLong { more_than } => {
+                    self.window.too_long(&format!("the prompt has more than {more_than}"))
+                }
                 error => Error::invalid("prompt", error.to_string()),
             })
         };
@@ -450,35 +439,6 @@ impl Prompter {
     fn end_tokens(&self, request: &GenerateRequest) -> HashSet<u32> {
         let own = if request.stop.ignore_eos { &[][..] } else { &self.defaults.eos };
         own.iter().chain(&request.stop.tokens).copied().collect()
-    }
-
-    /// How many tokens a choice may have after a prompt; refuses a prompt that leaves fewer than asked for, or none.
-    fn room(&self, request: &GenerateRequest, prompt: usize) -> Result<u32, Error> {
-        let most = self.window.most();
-        let room = u64::from(most).saturating_sub(prompt as u64);
-        let asked = request.stop.max_tokens.map(u64::from);
-        if asked.unwrap_or(1) <= room {
-            return Ok(asked.unwrap_or(room) as u32);
-        }
-        let refused = self.too_long(match asked {
-            Some(asked) => {
-                format!("the prompt has {prompt} and max_tokens asks for {asked}, {} in all", prompt as u64 + asked)
-            }
-            None => format!("the prompt has {prompt} and leaves no room for an answer"),
-        });
-        let fits = asked.is_some() && (prompt as u64) < u64::from(most);
-        Err(if fits { refused.param("max_tokens") } else { refused })
-    }
-
-    /// Refuses a prompt that does not fit.
-    fn too_long(&self, wanted: String) -> Error {
-        let Window { context, capacity } = self.window;
-        let message = format!("This model's maximum context length is {} tokens; {wanted}", self.window.most());
-        let hint = match capacity < context {
-            true => format!("the model could take {context}: give its KV cache more memory, or shorten the prompt"),
-            false => "shorten the prompt, or lower max_tokens".to_string(),
-        };
-        Error::new(ErrorKind::ContextLengthExceeded, message).param("messages").hint(hint)
     }
 }
 
