@@ -19,6 +19,10 @@ use protocol::{Error, ErrorKind};
 use super::queue::{Item, Request};
 use crate::inbox::Message;
 
+/// How many bytes a token has at most as a rule, and how many tokens a text may lose where it goes on after a cut.
+const TOKEN_BYTES: usize = 8;
+const CUT_TOKENS: usize = 256;
+
 /// A request whose texts are to become tokens.
 pub struct Job {
     /// What is asked.
@@ -79,6 +83,10 @@ impl Reader {
                 if self.dimensions.is_some() {
                     return Err(mismatch("rerank"));
                 }
+                let (whole, more) = self.enough(&query, |query| self.tokenizer.whole(query), "query")?;
+                if whole.tokens.len() > self.context as usize {
+                    return Err(self.too_long("query", "the query", whole.tokens.len(), more));
+                }
                 let fit = |(index, document): (u32, String)| self.document(id, index, &query, &document, overlong);
                 (documents.into_iter().map(fit).collect::<Result<_, _>>()?, None)
             }
@@ -89,11 +97,11 @@ impl Reader {
     fn input(&self, work: WorkId, index: u32, input: Input, overlong: Overlong) -> Result<Item, Error> {
         match input {
             Input::Text(text) => {
-                let whole = self.tokenizer.whole(&text).map_err(|error| unreadable("inputs", &error))?;
+                let whole = self.enough(&text, |text| self.tokenizer.whole(text), "inputs")?;
                 self.fit("inputs", work, index, whole, overlong)
             }
             Input::Tokens(mut tokens) => {
-                let cut = self.check("inputs", index, tokens.len(), overlong)?;
+                let cut = self.check("inputs", index, tokens.len(), false, overlong)?;
                 tokens.truncate(self.context as usize);
                 if let Some(token) = tokens.iter().find(|token| **token >= self.vocabulary) {
                     let message = format!("input {index} holds token {token}; the model knows {}", self.vocabulary);
@@ -112,18 +120,45 @@ impl Reader {
         document: &str,
         overlong: Overlong,
     ) -> Result<Item, Error> {
-        let whole = match self.judges {
+        let read = |document: &str| match self.judges {
             true => self.tokenizer.question(query, document),
             false => self.tokenizer.pair(query, document),
         };
-        let whole = whole.map_err(|error| unreadable("documents", &error))?;
+        let whole = self.enough(document, read, "documents")?;
         self.fit("documents", work, index, whole, overlong)
     }
 
+    /// Reads a text, or as much of a long one as tells that it is too long; says whether there is more. Reading takes a
+    /// hundred times the memory of the text.
+    fn enough(
+        &self,
+        text: &str,
+        read: impl Fn(&str) -> Result<Whole, TextError>,
+        param: &str,
+    ) -> Result<(Whole, bool), Error> {
+        let read = |text| read(text).map_err(|error| unreadable(param, &error));
+        let most = self.context as usize + CUT_TOKENS;
+        let mut bytes = most.saturating_mul(TOKEN_BYTES);
+        while bytes < text.len() {
+            let whole = read(&text[..text.floor_char_boundary(bytes)])?;
+            if whole.tokens.len() > most {
+                return Ok((whole, true));
+            }
+            bytes = bytes.saturating_mul(2);
+        }
+        Ok((read(text)?, false))
+    }
+
     /// Measures a text, and cuts it where that is asked.
-    fn fit(&self, param: &str, work: WorkId, index: u32, mut whole: Whole, overlong: Overlong) -> Result<Item, Error> {
-        let length = whole.tokens.len();
-        let cut = self.check(param, index, length, overlong)?;
+    fn fit(
+        &self,
+        param: &str,
+        work: WorkId,
+        index: u32,
+        (mut whole, more): (Whole, bool),
+        overlong: Overlong,
+    ) -> Result<Item, Error> {
+        let cut = self.check(param, index, whole.tokens.len(), more, overlong)?;
         if cut && !whole.cut(self.context as usize) {
             let message = format!(
                 "This model's maximum context length is {} tokens, and what surrounds the text at {index} takes more",
@@ -136,7 +171,7 @@ impl Reader {
     }
 
     /// Whether a text of so many tokens is to be cut; an error where it may not be.
-    fn check(&self, param: &str, index: u32, tokens: usize, overlong: Overlong) -> Result<bool, Error> {
+    fn check(&self, param: &str, index: u32, tokens: usize, more: bool, overlong: Overlong) -> Result<bool, Error> {
         if tokens == 0 {
             return Err(Error::invalid(param, format!("the text at {index} of {param} has no tokens")));
         }
@@ -146,12 +181,16 @@ impl Reader {
         if overlong == Overlong::Cut {
             return Ok(true);
         }
-        let message = format!(
-            "This model's maximum context length is {} tokens, and the text at {index} of {param} has {tokens}",
-            self.context
-        );
+        Err(self.too_long(param, &format!("the text at {index} of {param}"), tokens, more))
+    }
+
+    /// Refuses a text of so many tokens, or of more than those that the cut left whole.
+    fn too_long(&self, param: &str, text: &str, tokens: usize, more: bool) -> Error {
+        let tokens = if more { format!("more than {}", tokens - CUT_TOKENS) } else { tokens.to_string() };
+        let message =
+            format!("This model's maximum context length is {} tokens, and {text} has {tokens}", self.context);
         let hint = "shorten or split it, or allow that its end is left out";
-        Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint))
+        Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint)
     }
 }
 

@@ -165,6 +165,27 @@ fn what_does_not_fit_is_refused_with_the_figures_or_cut_where_that_is_asked() {
 }
 
 #[test]
+fn a_text_far_beyond_the_context_is_refused_or_cut_without_being_read_whole() {
+    let mut bench = Bench::start(&embedder());
+    let (long, vast) = ("z".repeat(150), "z".repeat(8 << 20));
+    let before = resident_bytes();
+    bench.encode(1, embed(&[&vast], None), Overlong::Refuse);
+    let message = bench.failure(1).message;
+    assert!(message.contains("the text at 0 of inputs has more than"), "{message}");
+    bench.encode(2, embed(&[&vast, &long], None), Overlong::Cut);
+    let vectors = bench.vectors(2);
+    assert!(vectors[0].vector == vectors[1].vector && vectors[0].cut, "both are cut to the same");
+    assert!(resident_bytes() < before + (256 << 20));
+    bench.drain();
+    let recipe = Recipe::tiny_encoder("bert", 4).set("architectures", vec!["BertForSequenceClassification"]);
+    let mut bench = Bench::start(&recipe);
+    bench.encode(1, EncodeTask::Rerank { query: vast, documents: vec![(0, "one".to_string())] }, Overlong::Cut);
+    let error = bench.failure(1);
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ContextLengthExceeded, Some("query")));
+    bench.drain();
+}
+
+#[test]
 fn a_reranker_scores_pairs_and_nothing_else() {
     let recipe = Recipe::tiny_encoder("bert", 4).set("architectures", vec!["BertForSequenceClassification"]);
     let mut bench = Bench::start(&recipe);
