@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::PipeWriter;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,7 +30,9 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new(name: &str, recipe: impl FnOnce(Recipe) -> Recipe) -> Self {
-        let path = std::env::temp_dir().join(format!("impetus-worker-{name}-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("impetus-worker-{unique}"));
         recipe(Recipe::tiny("qwen3", 7)).write(&path).unwrap();
         Self(path)
     }
