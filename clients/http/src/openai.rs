@@ -14,6 +14,7 @@ pub mod batches;
 pub mod chat;
 pub mod chunks;
 pub mod completions;
+mod effort;
 pub mod embeddings;
 pub mod files;
 pub mod labels;

@@ -2,7 +2,6 @@
 
 mod answer;
 mod begun;
-mod effort;
 mod session;
 pub mod stored;
 
@@ -20,6 +19,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::chunks::{self, Header};
+use super::effort::{self, Effort};
 use super::labels::Labels;
 use super::request::{SHARED, Shared, all_or_count, in_our_words};
 use super::response::Completion;
@@ -35,8 +35,6 @@ use crate::turns::instructions;
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
 use begun::Continued;
-pub use effort::BUDGETS;
-use effort::{Effort, template_arguments};
 pub use session::check_messages;
 use stored::{Frame, Wish};
 
@@ -300,7 +298,7 @@ pub fn conversation(own: Own) -> Result<Chat, Error> {
         tools,
         thinking: own.enable_thinking.or((own.reasoning_effort == Some(Effort::None)).then_some(false)),
         thinking_budget: own.thinking_budget_tokens.or(own.reasoning_effort.and_then(Effort::budget)),
-        template_arguments: template_arguments(own.chat_template_kwargs, own.reasoning_effort),
+        template_arguments: effort::template_arguments(own.chat_template_kwargs, own.reasoning_effort),
     })
 }
 

@@ -12,7 +12,8 @@ use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
 use crate::body::{Members, accept_only, part};
 use crate::daemon::{answer_id, unix_seconds};
-use crate::openai::chat::{BUDGETS, TOP_LOGPROBS_MAX, only_allowed};
+use crate::openai::chat::{TOP_LOGPROBS_MAX, only_allowed};
+use crate::openai::effort::{Effort, template_arguments};
 use crate::openai::labels::Labels;
 use crate::openai::request::{Shared, Urgency};
 use crate::openai::shape;
@@ -140,19 +141,6 @@ enum Summary {
     Detailed,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[schema(as = ResponseEffort)]
-#[serde(rename_all = "lowercase")]
-enum Effort {
-    None,
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ResponseText)]
 #[serde(deny_unknown_fields)]
@@ -255,8 +243,10 @@ impl Body {
         let format = self.text.as_ref().and_then(|text| text.format.as_ref());
         let constraint = format.map(shaped).transpose()?.flatten();
         let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
-        let thinking_budget = self.reasoning.as_ref().and_then(ReasoningBody::budget);
-        let (thinking, template_arguments) = self.reasoning.map_or((None, None), ReasoningBody::wish);
+        let effort = self.reasoning.as_ref().and_then(|asked| asked.effort);
+        let thinking = (effort == Some(Effort::None)).then_some(false);
+        let thinking_budget = effort.and_then(Effort::budget);
+        let template_arguments = template_arguments(None, effort);
         let chat = Chat {
             messages,
             tools,
@@ -383,30 +373,6 @@ fn mode_of(param: &str, mode: &str) -> Result<g::ToolChoice> {
             let message = format!("'{param}' cannot be '{other}'; it is auto, none, required or a function.");
             Err(Error::invalid(param, message))
         }
-    }
-}
-
-impl ReasoningBody {
-    /// The most tokens of reasoning; great efforts have no limit.
-    fn budget(&self) -> Option<u32> {
-        match self.effort? {
-            Effort::Minimal => Some(BUDGETS[0]),
-            Effort::Low => Some(BUDGETS[1]),
-            Effort::Medium => Some(BUDGETS[2]),
-            Effort::None | Effort::High | Effort::Xhigh | Effort::Max => None,
-        }
-    }
-
-    /// Returns whether the model thinks, and how hard, under the name that templates know it by.
-    fn wish(self) -> (Option<bool>, Option<g::Json>) {
-        let word = match self.effort {
-            None => return (None, None),
-            Some(Effort::None) => return (Some(false), None),
-            Some(Effort::Minimal | Effort::Low) => "low",
-            Some(Effort::Medium) => "medium",
-            Some(Effort::High | Effort::Xhigh | Effort::Max) => "high",
-        };
-        (None, Some(g::Json(json!({ "reasoning_effort": word }).to_string())))
     }
 }
 

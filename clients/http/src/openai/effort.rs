@@ -1,15 +1,12 @@
-//! How much a model is asked to reason, as OpenAI's clients say it.
+//! How much a model is asked to reason, as OpenAI's clients say it to chats and to responses.
 
 use protocol::generation::Json;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// The most tokens of reasoning of a minimal, a low and a medium effort.
-pub const BUDGETS: [u32; 3] = [512, 2048, 8192];
-
 /// How much a model reasons before it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 #[schema(as = ReasoningEffort)]
 #[serde(rename_all = "lowercase")]
 pub enum Effort {
@@ -26,9 +23,9 @@ impl Effort {
     /// The most tokens of reasoning; great efforts have no limit.
     pub fn budget(self) -> Option<u32> {
         match self {
-            Self::Minimal => Some(BUDGETS[0]),
-            Self::Low => Some(BUDGETS[1]),
-            Self::Medium => Some(BUDGETS[2]),
+            Self::Minimal => Some(512),
+            Self::Low => Some(2048),
+            Self::Medium => Some(8192),
             Self::None | Self::High | Self::Xhigh | Self::Max => None,
         }
     }
