@@ -128,7 +128,8 @@ pub fn gguf_seeds() -> Vec<Vec<u8>> {
                 gguf::write_folder(family.path(), &file, |_| gguf::Form::F16).ok()?;
                 fs::read(&file).ok()
             };
-            folders.iter().take(3).filter_map(seed).collect()
+            let encoder = Recipe::tiny_encoder("bert", 1).pooled("cls").temporary().ok();
+            folders.iter().take(3).chain(&encoder).filter_map(seed).collect()
         })
     })
 }

@@ -86,7 +86,7 @@ impl Page {
     /// `config.json`, without what says how weights are quantized.
     pub fn config(&self, head: &Head<'_>) -> Result<Map<String, Value>, LoadError> {
         let source = Source { head, architecture: self.architecture };
-        // Read by another room, before this one.
+        // What writes the folder asks for it; here, so that it counts as asked.
         self.pooling(head)?;
         let mut config = if self.whole { source.dimensions()? } else { source.common()? };
         config.extend((self.describe)(&source)?);

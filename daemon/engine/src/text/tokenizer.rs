@@ -12,6 +12,7 @@ pub mod samples;
 mod tests;
 mod whole;
 
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,23 +59,13 @@ enum Begin {
     Never(u32),
 }
 
-/// A `tokenizer.json` whose decoder is read in full; the library reports by itself what is wrong with the rest.
-#[derive(serde::Deserialize)]
-struct Readable {
-    #[serde(rename = "decoder")]
-    _decoder: Option<serde_json::Value>,
-}
-
 impl Tokenizer {
     /// Reads the tokenizer of a model folder.
     pub fn open(dir: &Path) -> Result<Self, TextError> {
         let Some((path, content)) = files::read(dir, "tokenizer.json")? else {
             return Err(TextError::Missing { path: dir.join("tokenizer.json") });
         };
-        // The library panics where a decoder is no JSON, down to the bytes of its texts.
-        serde_json::from_slice::<Readable>(&content).map_err(|error| TextError::invalid(&path, error.to_string()))?;
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&content)
-            .map_err(|error| TextError::invalid(&path, error.to_string()))?;
+        let mut tokenizer = parse(&content).map_err(|problem| TextError::invalid(&path, problem))?;
         let step = |step: serde_json::Result<serde_json::Value>| step.unwrap_or_default();
         let normalizer = step(serde_json::to_value(tokenizer.get_normalizer()));
         let processor = step(serde_json::to_value(tokenizer.get_post_processor()));
@@ -162,6 +153,14 @@ impl Tokenizer {
     /// How many spaces a whole text loses at its start, because encoding put them there.
     pub(super) fn leading_spaces(&self) -> usize {
         self.inner.pieces.leading_spaces()
+    }
+}
+
+/// Reads a `tokenizer.json`. The library panics over a decoder that is no JSON, and over a table that is none.
+fn parse(content: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    match catch_unwind(|| tokenizers::Tokenizer::from_bytes(content)) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("one of its steps cannot be read".to_string()),
     }
 }
 

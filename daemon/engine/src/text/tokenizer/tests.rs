@@ -149,6 +149,9 @@ fn broken_files_are_named() {
     assert!(half != sound && message(&[("tokenizer.json", &half)]).contains("tokenizer.json is invalid"));
     let files = [("tokenizer.json", sound.as_str()), ("tokenizer_config.json", "{\"bos")];
     assert!(message(&files).contains("tokenizer_config.json is invalid"));
+    let mut table = byte_level();
+    table["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "CQk="});
+    assert!(message(&[("tokenizer.json", &table.to_string())]).contains("tokenizer.json is invalid"));
     let mut other = byte_level();
     other["decoder"] = json!({"type": "BPEDecoder", "suffix": "</w>"});
     assert!(message(&[("tokenizer.json", &other.to_string())]).contains("the decoder BPEDecoder"));
