@@ -12,7 +12,7 @@ pub mod samples;
 mod tests;
 mod whole;
 
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,6 +74,9 @@ impl Tokenizer {
         }
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| TextError::invalid(&path, error.to_string()))?;
+        if !can_read(&tokenizer) {
+            return Err(TextError::invalid(&path, "its post-processor names what it does not have"));
+        }
         let pieces = Pieces::new(&tokenizer, &path)?;
         let begin = Begin::read(dir, &tokenizer)?;
         Ok(Self { inner: Arc::new(Inner { tokenizer, pieces, begin }) })
@@ -162,6 +165,13 @@ fn parse(content: &[u8]) -> Result<tokenizers::Tokenizer, String> {
         Ok(read) => read.map_err(|error| error.to_string()),
         Err(_) => Err("one of its steps cannot be read".to_string()),
     }
+}
+
+/// Whether a text and a pair of texts can be read, tokens around them included: the library looks for those tokens only
+/// then, and panics where there are none.
+fn can_read(tokenizer: &tokenizers::Tokenizer) -> bool {
+    let read = || (tokenizer.encode_fast("a", true).is_ok(), tokenizer.encode_fast(("a", "a"), true).is_ok());
+    catch_unwind(AssertUnwindSafe(read)).is_ok()
 }
 
 impl Begin {

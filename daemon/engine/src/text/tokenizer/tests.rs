@@ -152,6 +152,11 @@ fn broken_files_are_named() {
     let mut table = byte_level();
     table["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "CQk="});
     assert!(message(&[("tokenizer.json", &table.to_string())]).contains("tokenizer.json is invalid"));
+    let mut nameless = word_pieces();
+    let first = json!({"SpecialToken": {"id": "[CLS]", "type_id": 0}});
+    nameless["post_processor"] =
+        json!({"type": "TemplateProcessing", "single": [first], "pair": [first], "special_tokens": {}});
+    assert!(message(&[("tokenizer.json", &nameless.to_string())]).contains("names what it does not have"));
     let mut other = byte_level();
     other["decoder"] = json!({"type": "BPEDecoder", "suffix": "</w>"});
     assert!(message(&[("tokenizer.json", &other.to_string())]).contains("the decoder BPEDecoder"));
