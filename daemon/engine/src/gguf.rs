@@ -11,7 +11,7 @@ mod head;
 mod letters;
 mod names;
 mod pages;
-mod pooling;
+pub(crate) mod pooling;
 mod weights;
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ pub mod gguf;
 mod letters;
 mod peculiar;
 mod pieces;
-mod sentence;
 mod temp;
 
 use std::fs::{self, File};
@@ -22,6 +21,7 @@ use self::fill::{Blank, blanks};
 pub use self::pieces::sentencepiece;
 pub use self::temp::TempFolder;
 use crate::config::Config;
+use crate::gguf::pooling;
 use crate::models::Description;
 use crate::models::encoders::{Encoder, Settings};
 
@@ -109,7 +109,11 @@ impl Recipe {
 
     /// Pools as `mean`, `cls` or `lasttoken`, and says so in sentence-transformers' files.
     pub fn pooled(mut self, mode: &'static str) -> Self {
-        self.pooling = Some(mode);
+        self.pooling = Some(match mode {
+            "mean" => "mean_tokens",
+            "cls" => "cls_token",
+            other => other,
+        });
         self
     }
 
@@ -131,7 +135,8 @@ impl Recipe {
         fs::create_dir_all(dir)?;
         write_json(&dir.join("config.json"), &Value::Object(self.full_config()))?;
         if let Some(mode) = self.pooling {
-            sentence::write(dir, mode, self.config.get("hidden_size").unwrap_or(&Value::Null))?;
+            let width = self.config.get("hidden_size").unwrap_or(&Value::Null);
+            pooling::write_mode(dir, mode, width).map_err(io::Error::other)?;
         }
         let config = Config::open(dir).map_err(io::Error::other)?;
         let settings = Settings::open(dir).map_err(io::Error::other)?;

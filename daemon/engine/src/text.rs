@@ -23,4 +23,4 @@ pub use grammar::{Allowed, Grammar, GrammarError, Grammars, Interrupt, Matcher, 
 pub use license::license;
 pub use sampler::{DrySettings, Mirostat, Sampled, Sampler, Sampling, SamplingError};
 pub use template::{Compiled, Conversation, Template, TemplateError};
-pub use tokenizer::{Special, Tokenizer, Whole};
+pub use tokenizer::{Special, Tokenizer, Whole, read_enough};

@@ -68,74 +68,73 @@ fn expert(module: &str) -> Option<&'static str> {
 
 /// Of BERT and its kin.
 pub(super) fn bert(module: &str) -> Option<String> {
-    let whole = match module {
-        "embeddings.word_embeddings" => "token_embd",
-        "embeddings.position_embeddings" => "position_embd",
-        "embeddings.token_type_embeddings" => "token_types",
-        "embeddings.LayerNorm" => "token_embd_norm",
-        "pooler.dense" => "cls",
-        "classifier" => "cls.output",
-        _ => "",
-    };
-    if !whole.is_empty() {
-        return Some(whole.to_string());
-    }
-    let (index, module) = module.strip_prefix("encoder.layer.")?.split_once('.')?;
-    let name = match module {
-        "attention.self.query" => "attn_q",
-        "attention.self.key" => "attn_k",
-        "attention.self.value" => "attn_v",
-        "attention.output.dense" => "attn_output",
-        "attention.output.LayerNorm" => "attn_output_norm",
-        "intermediate.dense" => "ffn_up",
-        "output.dense" => "ffn_down",
-        "output.LayerNorm" => "layer_output_norm",
-        _ => return None,
-    };
-    Some(format!("blk.{index}.{name}"))
+    let whole = [
+        ("embeddings.word_embeddings", "token_embd"),
+        ("embeddings.position_embeddings", "position_embd"),
+        ("embeddings.token_type_embeddings", "token_types"),
+        ("embeddings.LayerNorm", "token_embd_norm"),
+        ("pooler.dense", "cls"),
+        ("classifier", "cls.output"),
+    ];
+    let of_layer = [
+        ("attention.self.query", "attn_q"),
+        ("attention.self.key", "attn_k"),
+        ("attention.self.value", "attn_v"),
+        ("attention.output.dense", "attn_output"),
+        ("attention.output.LayerNorm", "attn_output_norm"),
+        ("intermediate.dense", "ffn_up"),
+        ("output.dense", "ffn_down"),
+        ("output.LayerNorm", "layer_output_norm"),
+    ];
+    encoder(module, &whole, "encoder.layer.", &of_layer)
 }
 
 /// Of nomic-bert.
 pub(super) fn nomic_bert(module: &str) -> Option<String> {
-    let Some((index, module)) = module.strip_prefix("encoder.layers.").and_then(|module| module.split_once('.')) else {
-        return if module == "emb_ln" { Some("token_embd_norm".to_string()) } else { bert(module) };
-    };
-    let name = match module {
-        "attn.Wqkv" => "attn_qkv",
-        "attn.out_proj" => "attn_output",
-        "norm1" => "attn_output_norm",
-        "mlp.fc11" => "ffn_up",
-        "mlp.fc12" => "ffn_gate",
-        "mlp.fc2" => "ffn_down",
-        "norm2" => "layer_output_norm",
-        _ => return None,
-    };
-    Some(format!("blk.{index}.{name}"))
+    let whole = [
+        ("embeddings.word_embeddings", "token_embd"),
+        ("embeddings.token_type_embeddings", "token_types"),
+        ("emb_ln", "token_embd_norm"),
+    ];
+    let of_layer = [
+        ("attn.Wqkv", "attn_qkv"),
+        ("attn.out_proj", "attn_output"),
+        ("norm1", "attn_output_norm"),
+        ("mlp.fc11", "ffn_up"),
+        ("mlp.fc12", "ffn_gate"),
+        ("mlp.fc2", "ffn_down"),
+        ("norm2", "layer_output_norm"),
+    ];
+    encoder(module, &whole, "encoder.layers.", &of_layer)
 }
 
 /// Of ModernBERT.
 pub(super) fn modern_bert(module: &str) -> Option<String> {
-    let whole = match module {
-        "embeddings.tok_embeddings" => "token_embd",
-        "embeddings.norm" => "token_embd_norm",
-        "final_norm" => "output_norm",
-        "head.dense" => "cls",
-        "head.norm" => "cls.norm",
-        "classifier" => "cls.output",
-        _ => "",
-    };
-    if !whole.is_empty() {
-        return Some(whole.to_string());
-    }
-    let (index, module) = module.strip_prefix("layers.")?.split_once('.')?;
-    let name = match module {
-        "attn_norm" => "attn_norm",
-        "attn.Wqkv" => "attn_qkv",
-        "attn.Wo" => "attn_output",
-        "mlp_norm" => "ffn_norm",
-        "mlp.Wi" => "ffn_up",
-        "mlp.Wo" => "ffn_down",
-        _ => return None,
-    };
-    Some(format!("blk.{index}.{name}"))
+    let whole = [
+        ("embeddings.tok_embeddings", "token_embd"),
+        ("embeddings.norm", "token_embd_norm"),
+        ("final_norm", "output_norm"),
+        ("head.dense", "cls"),
+        ("head.norm", "cls.norm"),
+        ("classifier", "cls.output"),
+    ];
+    let of_layer = [
+        ("attn_norm", "attn_norm"),
+        ("attn.Wqkv", "attn_qkv"),
+        ("attn.Wo", "attn_output"),
+        ("mlp_norm", "ffn_norm"),
+        ("mlp.Wi", "ffn_up"),
+        ("mlp.Wo", "ffn_down"),
+    ];
+    encoder(module, &whole, "layers.", &of_layer)
+}
+
+/// Looks a module up among those of the whole model, and among those of the layers, which follow a beginning.
+fn encoder(module: &str, whole: &[(&str, &str)], layers: &str, of_layer: &[(&str, &str)]) -> Option<String> {
+    let find =
+        |table: &[(&str, &str)], module: &str| Some(table.iter().find(|(known, _)| *known == module)?.1.to_string());
+    find(whole, module).or_else(|| {
+        let (index, module) = module.strip_prefix(layers)?.split_once('.')?;
+        Some(format!("blk.{index}.{}", find(of_layer, module)?))
+    })
 }

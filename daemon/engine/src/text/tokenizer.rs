@@ -4,6 +4,7 @@
 //! It never decodes a sequence: that is the detokenizer's, which asks for single tokens. The worker shares one
 //! tokenizer between all requests; a clone is a pointer.
 
+mod enough;
 mod growth;
 mod pieces;
 #[cfg(test)]
@@ -18,15 +19,11 @@ use std::sync::Arc;
 
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
+pub use self::enough::read_enough;
 use self::pieces::Pieces;
 pub use self::whole::Whole;
 use super::TextError;
 use super::files;
-
-/// How many bytes a token has at most as a rule; a text of longer ones is only read twice.
-const TOKEN_BYTES: usize = 8;
-/// How many tokens a text may lose where it goes on after a cut.
-const CUT_TOKENS: usize = 256;
 
 /// What becomes of text that spells a special token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,18 +92,12 @@ impl Tokenizer {
         tokens.map_err(|error| TextError::Encode { problem: error.to_string() })
     }
 
-    /// Turns text into tokens where they may be so many at most. Reading a text takes a hundred times its memory, so of a
-    /// longer one no more is read than tells that it is too long.
+    /// Turns text into tokens where they may be so many at most; of a longer text no more is read than tells that.
     pub fn encode_at_most(&self, text: &str, special: Special, most: usize) -> Result<Vec<u32>, TextError> {
-        let mut bytes = most.saturating_add(CUT_TOKENS).saturating_mul(TOKEN_BYTES);
-        while bytes < text.len() {
-            let tokens = self.encode(&text[..text.floor_char_boundary(bytes)], special)?.len();
-            if tokens > most.saturating_add(CUT_TOKENS) {
-                return Err(TextError::TooLong { more_than: tokens - CUT_TOKENS });
-            }
-            bytes = bytes.saturating_mul(2);
+        match read_enough(text, most, |text| self.encode(text, special), Vec::len)? {
+            (tokens, None) => Ok(tokens),
+            (_, Some(more_than)) => Err(TextError::TooLong { more_than }),
         }
-        self.encode(text, special)
     }
 
     /// Runs the steps of the tokenizer except the one that looks for added tokens.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use engine::LoadError;
 use engine::encoder::judges;
-use engine::text::{TextError, Tokenizer, Whole};
+use engine::text::{TextError, Tokenizer, Whole, read_enough};
 use pipe::{Encode, EncodeTask, WorkId};
 use protocol::encode::{Input, Overlong};
 use protocol::model::ModelFacts;
@@ -18,10 +18,6 @@ use protocol::{Error, ErrorKind};
 
 use super::queue::{Item, Request};
 use crate::inbox::Message;
-
-/// How many bytes a token has at most as a rule, and how many tokens a text may lose where it goes on after a cut.
-const TOKEN_BYTES: usize = 8;
-const CUT_TOKENS: usize = 256;
 
 /// A request whose texts are to become tokens.
 pub struct Job {
@@ -101,7 +97,7 @@ impl Reader {
                 self.fit("inputs", work, index, whole, overlong)
             }
             Input::Tokens(mut tokens) => {
-                let cut = self.check("inputs", index, tokens.len(), false, overlong)?;
+                let cut = self.check("inputs", index, tokens.len(), None, overlong)?;
                 tokens.truncate(self.context as usize);
                 if let Some(token) = tokens.iter().find(|token| **token >= self.vocabulary) {
                     let message = format!("input {index} holds token {token}; the model knows {}", self.vocabulary);
@@ -128,25 +124,15 @@ impl Reader {
         self.fit("documents", work, index, whole, overlong)
     }
 
-    /// Reads a text, or as much of a long one as tells that it is too long; says whether there is more. Reading takes a
-    /// hundred times the memory of the text.
+    /// Reads a text, or as much of a long one as tells that it is too long; then it has more tokens than are named.
     fn enough(
         &self,
         text: &str,
         read: impl Fn(&str) -> Result<Whole, TextError>,
         param: &str,
-    ) -> Result<(Whole, bool), Error> {
-        let read = |text| read(text).map_err(|error| unreadable(param, &error));
-        let most = self.context as usize + CUT_TOKENS;
-        let mut bytes = most.saturating_mul(TOKEN_BYTES);
-        while bytes < text.len() {
-            let whole = read(&text[..text.floor_char_boundary(bytes)])?;
-            if whole.tokens.len() > most {
-                return Ok((whole, true));
-            }
-            bytes = bytes.saturating_mul(2);
-        }
-        Ok((read(text)?, false))
+    ) -> Result<(Whole, Option<usize>), Error> {
+        let enough = read_enough(text, self.context as usize, read, |whole| whole.tokens.len());
+        enough.map_err(|error| unreadable(param, &error))
     }
 
     /// Measures a text, and cuts it where that is asked.
@@ -155,7 +141,7 @@ impl Reader {
         param: &str,
         work: WorkId,
         index: u32,
-        (mut whole, more): (Whole, bool),
+        (mut whole, more): (Whole, Option<usize>),
         overlong: Overlong,
     ) -> Result<Item, Error> {
         let cut = self.check(param, index, whole.tokens.len(), more, overlong)?;
@@ -171,7 +157,14 @@ impl Reader {
     }
 
     /// Whether a text of so many tokens is to be cut; an error where it may not be.
-    fn check(&self, param: &str, index: u32, tokens: usize, more: bool, overlong: Overlong) -> Result<bool, Error> {
+    fn check(
+        &self,
+        param: &str,
+        index: u32,
+        tokens: usize,
+        more: Option<usize>,
+        overlong: Overlong,
+    ) -> Result<bool, Error> {
         if tokens == 0 {
             return Err(Error::invalid(param, format!("the text at {index} of {param} has no tokens")));
         }
@@ -184,9 +177,9 @@ impl Reader {
         Err(self.too_long(param, &format!("the text at {index} of {param}"), tokens, more))
     }
 
-    /// Refuses a text of so many tokens, or of more than those that the cut left whole.
-    fn too_long(&self, param: &str, text: &str, tokens: usize, more: bool) -> Error {
-        let tokens = if more { format!("more than {}", tokens - CUT_TOKENS) } else { tokens.to_string() };
+    /// Refuses a text of so many tokens, or of more than are named.
+    fn too_long(&self, param: &str, text: &str, tokens: usize, more: Option<usize>) -> Error {
+        let tokens = more.map_or(tokens.to_string(), |more| format!("more than {more}"));
         let message =
             format!("This model's maximum context length is {} tokens, and {text} has {tokens}", self.context);
         let hint = "shorten or split it, or allow that its end is left out";
