@@ -26,6 +26,7 @@ use serde_json::Value;
 use self::head::Head;
 use self::pages::Page;
 use self::weights::Plan;
+pub(crate) use self::weights::{Layout, Order};
 use crate::LoadError;
 use crate::checkpoint;
 use crate::config::Config;
@@ -100,13 +101,16 @@ pub(crate) fn gguf_name(architecture: &str, module: &str) -> Option<String> {
     (Page::named(architecture)?.name)(module)
 }
 
-/// The row of transformers' order that a file of an architecture has at `row`.
-pub(crate) fn back(architecture: &str, row: usize, head_dim: usize) -> usize {
-    if !Page::named(architecture).is_some_and(|page| page.turned) {
-        return row;
-    }
-    let (head, at) = (row / head_dim, row % head_dim);
-    head * head_dim + at % 2 * (head_dim / 2) + at / 2
+/// The name that a file has for a decoder's vector that is no norm's and no bias.
+pub(crate) fn gguf_vector(name: &str) -> Option<String> {
+    names::vector(name)
+}
+
+/// How a module or a vector of a decoder lies in a file of an architecture.
+pub(crate) fn layout(architecture: &str, description: &Description, name: &str) -> Layout {
+    let head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
+    let delta = description.recurrent().map(|(shape, _)| shape);
+    Page::named(architecture).map_or(Layout::SAME, |page| Layout::of(page, head_dim, delta, name))
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), LoadError> {

@@ -86,6 +86,8 @@ impl<'a> Fields<'a> {
         match self.value(key) {
             None => Ok(None),
             Some(Value::Number(number)) if number.is_finite() => Ok(Some(*number)),
+            // The same for every layer is one number for all.
+            Some(Value::Numbers(numbers)) if alike(numbers) => Ok(numbers.first().copied()),
             Some(Value::Numbers(_)) => {
                 Err(LoadError::unsupported(format!("{key} with a number for each layer"), "one number for all is"))
             }
@@ -120,6 +122,21 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A count that may be 0 for each of so many layers, which the file may say once for all.
+    pub fn wholes(&self, key: &str, layers: usize) -> Result<Vec<usize>, LoadError> {
+        let numbers = match self.value(key) {
+            Some(Value::Number(number)) => vec![*number; layers],
+            Some(Value::Numbers(numbers)) if numbers.len() == layers => numbers.clone(),
+            Some(_) => return Err(self.problem(format!("{key} is no list of {layers} numbers"))),
+            None => return Err(self.problem(format!("{key} is missing"))),
+        };
+        let whole = |number: &f64| (0.0..=COUNT_MAX).contains(number) && number.fract() == 0.0;
+        match numbers.iter().find(|number| !whole(number)) {
+            None => Ok(numbers.into_iter().map(|number| number as usize).collect()),
+            Some(number) => Err(self.problem(format!("{key} has {number}, no whole number up to {COUNT_MAX}"))),
+        }
+    }
+
     /// A key that begins so, that nobody has asked for, and whose value is not off: not 0, false or empty.
     pub fn unasked(&self, beginning: &str) -> Option<&'a str> {
         let asked = self.asked.borrow();
@@ -142,4 +159,9 @@ impl<'a> Fields<'a> {
     fn words(&self, key: &str, text: &'a [u8]) -> Result<&'a str, LoadError> {
         std::str::from_utf8(text).map_err(|_| self.problem(format!("{key} is not UTF-8 text")))
     }
+}
+
+/// Whether a list repeats one finite number.
+fn alike(numbers: &[f64]) -> bool {
+    numbers.first().is_some_and(|first| first.is_finite() && numbers.iter().all(|number| number == first))
 }

@@ -9,6 +9,19 @@ pub(super) fn decoder(module: &str) -> Option<String> {
     any_decoder(module, false)
 }
 
+/// Of Qwen3-Next, which has the two factors of a delta net's heads in one matrix.
+pub(super) fn qwen3_next(module: &str) -> Option<String> {
+    match module.strip_suffix(".linear_attn.in_proj_a").or_else(|| module.strip_suffix(".linear_attn.in_proj_b")) {
+        Some(layer) => normed_after(&format!("{layer}.linear_attn.in_proj_ba")),
+        None => normed_after(module),
+    }
+}
+
+/// Of Qwen 3.5, whose text is a part of it.
+pub(super) fn qwen3_5(module: &str) -> Option<String> {
+    normed_after(module.strip_prefix("language_model.")?)
+}
+
 /// Of a decoder in which it norms what attention gives.
 pub(super) fn normed_after(module: &str) -> Option<String> {
     any_decoder(module, true)
@@ -33,23 +46,67 @@ fn any_decoder(module: &str, after: bool) -> Option<String> {
         "self_attn.qkv_proj" => "attn_qkv",
         "self_attn.q_norm" => "attn_q_norm",
         "self_attn.k_norm" => "attn_k_norm",
-        "self_attn.sinks" => "attn_sinks",
         "mlp.gate_proj" => "ffn_gate",
         "mlp.up_proj" | "mlp.gate_up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",
         "mlp.gate" | "mlp.router" | "block_sparse_moe.gate" => "ffn_gate_inp",
-        "mlp.shared_expert.gate_proj" => "ffn_gate_shexp",
-        "mlp.shared_expert.up_proj" => "ffn_up_shexp",
-        "mlp.shared_expert.down_proj" => "ffn_down_shexp",
+        "mlp.shared_expert.gate_proj" | "mlp.shared_experts.gate_proj" => "ffn_gate_shexp",
+        "mlp.shared_expert.up_proj" | "mlp.shared_experts.up_proj" => "ffn_up_shexp",
+        "mlp.shared_expert.down_proj" | "mlp.shared_experts.down_proj" => "ffn_down_shexp",
         "mlp.shared_expert_gate" => "ffn_gate_inp_shexp",
         "input_layernorm" => "attn_norm",
         "post_attention_layernorm" if after => "post_attention_norm",
         "post_attention_layernorm" | "pre_feedforward_layernorm" => "ffn_norm",
         "post_self_attn_layernorm" => "post_attention_norm",
         "post_feedforward_layernorm" | "post_mlp_layernorm" => "post_ffw_norm",
-        _ => expert(module)?,
+        _ => latent(module).or_else(|| delta(module)).or_else(|| expert(module))?,
     };
     Some(format!("blk.{index}.{name}"))
+}
+
+/// Attention in a latent space.
+fn latent(module: &str) -> Option<&'static str> {
+    match module.strip_prefix("self_attn.")? {
+        "q_a_proj" => Some("attn_q_a"),
+        "q_a_layernorm" => Some("attn_q_a_norm"),
+        "q_b_proj" => Some("attn_q_b"),
+        "kv_a_proj_with_mqa" => Some("attn_kv_a_mqa"),
+        "kv_a_layernorm" => Some("attn_kv_a_norm"),
+        "kv_b_proj" => Some("attn_kv_b"),
+        "embed_q" => Some("attn_k_b"),
+        "unembed_out" => Some("attn_v_b"),
+        _ => None,
+    }
+}
+
+/// A delta net.
+fn delta(module: &str) -> Option<&'static str> {
+    match module.strip_prefix("linear_attn.")? {
+        "in_proj_qkvz" => Some("ssm_in"),
+        "in_proj_ba" => Some("ssm_ba"),
+        "in_proj_qkv" => Some("attn_qkv"),
+        "in_proj_z" => Some("attn_gate"),
+        "in_proj_a" => Some("ssm_alpha"),
+        "in_proj_b" => Some("ssm_beta"),
+        "norm" => Some("ssm_norm"),
+        "out_proj" => Some("ssm_out"),
+        _ => None,
+    }
+}
+
+/// The whole name of the tensor that holds a decoder's vector, but for norms and biases, which follow their module.
+pub(super) fn vector(name: &str) -> Option<String> {
+    let name = name.strip_prefix("language_model.").unwrap_or(name);
+    let (index, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let tensor = match name {
+        "self_attn.sinks" => "attn_sinks.weight",
+        "mlp.gate.e_score_correction_bias" => "exp_probs_b.bias",
+        "linear_attn.conv1d.weight" => "ssm_conv1d.weight",
+        "linear_attn.A_log" => "ssm_a",
+        "linear_attn.dt_bias" => "ssm_dt.bias",
+        _ => return None,
+    };
+    Some(format!("blk.{index}.{tensor}"))
 }
 
 /// The tensor that holds one matrix of all experts.

@@ -3,14 +3,23 @@
 //! What a file says and no page asks for is refused by name, so nothing that changes the numbers is left out. The engine's
 //! own pages then read the result, and with it decide which tensors there must be.
 
+mod deci;
 mod encoders;
+mod hybrid;
+mod latent;
 mod rope;
+
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
 use super::head::Head;
 use super::names;
 use crate::LoadError;
+
+/// What `expert_gating_func` says of experts that are chosen by softmax, and of those each by a sigmoid.
+const SOFTMAX: usize = 1;
+const SIGMOID: usize = 2;
 
 /// How an architecture is read.
 pub(super) struct Page {
@@ -24,25 +33,51 @@ pub(super) struct Page {
     pub name: fn(&str) -> Option<String>,
     /// Whether texts are read whole, with tokens of the model's own around them.
     pub whole: bool,
+    /// What models of its kind say alike.
+    alike: Describe,
+    /// How the heads of delta nets lie.
+    pub values: Values,
+}
+
+/// How the heads of values of a delta net lie in a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// Those of a key head follow one another, as in transformers.
+    Grouped,
+    /// So they do, and the two factors of a head lie in one matrix.
+    Paired,
+    /// The first of each key head, then the second of each.
+    Tiled,
 }
 
 const fn page(architecture: &'static str, describe: Describe) -> Page {
-    Page { architecture, describe, turned: false, name: names::decoder, whole: false }
+    Page {
+        architecture,
+        describe,
+        turned: false,
+        name: names::decoder,
+        whole: false,
+        alike: |source| source.common(),
+        values: Values::Grouped,
+    }
 }
 
 const fn encoder(architecture: &'static str, describe: Describe, name: fn(&str) -> Option<String>) -> Page {
-    Page { architecture, describe, turned: false, name, whole: true }
+    Page { name, whole: true, alike: |source| source.dimensions(), ..page(architecture, describe) }
 }
 
 type Describe = fn(&Source<'_>) -> Result<Map<String, Value>, LoadError>;
 
 /// The architectures that are read.
-const PAGES: [Page; 18] = [
+const PAGES: [Page; 25] = [
     Page { turned: true, ..page("llama", llama) },
     page("qwen2", |source| source.typed("qwen2", json!({}))),
     page("qwen2moe", qwen2_moe),
     page("qwen3", qwen3),
     page("qwen3moe", qwen3_moe),
+    Page { name: names::qwen3_next, values: Values::Paired, ..page("qwen3next", hybrid::qwen3_next) },
+    Page { name: names::qwen3_5, values: Values::Tiled, ..page("qwen35", hybrid::qwen3_5) },
+    Page { name: names::qwen3_5, values: Values::Tiled, ..page("qwen35moe", hybrid::qwen3_5_moe) },
     Page { name: names::normed_after, ..page("gemma2", gemma2) },
     Page { name: names::normed_after, ..page("gemma3", gemma3) },
     page("phi3", phi3),
@@ -52,6 +87,10 @@ const PAGES: [Page; 18] = [
     page("command-r", |source| cohere(source, "cohere")),
     page("cohere2", |source| cohere(source, "cohere2")),
     page("glm4", glm4),
+    Page { turned: true, alike: |source| source.deci(), ..page("deci", deci::deci) },
+    Page { turned: true, ..page("mistral3", mistral_3) },
+    Page { name: names::normed_after, ..page("glm4moe", latent::glm4_moe) },
+    Page { alike: |source| source.latent(), ..page("deepseek2", latent::deepseek) },
     Page { name: names::normed_after, ..page("gpt-oss", gpt_oss) },
     encoder("bert", encoders::bert, names::bert),
     encoder("nomic-bert", encoders::nomic_bert, names::nomic_bert),
@@ -83,13 +122,27 @@ impl Page {
         format!("{}.{name}", self.architecture)
     }
 
+    /// The layers after the model's own, which guess tokens ahead; they are not read.
+    pub fn guesses(&self, head: &Head<'_>) -> Result<Range<usize>, LoadError> {
+        let count = head.fields.whole_if_any(&self.key("nextn_predict_layers"))?.unwrap_or(0);
+        let all = head.fields.count(&self.key("block_count"))?;
+        match all.checked_sub(count).filter(|own| *own > 0) {
+            Some(own) => Ok(own..all),
+            None => Err(head.fields.problem(format!("of its {all} layers {count} guess tokens ahead"))),
+        }
+    }
+
     /// `config.json`, without what says how weights are quantized.
     pub fn config(&self, head: &Head<'_>) -> Result<Map<String, Value>, LoadError> {
-        let source = Source { head, architecture: self.architecture };
+        let source = Source { head, architecture: self.architecture, layers: self.guesses(head)?.start };
         // What writes the folder asks for it; here, so that it counts as asked.
         self.pooling(head)?;
-        let mut config = if self.whole { source.dimensions()? } else { source.common()? };
+        let mut config = (self.alike)(&source)?;
         config.extend((self.describe)(&source)?);
+        // Where a page says both, the one that holds more takes the place of the other.
+        if config.contains_key("rope_parameters") {
+            config.remove("rope_scaling");
+        }
         match head.fields.unasked(&self.key("")) {
             None => Ok(config),
             Some(key) => Err(LoadError::unsupported(
@@ -104,6 +157,8 @@ impl Page {
 struct Source<'a> {
     head: &'a Head<'a>,
     architecture: &'static str,
+    /// How many layers the model has, without those that guess ahead.
+    layers: usize,
 }
 
 impl Source<'_> {
@@ -138,10 +193,10 @@ impl Source<'_> {
         Ok(self.count_if_any("attention.key_length")?.unwrap_or(hidden / heads))
     }
 
-    /// What every architecture says alike.
-    fn dimensions(&self) -> Result<Map<String, Value>, LoadError> {
+    /// What every architecture says alike, but for heads and the MLP, which may differ from layer to layer.
+    fn size(&self) -> Result<Map<String, Value>, LoadError> {
         let fields = &self.head.fields;
-        let layers = self.count("block_count")?;
+        let layers = self.layers;
         if layers > self.head.tensors.len() {
             return Err(
                 fields.problem(format!("it claims {layers} layers and has {} tensors", self.head.tensors.len()))
@@ -154,9 +209,7 @@ impl Source<'_> {
         fields.text_if_any(&self.key("tensor_data_layout"))?;
         let mut config = object(json!({
             "hidden_size": self.count("embedding_length")?,
-            "intermediate_size": self.count("feed_forward_length")?,
             "num_hidden_layers": layers,
-            "num_attention_heads": self.count("attention.head_count")?,
             "vocab_size": vocabulary,
             "max_position_embeddings": self.count("context_length")?,
         }));
@@ -168,25 +221,38 @@ impl Source<'_> {
         Ok(config)
     }
 
+    /// What every architecture of like layers says alike.
+    fn dimensions(&self) -> Result<Map<String, Value>, LoadError> {
+        let mut config = self.size()?;
+        config.insert("num_attention_heads".to_string(), json!(self.count("attention.head_count")?));
+        if let Some(width) = self.count_if_any("feed_forward_length")? {
+            config.insert("intermediate_size".to_string(), json!(width));
+        }
+        Ok(config)
+    }
+
     /// What every decoder says alike.
     fn common(&self) -> Result<Map<String, Value>, LoadError> {
         let mut config = self.dimensions()?;
+        let heads = self.count("attention.head_count")?;
+        let shared = self.count_if_any("attention.head_count_kv")?.unwrap_or(heads);
+        config.insert("num_key_value_heads".to_string(), json!(shared));
+        self.heads(self.head_dim()?, &mut config)?;
+        Ok(config)
+    }
+
+    /// Writes what decoders say of heads of a width.
+    fn heads(&self, head_dim: usize, config: &mut Map<String, Value>) -> Result<(), LoadError> {
         let fields = &self.head.fields;
-        let head_dim = self.head_dim()?;
         if self.count_if_any("attention.value_length")?.is_some_and(|width| width != head_dim) {
             return Err(LoadError::unsupported("values of another width than keys", "one width for both is"));
         }
         if fields.flag_if_any(&self.key("attention.causal"))? == Some(false) {
             return Err(LoadError::unsupported("attention that is not causal", "a causal decoder is"));
         }
-        let heads = self.count("attention.head_count")?;
-        config.extend(object(json!({
-            "num_key_value_heads": self.count_if_any("attention.head_count_kv")?.unwrap_or(heads),
-            "head_dim": head_dim,
-            "tie_word_embeddings": !self.holds("output.weight"),
-        })));
-        self.rope(head_dim, &mut config)?;
-        Ok(config)
+        config.insert("head_dim".to_string(), json!(head_dim));
+        config.insert("tie_word_embeddings".to_string(), json!(!self.holds("output.weight")));
+        self.rope(head_dim, config)
     }
 
     /// A model type and further keys; those that are null are left out.
@@ -197,13 +263,19 @@ impl Source<'_> {
         Ok(config)
     }
 
-    /// How many experts there are and how many a token takes.
+    /// How many experts there are and how many a token takes, chosen by softmax.
     fn experts(&self) -> Result<(usize, usize), LoadError> {
         let gating = self.some("expert_gating_func")?;
-        if gating.is_some_and(|function| function != 1) {
+        if gating.is_some_and(|function| function != SOFTMAX) {
             return Err(LoadError::unsupported("experts that are not chosen by softmax", "softmax is"));
         }
-        let (count, router) = (self.count("expert_count")?, self.head.tensors.get("blk.0.ffn_gate_inp.weight"));
+        self.experts_from(0)
+    }
+
+    /// How many experts there are and how many a token takes; `first` is the first layer that has some.
+    fn experts_from(&self, first: usize) -> Result<(usize, usize), LoadError> {
+        let router = self.head.tensors.get(format!("blk.{first}.ffn_gate_inp.weight").as_str());
+        let count = self.count("expert_count")?;
         // The description has a page for each expert: a claim must not be larger than what is there.
         if router.is_none_or(|router| router.shape[0] != count) {
             return Err(self.head.fields.problem(format!("it claims {count} experts, and its router knows others")));
@@ -294,6 +366,12 @@ fn phi3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
 }
 
 fn granite(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
+    // Granite 4's dense files keep the sizes of layers that they do not have.
+    for name in ["conv_kernel", "state_size", "group_count", "inner_size", "time_step_rank"] {
+        source.count_if_any(&format!("ssm.{name}"))?;
+    }
+    // Another name of their MLP's width: what the file holds decides.
+    source.some("expert_shared_feed_forward_length")?;
     let more = json!({
         "attention_bias": source.holds("blk.0.attn_q.bias"), "mlp_bias": source.holds("blk.0.ffn_gate.bias"),
         "attention_multiplier": source.number("attention.scale")?,
@@ -301,6 +379,21 @@ fn granite(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
         "residual_multiplier": source.number("residual_scale")?, "logits_scaling": source.number("logit_scale")?,
     });
     source.typed("granite", more)
+}
+
+/// Mistral Small 3.1 and later, and Ministral 3, whose queries grow with their position.
+fn mistral_3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
+    let Some(weight) = source.number("attention.temperature_scale")?.filter(|weight| *weight != 0.0) else {
+        return source.typed("mistral", json!({}));
+    };
+    let mut config = Map::new();
+    source.rope(source.head_dim()?, &mut config)?;
+    let Some(mut table) = config.remove("rope_scaling").filter(|table| table["rope_type"] == "yarn") else {
+        return Err(LoadError::unsupported("attention.temperature_scale without yarn", "Ministral 3 with it is"));
+    };
+    table["llama_4_scaling_beta"] = json!(weight);
+    table["rope_theta"] = config.remove("rope_theta").unwrap_or_default();
+    source.typed("ministral3", json!({ "rope_parameters": table }))
 }
 
 fn cohere(source: &Source<'_>, model_type: &str) -> Result<Map<String, Value>, LoadError> {

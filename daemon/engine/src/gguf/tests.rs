@@ -1,6 +1,7 @@
 //! Imported folders compute what the files' models compute, and files that lie or ask too much are refused by name.
 
 mod encoders;
+mod families;
 mod forms;
 mod hostile;
 mod letters;
@@ -9,9 +10,9 @@ mod models;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::random::gguf::{Form, Gguf, of_folder, write_folder};
+use crate::random::gguf::{Form, Gguf, letters, of_folder, of_folder_since, write_folder};
 use crate::random::{Recipe, TempFolder};
-use crate::{Keep, Model, Options, Precision, Row, Wanted};
+use crate::{Keep, Model, Options, Precision, Row, State, Wanted};
 
 /// A tiny model whose rows are long enough for blocks of 256.
 fn wide(architecture: &str) -> Recipe {
@@ -56,7 +57,10 @@ fn logits(folder: &Path) -> Vec<f32> {
     let tokens: Vec<u32> = (0..40).map(|at| at * 7 % 280).collect();
     let mut logits = Vec::new();
     let row = Row { tokens: &tokens, start: 0, blocks: &[0, 1], logits: Wanted::Tail(40) };
-    model.forward(&[row], &mut logits).unwrap();
+    let states = [State { from: None, to: 0 }];
+    let states = &states[..usize::from(model.facts().state_bytes > 0)];
+    model.reserve_states(1).unwrap();
+    model.forward_from(&[row], states, &mut logits).unwrap();
     logits
 }
 

@@ -6,6 +6,7 @@
 //! time; nothing of a tensor's size is held in memory.
 
 mod copy;
+mod order;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,13 +16,15 @@ use serde_json::{Map, Value, json};
 use super::Model;
 use super::form::{Becomes, GROUP};
 use super::head::{Head, Tensor};
+use super::names;
 use super::pages::Page;
 use crate::LoadError;
 use crate::models::encoders::Encoder;
-use crate::models::{Description, Norm, Part, Stack};
-use crate::native::Dtype;
+use crate::models::{Description, Norm, Part, Stack, Vector};
+use crate::native::{DeltaShape, Dtype};
 
 pub(super) use copy::Copied;
+pub(crate) use order::{Layout, Order};
 
 /// What is to be written.
 pub(super) struct Plan<'a> {
@@ -30,20 +33,31 @@ pub(super) struct Plan<'a> {
 
 /// One tensor of the file, and what becomes of it.
 struct Item<'a> {
-    /// The module, and what follows its name.
+    /// The module, and what follows its name; nothing does where the name is whole.
     module: String,
     ending: &'static str,
     tensor: Tensor<'a>,
-    /// The width of the heads whose rows are put back in transformers' order.
-    turned: Option<usize>,
-    /// Whether one is subtracted from each number.
-    less_one: bool,
+    /// The shape of what is written.
+    shape: Vec<usize>,
+    layout: Layout,
+    numbers: Numbers,
+}
+
+/// What becomes of plain numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    /// Nothing.
+    Same,
+    /// One is subtracted from each.
+    LessOne,
+    /// Each is what a state forgets at once, below 0, and becomes the logarithm of its size.
+    Decays,
 }
 
 impl<'a> Plan<'a> {
     /// Finds every tensor that a model needs.
     pub fn new(head: &Head<'a>, model: &Model, page: &Page) -> Result<Self, LoadError> {
-        let mut finder = Finder { head, page, head_dim: None, used: HashSet::new(), items: Vec::new() };
+        let mut finder = Finder { head, page, head_dim: None, delta: None, used: HashSet::new(), items: Vec::new() };
         match model {
             Model::Decoder(description) => finder.decoder(description)?,
             Model::Encoder(encoder) => finder.encoder(encoder)?,
@@ -84,6 +98,7 @@ struct Finder<'a, 'b> {
     head: &'b Head<'a>,
     page: &'b Page,
     head_dim: Option<usize>,
+    delta: Option<DeltaShape>,
     used: HashSet<String>,
     items: Vec<Item<'a>>,
 }
@@ -91,24 +106,26 @@ struct Finder<'a, 'b> {
 impl<'a> Finder<'a, '_> {
     fn decoder(&mut self, description: &Description) -> Result<(), LoadError> {
         self.head_dim = description.layers.first().map(|layer| layer.mixer.inner.attention.head_dim);
+        self.delta = description.recurrent().map(|(shape, _)| shape);
         self.stacks(description.stacks())?;
         for norm in description.norms() {
             self.norm(norm)?;
         }
-        for sinks in description.sinks() {
-            self.add(&sinks.name, "weight", &[sinks.length], None)?;
-        }
-        Ok(())
+        description.other_vectors().try_for_each(|vector| self.vector(vector))
     }
 
     fn encoder(&mut self, encoder: &Encoder) -> Result<(), LoadError> {
+        if !self.page.whole {
+            // A decoder that embeds may come with the matrix that scores tokens, of which a vector has no need.
+            self.used.insert("output.weight".to_string());
+        }
         self.stacks(encoder.stacks())?;
         for vector in encoder.vectors() {
             let (module, ending) = match vector.name.strip_suffix(".bias") {
                 Some(module) => (module, "bias"),
                 None => (vector.name.trim_end_matches(".weight"), "weight"),
             };
-            self.add(module, ending, &[vector.length], None)?;
+            self.add(module, ending, &[vector.length])?;
         }
         Ok(())
     }
@@ -139,50 +156,70 @@ impl<'a> Finder<'a, '_> {
     }
 
     fn part(&mut self, part: &Part, inputs: usize) -> Result<(), LoadError> {
-        let queries = part.name.ends_with("self_attn.q_proj") || part.name.ends_with("self_attn.k_proj");
-        let turned = self.head_dim.filter(|_| self.page.turned && queries);
         let experts = part.slice.map(|(_, count)| count);
         let shape = |last: &[usize]| experts.iter().chain(last).copied().collect::<Vec<_>>();
-        self.add(&part.name, "weight", &shape(&[part.outputs, inputs]), turned)?;
+        self.add(&part.name, "weight", &shape(&[part.outputs, inputs]))?;
         if part.bias {
-            self.add(&part.name, "bias", &shape(&[part.outputs]), turned)?;
+            self.add(&part.name, "bias", &shape(&[part.outputs]))?;
         }
         Ok(())
     }
 
     fn norm(&mut self, norm: &Norm) -> Result<(), LoadError> {
         let module = norm.weight.name.trim_end_matches(".weight");
-        self.add(module, "weight", &[norm.weight.length], None)?;
+        self.add(module, "weight", &[norm.weight.length])?;
         if let Some(item) = self.items.last_mut() {
-            item.less_one = norm.less_one;
+            item.numbers = if norm.less_one { Numbers::LessOne } else { Numbers::Same };
         }
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        module: &str,
-        ending: &'static str,
-        shape: &[usize],
-        turned: Option<usize>,
-    ) -> Result<(), LoadError> {
-        let fields = &self.head.fields;
-        let name = (self.page.name)(module);
-        let name = name.ok_or_else(|| LoadError::unsupported(module, "modules that GGUF has a name for are"))?;
-        let name = format!("{name}.{ending}");
-        let tensor = self.head.tensors.get(name.as_str()).ok_or_else(|| self.missing(&name))?;
-        // A matrix of one row may be written as a vector.
-        if tensor.shape != shape && (shape[0] != 1 || tensor.shape != shape[1..]) {
-            let found = &tensor.shape;
-            return Err(fields.problem(format!("tensor {name} is {found:?} where its metadata call for {shape:?}")));
+    /// A vector that is no norm's: its name is whole.
+    fn vector(&mut self, vector: &Vector) -> Result<(), LoadError> {
+        let name = named(&vector.name, names::vector(&vector.name))?;
+        let Some(dims) = vector.dims else { return self.take(name, &vector.name, "", &[vector.length]) };
+        // Files leave out the one dimension that counts nothing.
+        let mut stored = dims.to_vec();
+        dims.iter().rposition(|size| *size == 1).map(|at| stored.remove(at));
+        self.take(name, &vector.name, "", &stored)?;
+        if let Some(item) = self.items.last_mut() {
+            item.shape = dims.to_vec();
         }
-        let vector = module.ends_with("sinks") || ending == "bias" || shape.len() == 1;
-        if vector && !matches!(tensor.form.becomes(), Becomes::Floats(_)) {
+        Ok(())
+    }
+
+    fn add(&mut self, module: &str, ending: &'static str, shape: &[usize]) -> Result<(), LoadError> {
+        let name = format!("{}.{ending}", named(module, (self.page.name)(module))?);
+        self.take(name, module, ending, shape)
+    }
+
+    /// Takes the tensor of a name for a module.
+    fn take(&mut self, name: String, module: &str, ending: &'static str, shape: &[usize]) -> Result<(), LoadError> {
+        let fields = &self.head.fields;
+        let tensor = self.head.tensors.get(name.as_str()).ok_or_else(|| self.missing(&name))?;
+        let layout = Layout::of(self.page, self.head_dim, self.delta, module);
+        // Of a pair this is one, and a matrix of one row may be written as a vector.
+        let stored = match layout.rows {
+            Order::Paired { .. } => [&[2 * shape[0]], &shape[1..]].concat(),
+            _ => shape.to_vec(),
+        };
+        if tensor.shape != stored && (stored[0] != 1 || tensor.shape != stored[1..]) {
+            let found = &tensor.shape;
+            return Err(fields.problem(format!("tensor {name} is {found:?} where its metadata call for {stored:?}")));
+        }
+        let plain = matches!(tensor.form.becomes(), Becomes::Floats(_));
+        let vector = ending != "weight" || shape.len() == 1;
+        if vector && !plain {
             return Err(LoadError::unsupported(format!("{name} in quantized form"), "vectors of plain numbers are"));
         }
+        if layout.columns.is_some_and(|heads| !plain && !heads.width.is_multiple_of(GROUP)) {
+            let feature = format!("{name} in quantized form, whose heads are no multiple of {GROUP} wide,");
+            return Err(LoadError::unsupported(feature, "plain numbers are"));
+        }
         self.used.insert(name);
+        let numbers = if module.ends_with(".A_log") { Numbers::Decays } else { Numbers::Same };
         let (module, tensor) = (module.to_string(), Tensor { shape: shape.to_vec(), ..tensor.clone() });
-        self.items.push(Item { module, ending, tensor, turned, less_one: false });
+        self.items.push(Item { module, ending, tensor, shape: shape.to_vec(), layout, numbers });
         Ok(())
     }
 
@@ -202,7 +239,10 @@ impl<'a> Finder<'a, '_> {
     /// Refuses what has no place; factors of rope have been read by then.
     fn finish(self) -> Result<Plan<'a>, LoadError> {
         let rope = |name: &str| name == "rope_freqs.weight" || name.starts_with("rope_factors_");
-        let extra = self.head.tensors.keys().filter(|name| !self.used.contains(**name) && !rope(name)).min();
+        let guesses = self.page.guesses(self.head)?;
+        let guesses = |name: &str| layer(name).is_some_and(|layer| guesses.contains(&layer));
+        let placed = |name: &str| self.used.contains(name) || rope(name) || guesses(name);
+        let extra = self.head.tensors.keys().filter(|name| !placed(name)).min();
         match extra {
             None => Ok(Plan { items: self.items }),
             Some(name) => Err(LoadError::unsupported(
@@ -211,6 +251,16 @@ impl<'a> Finder<'a, '_> {
             )),
         }
     }
+}
+
+/// The layer of a tensor.
+fn layer(tensor: &str) -> Option<usize> {
+    tensor.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
+}
+
+/// The name of a tensor that a module has; a refusal if it has none.
+fn named(module: &str, name: Option<String>) -> Result<String, LoadError> {
+    name.ok_or_else(|| LoadError::unsupported(module, "modules that GGUF has a name for are"))
 }
 
 /// A stretch of the file that is written.
@@ -224,15 +274,15 @@ impl Item<'_> {
     /// The tensors that this one becomes: endings of names, and what they hold.
     fn places(&self) -> Vec<(&'static str, Place)> {
         let place = |dtype, last: usize| {
-            let mut shape = self.tensor.shape.clone();
+            let mut shape = self.shape.clone();
             *shape.last_mut().expect("a tensor has a dimension") = last;
             let bytes = shape.iter().map(|size| *size as u64).product::<u64>() * width(dtype);
             Place { dtype, shape, bytes }
         };
         let inputs = self.inputs();
         match self.tensor.form.becomes() {
-            Becomes::Floats(_) if self.less_one => vec![(self.ending(), place("F32", inputs))],
-            Becomes::Floats(dtype) => vec![(self.ending(), place(name(dtype), inputs))],
+            Becomes::Floats(_) if self.numbers != Numbers::Same => vec![(self.ending, place("F32", inputs))],
+            Becomes::Floats(dtype) => vec![(self.ending, place(name(dtype), inputs))],
             Becomes::Affine { bits, pairs } => vec![
                 ("weight", place("U32", inputs * bits / 32)),
                 ("scales", place(name(pairs), inputs / GROUP)),
@@ -242,13 +292,8 @@ impl Item<'_> {
         }
     }
 
-    fn ending(&self) -> &'static str {
-        // Sinks are a vector by themselves.
-        if self.module.ends_with("sinks") { "" } else { self.ending }
-    }
-
     fn inputs(&self) -> usize {
-        self.tensor.shape.last().copied().unwrap_or(1)
+        self.shape.last().copied().unwrap_or(1)
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) const PLAIN: Family = Family {
 };
 
 /// The most layers; the largest models have fewer than 200.
-const LAYERS_MAX: usize = 1024;
+pub(super) const LAYERS_MAX: usize = 1024;
 
 impl Family {
     /// Describes a decoder of this family.

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::dense::{Family, PLAIN, QkNorm};
+use super::dense::{Family, LAYERS_MAX, PLAIN, QkNorm};
 use super::experts::{Choice, SILU, SharedChoice, is_dense};
 use super::{Attention, Delta, Description, Form, Holds, Layer, Norm, Part, Stack, Vector};
 use crate::LoadError;
@@ -17,7 +17,10 @@ use crate::native::DeltaShape;
 pub(super) fn describe(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
     let config = config.with_defaults(&json!({ "linear_conv_kernel_dim": 4, "partial_rotary_factor": 0.25 }));
     let converted = holds("model.layers.0.mlp.switch_mlp.down_proj.weight");
-    hybrid(&config, &Names { prefix: "model", converted, grouped: true })
+    // Folders made of GGUF files have apart what others have together.
+    let apart = |layer| holds(&format!("model.layers.{layer}.linear_attn.in_proj_qkv.weight"));
+    let grouped = !(0..config.count("num_hidden_layers")?.min(LAYERS_MAX)).any(apart);
+    hybrid(&config, &Names { prefix: "model", converted, grouped })
 }
 
 /// Qwen 3.5, dense and with experts.

@@ -3,6 +3,7 @@
 //! A folder's names and keys go through the same dictionary that the import reads; that the dictionary is right is for
 //! golden files and for the peer of the benches to say. Quantizers here are plain and quick, not good.
 
+mod delta;
 mod encode;
 mod metadata;
 
@@ -12,10 +13,9 @@ use std::path::Path;
 
 pub use self::encode::Form;
 use crate::folder::{Described, Folder};
-use crate::gguf::{back, gguf_name};
+use crate::gguf::{Layout, gguf_name, gguf_vector, layout};
 use crate::matrix::Matrix;
-use crate::models::Part;
-use crate::native::{Linear, Pool, Precision};
+use crate::native::{DeltaShape, Linear, Pool, Precision};
 
 /// Offsets of tensors are multiples of this.
 const ALIGNMENT: u64 = 32;
@@ -95,6 +95,11 @@ impl<'a> Gguf<'a> {
         self.tensor(name, &[length], Form::F32, Box::new(write));
     }
 
+    /// Takes a tensor out again.
+    pub fn remove(&mut self, name: &str) {
+        self.tensors.retain(|tensor| tensor.name != name);
+    }
+
     /// Writes the file.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut head = b"GGUF".to_vec();
@@ -162,10 +167,16 @@ pub fn letters(dir: &Path, file: &mut Gguf<'_>, split: &str) -> io::Result<()> {
 
 /// A folder as a file in the making, but for its letters.
 pub fn of_folder(dir: &Path, form: impl Fn(&str) -> Form) -> io::Result<Gguf<'static>> {
+    of_folder_since(dir, form, true)
+}
+
+/// The same as converters write it, or as the first ones wrote what a delta net projects: in one matrix.
+pub fn of_folder_since(dir: &Path, form: impl Fn(&str) -> Form, apart: bool) -> io::Result<Gguf<'static>> {
     let mut file = Gguf::default();
     let architecture = metadata::describe(dir, &mut file)?;
     if let Some(folder) = Folder::open_encoder(dir).map_err(io::Error::other)? {
-        matrices(&folder, architecture, form, &|_, row| row, &mut file)?;
+        let place = Place { architecture, layout: &|_| Layout::SAME, delta: None };
+        matrices(&folder, &place, form, &mut file)?;
         for vector in folder.description.vectors() {
             let values = folder.vector(vector).map_err(io::Error::other)?;
             let (module, ending) = vector.name.rsplit_once('.').unwrap_or((&vector.name, "weight"));
@@ -174,21 +185,20 @@ pub fn of_folder(dir: &Path, form: impl Fn(&str) -> Form) -> io::Result<Gguf<'st
         return Ok(file);
     }
     let folder = Folder::open(dir).map_err(io::Error::other)?;
-    let heads = folder.description.layers[0].mixer.inner.attention.head_dim;
-    let turned = |part: &Part, row: usize| {
-        let turned = part.name.ends_with("q_proj") || part.name.ends_with("k_proj");
-        if turned { back(architecture, row, heads) } else { row }
-    };
-    matrices(&folder, architecture, form, &turned, &mut file)?;
+    let layout = |name: &str| layout(architecture, &folder.description, name);
+    let delta = folder.description.recurrent().map(|(shape, _)| shape).filter(|_| apart);
+    matrices(&folder, &Place { architecture, layout: &layout, delta }, form, &mut file)?;
     for norm in folder.description.norms() {
         let mut values = folder.vector(&norm.weight).map_err(io::Error::other)?;
         values.iter_mut().for_each(|value| *value += if norm.less_one { 1.0 } else { 0.0 });
         let name = named(architecture, norm.weight.name.trim_end_matches(".weight"))?;
         file.vector(&format!("{name}.weight"), values);
     }
-    for sinks in folder.description.sinks() {
-        let values = folder.vector(sinks).map_err(io::Error::other)?;
-        file.vector(&format!("{}.weight", named(architecture, &sinks.name)?), values);
+    for vector in folder.description.other_vectors() {
+        let name = gguf_vector(&vector.name);
+        let name = name.ok_or_else(|| io::Error::other(format!("GGUF has no name for {}", vector.name)))?;
+        let values = folder.vector(vector).map_err(io::Error::other)?;
+        delta::vector(&mut file, vector, &name, layout(&vector.name).rows, values);
     }
     Ok(file)
 }
@@ -200,37 +210,54 @@ fn named(architecture: &str, module: &str) -> io::Result<String> {
     name.ok_or_else(|| io::Error::other(format!("GGUF has no name for {module}")))
 }
 
-/// Adds every matrix and its bias; `source` says which row of a part comes where.
+/// Where a file of an architecture has what a folder has.
+struct Place<'a> {
+    architecture: &'a str,
+    /// How a module lies.
+    layout: &'a dyn Fn(&str) -> Layout,
+    /// The delta nets whose projections are taken apart.
+    delta: Option<DeltaShape>,
+}
+
+/// Adds every matrix and its bias.
 fn matrices<D: Described>(
     folder: &Folder<D>,
-    architecture: &str,
+    place: &Place<'_>,
     form: impl Fn(&str) -> Form,
-    source: &dyn Fn(&Part, usize) -> usize,
     file: &mut Gguf<'static>,
 ) -> io::Result<()> {
     let pool = Pool::new(1);
     for stack in folder.description.stacks() {
         let matrices = folder.matrices(stack).map_err(io::Error::other)?;
         for (part, matrix) in stack.parts.iter().zip(matrices) {
-            let (rows, joined) = (rows(&matrix, &pool)?, part.slice);
-            let source = |row: usize| source(part, row);
-            let name = format!("{}.weight", named(architecture, &part.name)?);
-            let stored = form(&name);
-            let mut bytes = Vec::new();
-            (0..rows.len()).for_each(|row| encode::row(stored, &rows[source(row)], &mut bytes));
-            let mut shape = vec![stack.inputs as u64, part.outputs as u64];
-            // As converters write a matrix of one row.
-            shape.truncate(part.outputs.min(2));
-            add(file, &name, &mut shape, joined, stored, bytes);
+            let layout = (place.layout)(&part.name);
+            let rows = delta::stored(layout, rows(&matrix, &pool)?);
+            if let Some(shape) = place.delta.filter(|_| part.name.ends_with("in_proj_qkvz")) {
+                delta::apart(file, &shape, &part.name, rows, &form);
+                continue;
+            }
+            let name = format!("{}.weight", named(place.architecture, &part.name)?);
+            matrix_of(file, &name, &rows, part.slice, form(&name));
             if part.bias {
                 let bias = crate::matrix::bias(&folder.checkpoint, part).map_err(io::Error::other)?;
-                let bytes = (0..bias.len()).flat_map(|row| bias[source(row)].to_le_bytes()).collect();
-                let name = format!("{}.bias", named(architecture, &part.name)?);
-                add(file, &name, &mut vec![part.outputs as u64], joined, Form::F32, bytes);
+                let bias = delta::stored(layout, bias.iter().map(|value| vec![*value]).collect());
+                let bytes = bias.into_iter().flatten().flat_map(f32::to_le_bytes).collect();
+                let name = format!("{}.bias", named(place.architecture, &part.name)?);
+                add(file, &name, &mut vec![part.outputs as u64], part.slice, Form::F32, bytes);
             }
         }
     }
     Ok(())
+}
+
+/// Adds a matrix by its rows.
+fn matrix_of(file: &mut Gguf<'_>, name: &str, rows: &[Vec<f32>], joined: Option<(usize, usize)>, form: Form) {
+    let mut bytes = Vec::new();
+    rows.iter().for_each(|row| encode::row(form, row, &mut bytes));
+    let mut shape = vec![rows[0].len() as u64, rows.len() as u64];
+    // As converters write a matrix of one row.
+    shape.truncate(rows.len().min(2));
+    add(file, name, &mut shape, joined, form, bytes);
 }
 
 /// Adds a matrix or a bias; of many that are one tensor, the first makes the tensor and the others go on with it.

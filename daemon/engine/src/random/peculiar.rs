@@ -89,7 +89,7 @@ fn of_experts(architecture: &str) -> Value {
             "shared_expert_intermediate_size": 96,
         }),
         "qwen3_5" => hybrid(json!({})),
-        "qwen3_next" => hybrid(json!({
+        "qwen3_next" | "qwen3_5_moe" => hybrid(json!({
             "num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": true,
             "shared_expert_intermediate_size": 96,
         })),

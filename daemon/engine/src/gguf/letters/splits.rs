@@ -43,14 +43,14 @@ static KNOWN: [(&[&str], Splits); 14] = [
         Splits { whole_words: true, begins: true, ..by(&[LLAMA_3]) },
     ),
     (&["dbrx", "smaug-bpe", "chatglm-bpe"], by(&[LLAMA_3])),
-    (&["glm4"], Splits { whole_words: true, ..by(&[LLAMA_3]) }),
+    (&["glm4", "glm5"], Splits { whole_words: true, ..by(&[LLAMA_3]) }),
     (&["qwen2", "deepseek-r1-qwen", "megrez"], Splits { composed: true, ..by(&[QWEN_2]) }),
     (&["qwen35"], Splits { composed: true, ..by(&[QWEN_3_5]) }),
     (&["tekken"], Splits { whole_words: true, begins: true, ..by(&[TEKKEN]) }),
-    (&["gpt-4o", "llama4"], by(&[O200K])),
+    (&["gpt-4o", "llama4", "kanana2"], by(&[O200K])),
     (&["deepseek-llm"], by(&[r"[\r\n]", DEEPSEEK_LETTERS, DEEPSEEK_MARKS, r"\s+$", DEEPSEEK_HAN, r"\p{N}"])),
     (&["deepseek-coder"], by(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_HAN, r"\p{N}"])),
-    (&["deepseek-v3"], by(&[r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", DEEPSEEK_V3])),
+    (&["deepseek-v3", "joyai-llm"], by(&[r"\p{N}{1,3}", "[一-龥\u{3040}-ゟ゠-ヿ]+", DEEPSEEK_V3])),
 ];
 
 /// Llama 3's, which has up to three digits in a word.

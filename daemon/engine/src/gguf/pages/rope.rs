@@ -77,6 +77,7 @@ impl Source<'_> {
                 if let Some(magnitude) = own.or(magnitude.map(|magnitude| magnitude * (1.0 + 0.1 * factor.ln()))) {
                     table["attention_factor"] = json!(magnitude);
                 }
+                self.sharpen(&mut table)?;
                 // Below 0 says that nobody has set it.
                 let share = self.number("rope.scaling.yarn_ext_factor")?;
                 if let Some(share) = share.filter(|share| *share >= 0.0 && *share != 1.0) {
@@ -91,6 +92,21 @@ impl Source<'_> {
                 Err(LoadError::unsupported(format!("rope scaling {other}"), "linear, yarn and lists of factors are"))
             }
         }
+    }
+
+    /// Writes how YaRN sharpens scores. Of the original's two weights a file has one: where heads read a latent, both
+    /// are the same, and otherwise the other is 1.
+    fn sharpen(&self, table: &mut Value) -> Result<(), LoadError> {
+        let weight = self.number("rope.scaling.yarn_log_multiplier")?.filter(|weight| *weight != 0.0);
+        let Some(weight) = weight else { return Ok(()) };
+        if table.get("attention_factor").is_some() {
+            return Err(LoadError::unsupported("a factor of yarn beside yarn_log_multiplier", "one of the two is"));
+        }
+        // DeepSeek's files have a tenth of it, in f32.
+        let latent = self.architecture == "deepseek2";
+        let weight = if latent { f64::from(weight as f32 / 0.1) } else { weight };
+        (table["mscale"], table["mscale_all_dim"]) = (json!(if latent { weight } else { 1.0 }), json!(weight));
+        Ok(())
     }
 
     fn unless_yarn(&self, kind: Option<&str>) -> Result<(), LoadError> {

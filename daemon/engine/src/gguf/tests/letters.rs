@@ -181,7 +181,7 @@ fn each_known_way_to_split_text_is_one_that_the_tokenizer_reads() {
     let folder = recipe.temporary().unwrap();
     for pre in crate::gguf::letters::Splits::names() {
         let (_folder, path) = changed(&recipe, |file| {
-            crate::random::gguf::letters(folder.path(), file, pre).unwrap();
+            letters(folder.path(), file, pre).unwrap();
             file.number("tokenizer.ggml.bos_token_id", 285);
         });
         let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
@@ -202,7 +202,7 @@ fn accents_are_composed_for_the_models_that_were_trained_so() {
     {
         let recipe = Recipe::tiny("qwen3", 3);
         let folder = recipe.temporary().unwrap();
-        let (_folder, path) = changed(&recipe, |file| crate::random::gguf::letters(folder.path(), file, pre).unwrap());
+        let (_folder, path) = changed(&recipe, |file| letters(folder.path(), file, pre).unwrap());
         let tokenizer = Tokenizer::open(imported(&path).path()).unwrap();
         let tokens = tokenizer.encode("e\u{301}", Special::Plain).unwrap();
         let bytes = tokens.iter().flat_map(|token| tokenizer.token_bytes(*token)).copied().collect();

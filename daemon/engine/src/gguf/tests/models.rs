@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -25,8 +25,29 @@ fn recipes() -> Vec<(&'static str, Recipe)> {
         ("command-r", tiny("cohere")),
         ("cohere2", tiny("cohere2").set("sliding_window_pattern", 4).set("num_hidden_layers", 4)),
         ("glm4", tiny("glm4")),
+        ("qwen3next", tiny("qwen3_next").quantized(8, 32)),
+        ("qwen35", tiny("qwen3_5").quantized(8, 32)),
+        ("qwen35moe", tiny("qwen3_5_moe").quantized(8, 32)),
+        ("deci", tiny("nemotron-nas")),
+        ("mistral3", tiny("mistral")),
+        ("mistral3", tiny("ministral3")),
+        ("glm4moe", tiny("glm4_moe").quantized(8, 32)),
+        ("deepseek2", tiny("deepseek_v2").set("rope_scaling", sharp(0.5)).quantized(8, 32)),
+        ("deepseek2", tiny("deepseek_v3").quantized(8, 32)),
+        (
+            "deepseek2",
+            tiny("deepseek_v3").set("q_lora_rank", Value::Null).set("rope_scaling", sharp(1.0)).quantized(8, 32),
+        ),
         ("gpt-oss", tiny("gpt_oss").quantized(8, 32)),
     ]
+}
+
+/// A YaRN that sharpens scores as files can say it.
+fn sharp(weight: f64) -> Value {
+    json!({
+        "type": "yarn", "factor": 40.0, "original_max_position_embeddings": 128, "mscale": weight,
+        "mscale_all_dim": weight,
+    })
 }
 
 #[test]
@@ -34,7 +55,12 @@ fn plain_numbers_give_the_very_logits_of_the_original() {
     for (architecture, recipe) in recipes() {
         let (folder, path) = file_of(&recipe, Form::F32);
         let made = imported(&path);
-        assert_eq!(logits(folder.path()), logits(made.path()), "{architecture}");
+        if architecture.starts_with("qwen3next") || architecture.starts_with("qwen35") {
+            // A file has what a state forgets, and a folder its logarithm.
+            assert!(distance(&logits(folder.path()), &logits(made.path())) < 1e-6, "{architecture}");
+        } else {
+            assert_eq!(logits(folder.path()), logits(made.path()), "{architecture}");
+        }
         let facts = crate::inspect(made.path()).unwrap();
         assert_eq!(facts.parameters, crate::inspect(folder.path()).unwrap().parameters, "{architecture}");
         assert!(facts.capabilities.chat && facts.capabilities.tools, "the template came along");
@@ -61,7 +87,7 @@ fn modules_have_the_names_that_the_gguf_package_has_for_them() {
         let norms = folder.description.norms().map(|norm| norm.weight.name.trim_end_matches(".weight").to_string());
         for module in stacks.chain(norms).filter(|module| !module.contains(".layers.") || module.contains(".layers.1."))
         {
-            if let Some(expected) = golden[architecture].get(&module) {
+            if let Some(expected) = golden[architecture].get(module.trim_start_matches("language_model.")) {
                 assert_eq!(gguf_name(architecture, &module).as_ref(), Some(expected), "{architecture} {module}");
                 compared += 1;
             }
@@ -172,5 +198,5 @@ fn factors_of_one_change_nothing() {
 /// Adds the letters that a file in the making lacks.
 fn metadata_of(recipe: &Recipe, file: &mut Gguf<'_>) {
     let folder = recipe.temporary().unwrap();
-    crate::random::gguf::letters(folder.path(), file, "gpt-2").unwrap();
+    letters(folder.path(), file, "gpt-2").unwrap();
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use half::{bf16, f16};
 
-use super::Item;
+use super::order::{Heads, Order};
+use super::{Item, Numbers};
 use crate::LoadError;
 use crate::gguf::form::{Becomes, GROUP, Moved};
 use crate::native::Dtype;
@@ -36,7 +37,7 @@ pub(super) fn write<'a>(
     let unwritable = |source| LoadError::Unwritable { path: path.to_path_buf(), source };
     let file = File::create(path).map_err(unwritable)?;
     file.write_all_at(head, 0).map_err(unwritable)?;
-    let total = items.clone().map(|(item, _)| item.tensor.bytes.len() as u64).sum();
+    let total = items.clone().map(|(item, _)| Rows::new(item)).map(|rows| (rows.count * rows.bytes) as u64).sum();
     let (mut done, mut unsynced, mut copied) = (0, 0, Copied::default());
     progress(0, total);
     for (item, mut starts) in items {
@@ -81,23 +82,53 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(item: &'a Item<'a>) -> Self {
-        // What is turned is a row by itself, of a matrix or of a bias.
-        let inputs = if item.turned.is_some() && item.ending == "bias" { 1 } else { item.inputs() };
+        let shape = &item.tensor.shape;
+        // What lies elsewhere is a row by itself, of a matrix or of a vector.
+        let alone = item.layout.rows != Order::Same && shape.len() == 1;
+        let inputs = if alone { 1 } else { shape.last().copied().unwrap_or(1) };
         let (elements, block) = item.tensor.form.block();
         let bytes = inputs / elements * block;
-        Self { item, count: item.tensor.bytes.len() / bytes, bytes, per_chunk: (CHUNK / bytes).max(1) }
+        // A tensor may hold more than this item takes.
+        let count = shape.iter().product::<usize>() / inputs;
+        Self { item, count, bytes, per_chunk: (CHUNK / bytes).max(1) }
     }
 
     /// Appends row `row` of what is written to its parts: weights, scales, biases.
     fn convert(&self, row: usize, parts: &mut [Vec<u8>; 3], moved: &mut Moved) -> Result<(), LoadError> {
+        let Some(heads) = self.item.layout.columns else { return self.convert_in_order(row, parts, moved) };
+        let mut stored = [Vec::new(), Vec::new(), Vec::new()];
+        self.convert_in_order(row, &mut stored, moved)?;
+        let heads = Heads { width: 1, ..heads };
+        for (part, stored) in parts.iter_mut().zip(&stored) {
+            let width = stored.len() / (heads.keys * heads.each);
+            (0..heads.keys * heads.each)
+                .map(|head| heads.source(head) * width)
+                .for_each(|at| part.extend(&stored[at..at + width]));
+        }
+        Ok(())
+    }
+
+    /// The same with the columns as they lie in the file.
+    fn convert_in_order(&self, row: usize, parts: &mut [Vec<u8>; 3], moved: &mut Moved) -> Result<(), LoadError> {
         let form = self.item.tensor.form;
-        let source = self.item.turned.map_or(row, |head_dim| source_row(row, head_dim));
+        let source = self.item.layout.rows.source(row);
         let bytes = &self.item.tensor.bytes[source * self.bytes..(source + 1) * self.bytes];
-        match form.becomes() {
-            Becomes::Floats(dtype) if self.item.less_one => parts[0].extend(less_one(bytes, dtype)),
-            Becomes::Floats(_) => parts[0].extend(bytes),
-            Becomes::Affine { bits, pairs } => self.affine(bytes, bits, pairs, parts, moved)?,
-            Becomes::Mxfp4 => {
+        match (form.becomes(), self.item.numbers) {
+            (Becomes::Floats(_), Numbers::Same) => parts[0].extend(bytes),
+            (Becomes::Floats(dtype), Numbers::LessOne) => {
+                numbers(bytes, dtype).for_each(|number| parts[0].extend((number - 1.0).to_le_bytes()));
+            }
+            (Becomes::Floats(dtype), Numbers::Decays) => {
+                for number in numbers(bytes, dtype) {
+                    if number >= 0.0 || !number.is_finite() {
+                        let feature = format!("a state that changes by {number} in {}", self.item.module);
+                        return Err(LoadError::unsupported(feature, "factors below 0 are"));
+                    }
+                    parts[0].extend((-number).ln().to_le_bytes());
+                }
+            }
+            (Becomes::Affine { bits, pairs }, _) => self.affine(bytes, bits, pairs, parts, moved)?,
+            (Becomes::Mxfp4, _) => {
                 let mut codes = [0; GROUP];
                 for block in bytes.chunks_exact(form.block().1) {
                     form.unpack(block, &mut codes, &mut [], moved);
@@ -140,13 +171,6 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Where llama.cpp's order has a row of transformers': there, the halves of a head that turn together lie side by side.
-fn source_row(row: usize, head_dim: usize) -> usize {
-    let (head, at) = (row / head_dim, row % head_dim);
-    let (second, pair) = (at / (head_dim / 2), at % (head_dim / 2));
-    head * head_dim + 2 * pair + second
-}
-
 /// Codes of so many bits, the first in the lowest bits.
 fn pack(codes: &[u8], bits: usize, out: &mut Vec<u8>) {
     let (mut held, mut word) = (0, 0u32);
@@ -161,13 +185,13 @@ fn pack(codes: &[u8], bits: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Numbers less one, in f32.
-fn less_one(bytes: &[u8], dtype: Dtype) -> Vec<u8> {
-    let halves = bytes.as_chunks::<2>().0.iter();
-    let numbers: Vec<f32> = match dtype {
-        Dtype::F16 => halves.map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
-        Dtype::Bf16 => halves.map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
-        _ => bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-    };
-    numbers.iter().flat_map(|number| (number - 1.0).to_le_bytes()).collect()
+/// Plain numbers, in f32.
+fn numbers(bytes: &[u8], dtype: Dtype) -> impl Iterator<Item = f32> {
+    let width = if matches!(dtype, Dtype::F16 | Dtype::Bf16) { 2 } else { 4 };
+    bytes.chunks_exact(width).map(move |bytes| match (dtype, bytes) {
+        (Dtype::F16, &[low, high]) => f16::from_le_bytes([low, high]).to_f32(),
+        (Dtype::Bf16, &[low, high]) => bf16::from_le_bytes([low, high]).to_f32(),
+        (_, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+        _ => 0.0,
+    })
 }
