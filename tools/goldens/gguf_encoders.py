@@ -11,6 +11,7 @@ folder and in what was imported, as a share of their size, or what refused it.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,12 @@ from pathlib import Path
 import numpy
 import sentencepiece
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.implementations import BertWordPieceTokenizer
-from transformers import (AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertTokenizerFast,
-                          PreTrainedTokenizerFast, XLMRobertaTokenizerFast)
+from transformers import (AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer,
+                          BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaTokenizerFast)
 
-from gguf_models import CONVERT, weights
+from gguf_models import CONVERT, SPLITS, told, weights
 from gguf_vocabularies import RELEASE, imported
 
 COUNT = 480
@@ -43,6 +44,7 @@ NOMIC = {
     "activation_function": "swiglu", "causal": False, "qkv_proj_bias": False, "mlp_fc1_bias": False, "mlp_fc2_bias": False, "prenorm": False,
     "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_emb_base": 1000.0, "layer_norm_epsilon": 1e-12,
 }
+QWEN = {"num_key_value_heads": 2, "head_dim": 32, "type_vocab_size": None, "rope_parameters": {"rope_theta": 10000.0}}
 SCORES = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}}
 # Models by name: model_type, what is said beside SHAPE, letters, how tokens are pooled (None for a cross-encoder).
 MODELS = {
@@ -55,6 +57,9 @@ MODELS = {
     "roberta": ("roberta", ROBERTA, "bytes of roberta", "mean"),
     "nomic_bert": ("nomic_bert", {}, "words", "mean"),
     "modernbert": ("modernbert", MODERN, "bytes", "cls"),
+    # As published: the names of the decoder alone, and those of one with a head.
+    "qwen3": ("qwen3", {**QWEN, "tie_word_embeddings": True}, "bytes of qwen", "lasttoken"),
+    "qwen3 with a head": ("qwen3", {**QWEN, "tie_word_embeddings": False}, "bytes of qwen", "lasttoken"),
     "modernbert that scores": ("modernbert", {**MODERN, **SCORES, "classifier_pooling": "mean"}, "bytes", None),
 }
 
@@ -95,7 +100,23 @@ def byte_level(folder, first, last):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
 
 
+def bytes_of_qwen(folder):
+    """Texts end with another token than answers do."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.decoder = normalizers.NFC(), decoders.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(SPLITS["qwen2"][0]), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    ends = ["<|endoftext|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(vocab_size=COUNT, special_tokens=[*ends, "<|im_start|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator([Path(__file__).read_text()], trainer)
+    tokenizer.post_processor = processors.Sequence([
+        processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+        processors.TemplateProcessing(single="$A <|endoftext|>", pair="$A $B:1 <|endoftext|>", special_tokens=[("<|endoftext|>", 0)])])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=ends[0], eos_token=ends[1]).save_pretrained(folder)
+
+
 LETTERS = {
+    "bytes of qwen": bytes_of_qwen,
     "words": lambda folder: words(folder, True), "cased words": lambda folder: words(folder, False), "unigrams": unigrams,
     "bytes": lambda folder: byte_level(folder, "[CLS]", "[SEP]"), "bytes of roberta": lambda folder: byte_level(folder, "<s>", "</s>"),
 }
@@ -106,7 +127,7 @@ def modules(folder, pooling):
     (folder / "modules.json").write_text(json.dumps([
         {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"} for at, (path, kind) in enumerate(kinds)]))
     (folder / "1_Pooling").mkdir()
-    modes = {f"pooling_mode_{name}": name.startswith(pooling) for name in ["cls_token", "mean_tokens"]}
+    modes = {f"pooling_mode_{name}": name.startswith(pooling) for name in ["cls_token", "mean_tokens", "lasttoken"]}
     (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": SHAPE["hidden_size"], **modes}))
 
 
@@ -115,12 +136,12 @@ def theirs(model, folder, pooling, asked):
     for text in asked:
         read = tokenizer(*([text] if isinstance(text, str) else text), return_tensors="pt")
         with torch.no_grad():
-            out = model(**{key: value for key, value in read.items() if key != "token_type_ids" or model.config.type_vocab_size > 1})
+            out = model(**{key: value for key, value in read.items() if key != "token_type_ids" or (getattr(model.config, "type_vocab_size", None) or 1) > 1})
         if pooling is None:
             rows.append(out.logits[0])
         else:
             row = out.last_hidden_state[0]
-            rows.append(row.mean(0) if pooling == "mean" else row[0])
+            rows.append({"mean": row.mean(0), "cls": row[0], "lasttoken": row[-1]}[pooling])
     return torch.cat(rows).numpy()
 
 
@@ -145,10 +166,14 @@ def compare(name, source):
         LETTERS[letters](original)
         count = len(AutoTokenizer.from_pretrained(original))
         config = AutoConfig.for_model(kind, **{**SHAPE, **more, "vocab_size": count})
-        auto = AutoModelForSequenceClassification if pooling is None else AutoModel
+        headed = name.endswith("with a head")
+        auto = AutoModelForSequenceClassification if pooling is None else AutoModelForCausalLM if headed else AutoModel
         model = auto.from_config(config, dtype=torch.float32).eval()
         weights(model)
         model.save_pretrained(original)
+        if kind == "qwen3":
+            told(original, architectures=["Qwen3ForCausalLM"])
+            model = model.model if headed else model
         if pooling:
             modules(original, pooling)
         right = theirs(model, original, pooling, asked)
@@ -157,7 +182,7 @@ def compare(name, source):
             said = json.loads((original / "config.json").read_text())
             (original / "config.json").write_text(json.dumps({**said, **NOMIC}))
         convert = [sys.executable, "-c", CONVERT, source, original, "--outfile", file, "--outtype", "f32"]
-        run = subprocess.run([str(part) for part in convert], capture_output=True)
+        run = subprocess.run([str(part) for part in convert], capture_output=True, env={**os.environ, "SPLIT": "qwen2" if kind == "qwen3" else "gpt-2"})
         if run.returncode:
             return f"{report}; not converted: {run.stderr.decode().strip().splitlines()[-1]}"
         if refusal := imported(file, made):

@@ -34,11 +34,18 @@ MODULES = [
     "model.layers.1.mlp.gate_up_proj", "model.layers.1.mlp.gate", "model.layers.1.mlp.router",
     "model.layers.1.block_sparse_moe.gate", "model.layers.1.mlp.shared_expert.gate_proj",
     "model.layers.1.mlp.shared_expert.up_proj", "model.layers.1.mlp.shared_expert.down_proj",
-    "model.layers.1.mlp.shared_expert_gate",
+    "model.layers.1.mlp.shared_expert_gate", "model.layers.1.mlp.shared_experts.gate_proj",
+    "model.layers.1.mlp.shared_experts.up_proj", "model.layers.1.mlp.shared_experts.down_proj",
+    "model.layers.1.self_attn.q_a_proj", "model.layers.1.self_attn.q_a_layernorm", "model.layers.1.self_attn.q_b_proj",
+    "model.layers.1.self_attn.kv_a_proj_with_mqa", "model.layers.1.self_attn.kv_a_layernorm",
+    "model.layers.1.self_attn.kv_b_proj", "model.layers.1.linear_attn.in_proj_qkvz",
+    "model.layers.1.linear_attn.in_proj_ba", "model.layers.1.linear_attn.in_proj_qkv",
+    "model.layers.1.linear_attn.in_proj_z", "model.layers.1.linear_attn.in_proj_a",
+    "model.layers.1.linear_attn.in_proj_b", "model.layers.1.linear_attn.norm", "model.layers.1.linear_attn.out_proj",
 ]
 ARCHITECTURES = [
     "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3", "olmo2", "smollm3", "granite", "command-r",
-    "cohere2", "glm4", "gpt-oss",
+    "cohere2", "glm4", "gpt-oss", "glm4moe", "deepseek2", "deci", "mistral3", "qwen3next", "qwen35", "qwen35moe",
 ]
 
 
