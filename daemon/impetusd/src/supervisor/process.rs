@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use pipe::{FromWorker, ToWorker};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
-use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LinesCodec};
+use tokio_util::codec::{FramedRead, LengthDelimitedCodec, LinesCodec, LinesCodecError};
 use tokio_util::sync::CancellationToken;
 
 /// The longest log line of a worker; the rest of a longer one is dropped.
@@ -194,12 +194,22 @@ fn describe(status: ExitStatus) -> String {
 
 /// Writes a worker's log lines into the daemon's own log, at their level.
 async fn forward_log(log: ChildStderr, model: Arc<str>, pid: u32) {
+    each_line(log, |line| forward_line(line, &model, pid)).await;
+}
+
+/// Reads lines to the end of the log, whatever they are: a worker whose log nobody reads any more ends with its next line.
+async fn each_line(log: impl AsyncRead + Unpin, mut hear: impl FnMut(&str)) {
     let mut lines = FramedRead::new(log, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
-    while let Some(line) = lines.next().await {
-        match line {
-            Ok(line) => forward_line(&line, &model, pid),
-            Err(tokio_util::codec::LinesCodecError::MaxLineLengthExceeded) => {}
-            Err(tokio_util::codec::LinesCodecError::Io(_)) => return,
+    loop {
+        match lines.next().await {
+            Some(Ok(line)) => hear(&line),
+            // After an error the stream says once that it is over; this one goes on behind the line's end.
+            Some(Err(LinesCodecError::MaxLineLengthExceeded)) => drop(lines.next().await),
+            // What is no text is one line less.
+            Some(Err(LinesCodecError::Io(error))) if error.kind() == io::ErrorKind::InvalidData => {
+                drop(lines.next().await);
+            }
+            Some(Err(LinesCodecError::Io(_))) | None => return,
         }
     }
 }
@@ -214,5 +224,19 @@ fn forward_line(line: &str, model: &str, pid: u32) {
         "INFO" => tracing::info!(target: "worker", model, pid, "{message}"),
         "DEBUG" => tracing::debug!(target: "worker", model, pid, "{message}"),
         _ => tracing::trace!(target: "worker", model, pid, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_is_read_to_its_end_past_lines_that_are_too_long_or_no_text() {
+        let long = "x".repeat(5 * LINE_BYTES_MAX);
+        let log = [b"one\n", long.as_bytes(), b"\ntwo\n\xff\xfe\nthree\n", long.as_bytes()].concat();
+        let mut heard = Vec::new();
+        each_line(log.as_slice(), |line| heard.push(line.to_owned())).await;
+        assert_eq!(heard, ["one", "two", "three"]);
     }
 }
