@@ -29,12 +29,15 @@ pub struct Limits {
     pub requests_max: usize,
     /// How long the client may take to send its preface, and to take a refusal.
     pub preface: Duration,
+    /// How long a frame may take once some of it has come.
+    pub frame: Duration,
 }
 
 impl Default for Limits {
-    /// A thousand requests, so that one bridge can hold as many streams; five seconds, so that a silent peer goes.
+    /// A thousand requests, so that one bridge can hold as many streams; five seconds, so that a silent peer goes, and thirty
+    /// for a frame, which takes milliseconds where nobody has stopped in the middle of it.
     fn default() -> Self {
-        Self { requests_max: 1024, preface: Duration::from_secs(5) }
+        Self { requests_max: 1024, preface: Duration::from_secs(5), frame: Duration::from_secs(30) }
     }
 }
 
@@ -72,7 +75,7 @@ where
     match check(bytes) {
         Ok(codec) => {
             stream.write_all(&Preface::server(codec.number(), ACCEPTED).to_bytes()).await?;
-            let transport = ServerTransport::new(Framed::new(stream, framing()), codec);
+            let transport = ServerTransport::new(Framed::new(stream, framing()), codec, limits.frame);
             Ok(Connection { transport, requests_max: limits.requests_max })
         }
         Err(error) => {

@@ -121,6 +121,30 @@ async fn an_oversized_frame_is_refused_by_its_length_alone() {
     assert_eq!(reply["result"]["Err"]["kind"], "Invalid");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_stops_in_its_middle_ends_in_time_and_silence_between_frames_does_not() {
+    let (mut stream, served) = send(&Daemon::new(), &Preface::client(Codec::Json).to_bytes()).await;
+    assert_eq!(read_preface(&mut stream).await.status, ACCEPTED);
+    let ask =
+        frame(json!({ "Request": { "id": 3, "deadline_ms": 1, "verb": { "Models": {} } } }).to_string().as_bytes());
+    let patience = Limits::default().frame;
+    for pause in [patience * 9, patience / 2] {
+        tokio::time::sleep(pause).await;
+        let (first, rest) = ask.split_at(ask.len() / 2);
+        stream.write_all(first).await.unwrap();
+        tokio::time::sleep(patience / 2).await;
+        stream.write_all(rest).await.unwrap();
+        let length = stream.read_u32().await.unwrap();
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    stream.write_all(&ask[..ask.len() - 1]).await.unwrap();
+    assert!(matches!(served.await.unwrap(), Some(ServeError::Unreadable(_))));
+    assert!((patience..patience * 2).contains(&begun.elapsed()));
+    let reply = read_json(&mut stream).await;
+    assert!(reply["result"]["Err"]["message"].as_str().unwrap().contains("within 30 s"), "{reply}");
+}
+
 #[tokio::test]
 async fn an_answer_that_fits_no_frame_costs_only_its_own_request() {
     let client = Daemon::new().client(Codec::Bincode).await;

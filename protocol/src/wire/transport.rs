@@ -5,17 +5,19 @@
 //! Nothing here waits without being polled, and nothing buffers more than one frame in each direction.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Sink, Stream, StreamExt as _};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tarpc::{ClientMessage, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::bytes::Bytes;
+use tokio::time::{Sleep, sleep};
+use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::{Call, Codec, Reply, WireError};
@@ -29,9 +31,8 @@ struct Frames<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Vec<u8>>>> {
-        let body = ready!(self.stream.poll_next_unpin(cx));
-        Poll::Ready(body.map(|body| body.map(|bytes| bytes.to_vec())))
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<BytesMut>>> {
+        self.stream.poll_next_unpin(cx)
     }
 
     fn sink(&mut self) -> Pin<&mut impl Sink<Bytes, Error = io::Error>> {
@@ -109,6 +110,9 @@ pub(crate) struct ServerTransport<S> {
     in_flight: InFlight,
     /// The last reply, once something unreadable has come.
     farewell: Option<Farewell>,
+    /// How long a frame may take that has begun, and when the one is late that has.
+    patience: Duration,
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 /// The requests that have no reply yet, with the moments after which they get none.
@@ -145,8 +149,10 @@ enum Farewell {
 }
 
 impl<S> ServerTransport<S> {
-    pub(crate) fn new(stream: Framed<S, LengthDelimitedCodec>, codec: Codec) -> Self {
-        Self { frames: Frames { stream, codec }, in_flight: InFlight::default(), farewell: None }
+    /// `patience` is how long the rest of a frame may take.
+    pub(crate) fn new(stream: Framed<S, LengthDelimitedCodec>, codec: Codec, patience: Duration) -> Self {
+        let frames = Frames { stream, codec };
+        Self { frames, in_flight: InFlight::default(), farewell: None, patience, late: None }
     }
 
     /// Prepares the last reply: to the request that could not be read, if its id can be.
@@ -174,6 +180,19 @@ impl<S> ServerTransport<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ServerTransport<S> {
+    /// Waits for a body; what has come of one is held in memory, and so for no longer than it may take.
+    fn poll_in_time(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<BytesMut>>> {
+        let body = self.frames.poll_body(cx);
+        if body.is_ready() || self.frames.stream.read_buffer().is_empty() {
+            self.late = None;
+            return body;
+        }
+        let patience = self.patience;
+        ready!(self.late.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
+        let message = format!("the rest of a frame did not come within {} s", patience.as_secs_f32());
+        Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, message))))
+    }
+
     /// Sends the last reply and returns why it was the last.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if let Some(Farewell::Waiting(..)) = &self.farewell {
@@ -203,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for ServerTransport<S> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         if this.farewell.is_none() {
-            match ready!(this.frames.poll_body(cx)) {
+            match ready!(this.poll_in_time(cx)) {
                 // An end is an error here: tarpc would otherwise finish what the client no longer wants.
                 None => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
                 Some(Ok(body)) => match this.frames.codec.decode::<Call<ImpetusRequest>>(&body) {
