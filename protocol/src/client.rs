@@ -35,7 +35,7 @@ use crate::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use crate::trace::{Span, TraceParent};
 use crate::transcript::{Page, ReadRequest, TranscriptId};
 use crate::wire::frame::unwrap_refusal;
-use crate::wire::{FRAME_BYTES_MAX, encode};
+use crate::wire::{FRAME_BYTES_MAX, encoded_bytes};
 use crate::{Error, ErrorKind, Result};
 
 pub use connect::Patience;
@@ -284,7 +284,7 @@ impl Client {
 
 /// Refuses a request whose frame cannot be sent: sending it would end the connection for everyone on it.
 fn fits(param: &str, request: &impl Serialize) -> Result<()> {
-    let bytes = encode(request).map_err(|error| Error::internal(error.to_string()))?.len();
+    let bytes = encoded_bytes(request).map_err(|error| Error::internal(error.to_string()))?;
     if bytes + ENVELOPE_BYTES <= FRAME_BYTES_MAX {
         return Ok(());
     }

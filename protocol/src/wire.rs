@@ -103,6 +103,12 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     bincode_options().serialize(value).map_err(|error| WireError::Encode(error.to_string()))
 }
 
+/// Returns how many bytes a value is as bincode, without writing it.
+pub fn encoded_bytes<T: Serialize>(value: &T) -> Result<usize, WireError> {
+    let bytes = bincode_options().serialized_size(value).map_err(|error| WireError::Encode(error.to_string()))?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
 /// Reads a value from bincode; every byte must belong to it, and no length inside may claim more than there is.
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
     let limit = body.len() as u64;
