@@ -3,7 +3,7 @@
 //! `service` is the table of contents. `generation`, `encode`, `text`, `record`, `model`, `status`, `key`, `setting`,
 //! `journal`, `measures`, `news`, `trace`, `transcript` and `error` are the words;
 //! `wire` says how they become bytes, `socket` where those bytes travel, `client` how to ask without ceremony, and
-//! `server` how to answer.
+//! `server` how to answer; `memory` is what all its programs do first.
 //! It holds no policy, starts nothing, and never reads a model. Every other crate of the house may depend on it;
 //! it depends on none of them.
 
@@ -14,6 +14,7 @@ pub mod generation;
 pub mod journal;
 pub mod key;
 pub mod measures;
+pub mod memory;
 pub mod model;
 pub mod news;
 pub mod record;

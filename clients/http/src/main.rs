@@ -37,6 +37,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
+    protocol::memory::give_back();
     let flags = Flags::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

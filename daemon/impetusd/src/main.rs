@@ -34,6 +34,7 @@ const IO: u8 = 74;
 const MISCONFIGURED: u8 = 78;
 
 fn main() -> ExitCode {
+    protocol::memory::give_back();
     match start(Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, message)) => {

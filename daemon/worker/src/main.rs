@@ -32,6 +32,7 @@ impetus-worker holds one model for impetusd, which starts it. Its commands:
 ";
 
 fn main() -> ExitCode {
+    protocol::memory::give_back();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {

@@ -42,6 +42,7 @@ const UNSAFE: &[&str] = &[
     "daemon/impetusd/src/machine",
     "daemon/worker/src/facts",
     "launchd/src/",
+    "protocol/src/memory",
     "protocol/src/socket",
 ];
 
