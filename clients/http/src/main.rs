@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     protocol::memory::give_back();
     let flags = Flags::parse();
     tracing_subscriber::fmt()
+        // Where nobody reads the log, saying so on the same standard error would end whatever logs.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(tracing::Level::INFO)

@@ -139,6 +139,8 @@ fn print<T: Serialize>(result: Result<T, protocol::Error>) -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("IMPETUS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter).init();
+    // Where nobody reads the log, saying so on the same standard error would end the thread that logs.
+    let log = tracing_subscriber::fmt().json().log_internal_errors(false);
+    log.with_writer(std::io::stderr).with_env_filter(filter).init();
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect ended a thread")));
 }

@@ -9,6 +9,7 @@ use pipe::{FromWorker, Importing, Open, Submit, ToWorker, WorkId};
 use protocol::ErrorKind;
 use protocol::generation::{Chat, FinishReason, GenerateRequest, Message, Priority, Prompt, Role, Sampling, Stop};
 use protocol::model::ModelFacts;
+use protocol::trace::TraceParent;
 use protocol::transcript::Event;
 
 /// A folder that is removed at the end.
@@ -91,7 +92,7 @@ fn question(text: &str) -> GenerateRequest {
 }
 
 #[test]
-fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
+fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input_though_nobody_reads_its_log() {
     let folder = Folder::new("bundled");
     let output = run(&["bundled"], Some(&folder.0));
     let models: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -100,8 +101,10 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         .arg("serve")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    drop(worker.stderr.take());
     let (mut input, mut output) = (worker.stdin.take().unwrap(), worker.stdout.take().unwrap());
     let (name, kv_bytes) = ("impetus-nano".to_string(), 32 << 20);
     let open = Open {
@@ -130,7 +133,8 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input() {
         received_unix_ms: 0,
         delivered: Vec::new(),
         prompt_told: 0,
-        trace: None,
+        // What stands in a trace is logged.
+        trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceParent>().unwrap()),
     };
     pipe::write(&mut input, &ToWorker::Submit(Box::new(submit))).unwrap();
     let (mut text, mut reason) = (String::new(), None);
