@@ -80,9 +80,19 @@ pub fn load_error(error: &LoadError) -> Error {
 /// Bytes of memory that this process holds; 0 where the system does not say.
 #[cfg(target_os = "linux")]
 pub fn resident_bytes() -> u64 {
+    told_bytes("VmRSS:")
+}
+
+/// The same without the pages of mapped files.
+#[cfg(target_os = "linux")]
+pub fn own_bytes() -> u64 {
+    told_bytes("RssAnon:")
+}
+
+#[cfg(target_os = "linux")]
+fn told_bytes(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix(which)?.split_whitespace().next()?.parse().ok());
     kilobytes.map_or(0, |kilobytes: u64| kilobytes * 1024)
 }
 
@@ -99,6 +109,20 @@ pub fn resident_bytes() -> u64 {
         (written, info.assume_init())
     };
     if written == size { info.pti_resident_size } else { 0 }
+}
+
+/// The same without the pages of mapped files.
+#[cfg(target_os = "macos")]
+#[allow(unsafe_code)]
+pub fn own_bytes() -> u64 {
+    let mut info = std::mem::MaybeUninit::<libc::rusage_info_v0>::zeroed();
+    // SAFETY: the buffer is what this flavour writes, and zeroed bytes are a valid `rusage_info_v0`.
+    let (failed, info) = unsafe {
+        let pid = libc::getpid();
+        let failed = libc::proc_pid_rusage(pid, libc::RUSAGE_INFO_V0, info.as_mut_ptr().cast());
+        (failed, info.assume_init())
+    };
+    if failed == 0 { info.ri_phys_footprint } else { 0 }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub fn run(file: &Path, dir: &Path, mut input: impl Read + Send + 'static, mut o
         std::process::exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("input".to_string()).spawn(watch) {
-        say(&mut output, &Importing::Failed(protocol::Error::internal(error.to_string())));
+        fail(&mut output, protocol::Error::internal(error.to_string()));
         return false;
     }
     let mut said = None;
@@ -33,11 +33,20 @@ pub fn run(file: &Path, dir: &Path, mut input: impl Read + Send + 'static, mut o
         }
     };
     let imported = engine::gguf::import(file, dir, &mut progress);
-    let (last, good) = match imported {
-        Ok(engine::gguf::Imported { requantized, moved }) => (Importing::Done(Imported { requantized, moved }), true),
-        Err(error) => (Importing::Failed(load_error(&error)), false),
-    };
-    say(&mut output, &last) && good
+    match imported {
+        Ok(engine::gguf::Imported { requantized, moved }) => {
+            say(&mut output, &Importing::Done(Imported { requantized, moved }))
+        }
+        Err(error) => {
+            fail(&mut output, load_error(&error));
+            false
+        }
+    }
+}
+
+/// Says why there is no folder.
+pub fn fail(output: &mut impl Write, error: protocol::Error) {
+    say(output, &Importing::Failed(error));
 }
 
 /// Writes one line; says whether anybody was there to read it.

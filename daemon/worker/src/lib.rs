@@ -11,6 +11,7 @@ pub mod encode;
 pub mod facts;
 mod follow;
 pub mod generation;
+pub mod guard;
 pub mod guess;
 pub mod import;
 pub mod inbox;

@@ -12,10 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use protocol::model::ModelFacts;
+use protocol::{Error, ErrorKind};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use worker::guard::{Excess, FILE_LIMITS, Guard, Limits};
 use worker::prompt::renderer::Renderer;
-use worker::render::Limits;
+use worker::render::RENDER_LIMITS;
 
 const USAGE: &str = "\
 impetus-worker holds one model for impetusd, which starts it. Its commands:
@@ -37,11 +39,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve"] => serve(),
-        ["inspect", path] => print(inspect(Path::new(path))),
-        ["texts", path] => print(worker::facts::texts(Path::new(path))),
+        ["inspect", path] => print(bounded(path, print_error).and_then(|()| inspect(Path::new(path)))),
+        ["texts", path] => print(bounded(path, print_error).and_then(|()| worker::facts::texts(Path::new(path)))),
         ["bundled", dir] => print(worker::bundled::install(Path::new(dir))),
-        ["import", file, dir] => import(Path::new(file), Path::new(dir)),
-        ["render", path] => render(Path::new(path), Some(Limits::default())),
+        ["import", file, dir] => import(file, Path::new(dir)),
+        ["render", path] => render(Path::new(path), Some(RENDER_LIMITS)),
         ["render", path, millis, bytes] => render(Path::new(path), limits(millis, bytes)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
@@ -78,19 +80,41 @@ fn serve() -> ExitCode {
     }
 }
 
-fn inspect(path: &Path) -> Result<ModelFacts, protocol::Error> {
+/// Bounds the memory that this program takes to read what lies at `path`; beyond that it ends, and `tell` says why.
+fn bounded(path: &str, tell: impl FnOnce(Error) + Send + 'static) -> Result<(), Error> {
+    let path = path.to_string();
+    let end = move |excess: Excess| {
+        let hint = "no sound model does; its tokenizer.json or the head of its weights is damaged or hostile";
+        tell(Error::new(ErrorKind::ModelNotLoaded, format!("reading {path} {excess}")).hint(hint));
+        std::process::exit(1);
+    };
+    let guard = Guard::start(end).map_err(|error| Error::internal(error.to_string()))?;
+    guard.begin(FILE_LIMITS);
+    Ok(())
+}
+
+fn print_error(error: Error) {
+    print(Err::<(), _>(error));
+}
+
+fn inspect(path: &Path) -> Result<ModelFacts, Error> {
     let facts = worker::facts::inspect(path)?;
     if facts.capabilities.chat {
-        Renderer::new(&own_path(), path, Limits::default())
+        Renderer::new(&own_path(), path, RENDER_LIMITS)
             .rendering()
             .start()
-            .map_err(|error| protocol::Error::new(protocol::ErrorKind::ModelNotLoaded, error.to_string()))?;
+            .map_err(|error| Error::new(ErrorKind::ModelNotLoaded, error.to_string()))?;
     }
     Ok(facts)
 }
 
-fn import(file: &Path, dir: &Path) -> ExitCode {
-    match worker::import::run(file, dir, std::io::stdin(), std::io::stdout()) {
+fn import(file: &str, dir: &Path) -> ExitCode {
+    let tell = |error: Error| worker::import::fail(&mut std::io::stdout(), error);
+    if let Err(error) = bounded(file, tell) {
+        tell(error);
+        return ExitCode::FAILURE;
+    }
+    match worker::import::run(Path::new(file), dir, std::io::stdin(), std::io::stdout()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
@@ -120,7 +144,7 @@ fn own_path() -> PathBuf {
 }
 
 /// Prints a result as JSON on standard output; an error makes the exit code 1.
-fn print<T: Serialize>(result: Result<T, protocol::Error>) -> ExitCode {
+fn print<T: Serialize>(result: Result<T, Error>) -> ExitCode {
     let (json, code) = match result {
         Ok(value) => (serde_json::to_string(&value), ExitCode::SUCCESS),
         Err(error) => (serde_json::to_string(&error), ExitCode::FAILURE),

@@ -76,7 +76,7 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
     let mut limits = limits(open, &facts, open.keep.bytes_per_token(kv_bytes) * u64::from(BLOCK_TOKENS))?;
     let digest = |block_bytes| shelf::model_digest(dir, draft, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
-    let renderer = Renderer::new(program, dir, render::Limits::default());
+    let renderer = Renderer::new(program, dir, render::RENDER_LIMITS);
     let text = || {
         let prompter = Prompter::open(renderer, &open.name, &facts, window).map_err(|error| load_error(&error))?;
         let rendering = prompter.rendering()?;

@@ -8,15 +8,14 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::text::{Compiled, Conversation, Template, TemplateError, try_grammar};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::facts::resident_bytes;
+use crate::guard::{Excess, Guard, Limits};
 
 /// The exit code of a process whose task took too long.
 pub const EXIT_LATE: i32 = 80;
@@ -25,24 +24,9 @@ pub const EXIT_LARGE: i32 = 81;
 
 /// The longest frame; a conversation of the longest request fits even if JSON escapes each of its letters.
 const FRAME_BYTES_MAX: usize = 512 << 20;
-/// How often the guard looks.
-const WATCH_EVERY: Duration = Duration::from_millis(2);
 
-/// What one task may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The longest time.
-    pub time: Duration,
-    /// The most memory, in bytes on top of what the process held before.
-    pub bytes: u64,
-}
-
-impl Default for Limits {
-    /// A conversation of 15 MB takes some 0.2 s and 150 MB.
-    fn default() -> Self {
-        Self { time: Duration::from_secs(10), bytes: 512 << 20 }
-    }
-}
+/// What one rendering may take. A conversation of 15 MB takes some 0.2 s and 150 MB.
+pub const RENDER_LIMITS: Limits = Limits { time: Duration::from_secs(10), bytes: 512 << 20 };
 
 /// What a shape may take to be compiled. A schema of a hundred properties takes a few megabytes, and the worker keeps what
 /// it compiled.
@@ -93,9 +77,17 @@ pub enum Told {
     Failed(String),
 }
 
+/// The exit code that says which limit a task went past.
+fn code(excess: Excess) -> i32 {
+    match excess {
+        Excess::Late(_) => EXIT_LATE,
+        Excess::Large(_) => EXIT_LARGE,
+    }
+}
+
 /// Compiles the template of a folder, if it has one, and does what the input asks, until the input ends.
 pub fn serve(dir: &Path, limits: Limits, mut input: impl Read, mut output: impl Write) -> io::Result<()> {
-    let guard = Guard::start()?;
+    let guard = Guard::start(|excess| std::process::exit(code(excess)))?;
     guard.begin(limits);
     let template = match compile(dir) {
         Ok(template) => template,
@@ -171,57 +163,4 @@ pub fn read<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<Option<T>>
     let mut body = Vec::new();
     input.take(bytes as u64).read_to_end(&mut body)?;
     Ok(Some(serde_json::from_slice(&body)?))
-}
-
-/// Ends the process when one task goes past its limits.
-struct Guard {
-    watched: Arc<(Mutex<Option<Watched>>, Condvar)>,
-}
-
-/// A task that goes on.
-#[derive(Clone, Copy)]
-struct Watched {
-    limits: Limits,
-    began: Instant,
-    bytes_before: u64,
-}
-
-impl Guard {
-    fn start() -> io::Result<Self> {
-        let watched = Arc::new((Mutex::new(None), Condvar::new()));
-        let guarded = watched.clone();
-        std::thread::Builder::new().name("guard".to_string()).spawn(move || watch(&guarded))?;
-        Ok(Self { watched })
-    }
-
-    fn begin(&self, limits: Limits) {
-        self.set(Some(Watched { limits, began: Instant::now(), bytes_before: resident_bytes() }));
-    }
-
-    fn end(&self) {
-        self.set(None);
-    }
-
-    fn set(&self, to: Option<Watched>) {
-        let (watched, changed) = &*self.watched;
-        *watched.lock().unwrap_or_else(PoisonError::into_inner) = to;
-        changed.notify_one();
-    }
-}
-
-fn watch((watched, changed): &(Mutex<Option<Watched>>, Condvar)) {
-    let mut current = watched.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let Some(Watched { limits, began, bytes_before }) = *current else {
-            current = changed.wait(current).unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        if began.elapsed() > limits.time {
-            std::process::exit(EXIT_LATE);
-        }
-        if resident_bytes().saturating_sub(bytes_before) > limits.bytes {
-            std::process::exit(EXIT_LARGE);
-        }
-        current = changed.wait_timeout(current, WATCH_EVERY).unwrap_or_else(PoisonError::into_inner).0;
-    }
 }

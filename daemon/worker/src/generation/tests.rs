@@ -8,7 +8,7 @@ use protocol::generation::{Chat, Constraint, FinishReason, GenerateRequest, Json
 
 use super::{Choice, Drawn, Ticket};
 use crate::prompt::{Prompter, Window};
-use crate::render::Limits;
+use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
 const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> tags{% endif %}\
@@ -19,7 +19,7 @@ fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u
     std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
     let window = Window { context: 4096, capacity: 4096 };
     let facts = crate::facts::inspect(folder.path()).unwrap();
-    let prompter = Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, window).unwrap();
+    let prompter = Prompter::open(folder.renderer(RENDER_LIMITS), "tiny", &facts, window).unwrap();
     let submit = submission(1, asked);
     let mut generation = prompter.prepare(submit, Instant::now(), &mut prompter.rendering().unwrap()).unwrap();
     let tokens = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();

@@ -18,7 +18,8 @@ use std::time::Duration;
 use engine::text::GrammarError;
 use protocol::Error;
 
-use crate::render::{self, EXIT_LARGE, EXIT_LATE, Limits, SHAPE_LIMITS, Task, ToRender, Told};
+use crate::guard::Limits;
+use crate::render::{self, EXIT_LARGE, EXIT_LATE, SHAPE_LIMITS, Task, ToRender, Told};
 
 /// How long past its own limit a process may take to end itself.
 const GRACE: Duration = Duration::from_secs(5);

@@ -11,14 +11,14 @@ use protocol::{Error, ErrorKind};
 use super::{Prompter, Window};
 use crate::facts::resident_bytes;
 use crate::generation::Generation;
-use crate::render::Limits;
+use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
 fn prompter(folder: &Folder) -> Prompter {
     let facts = crate::facts::inspect(folder.path()).unwrap();
-    Prompter::open(folder.renderer(Limits::default()), "tiny", &facts, WINDOW).unwrap()
+    Prompter::open(folder.renderer(RENDER_LIMITS), "tiny", &facts, WINDOW).unwrap()
 }
 
 fn prepare(prompter: &Prompter, request: &GenerateRequest) -> Result<Generation, Error> {

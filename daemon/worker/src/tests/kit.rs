@@ -20,8 +20,8 @@ use protocol::generation::{
 use protocol::transcript::Event;
 
 use crate::ServeError;
+use crate::guard::Limits;
 use crate::prompt::renderer::Renderer;
-use crate::render::Limits;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
