@@ -30,6 +30,7 @@ use crate::ServeError;
 use crate::emit::{Deaf, Emitter};
 use crate::facts::{load_error, resident_bytes};
 use crate::inbox::{INBOX_MESSAGES_MAX, Message, busy};
+use crate::lookout::{Lookout, READING_MAX};
 use crate::runner::{Heart, RunError};
 use queue::{Item, Queue};
 use reader::{Job, Reader};
@@ -60,7 +61,8 @@ pub fn run(
     }
     let places = open.sequences_max.saturating_add(open.waiting_max).max(1);
     let (texts, jobs) = sync_channel(places as usize);
-    Builder::new().name("texts".to_string()).spawn(move || reader.run(&jobs, &sender))?;
+    let lookout = Lookout::start(READING_MAX, emitter.clone(), sender.clone())?;
+    Builder::new().name("texts".to_string()).spawn(move || reader.run(&jobs, &sender, &lookout))?;
     let pulse = Pulse { memory_bytes: resident_bytes(), ..Pulse::default() };
     let load_ms = started.elapsed().as_millis() as u64;
     emitter.send(FromWorker::Ready(Ready { facts, device: encoder.device(), load_ms, pulse }))?;
@@ -146,7 +148,14 @@ impl Runner {
         Ok(true)
     }
 
-    fn hear(&mut self, message: Message) -> Result<(), Deaf> {
+    fn hear(&mut self, message: Message) -> Result<(), RunError> {
+        if matches!(message, Message::Endless) {
+            return Err(RunError::Endless);
+        }
+        Ok(self.take(message)?)
+    }
+
+    fn take(&mut self, message: Message) -> Result<(), Deaf> {
         match message {
             Message::Daemon(ToWorker::Encode(encode)) => self.take_in(*encode),
             Message::Daemon(ToWorker::Cancel(work)) => {
@@ -162,7 +171,7 @@ impl Runner {
             Message::Daemon(ToWorker::Ask(ask)) => {
                 self.emitter.send(FromWorker::Answer(ask.id, Err(self.generates_nothing())))
             }
-            Message::Daemon(ToWorker::Open(_)) | Message::Prepared(_) | Message::Loaded(_) => {
+            Message::Daemon(ToWorker::Open(_)) | Message::Prepared(_) | Message::Loaded(_) | Message::Endless => {
                 tracing::error!("a message was ignored that no encoder gets");
                 Ok(())
             }

@@ -28,6 +28,8 @@ pub enum Message {
     Loaded(Loaded),
     /// A request's texts became tokens, or were refused.
     Read(encode::Read),
+    /// A text does not become tokens, and holds a thread until this process ends.
+    Endless,
 }
 
 /// Reads frames until the input ends or fails, or nobody listens any more.

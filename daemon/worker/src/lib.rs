@@ -15,6 +15,7 @@ pub mod guard;
 pub mod guess;
 pub mod import;
 pub mod inbox;
+pub mod lookout;
 pub mod open;
 pub mod output;
 pub mod prompt;
@@ -33,6 +34,7 @@ use pipe::{FromWorker, PipeError, ToWorker};
 
 use crate::emit::{Deaf, Emitter};
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
+use crate::lookout::{Lookout, READING_MAX};
 use crate::runner::{RunError, Runner};
 
 /// Why a worker ended before it was drained.
@@ -107,7 +109,8 @@ fn open_and_run(
         Err(error) => return refuse(&emitter, error),
     };
     let (prompts, jobs) = sync_channel(opened.places.requests_max());
-    opened.prompter.start(opened.rendering, jobs, &sender, &emitter)?;
+    let lookout = Lookout::start(READING_MAX, emitter.clone(), sender.clone())?;
+    opened.prompter.start(opened.rendering, jobs, &sender, &emitter, &lookout)?;
     let shelf = opened.shelf.and_then(|plan| plan.open(sender));
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;

@@ -8,6 +8,7 @@
 mod ask;
 mod chat;
 mod habits;
+mod line;
 mod ranges;
 pub mod renderer;
 mod shape;
@@ -18,8 +19,8 @@ mod window;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use engine::text::{
     Detokenizer, DrySettings, GenerationDefaults, Grammar, GrammarError, Grammars, Matcher, Mirostat, Sampler,
     Sampling, Special, Start, Template, TextError, Tokenizer,
 };
-use pipe::{Ask, FromWorker, Submit, WorkId};
+use pipe::{Ask, FromWorker, Question, Submit, WorkId};
 use protocol::generation::{Chat, Ending, GenerateRequest, Prompt, Speculation, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
@@ -38,18 +39,22 @@ use crate::emit::Emitter;
 use crate::follow::{Follower, Scout};
 use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
+use crate::lookout::{For, Lookout};
 use crate::output::{
     HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, Texts, ToolFormat,
 };
 use crate::render::ToRender;
 use habits::Habits;
+use line::Line;
 use renderer::{Renderer, Rendering, TryError};
 use shape::Formats;
 use turns::Turns;
 pub use window::Window;
 
-/// How many prompts are read at once; a long one, or a template that does not end, leaves room for others.
+/// How many prompts are read at once, one of which is short: neither long ones nor a template that does not end stop others.
 const THREADS: usize = 4;
+/// Bytes from which a prompt is long: it takes a tenth of a second to read, and one of 15 MB a second.
+const LONG_BYTES: usize = 256 << 10;
 /// How many of them may try a grammar at once, which takes seconds if it is hostile.
 const TRIALS_MAX: usize = 2;
 /// How long another grammar waits before its request is told to come again.
@@ -68,6 +73,23 @@ pub enum Job {
     },
     /// Answers a question.
     Ask(Ask),
+}
+
+impl Job {
+    /// Whether it takes long to read, and so may not hold every thread.
+    fn is_long(&self) -> bool {
+        let of_prompt = |prompt: &Prompt| match prompt {
+            Prompt::Chat(chat) => chat.messages.iter().map(|message| message.content.len()).sum(),
+            Prompt::Text(text) => text.len(),
+            Prompt::Tokens(_) => 0,
+        };
+        let bytes = match self {
+            Self::Prepare { submit, .. } => of_prompt(&submit.request.prompt),
+            Self::Ask(Ask { question: Question::Tokenize(request), .. }) => of_prompt(&request.prompt),
+            Self::Ask(Ask { question: Question::Detokenize(request), .. }) => request.tokens.len(),
+        };
+        bytes > LONG_BYTES
+    }
 }
 
 /// What came of a job.
@@ -148,15 +170,17 @@ impl Prompter {
         jobs: Receiver<Job>,
         inbox: &SyncSender<Message>,
         emitter: &Emitter,
+        lookout: &Lookout,
     ) -> std::io::Result<()> {
-        let (prompter, jobs) = (Arc::new(self), Arc::new(Mutex::new(jobs)));
+        let (prompter, line) = (Arc::new(self), Arc::new(Line::new(jobs, THREADS - 1, Job::is_long)));
         let mut first = Some(first);
         for _ in 0..THREADS {
             let mut rendering = first.take().unwrap_or_else(|| prompter.renderer.rendering());
-            let (prompter, jobs, inbox, emitter) = (prompter.clone(), jobs.clone(), inbox.clone(), emitter.clone());
+            let (prompter, line, inbox, emitter) = (prompter.clone(), line.clone(), inbox.clone(), emitter.clone());
+            let lookout = lookout.clone();
             Builder::new()
                 .name("prompts".to_string())
-                .spawn(move || prompter.run(&mut rendering, &jobs, &inbox, &emitter))?;
+                .spawn(move || prompter.run(&mut rendering, &line, &inbox, &emitter, &lookout))?;
         }
         Ok(())
     }
@@ -164,20 +188,23 @@ impl Prompter {
     fn run(
         &self,
         rendering: &mut Rendering,
-        jobs: &Mutex<Receiver<Job>>,
+        line: &Line<Job>,
         inbox: &SyncSender<Message>,
         emitter: &Emitter,
+        lookout: &Lookout,
     ) {
-        let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        while let Ok(job) = next() {
+        while let Some(mut taken) = line.next() {
+            let Some(job) = taken.job.take() else { continue };
             let heard = match job {
                 Job::Prepare { ticket, submit, arrived } => {
                     let work = submit.id;
-                    let result = survive(|| self.prepare(*submit, arrived, rendering)).map(Box::new);
+                    let read = || survive(|| self.prepare(*submit, arrived, rendering)).map(Box::new);
+                    let result = lookout.watch(For::Work(work), read);
                     inbox.send(Message::Prepared(Prepared { ticket, work, result })).is_ok()
                 }
                 Job::Ask(Ask { id, question, received_unix_ms }) => {
-                    let result = survive(|| self.answer(&question, received_unix_ms, rendering));
+                    let read = || survive(|| self.answer(&question, received_unix_ms, rendering));
+                    let result = lookout.watch(For::Ask(id), read);
                     emitter.send(FromWorker::Answer(id, result)).is_ok()
                 }
             };

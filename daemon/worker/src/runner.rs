@@ -43,6 +43,9 @@ pub enum RunError {
     /// The daemon is gone.
     #[error(transparent)]
     Deaf(#[from] Deaf),
+    /// A text does not become tokens; what it was for has been refused.
+    #[error("the model's tokenizer does not come to an end over a text")]
+    Endless,
 }
 
 /// What a runner works with.
@@ -156,18 +159,19 @@ impl Runner {
                 return Ok(false);
             }
             let Ok(message) = self.inbox.recv() else { return Ok(false) };
-            self.hear(message);
+            self.hear(message)?;
         }
         for _ in 0..INBOX_MESSAGES_MAX {
             let Ok(message) = self.inbox.try_recv() else { break };
-            self.hear(message);
+            self.hear(message)?;
         }
         self.emit()?;
         Ok(true)
     }
 
-    fn hear(&mut self, message: Message) {
+    fn hear(&mut self, message: Message) -> Result<(), RunError> {
         let message = match message {
+            Message::Endless => return Err(RunError::Endless),
             Message::Prepared(prepared) => self.fetch(prepared).map(Message::Prepared),
             Message::Loaded(loaded) => self.restore(loaded).map(Message::Prepared),
             other => Some(other),
@@ -175,6 +179,7 @@ impl Runner {
         if let Some(message) = message {
             self.requests.hear(message, &mut self.scheduler, Instant::now());
         }
+        Ok(())
     }
 
     /// What a plan computes, as the pace counts it.

@@ -18,6 +18,7 @@ use protocol::{Error, ErrorKind};
 
 use super::queue::{Item, Request};
 use crate::inbox::Message;
+use crate::lookout::{For, Lookout};
 
 /// A request whose texts are to become tokens.
 pub struct Job {
@@ -55,11 +56,13 @@ impl Reader {
     }
 
     /// Works until nobody sends jobs or nobody hears of the results.
-    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>) {
+    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, lookout: &Lookout) {
         while let Ok(job) = jobs.recv() {
             let work = job.encode.id;
             // Nothing here changes while a text is read, so a defect that one text brings to light ends one request.
-            let result = catch_unwind(AssertUnwindSafe(|| self.read(job)))
+            let read = || catch_unwind(AssertUnwindSafe(|| self.read(job)));
+            let result = lookout
+                .watch(For::Work(work), read)
                 .unwrap_or_else(|_| Err(Error::internal("reading the texts failed; the log has the cause")));
             if inbox.send(Message::Read(Read { work, result })).is_err() {
                 return;

@@ -14,6 +14,8 @@ use crate::generation::Generation;
 use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
+mod hostile;
+
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
 fn prompter(folder: &Folder) -> Prompter {

@@ -155,7 +155,7 @@ impl Requests {
             Message::Daemon(ToWorker::Ask(ask)) => self.pass_on(ask),
             Message::Daemon(ToWorker::Open(_)) => tracing::error!("a second open was ignored: a worker has one model"),
             Message::Prepared(prepared) => self.admit(prepared, scheduler, now),
-            Message::Loaded(_) => tracing::error!("blocks were brought for nobody"),
+            Message::Loaded(_) | Message::Endless => tracing::error!("a message came that is the heartbeat's own"),
             Message::Daemon(ToWorker::Encode(encode)) => {
                 let message = format!("{} generates text; it does not embed or rerank", self.places.name);
                 self.fail(encode.id, Error::new(ErrorKind::Unsupported, message).param("model"));

@@ -1,0 +1,107 @@
+//! What strangers' files and long prompts do to the threads that read prompts.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use pipe::{Answer, Ask, AskId, FromWorker, PipeError, Question, WorkId};
+use protocol::text::{Special, TokenizeRequest};
+use protocol::transcript::Event;
+use serde_json::{Value, json};
+
+use super::{Folder, RENDER_LIMITS, Window, request, submission};
+use crate::emit::Emitter;
+use crate::generation::Ticket;
+use crate::inbox::Message;
+use crate::lookout::{Lookout, READING_MAX};
+use crate::prompt::{Job, LONG_BYTES, Prompt, Prompter, THREADS};
+
+/// The threads that read prompts, and what they are told and say.
+struct Reading {
+    jobs: SyncSender<Job>,
+    inbox: Receiver<Message>,
+    output: std::io::PipeReader,
+}
+
+impl Reading {
+    /// Of a model with a long context, of which no text may be read for longer than `most`.
+    fn start(folder: &Folder, most: Duration) -> Self {
+        let facts = crate::facts::facts(folder.path()).unwrap();
+        let window = Window { context: 1 << 24, capacity: 1 << 24 };
+        let prompter = Prompter::open(folder.renderer(RENDER_LIMITS), "tiny", &facts, window).unwrap();
+        let (output, to_daemon) = std::io::pipe().unwrap();
+        let (emitter, _) = Emitter::start(to_daemon).unwrap();
+        let (sender, inbox) = sync_channel(64);
+        let (jobs, to_do) = sync_channel(64);
+        let lookout = Lookout::start(most, emitter.clone(), sender.clone()).unwrap();
+        let first = prompter.rendering().unwrap();
+        prompter.start(first, to_do, &sender, &emitter, &lookout).unwrap();
+        Self { jobs, inbox, output }
+    }
+
+    /// Asks for the tokens of a text.
+    fn tokenize(&self, id: u64, text: String) {
+        let question = Question::Tokenize(TokenizeRequest {
+            model: None,
+            prompt: Prompt::Text(text),
+            special: Special::Plain,
+            pieces: false,
+        });
+        self.jobs.send(Job::Ask(Ask { id: AskId(id), question, received_unix_ms: 0 })).unwrap();
+    }
+
+    fn said(&mut self) -> Result<FromWorker, PipeError> {
+        pipe::read(&mut self.output)
+    }
+}
+
+/// A model whose tokenizer looks at the whole rest of a text for each of its letters.
+fn endless() -> Folder {
+    let folder = Folder::new("endless", |recipe| recipe);
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let split =
+        json!({"type": "Split", "pattern": {"Regex": r"(?s:.*)\x00|."}, "behavior": "Isolated", "invert": false});
+    tokenizer["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]});
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    folder
+}
+
+/// Takes a second here, and would take hours if it were a hundred times as long.
+fn letters() -> String {
+    "a".repeat(50_000)
+}
+
+#[test]
+fn a_text_that_does_not_become_tokens_costs_its_question_and_the_heartbeat_hears_of_it() {
+    let folder = endless();
+    let mut reading = Reading::start(&folder, Duration::from_millis(1));
+    reading.tokenize(5, letters());
+    let FromWorker::Answer(AskId(5), Err(error)) = reading.said().unwrap() else { panic!("a refusal was waited for") };
+    assert!(error.message.contains("tokenizer did not come to an end"), "{error:?}");
+    assert!(matches!(reading.inbox.recv().unwrap(), Message::Endless));
+}
+
+#[test]
+fn a_prompt_that_does_not_become_tokens_costs_its_request() {
+    let folder = endless();
+    let mut reading = Reading::start(&folder, Duration::from_millis(1));
+    let submit = Box::new(submission(9, request(&letters(), 5)));
+    reading.jobs.send(Job::Prepare { ticket: Ticket(1), submit, arrived: Instant::now() }).unwrap();
+    let FromWorker::Event(refused) = reading.said().unwrap() else { panic!("a refusal was waited for") };
+    assert!(refused.id == WorkId(9) && matches!(refused.event, Event::Failed(_)), "{refused:?}");
+}
+
+#[test]
+fn a_short_prompt_does_not_wait_until_long_ones_were_read() {
+    let folder = Folder::new("passed", |recipe| recipe);
+    let mut reading = Reading::start(&folder, READING_MAX);
+    let long = THREADS as u64 * 2;
+    (0..long).for_each(|id| reading.tokenize(id, "a b ".repeat(LONG_BYTES)));
+    reading.tokenize(long, "short".to_string());
+    let mut order = Vec::new();
+    while order.last() != Some(&long) {
+        let FromWorker::Answer(AskId(id), Ok(Answer::Tokens(_))) = reading.said().unwrap() else { panic!("no tokens") };
+        order.push(id);
+    }
+    assert!(order.len() <= THREADS, "{order:?} were read before the short one");
+}
