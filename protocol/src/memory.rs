@@ -3,7 +3,7 @@
 //! glibc's allocator learns from the first large buffer that is freed to keep all later ones of that size, up to 32 MiB each,
 //! and what many small pieces leave stays its own too: after a few requests of 15 MB a daemon of 10 MB held half a gigabyte
 //! for good. So it is told how large is large, and a thread looks now and then whether it keeps much. Here because every
-//! program speaks this crate's protocol; each calls it first of all. Other systems' allocators do this by themselves.
+//! program speaks this crate's protocol; each calls it first of all. Other systems' allocators are left as they are.
 
 /// Has the allocator give back what is much, for as long as the program runs.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
