@@ -5,7 +5,7 @@
 
 use futures::StreamExt;
 use protocol::client::{Client, EventStream};
-use protocol::generation::{GenerateRequest, Started};
+use protocol::generation::{GenerateRequest, Started, Stop};
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 
@@ -21,16 +21,17 @@ pub struct Begun {
 }
 
 /// Begins a generation and waits until its prompt is accepted; refusals keep their kind.
-pub async fn begin(client: &Client, mut request: GenerateRequest) -> Result<Begun> {
-    let wanted = request.stop.max_tokens;
-    match accepted(client, request.clone()).await {
-        Err(error) if wanted.is_some() && only_max_tokens(&error) => {
-            request.stop.max_tokens = None;
-            let (started, events) = accepted(client, request).await?;
+pub async fn begin(client: &Client, request: GenerateRequest) -> Result<Begun> {
+    // A prompt may be megabytes: it is kept only where it may have to be sent again.
+    let without = Stop { max_tokens: None, ..request.stop.clone() };
+    let again = request.stop.max_tokens.is_some().then(|| GenerateRequest { stop: without, ..request.clone() });
+    match (accepted(client, request).await, again) {
+        (Err(error), Some(again)) if only_max_tokens(&error) => {
+            let (started, events) = accepted(client, again).await?;
             Ok(Begun { started, events, capped: true })
         }
-        Err(error) => Err(error),
-        Ok((started, events)) => Ok(Begun { started, events, capped: false }),
+        (Err(error), _) => Err(error),
+        (Ok((started, events)), _) => Ok(Begun { started, events, capped: false }),
     }
 }
 

@@ -74,15 +74,17 @@ struct Count {
 
 /// Answers a conversation, whole or streamed.
 async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
-    Ok(named(answer(&bridge, &body).await?))
+    Ok(named(answer(&bridge, body).await?))
 }
 
-async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, CREATE)?;
+async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
+    let members = Members::read(&body, CREATE)?;
     Labels::check(&members)?;
     let own: Own = members.part()?;
     let streams = own.streams();
     let shared: Shared = members.part()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     let display = shared.display();
     let request = own.request(shared)?;
     let client = bridge.daemon.client().await?;

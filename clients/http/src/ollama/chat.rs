@@ -97,14 +97,16 @@ pub fn operation() -> Operation {
 
 /// Answers a conversation; one without messages only brings the model into memory.
 pub async fn chat(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
-    Ok(converse(&bridge, &body).await?)
+    Ok(converse(&bridge, body).await?)
 }
 
-async fn converse(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+async fn converse(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let arrived = Instant::now();
-    let members = Members::read(body, KNOWN)?;
+    let members = Members::read(&body, KNOWN)?;
     let mut shared: Shared = members.part()?;
     let mut own: Own = members.part()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Chat, &shared, arrived)?;

@@ -60,14 +60,16 @@ pub fn operation() -> Operation {
 
 /// Answers a prompt; an empty one only brings the model into memory.
 pub async fn generate(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
-    Ok(complete(&bridge, &body).await?)
+    Ok(complete(&bridge, body).await?)
 }
 
-async fn complete(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
+async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let arrived = Instant::now();
-    let members = Members::read(body, KNOWN)?;
+    let members = Members::read(&body, KNOWN)?;
     let mut shared: Shared = members.part()?;
     let own: Own = members.part()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     own.check()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;

@@ -225,12 +225,12 @@ pub fn operation() -> Operation {
 
 /// Answers a conversation, whole or streamed.
 pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
-    answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
+    answer(&bridge, body).await.map_err(|error| in_our_words(error).into())
 }
 
 /// Answers the request of `body`.
-pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, KNOWN)?;
+pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
+    let members = Members::read(&body, KNOWN)?;
     Labels::check(&members)?;
     let shared: Shared = members.part()?;
     let mut own: Own = members.part()?;
@@ -239,6 +239,8 @@ pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let memory = own.go_on(&members, &client, choices).await?;
     let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     let echo = own.echo;
     let request = request(shared, own)?;
     let continued = Continued::of(&request, echo)?;

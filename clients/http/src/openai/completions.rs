@@ -99,15 +99,17 @@ pub fn operation() -> Operation {
 
 /// Continues a prompt, whole or streamed.
 pub async fn complete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
-    answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
+    answer(&bridge, body).await.map_err(|error| in_our_words(error).into())
 }
 
 /// Answers the request of `body`.
-pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, KNOWN)?;
+pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
+    let members = Members::read(&body, KNOWN)?;
     Labels::check(&members)?;
     let shared: Shared = members.part()?;
     let own: Own = members.part()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     let streaming = shared.streaming()?;
     let mut echo = Echo::of(&shared, &own)?;
     let ids = own.prompt.ids();

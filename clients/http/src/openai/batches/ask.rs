@@ -72,8 +72,8 @@ pub async fn ask(bridge: Arc<Bridge>, endpoint: Endpoint, key: Option<String>, l
 async fn answer(bridge: &Bridge, endpoint: Endpoint, body: &Bytes) -> Result<String> {
     // On the heap: many of these wait side by side in one future.
     let response = match endpoint {
-        Endpoint::Chat => Box::pin(chat::answer(bridge, body)).await.map_err(in_our_words),
-        Endpoint::Completions => Box::pin(completions::answer(bridge, body)).await.map_err(in_our_words),
+        Endpoint::Chat => Box::pin(chat::answer(bridge, body.clone())).await.map_err(in_our_words),
+        Endpoint::Completions => Box::pin(completions::answer(bridge, body.clone())).await.map_err(in_our_words),
         Endpoint::Embeddings => Box::pin(embeddings::answer(bridge, body)).await.map_err(in_our_words),
         Endpoint::Responses => Box::pin(responses::answer(bridge, body)).await.map_err(responses::named),
     }?;
