@@ -146,7 +146,7 @@ struct Plan<'a> {
 impl Plan<'_> {
     /// Whole items while there are enough for every thread; else their chunks first, and then the sums of those.
     fn run(&self, pool: &Pool, scratch: &mut Scratch, out: Shared<f32>) {
-        let room = Room::new(self.job.layer.keep(), self.job.layer.head_dim(), self.job.columns);
+        let room = Room::new(pool.isa(), self.job.layer.keep(), self.job.layer.head_dim());
         let chunks = self.chunks;
         let split = self.items < 2 * pool.threads() && chunks > 1;
         let slots = if split { self.items * chunks * room.slot_bytes() } else { 0 };

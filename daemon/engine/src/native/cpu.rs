@@ -29,7 +29,10 @@ impl Isa {
 
     /// Every instruction set that this processor runs, best first; the last is always `Scalar`.
     pub fn available() -> Vec<Isa> {
-        let all = [Isa::Avx512Bf16, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        let mut all = [Isa::Avx512Bf16, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        if prefers_floats() {
+            all.swap(0, 1);
+        }
         all.into_iter().filter(|isa| isa.runs_here()).collect()
     }
 
@@ -82,6 +85,15 @@ impl Isa {
             Isa::Scalar => "portable code",
         }
     }
+}
+
+/// Whether two multiplications of f32 are faster than one dot product of bf16 pairs: Intel's processors take as long for the
+/// latter as for four (Emerald Rapids: 85 against 174 GFLOPS a core).
+fn prefers_floats() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::x86_64::__cpuid(0).ebx.to_le_bytes() == *b"Genu";
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Compiles `$body`, an `#[inline(always)]` function of plain arithmetic, once for each instruction set whose wider

@@ -40,7 +40,7 @@ impl Keep {
         }
     }
 
-    /// How a column's numbers are kept between scores and weights.
+    /// What a lane of its panels holds, where floats multiply them.
     pub(super) fn kind(self) -> Kind {
         if self == Keep::Bf16 { Kind::Bf16 } else { Kind::F32 }
     }

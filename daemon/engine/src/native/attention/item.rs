@@ -196,7 +196,7 @@ impl<'a> Item<'a> {
 
     #[allow(unsafe_code)]
     unsafe fn load_queries(&self, isa: Isa, room: &Room) {
-        let (dim, count, steps) = (room.head_dim, self.columns.len(), room.steps());
+        let (dim, count, dwords) = (room.head_dim, self.columns.len(), room.dwords());
         for column in 0..self.count() {
             let at = self.at(column, self.job.shape.stride);
             let head = column / count;
@@ -204,10 +204,10 @@ impl<'a> Item<'a> {
                 int8::quantize(isa, &self.job.q[at..at + dim], room.int8_queries(head, count), column % count);
                 continue;
             }
-            // SAFETY: each head has `steps * count` dwords of this thread's room.
+            // SAFETY: each head has `dwords * count` dwords of this thread's room.
             let out =
-                unsafe { std::slice::from_raw_parts_mut(room.queries().add(head * steps * count), steps * count) };
-            interleave(isa, room.keep.kind(), &self.job.q[at..at + dim], out, (count, column % count));
+                unsafe { std::slice::from_raw_parts_mut(room.queries().add(head * dwords * count), dwords * count) };
+            interleave(isa, room.column, &self.job.q[at..at + dim], out, (count, column % count));
         }
     }
 
@@ -255,7 +255,7 @@ impl<'a> Item<'a> {
                 steps: room.steps(),
                 beside,
                 pitch: self.job.layer.unit_bytes(),
-                columns: room.queries().add(head * room.steps() * count),
+                columns: room.queries().add(head * room.dwords() * count),
                 apart: false,
                 count,
                 out: scores,
@@ -349,20 +349,20 @@ impl<'a> Item<'a> {
 }
 
 versions! {
-    /// Writes a query as one of `count` interleaved columns: dword `step * count + column`, zeros beyond its end.
+    /// Writes a query as one of `count` interleaved columns: dword `number * count + column`, zeros beyond its end.
     fn interleave(kind: Kind, q: &[f32], out: &mut [u32], place: (usize, usize)) = interleave_body
 }
 
 #[inline(always)]
 fn interleave_body(kind: Kind, q: &[f32], out: &mut [u32], (count, column): (usize, usize)) {
     // Beyond the head's size, and one half of the last dword of an odd one, all is zero.
-    for step in q.len() / kind.width()..out.len() / count {
-        out[step * count + column] = 0;
+    for number in q.len() / kind.width()..out.len() / count {
+        out[number * count + column] = 0;
     }
     match kind {
         Kind::F32 => {
-            for (step, value) in q.iter().enumerate() {
-                out[step * count + column] = value.to_bits();
+            for (number, value) in q.iter().enumerate() {
+                out[number * count + column] = value.to_bits();
             }
         }
         Kind::Bf16 => {

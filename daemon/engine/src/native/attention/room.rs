@@ -2,16 +2,19 @@
 
 use super::int8::Queries;
 use super::softmax::Running;
+use crate::native::Isa;
 use crate::native::kv::int8::GROUP;
 use crate::native::kv::{Keep, padded};
 use crate::native::memory::lines;
-use crate::native::tile::LANES;
+use crate::native::tile::{self, Kind, LANES};
 
 /// A thread's working memory, all of it `[columns, ..]`.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
     pub keep: Keep,
     pub head_dim: usize,
+    /// What a dword of a float query or probability holds.
+    pub column: Kind,
     columns: usize,
     base: *mut u8,
 }
@@ -21,8 +24,9 @@ pub(super) struct Room {
 unsafe impl Sync for Room {}
 
 impl Room {
-    pub(super) fn new(keep: Keep, head_dim: usize, columns: usize) -> Room {
-        Room { keep, head_dim, columns, base: std::ptr::null_mut() }
+    pub(super) fn new(isa: Isa, keep: Keep, head_dim: usize) -> Room {
+        let column = tile::column(isa, keep.kind());
+        Room { keep, head_dim, column, columns: isa.columns(), base: std::ptr::null_mut() }
     }
 
     pub(super) fn at(self, base: *mut u8) -> Room {
@@ -34,9 +38,14 @@ impl Room {
         padded(self.head_dim) / self.keep.width()
     }
 
+    /// Dwords of a query.
+    pub(super) fn dwords(&self) -> usize {
+        if self.keep == Keep::Int8 { self.steps() } else { padded(self.head_dim) / self.column.width() }
+    }
+
     fn query_bytes(&self) -> usize {
         let words = if self.keep == Keep::Int8 { 2 * self.groups() } else { 0 };
-        lines(self.columns * (self.steps() + words) * 4)
+        lines(self.columns * (self.dwords() + words) * 4)
     }
 
     /// Runs of a head's dimensions that share a scale, in int8.
@@ -57,7 +66,7 @@ impl Room {
         lines(self.sum_bytes() + size_of::<Running>())
     }
 
-    /// Queries, head after head, interleaved: dword `step * count + column`.
+    /// Queries, head after head, interleaved: dword `number * count + column`.
     pub(super) fn queries(&self) -> *mut u32 {
         self.base.cast()
     }
@@ -65,13 +74,13 @@ impl Room {
     /// The queries of one head of `count` columns, in int8: scales and offsets lie behind all dwords.
     #[allow(unsafe_code)]
     pub(super) fn int8_queries(&self, head: usize, count: usize) -> Queries {
-        let (steps, groups) = (self.steps(), self.groups());
+        let (dwords, groups) = (self.dwords(), self.groups());
         // SAFETY: inside `query_bytes`.
         unsafe {
-            let behind = self.queries().add(self.columns * steps);
+            let behind = self.queries().add(self.columns * dwords);
             Queries {
                 count,
-                dwords: self.queries().add(head * steps * count),
+                dwords: self.queries().add(head * dwords * count),
                 scales: behind.add(head * groups * count).cast(),
                 offsets: behind.add((self.columns + head * count) * groups).cast(),
             }

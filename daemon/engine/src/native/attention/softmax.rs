@@ -1,14 +1,14 @@
 //! The online softmax of one block: scores to probabilities, relative to the largest score so far.
 //!
 //! Scores count in powers of two (their scale includes log2 e). The sums of probabilities stay spread over 16 lanes
-//! until the end, and are sums of the rounded probabilities that multiply the values.
+//! until the end, and are sums of the very probabilities that multiply the values, rounded where those are.
 
 use super::Shape;
+use crate::native::Isa;
 use crate::native::cpu::versions;
 use crate::native::exponential::{exp, exp2};
 use crate::native::kv::Keep;
 use crate::native::tile::LANES;
-use crate::native::{Isa, from_bf16, to_bf16};
 
 /// Columns of an item, rounded up to a vector.
 pub(super) const COLUMNS: usize = 16;
@@ -31,6 +31,7 @@ impl Running {
 /// One block of scores on its way to probabilities.
 pub(super) struct Block<'a> {
     pub shape: &'a Shape<'a>,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub keep: Keep,
     pub scores: &'a mut [[f32; LANES]],
     /// The probabilities in the form of a tile's columns.
@@ -54,7 +55,7 @@ pub(super) fn softmax(isa: Isa, block: &mut Block<'_>, running: &mut Running) ->
                 unsafe { x86::rounded(block, running, &mut keep) };
                 return keep;
             }
-            (Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Int8) => {
+            (Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Bf16 | Keep::Int8) => {
                 unsafe { x86::whole(block, running, &mut keep) };
                 return keep;
             }
@@ -102,16 +103,7 @@ fn probabilities_body(block: &mut Block<'_>, running: &mut Running, keep: &mut [
         for score in scores.iter_mut() {
             *score = exp2(*score - max);
         }
-        if block.keep == Keep::Bf16 {
-            for score in scores.iter_mut() {
-                *score = from_bf16(to_bf16(*score));
-            }
-            for (dword, pair) in weights.iter_mut().zip(scores.as_chunks::<2>().0) {
-                *dword = pair[0].to_bits() >> 16 | pair[1].to_bits();
-            }
-        } else {
-            *weights = scores.map(f32::to_bits);
-        }
+        *weights = scores.map(f32::to_bits);
         for (lane, sum) in running.sum[column].iter_mut().enumerate() {
             *sum = *sum * keep[column] + (scores[lane] + scores[lane + 16]);
         }
@@ -124,9 +116,9 @@ pub(super) fn finite(max: f32) -> f32 {
     if max == f32::NEG_INFINITY { 0.0 } else { max }
 }
 
-/// The largest of a block's scores, halving the lanes: a fixed order that vectors keep.
+/// The largest of a block's numbers, halving the lanes: a fixed order that vectors keep.
 #[inline(always)]
-fn largest(scores: &[f32; LANES]) -> f32 {
+pub(super) fn largest(scores: &[f32; LANES]) -> f32 {
     let mut lanes = *scores;
     let mut half = LANES / 2;
     while half > 0 {
@@ -166,7 +158,7 @@ mod x86 {
         }
     }
 
-    /// The same for int8, whose weights are rounded later.
+    /// The same in f32: for int8, whose weights are rounded later, and where floats are multiplied.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
     pub(super) fn whole(block: &mut Block<'_>, running: &mut Running, keep: &mut [f32; COLUMNS]) {
         largest(block, running, keep);

@@ -69,7 +69,9 @@ impl Panels {
     pub(super) fn forward(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: &mut [f32]) {
         let isa = pool.isa();
         let blocks = rows.div_ceil(isa.columns());
-        let block_bytes = lines(self.steps() * isa.columns() * 4);
+        let kind = tile::column(isa, self.kind);
+        let dwords = self.steps() * self.kind.width() / kind.width();
+        let block_bytes = lines(dwords * isa.columns() * 4);
         let columns = scratch.reserve(blocks * block_bytes);
         let part = |b: usize| share(rows, b, blocks);
         let pack = |b: usize| {
@@ -77,9 +79,9 @@ impl Panels {
             #[allow(unsafe_code)]
             let out = unsafe {
                 let at = columns.get().add(b * block_bytes).cast::<u32>();
-                std::slice::from_raw_parts_mut(at, part(b).len() * self.steps())
+                std::slice::from_raw_parts_mut(at, part(b).len() * dwords)
             };
-            pack_columns(self.kind, &x[part(b).start * self.inputs..part(b).end * self.inputs], part(b).len(), out);
+            pack_columns(kind, &x[part(b).start * self.inputs..part(b).end * self.inputs], part(b).len(), out);
         };
         if blocks == 1 {
             pack(0);
@@ -159,11 +161,10 @@ fn dword(kind: Kind, values: &[f32]) -> u32 {
     }
 }
 
-/// Interleaves `count` rows: dword `step * count + column`.
+/// Interleaves `count` rows: dword `number * count + column`, zeros beyond a row's end.
 fn pack_columns(kind: Kind, x: &[f32], count: usize, out: &mut [u32]) {
     for (column, row) in x.chunks_exact(x.len() / count).enumerate() {
-        for (step, values) in row.chunks(kind.width()).enumerate() {
-            out[step * count + column] = dword(kind, values);
-        }
+        let dwords = row.chunks(kind.width()).map(|values| dword(kind, values)).chain(std::iter::repeat(0));
+        out.chunks_exact_mut(count).zip(dwords).for_each(|(out, dword)| out[column] = dword);
     }
 }
