@@ -328,7 +328,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(bits, call),
+            Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::avx2(bits, call),
             #[cfg(target_arch = "aarch64")]

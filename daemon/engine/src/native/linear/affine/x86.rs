@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{Call, ROWS};
+use crate::native::Isa;
 use std::arch::x86_64::*;
 
 /// AVX-512 VNNI: one vector is the 16 outputs of a tile.
@@ -10,18 +11,24 @@ use std::arch::x86_64::*;
 /// # Safety
 /// As for `super::run`, with 1 to 12 columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn avx512(bits: usize, call: &Call) {
+pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
     macro_rules! by_count {
-        ($($count:literal)*) => {
+        ($aided:literal: $($count:literal)*) => {
             match (bits, call.columns.count) {
-                $((4, $count) => vnni::<$count, { apart($count) }, 4>(call),)*
-                $((_, $count) => vnni::<$count, { apart($count) }, 8>(call),)*
+                $((4, $count) => vnni::<$count, { apart($count) }, 4, $aided>(call),)*
+                $((_, $count) => vnni::<$count, { apart($count) }, 8, $aided>(call),)*
                 _ => debug_assert!(false, "1 to 12 columns"),
             }
         };
     }
     // SAFETY: passed on to the caller.
-    unsafe { by_count!(1 2 3 4 5 6 7 8 9 10 11 12) }
+    unsafe {
+        if call.columns.count <= UNAIDED && !aids_few(isa) {
+            by_count!(false: 1 2)
+        } else {
+            by_count!(true: 1 2 3 4 5 6 7 8 9 10 11 12)
+        }
+    }
 }
 
 /// Sixteen scales or biases as f32.
@@ -49,13 +56,18 @@ const fn apart(columns: usize) -> usize {
     }
 }
 
-/// So few columns wait for memory alone, which the processor's own prefetching reads faster than hints do where it is fast.
+/// So few columns wait for memory alone, which AMD's own prefetching reads faster than hints do where it is fast.
 const UNAIDED: usize = 2;
 
-/// Fetches the weights ahead of `at`, for `C` columns.
+/// Whether hints help few columns too: on Intel's processors they read memory at its full speed, and at 60 % of it without.
+fn aids_few(isa: Isa) -> bool {
+    isa == Isa::Avx512Vnni
+}
+
+/// Fetches the weights ahead of `at`.
 #[inline(always)]
-fn fetch_ahead<const C: usize>(at: *const u8, [far, near]: [usize; 2]) {
-    if C <= UNAIDED {
+fn fetch_ahead<const AIDED: bool>(at: *const u8, [far, near]: [usize; 2]) {
+    if !AIDED {
         return;
     }
     // SAFETY: a prefetch may point anywhere.
@@ -67,7 +79,7 @@ fn fetch_ahead<const C: usize>(at: *const u8, [far, near]: [usize; 2]) {
 
 /// 12 to 20 integer and up to 12 float accumulators of the 32 registers; activations are memory operands.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Call) {
+unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize, const AIDED: bool>(call: &Call) {
     let nibble = _mm512_set1_epi8(15);
     let mut sums = [_mm512_setzero_ps(); C];
     let (mut w, mut q, mut x_scale, mut x_sum) =
@@ -86,7 +98,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 for _ in 0..call.lines / 2 {
                     for line in 0..2 {
                         let bytes = _mm512_load_si512(w.cast());
-                        fetch_ahead::<C>(w, call.ahead);
+                        fetch_ahead::<AIDED>(w, call.ahead);
                         if BITS == 4 {
                             let low = _mm512_and_si512(bytes, nibble);
                             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
@@ -116,7 +128,7 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize>(call: &Cal
                 x_scale = x_scale.add(C);
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
-            fetch_ahead::<C>(pairs, call.ahead);
+            fetch_ahead::<AIDED>(pairs, call.ahead);
             for (c, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
             }
