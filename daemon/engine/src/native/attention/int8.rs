@@ -4,6 +4,7 @@
 //! relative to the largest of its block and column. Sums of products are exact integers. Items call it in the place of
 //! the float tile.
 
+use super::softmax::largest;
 use crate::native::Isa;
 use crate::native::cpu::versions;
 use crate::native::kv::BLOCK_TOKENS;
@@ -93,17 +94,18 @@ versions! {
 
 #[inline(always)]
 fn weigh_body(probabilities: &[f32; LANES], scales: &[f32; LANES], weights: &mut [u32; LANES], worth: &mut f32) {
-    // A token that is not seen may have the scale of the block's last owner.
-    let scaled: [f32; LANES] =
-        std::array::from_fn(|i| if probabilities[i] > 0.0 { probabilities[i] * scales[i] } else { 0.0 });
-    // Sixteen lanes, and no conversion that saturates: vectors do this.
-    let mut lanes = [0.0f32; LANES / 2];
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane = if scaled[i] > scaled[i + LANES / 2] { scaled[i] } else { scaled[i + LANES / 2] };
+    let mut scaled = [0.0f32; LANES];
+    for ((scaled, probability), scale) in scaled.iter_mut().zip(probabilities).zip(scales) {
+        // A token that is not seen may have the scale of the block's last owner.
+        *scaled = if *probability > 0.0 { probability * scale } else { 0.0 };
     }
-    let largest = lanes.iter().fold(0.0f32, |largest, x| if *x > largest { *x } else { largest });
+    let largest = largest(&scaled);
     let (one, inverse) = if largest > 1e-30 { (largest / 255.0, 255.0 / largest) } else { (0.0, 0.0) };
-    let bytes: [u8; LANES] = std::array::from_fn(|i| (scaled[i] * inverse + 12_582_912.0).to_bits() as u8);
+    let mut bytes = [0u8; LANES];
+    for (byte, scaled) in bytes.iter_mut().zip(&scaled) {
+        // No conversion that saturates: vectors do this.
+        *byte = (scaled * inverse + 12_582_912.0).to_bits() as u8;
+    }
     for (weight, four) in weights.iter_mut().zip(bytes.as_chunks::<WIDTH>().0) {
         *weight = u32::from_le_bytes(*four);
     }
