@@ -16,6 +16,16 @@ fn whole(recipe: &Recipe, change: impl FnOnce(&mut Gguf<'_>)) -> (TempFolder, Pa
     })
 }
 
+/// A file with letters, and these bytes in the place of those that lie `after` the end of the first `find`.
+fn patched(recipe: &Recipe, find: &[u8], after: usize, bytes: &[u8]) -> (TempFolder, PathBuf) {
+    let (folder, path) = whole(recipe, |_| {});
+    let mut all = fs::read(&path).unwrap();
+    let at = all.windows(find.len()).position(|window| window == find).unwrap() + find.len() + after;
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(&path, all).unwrap();
+    (folder, path)
+}
+
 #[track_caller]
 fn says(recipe: &Recipe, change: impl FnOnce(&mut Gguf<'_>), words: &str) {
     let (_folder, path) = whole(recipe, change);
@@ -43,14 +53,7 @@ fn layers_that_guess_ahead_are_left_out() {
 
 #[test]
 fn a_file_whose_every_layer_guesses_is_refused() {
-    let (_folder, path) = changed(&Recipe::tiny("llama", 3), |_| {});
-    let mut bytes = fs::read(path).unwrap();
-    let name = b"llama.nextn_predict_layers\x04\0\0\0";
-    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
-    bytes[at] = 2;
-    let folder = TempFolder::new().unwrap();
-    let path = folder.path().join("model.gguf");
-    fs::write(&path, bytes).unwrap();
+    let (_folder, path) = patched(&Recipe::tiny("llama", 3), b"llama.nextn_predict_layers\x04\0\0\0", 0, &[2]);
     let refusal = refusal(&path);
     assert!(refusal.contains("of its 2 layers 2 guess tokens ahead"), "{refusal}");
 }
@@ -70,14 +73,7 @@ fn experts_of_which_a_file_does_not_say_the_groups_are_refused_where_they_had_so
 fn ways_to_choose_experts_that_a_family_lacks_are_refused_by_name() {
     let gate = |architecture: &str, function: u8, says: &str| {
         let recipe = Recipe::tiny(architecture, 3).quantized(8, 32);
-        let (_folder, path) = whole(&recipe, |_| {});
-        let mut bytes = fs::read(path).unwrap();
-        let name = b"expert_gating_func\x04\0\0\0";
-        let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
-        bytes[at] = function;
-        let folder = TempFolder::new().unwrap();
-        let path = folder.path().join("model.gguf");
-        fs::write(&path, bytes).unwrap();
+        let (_folder, path) = patched(&recipe, b"expert_gating_func\x04\0\0\0", 0, &[function]);
         let refusal = refusal(&path);
         assert!(refusal.contains(says), "{refusal}");
     };
@@ -200,11 +196,7 @@ fn blocks_that_no_configuration_can_say_are_refused_by_name() {
         { "attention": { "n_heads_in_group": 4 }, "ffn": { "ffn_mult": 3.0 } },
     ]));
     let listed = |find: &[u8], entry: usize, value: i32, words: &str| {
-        let (_folder, path) = whole(&recipe, |_| {});
-        let mut bytes = fs::read(&path).unwrap();
-        let at = bytes.windows(find.len()).position(|window| window == find).unwrap() + find.len() + 16 + 4 * entry;
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        fs::write(&path, bytes).unwrap();
+        let (_folder, path) = patched(&recipe, find, 16 + 4 * entry, &value.to_le_bytes());
         let refusal = refusal(&path);
         assert!(refusal.contains(words), "{refusal}");
     };
