@@ -252,12 +252,16 @@ impl Ops for Cpu {
         Ok(out)
     }
 
-    fn attend(&mut self, attention: &Attention<Self>, mut qkv: Rows, step: &Step<'_>) -> Result<Rows, Infallible> {
+    fn attend(
+        &mut self,
+        attention: &Attention<Self>,
+        mut qkv: Rows,
+        step: &Step<'_>,
+        cut: bool,
+    ) -> Result<Rows, Infallible> {
         let models::Attention { heads, kv_heads, head_dim, window, rope, scale, softcap, sharpening } = attention.shape;
-        let mut attended = self.take(qkv.count, heads * head_dim);
         let (cache, layer) = self.places[attention.layer];
         let Self { machine, caches, ropes, .. } = self;
-        let cache = &mut caches[cache];
         let pool = &machine.pool;
         let stride = qkv.width;
         let queries = Heads { stride, offset: 0, count: heads, dim: head_dim };
@@ -270,12 +274,20 @@ impl Ops for Cpu {
             sharpen(x, queries, sharpening, step);
         }
         let values = &x[keys.offset + kv_heads * head_dim..];
-        cache.append(pool, layer, step.spans, &x[keys.offset..], values, stride);
+        caches[cache].append(pool, layer, step.spans, &x[keys.offset..], values, stride);
+        let mut spans = step.spans;
+        if cut {
+            let chosen = self.wanted(&qkv, step)?;
+            self.done(std::mem::replace(&mut qkv, chosen));
+            spans = step.wanted_spans;
+        }
+        let mut attended = self.take(qkv.count, heads * head_dim);
+        let Self { machine, caches, .. } = self;
         let window = window.map(|positions| positions as u32);
         let sinks = attention.sinks.as_deref();
         let shape = Shape { heads, stride, scale, window, ahead: 0, softcap, sinks };
-        let layer = cache.layer(layer);
-        attend(pool, &mut machine.scratch, layer, x, step.spans, &shape, attended.all_mut());
+        let layer = caches[cache].layer(layer);
+        attend(&machine.pool, &mut machine.scratch, layer, qkv.all(), spans, &shape, attended.all_mut());
         self.done(qkv);
         Ok(attended)
     }

@@ -203,15 +203,12 @@ impl<O: Ops> Mixer<O> {
     ) -> Result<O::Rows, O::Fault> {
         let qkv = ops.linear(&self.qkv, x)?;
         let attended = match &self.form {
-            Form::Plain(attention) => {
-                let attended = ops.attend(attention, qkv, step)?;
-                if cut { wanted(ops, attended, step)? } else { attended }
-            }
+            Form::Plain(attention) => ops.attend(attention, qkv, step, cut)?,
             Form::Gated(attention) => {
                 let (qkv, gates) = ops.part_gates(&attention.shape, qkv)?;
-                let attended = ops.attend(attention, qkv, step)?;
-                let opened = ops.open(gates, attended)?;
-                if cut { wanted(ops, opened, step)? } else { opened }
+                let gates = if cut { wanted(ops, gates, step)? } else { gates };
+                let attended = ops.attend(attention, qkv, step, cut)?;
+                ops.open(gates, attended)?
             }
             Form::Delta(delta) => {
                 let read = ops.recur(delta, qkv, step)?;
@@ -219,8 +216,7 @@ impl<O: Ops> Mixer<O> {
             }
             Form::Latent(latent, attention) => {
                 let qkv = ops.enter_latent(latent, qkv)?;
-                let attended = ops.attend(attention, qkv, step)?;
-                let attended = if cut { wanted(ops, attended, step)? } else { attended };
+                let attended = ops.attend(attention, qkv, step, cut)?;
                 ops.leave_latent(latent, attended)?
             }
         };

@@ -130,7 +130,7 @@ impl Ops for Mlx {
         Ok(norm.forward(x)?)
     }
 
-    fn attend(&mut self, attention: &Attention<Self>, qkv: Array, step: &Step<'_>) -> Result<Array, Fault> {
+    fn attend(&mut self, attention: &Attention<Self>, qkv: Array, step: &Step<'_>, cut: bool) -> Result<Array, Fault> {
         let models::Attention { heads, kv_heads, head_dim, window, rope, scale, .. } = attention.shape;
         let rope = rope.map(|rope| &self.ropes[rope]);
         let (of_queries, of_keys) = match &attention.qk_norm {
@@ -154,10 +154,11 @@ impl Ops for Mlx {
             attended.push(out.transpose_axes(&[0, 2, 1, 3])?.reshape(&[len, heads as i32 * dim])?);
             first += len;
         }
-        match attended.as_slice() {
-            [_] => Ok(attended.remove(0)),
-            _ => Ok(concatenate(&attended, 0)?),
-        }
+        let attended = match attended.as_slice() {
+            [_] => attended.remove(0),
+            _ => concatenate(&attended, 0)?,
+        };
+        if cut { self.wanted(&attended, step) } else { Ok(attended) }
     }
 
     fn part_gates(&mut self, attention: &models::Attention, x: Array) -> Result<(Array, Array), Fault> {

@@ -69,8 +69,10 @@ pub struct Model {
     states: u32,
     tokens: Vec<u32>,
     wanted: Vec<usize>,
-    /// Empty between steps; keeps its memory.
+    /// Empty between steps; keep their memory.
     spans: Vec<Span<'static>>,
+    /// See `spans`.
+    wanted_spans: Vec<Span<'static>>,
 }
 
 /// A decoder and the machine that computes it.
@@ -110,6 +112,7 @@ impl Model {
             tokens: Vec::new(),
             wanted: Vec::new(),
             spans: Vec::new(),
+            wanted_spans: Vec::new(),
         })
     }
 
@@ -233,22 +236,25 @@ impl Model {
         }
         self.tokens.clear();
         self.wanted.clear();
-        // The empty vector takes the rows' lifetime for this step, and gives its memory back after it.
+        // The empty vectors take the rows' lifetime for this step, and give their memory back after it.
         let mut spans: Vec<Span<'_>> = std::mem::take(&mut self.spans);
+        let mut wanted_spans: Vec<Span<'_>> = std::mem::take(&mut self.wanted_spans);
         for row in rows {
             self.tokens.extend_from_slice(row.tokens);
-            spans.push(Span { start: row.start, len: row.tokens.len() as u32, blocks: row.blocks });
+            let span = Span { start: row.start, len: row.tokens.len() as u32, blocks: row.blocks };
+            spans.push(span);
             let wanted = match row.logits {
                 Wanted::None => 0,
                 Wanted::Last => 1,
                 Wanted::Tail(wanted) => row.tokens.len().min(wanted as usize),
             };
             self.wanted.extend(self.tokens.len() - wanted..self.tokens.len());
+            wanted_spans.extend((wanted > 0).then(|| span.last(wanted as u32)));
         }
-        let step = Step { tokens: &self.tokens, spans: &spans, states, wanted: &self.wanted };
+        let step =
+            Step { tokens: &self.tokens, spans: &spans, states, wanted: &self.wanted, wanted_spans: &wanted_spans };
         let computed = self.runner.forward(&step, logits);
-        spans.clear();
-        self.spans = spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect();
+        (self.spans, self.wanted_spans) = (emptied(spans), emptied(wanted_spans));
         computed
     }
 
@@ -305,6 +311,12 @@ impl Runner {
             Self::Mlx(decoder, mlx) => decoder.forward(step, mlx, logits).map_err(ForwardError::from),
         }
     }
+}
+
+/// The same memory for spans of any life.
+fn emptied(mut spans: Vec<Span<'_>>) -> Vec<Span<'static>> {
+    spans.clear();
+    spans.into_iter().map(|span| Span { blocks: &[], ..span }).collect()
 }
 
 /// Brings a folder's weights to a machine.

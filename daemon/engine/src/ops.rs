@@ -21,6 +21,8 @@ pub(crate) struct Step<'a> {
     pub states: &'a [State],
     /// Which tokens' logits are wanted, as indices into `tokens`.
     pub wanted: &'a [usize],
+    /// The same tokens as spans, in the same order.
+    pub wanted_spans: &'a [Span<'a>],
 }
 
 /// One layer's attention, between the projections: where heads lie, how they are normed and turned, what they see.
@@ -110,12 +112,13 @@ pub(crate) trait Ops: Sized {
     fn norm(&mut self, norm: &Self::Norm, x: &Self::Rows) -> Result<Self::Rows, Self::Fault>;
 
     /// Norms and turns the heads of `[queries | keys | values]`, stores keys and values in the step's blocks, and
-    /// attends: `[tokens, heads * head_dim]`.
+    /// attends: `[tokens, heads * head_dim]`, of the wanted tokens alone where `cut` says so.
     fn attend(
         &mut self,
         attention: &Attention<Self>,
         qkv: Self::Rows,
         step: &Step<'_>,
+        cut: bool,
     ) -> Result<Self::Rows, Self::Fault>;
 
     /// Takes the gate after each query head out of `[queries and gates | keys | values]`: what `attend` takes, and the gates.

@@ -16,9 +16,9 @@ fn a_step_gives_back_every_activation_and_a_second_one_allocates_none() {
     for start in [0, 2, 4] {
         let spans = [Span { start, len: 2, blocks: &[0] }];
         let mut logits = Vec::new();
-        decoder
-            .forward(&Step { tokens: &[1, 2], spans: &spans, states: &[], wanted: &[1] }, &mut cpu, &mut logits)
-            .unwrap();
+        let wanted_spans = spans.map(|span| span.last(1));
+        let step = Step { tokens: &[1, 2], spans: &spans, states: &[], wanted: &[1], wanted_spans: &wanted_spans };
+        decoder.forward(&step, &mut cpu, &mut logits).unwrap();
         let mut free: Vec<_> = cpu.free.iter().map(|numbers| (numbers.as_ptr(), numbers.capacity())).collect();
         free.sort();
         addresses.push(free);

@@ -32,6 +32,11 @@ pub struct Span<'a> {
 }
 
 impl Span<'_> {
+    /// The last `len` tokens of it.
+    pub fn last(self, len: u32) -> Self {
+        Self { start: self.start + self.len - len, len, ..self }
+    }
+
     /// The position after the last token.
     pub(super) fn end(&self) -> usize {
         self.start as usize + self.len as usize
