@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use self::room::{Room, Taken};
-use self::strict::Strict;
+use self::strict::{InParts, Strict};
 use crate::dialect::Dialect;
 
 /// The largest request body, in bytes: a full context of text with room for escapes.
@@ -152,7 +152,7 @@ impl Members {
 
     /// Reads the members that `T` names.
     pub fn part<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_path_to_error::deserialize(Strict(&self.0)).map_err(|error| {
+        serde_path_to_error::deserialize(InParts(&self.0)).map_err(|error| {
             let path = error.path().to_string();
             let message = error.into_inner().to_string();
             if path == "." {
@@ -160,7 +160,7 @@ impl Members {
                 let missing = message.split('`').nth(1).unwrap_or_default().to_owned();
                 Error::invalid(missing, format!("The request is incomplete: {message}."))
             } else {
-                Error::invalid(path.clone(), format!("Invalid value for '{path}': {message}."))
+                misread(path, &message)
             }
         })
     }
@@ -173,8 +173,20 @@ pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result
             "." => at.to_owned(),
             inner => format!("{at}.{inner}"),
         };
-        Error::invalid(path.clone(), format!("Invalid value for '{path}': {}.", error.into_inner()))
+        misread(path, &error.into_inner().to_string())
     })
+}
+
+/// Says what is wrong with what stands at `path`.
+fn misread(path: String, message: &str) -> Error {
+    let Some(name) = strict::unknown(message) else {
+        let message = format!("Invalid value for '{path}': {message}.");
+        return Error::invalid(path, message);
+    };
+    let param = format!("{path}.{name}");
+    Error::new(ErrorKind::Unsupported, format!("'{param}' is not supported here."))
+        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+        .param(param)
 }
 
 /// Accepts `value` only where it asks for what happens anyway; `usual` says what that is.

@@ -43,7 +43,7 @@ struct Body {
 
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = RerankDocument)]
-#[serde(untagged, expecting = "expected a string, or an object with 'text'")]
+#[serde(untagged, deny_unknown_fields, expecting = "expected a string, or an object with 'text' alone")]
 enum Document {
     Text(String),
     Object { text: String },

@@ -3,7 +3,8 @@
 //! Instructions may come as `system`, or as messages of that role, which coding agents send; those before the first
 //! turn become one. Tool results become turns of their own, in the order they are given, and may refer to tools that the
 //! model was not told of before. A block that no model here can
-//! read is refused by its type.
+//! read is refused by its type. What a block says beside its text (hints for a cache, sources of an earlier answer, who called
+//! a tool) changes no prompt and is only checked.
 
 use protocol::generation::{Json, Message, Role, ToolCall};
 use protocol::{Error, ErrorKind};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::labels::CacheControl;
 use super::thoughts;
 use crate::body::part;
 use crate::turns::{append, instruct};
@@ -47,6 +49,10 @@ enum RoleBody {
 #[derive(Deserialize)]
 struct TextBlock {
     text: String,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
+    #[serde(rename = "citations")]
+    _citations: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +61,8 @@ struct DocumentBlock {
     title: Option<String>,
     context: Option<String>,
     citations: Option<Citations>,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +75,8 @@ struct Source {
     r#type: String,
     data: Option<String>,
     content: Option<Content>,
+    #[serde(rename = "media_type")]
+    _media_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +89,8 @@ struct ThinkingBlock {
 #[derive(Deserialize)]
 struct ReferenceBlock {
     tool_name: String,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +98,10 @@ struct ToolUseBlock {
     id: String,
     name: String,
     input: Value,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
+    #[serde(rename = "caller")]
+    _caller: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +109,8 @@ struct ToolResultBlock {
     tool_use_id: String,
     content: Option<Content>,
     is_error: Option<bool>,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
 }
 
 /// Returns the turns of a request, instructions first.
@@ -120,10 +138,10 @@ pub fn conversation(system: Option<Content>, bodies: Vec<MessageBody>) -> Result
     Ok(turns)
 }
 
-/// Returns the type of a block.
-fn kind(at: &str, block: &Map<String, Value>) -> Result<String, Error> {
-    match block.get("type") {
-        Some(Value::String(kind)) => Ok(kind.clone()),
+/// Takes the type out of a block.
+fn kind(at: &str, block: &mut Map<String, Value>) -> Result<String, Error> {
+    match block.remove("type") {
+        Some(Value::String(kind)) => Ok(kind),
         _ => Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
     }
 }
@@ -138,9 +156,9 @@ fn only_text(at: &str, content: Content) -> Result<String, Error> {
         Content::Blocks(blocks) => blocks,
     };
     let mut joined = String::new();
-    for (index, block) in blocks.into_iter().enumerate() {
+    for (index, mut block) in blocks.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
-        match kind(&at, &block)?.as_str() {
+        match kind(&at, &mut block)?.as_str() {
             "text" => append(&mut joined, &part::<TextBlock>(&at, block)?.text),
             other => return Err(unsupported(&at, other)),
         }
@@ -160,9 +178,9 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
         Content::Blocks(blocks) => blocks,
     };
     let mut said: Option<String> = None;
-    for (index, block) in blocks.into_iter().enumerate() {
+    for (index, mut block) in blocks.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
-        match kind(&at, &block)?.as_str() {
+        match kind(&at, &mut block)?.as_str() {
             "text" => append(said.get_or_insert_default(), &part::<TextBlock>(&at, block)?.text),
             "document" => append(said.get_or_insert_default(), &document(&at, part(&at, block)?)?),
             "tool_result" => {
@@ -179,7 +197,7 @@ fn user(turns: &mut Vec<Message>, at: &str, content: Content) -> Result<(), Erro
 
 /// Returns what a document says; only text is read here.
 fn document(at: &str, block: DocumentBlock) -> Result<String, Error> {
-    let DocumentBlock { source, title, context, citations } = block;
+    let DocumentBlock { source, title, context, citations, .. } = block;
     if citations.is_some_and(|citations| citations.enabled == Some(true)) {
         let message = format!("'{at}' asks for citations, which are not supported here.");
         return Err(Error::new(ErrorKind::Unsupported, message).param(format!("{at}.citations")));
@@ -210,7 +228,8 @@ fn result_text(at: &str, content: Content) -> Result<String, Error> {
     let Content::Blocks(mut blocks) = content else { return only_text(at, content) };
     for (index, block) in blocks.iter_mut().enumerate() {
         if block.get("type").is_some_and(|kind| kind == "tool_reference") {
-            let ReferenceBlock { tool_name } = part(&format!("{at}[{index}]"), std::mem::take(block))?;
+            block.remove("type");
+            let ReferenceBlock { tool_name, .. } = part(&format!("{at}[{index}]"), std::mem::take(block))?;
             block.insert("type".to_owned(), "text".into());
             block.insert("text".to_owned(), format!("The tool {tool_name} can be called now.").into());
         }
@@ -242,16 +261,16 @@ fn assistant(at: &str, content: Content) -> Result<Message, Error> {
         Content::Blocks(blocks) => blocks,
     };
     let mut said = Message::new(Role::Assistant, String::new());
-    for (index, block) in blocks.into_iter().enumerate() {
+    for (index, mut block) in blocks.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
-        match kind(&at, &block)?.as_str() {
+        match kind(&at, &mut block)?.as_str() {
             "text" => append(&mut said.content, &part::<TextBlock>(&at, block)?.text),
             "thinking" => {
                 let ThinkingBlock { thinking, signature } = part(&at, block)?;
                 append(said.reasoning.get_or_insert_default(), &thoughts::read(thinking, signature.as_deref()));
             }
             "tool_use" => {
-                let ToolUseBlock { id, name, input } = part(&at, block)?;
+                let ToolUseBlock { id, name, input, .. } = part(&at, block)?;
                 said.tool_calls.push(ToolCall { id, name, arguments: Json(input.to_string()) });
             }
             other => return Err(unsupported(&at, other)),

@@ -38,9 +38,11 @@ enum Tier {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AnthropicCacheControl)]
 #[expect(dead_code, reason = "only what it is is judged")]
-struct CacheControl {
+pub struct CacheControl {
     r#type: CacheKind,
     ttl: Option<CacheTime>,
+    /// Among whom it may be shared, as coding agents say; keys share nothing that their owner did not let them.
+    scope: Option<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

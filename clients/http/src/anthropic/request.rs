@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::content::{Content, MessageBody, conversation, references};
+use super::labels::CacheControl;
 use super::thoughts::Display;
 use crate::body::{accept_only, part};
 use crate::turns::ending;
@@ -58,9 +59,6 @@ pub struct Own {
     stop_sequences: Option<Vec<String>>,
 }
 
-/// Members of a tool that have an effect or are hints.
-const TOOL: &[&str] = &["type", "name", "description", "input_schema", "strict", "cache_control", "defer_loading"];
-
 /// Members of a tool that may only ask for what happens anyway, which is this.
 const TOOL_USUAL: &[(&str, &str)] =
     &[("allowed_callers", r#"["direct"]"#), ("eager_input_streaming", "true"), ("input_examples", "[]")];
@@ -72,6 +70,8 @@ struct ToolBody {
     input_schema: Value,
     strict: Option<bool>,
     defer_loading: Option<bool>,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -233,11 +233,7 @@ impl ThinkingBody {
 
 /// Returns the shape of the answer, and the effort asked for under the name that templates know it by, in their words.
 fn output(output: Map<String, Value>) -> Result<(Option<Constraint>, Option<g::Json>), Error> {
-    let at = "output_config";
-    if let Some(name) = output.keys().find(|name| !["effort", "format"].contains(&name.as_str())) {
-        return Err(unsupported(format!("{at}.{name}"), format!("'{at}.{name}' is not supported here.")));
-    }
-    let OutputBody { effort, format } = part(at, output)?;
+    let OutputBody { effort, format } = part("output_config", output)?;
     let word = effort.map(|effort| match effort {
         Effort::Low => "low",
         Effort::Medium => "medium",
@@ -249,6 +245,13 @@ fn output(output: Map<String, Value>) -> Result<(Option<Constraint>, Option<g::J
 
 /// Returns the shape that a format asks for; there is one kind.
 fn shape(format: &Value) -> Result<Constraint, Error> {
+    let mut members = format.as_object().into_iter().flatten();
+    if let Some((name, _)) =
+        members.find(|(name, value)| !value.is_null() && !["type", "schema"].contains(&name.as_str()))
+    {
+        let param = format!("output_config.format.{name}");
+        return Err(unsupported(&param, format!("'{param}' is not supported here.")));
+    }
     match (format["type"].as_str(), &format["schema"]) {
         (Some("json_schema"), schema @ Value::Object(_)) => {
             Ok(Constraint::JsonSchema { schema: g::Json(schema.to_string()), strict: true })
@@ -297,20 +300,14 @@ fn tools(bodies: Vec<Map<String, Value>>, referenced: &[(String, String)]) -> Re
 }
 
 /// Returns a tool, and whether the model is not told of it yet.
-fn tool(at: &str, body: Map<String, Value>) -> Result<(g::Tool, bool), Error> {
-    if let Some(kind) = body.get("type").filter(|kind| !kind.is_null() && *kind != "custom") {
+fn tool(at: &str, mut body: Map<String, Value>) -> Result<(g::Tool, bool), Error> {
+    if let Some(kind) = body.remove("type").filter(|kind| !kind.is_null() && *kind != "custom") {
         let message = format!("Tools of type {kind} are run by Anthropic's servers and are not supported here.");
         return Err(Error::new(ErrorKind::Unsupported, message).hint("Define the tool with input_schema.").param(at));
     }
-    for (name, value) in &body {
-        match TOOL_USUAL.iter().find(|(known, _)| known == name) {
-            Some((_, usual)) => {
-                let usual: Value = serde_json::from_str(usual).unwrap_or_default();
-                accept_only(&format!("{at}.{name}"), Some(value), &[usual])?;
-            }
-            None if TOOL.contains(&name.as_str()) => {}
-            None => return Err(unsupported(format!("{at}.{name}"), format!("'{at}.{name}' is not supported here."))),
-        }
+    for (name, usual) in TOOL_USUAL {
+        let usual: Value = serde_json::from_str(usual).unwrap_or_default();
+        accept_only(&format!("{at}.{name}"), body.remove(*name).as_ref(), &[usual])?;
     }
     let tool: ToolBody = part(at, body)?;
     let parameters = Some(g::Json(tool.input_schema.to_string()));

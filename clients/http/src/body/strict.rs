@@ -1,14 +1,24 @@
-//! JSON values as serde reads them, but for one liberty it takes: a struct is an object here, never an array of its members in
-//! their order. Serde offers that to every struct, and no client means it. Used by `body` wherever a struct is read.
+//! JSON values as serde reads them, but for two liberties it takes: a struct is an object here, never an array of its members in
+//! their order, and an object has no members but those that its struct names. Serde offers the first to every struct and drops
+//! what it does not know; no client means either. Used by `body` wherever a struct is read.
 //!
-//! What serde buffers first, as it does under `untagged`, escapes this; such types take maps and read those through here.
+//! What serde buffers first, as it does under `untagged`, escapes this; such types take maps and read those through here. A
+//! member that is null counts as absent.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// A value whose objects are objects.
+/// How an error begins that says which member is not known.
+const UNKNOWN: &str = "no member here is called ";
+
+/// Returns the member that an error says is not known.
+pub fn unknown(message: &str) -> Option<&str> {
+    message.strip_prefix(UNKNOWN)
+}
+
+/// A value whose objects are objects, all of whose members somebody reads.
 #[derive(Clone, Copy)]
 pub struct Strict<'a>(pub &'a Value);
 
@@ -40,11 +50,19 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.0 {
             Value::Array(_) => Err(Error::invalid_type(Unexpected::Seq, &"an object")),
+            Value::Object(members) => {
+                let known = |name: &String| names.contains(&name.as_str());
+                if let Some((name, _)) = members.iter().find(|(name, value)| !value.is_null() && !known(name)) {
+                    return Err(Error::custom(format!("{UNKNOWN}{name}")));
+                }
+                let members = members.iter().filter(|(name, _)| known(name));
+                visitor.visit_map(MapDeserializer::new(members.map(|(name, value)| (name.as_str(), Self(value)))))
+            }
             _ => self.deserialize_any(visitor),
         }
     }
@@ -77,6 +95,23 @@ impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// An object whose members several structs read, each those that it names.
+#[derive(Clone, Copy)]
+pub struct InParts<'a>(pub &'a Value);
+
+impl<'de> Deserializer<'de> for InParts<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        Strict(self.0).deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -128,6 +163,28 @@ mod tests {
             let refused = read::<Outer>(&value).unwrap_err().to_string();
             assert_eq!(refused, "invalid type: sequence, expected an object", "{at}");
         }
+    }
+
+    #[test]
+    fn a_member_that_nobody_names_is_refused_however_deep_unless_it_is_null() {
+        for at in ["/one", "/many/0", ""] {
+            let mut value = outer();
+            value.pointer_mut(at).unwrap()["colour"] = Value::Null;
+            assert_eq!(read::<Outer>(&value).unwrap(), serde_json::from_value(outer()).unwrap(), "{at}");
+            value.pointer_mut(at).unwrap()["colour"] = json!("red");
+            assert_eq!(unknown(&read::<Outer>(&value).unwrap_err().to_string()), Some("colour"), "{at}");
+        }
+        assert_eq!(unknown("missing field `colour`"), None);
+    }
+
+    #[test]
+    fn an_object_read_in_parts_is_strict_below() {
+        let in_parts = |value: &Value| Outer::deserialize(InParts(value));
+        let mut value = outer();
+        value["colour"] = json!("red");
+        assert_eq!(in_parts(&value).unwrap(), serde_json::from_value(outer()).unwrap());
+        value["one"]["colour"] = json!("red");
+        assert_eq!(unknown(&in_parts(&value).unwrap_err().to_string()), Some("colour"));
     }
 
     #[test]

@@ -57,6 +57,10 @@ enum RoleBody {
 struct CallBody {
     id: Option<String>,
     function: CalledBody,
+    #[serde(rename = "type")]
+    _kind: Option<String>,
+    #[serde(rename = "index")]
+    _index: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,6 +68,9 @@ struct CallBody {
 struct CalledBody {
     name: String,
     arguments: Option<Map<String, Value>>,
+    /// Where it stood among the calls of its answer.
+    #[serde(rename = "index")]
+    _index: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -79,6 +86,8 @@ struct FunctionBody {
     name: String,
     description: Option<String>,
     parameters: Option<Value>,
+    /// Whether calls are held to the parameters, as OpenAI's clients ask.
+    strict: Option<bool>,
 }
 
 /// What the document says of this endpoint.
@@ -181,8 +190,9 @@ fn tool(body: ToolBody) -> Result<g::Tool, Error> {
         let message = format!("Tools of type '{kind}' are not supported; only functions are.");
         return Err(unsupported("tools", message));
     }
-    let parameters = body.function.parameters.map(|schema| Json(schema.to_string()));
-    Ok(g::Tool { name: body.function.name, description: body.function.description, parameters, strict: false })
+    let FunctionBody { name, description, parameters, strict } = body.function;
+    let parameters = parameters.map(|schema| Json(schema.to_string()));
+    Ok(g::Tool { name, description, parameters, strict: strict == Some(true) })
 }
 
 #[cfg(test)]
@@ -190,7 +200,13 @@ mod tests {
     use super::*;
 
     fn read(bodies: Value) -> Result<Vec<Message>, Error> {
-        messages(serde_json::from_value(bodies).unwrap())
+        Ok(conversation(json!({ "messages": bodies }))?.0)
+    }
+
+    fn conversation(members: Value) -> Result<(Vec<Message>, Vec<g::Tool>), Error> {
+        let mut own: Own = Members::read(&Bytes::from(members.to_string()), KNOWN)?.part()?;
+        let tools = own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?;
+        Ok((own.turns()?, tools))
     }
 
     #[test]
@@ -209,6 +225,28 @@ mod tests {
         assert_ne!(look.id, ask.id);
         assert_eq!(turns[2].tool_call_id.as_ref(), Some(&ask.id));
         assert_eq!((turns[3].tool_call_id.as_ref(), turns[3].name.as_deref()), (Some(&look.id), Some("look")));
+    }
+
+    #[test]
+    fn members_that_nobody_reads_are_refused_wherever_they_stand() {
+        let call = json!({"id": "c", "type": "function", "index": 0, "function": {"index": 0, "name": "f"}});
+        let body = json!({
+            "messages": [{"role": "user", "content": "x", "images": null}, {"role": "assistant", "tool_calls": [call]}],
+            "tools": [{"type": "function", "function": {"name": "f", "strict": true}}],
+        });
+        assert!(conversation(body.clone()).unwrap().1[0].strict);
+        for at in [
+            "/messages/0",
+            "/messages/1/tool_calls/0",
+            "/messages/1/tool_calls/0/function",
+            "/tools/0",
+            "/tools/0/function",
+        ] {
+            let mut body = body.clone();
+            body.pointer_mut(at).unwrap()["colour"] = json!("red");
+            let error = conversation(body).unwrap_err();
+            assert_eq!(error.kind, protocol::ErrorKind::Unsupported, "{at}: {}", error.message);
+        }
     }
 
     #[test]

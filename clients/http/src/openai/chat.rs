@@ -137,6 +137,9 @@ struct Part {
     r#type: String,
     text: Option<String>,
     refusal: Option<String>,
+    /// Hints for a cache.
+    #[serde(rename = "prompt_cache_breakpoint", alias = "cache_control")]
+    _cached: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -144,6 +147,13 @@ struct Part {
 struct CallBody {
     id: String,
     function: CalledBody,
+    #[serde(rename = "type")]
+    _kind: Option<String>,
+    /// Where it stood in a stream.
+    #[serde(rename = "index")]
+    _index: Option<u32>,
+    #[serde(rename = "provider_specific_fields", alias = "extra_content")]
+    _provided: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -151,6 +161,9 @@ struct CallBody {
 struct CalledBody {
     name: String,
     arguments: String,
+    /// The arguments as a client's library has read them.
+    #[serde(rename = "parsed_arguments")]
+    _parsed: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -158,6 +171,9 @@ struct CalledBody {
 struct ToolBody {
     r#type: String,
     function: Option<FunctionDefinition>,
+    /// A hint for a cache.
+    #[serde(rename = "cache_control")]
+    _cached: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -179,11 +195,15 @@ enum ToolChoiceBody {
 
 #[derive(Debug, Deserialize)]
 struct NamedTool {
+    #[serde(rename = "type")]
+    _kind: Option<String>,
     function: NamedFunction,
 }
 
 #[derive(Debug, Deserialize)]
 struct AllowedTools {
+    #[serde(rename = "type")]
+    _kind: Option<String>,
     allowed_tools: Allowed,
 }
 
@@ -191,7 +211,8 @@ struct AllowedTools {
 #[derive(Debug, Deserialize)]
 struct Allowed {
     mode: String,
-    tools: Vec<NamedTool>,
+    /// Clients repeat what they are.
+    tools: Vec<ToolBody>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -362,18 +383,17 @@ fn text(at: usize, content: Content) -> Result<String, Error> {
     };
     let mut joined = String::new();
     for (index, part) in parts.into_iter().enumerate() {
-        let part: Part = body::part(&format!("messages[{at}].content[{index}]"), part)?;
-        match (part.r#type.as_str(), part.text.or(part.refusal)) {
-            // What an assistant refused is sent back in its history.
-            ("text" | "refusal", Some(text)) => joined.push_str(&text),
-            (other, _) => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!("Content of type '{other}' is not supported; only text is."),
-                )
-                .param(format!("messages[{at}].content[{index}]")));
-            }
+        let at = format!("messages[{at}].content[{index}]");
+        // What an assistant refused is sent back in its history.
+        if let Some(other) = part.get("type").and_then(Value::as_str).filter(|kind| !["text", "refusal"].contains(kind))
+        {
+            let message = format!("Content of type '{other}' is not supported; only text is.");
+            return Err(Error::new(ErrorKind::Unsupported, message).param(at));
         }
+        let part: Part = body::part(&at, part)?;
+        let text = part.text.or(part.refusal);
+        joined
+            .push_str(&text.ok_or_else(|| Error::invalid(at, format!("A part of type '{}' has text.", part.r#type)))?);
     }
     Ok(joined)
 }
@@ -408,7 +428,7 @@ fn limit(choice: ToolChoiceBody, tools: &mut Vec<g::Tool>) -> Result<ToolChoiceB
         }
     }
     let Allowed { mode, tools: allowed } = body::part::<AllowedTools>("tool_choice", named)?.allowed_tools;
-    let allowed: Vec<String> = allowed.into_iter().map(|tool| tool.function.name).collect();
+    let allowed = allowed.into_iter().map(|body| Ok(tool(body)?.name)).collect::<Result<Vec<_>, _>>()?;
     only_allowed(tools, &allowed)?;
     Ok(ToolChoiceBody::Mode(mode))
 }

@@ -67,6 +67,15 @@ fn what_cannot_be_read_is_named_with_its_place() {
         (json!([{"text": "x"}]), "messages[0].content[0].type"),
         (json!([{"type": "tool_result", "tool_use_id": "t9"}]), "messages[0].content[0].tool_use_id"),
         (json!([]), "messages[0].content"),
+        (json!([{"type": "text", "text": "x", "colour": 1}]), "messages[0].content[0].colour"),
+        (
+            json!([{"type": "text", "text": "x", "cache_control": {"type": "x"}}]),
+            "messages[0].content[0].cache_control.type",
+        ),
+        (
+            json!([{"type": "document", "source": {"type": "text", "data": "x", "colour": 1}}]),
+            "messages[0].content[0].source.colour",
+        ),
         (
             json!([{"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": true}}]),
             "messages[0].content[0].citations",

@@ -53,6 +53,39 @@ fn an_answer_may_be_sent_back_as_it_came() {
 }
 
 #[test]
+fn members_that_nobody_reads_are_refused_wherever_they_stand() {
+    let function = json!({"name": "f", "arguments": "{}"});
+    let body = json!({
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "index": 0, "function": function}]},
+            {"role": "tool", "tool_call_id": "c", "content": "done"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "strict": null}, "colour": null}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "stream": true, "stream_options": {"include_usage": true},
+    });
+    read(body.clone()).unwrap();
+    for at in [
+        "/messages/0",
+        "/messages/0/content/0",
+        "/messages/1/tool_calls/0",
+        "/messages/1/tool_calls/0/function",
+        "/tools/0",
+        "/tools/0/function",
+        "/tool_choice",
+        "/tool_choice/function",
+        "/stream_options",
+    ] {
+        let mut body = body.clone();
+        body.pointer_mut(at).unwrap()["colour"] = json!("red");
+        let error = read(body).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unsupported, "{at}: {}", error.message);
+        assert!(error.param.is_some_and(|param| param.ends_with(".colour")), "{at}");
+    }
+}
+
+#[test]
 fn an_array_is_no_object() {
     let call = json!({"id": "c", "function": ["f", "{}"]});
     let part = json!({"role": "user", "content": [["text", "x"]]});

@@ -1,7 +1,8 @@
 //! Input items, and items of earlier outputs, read into the turns of a conversation.
 //!
 //! What an assistant did in one go stands in several items: reasoning, a message, calls. They become one turn, as a
-//! template writes it. An item that no model here can read is refused by its type.
+//! template writes it. An item that no model here can read is refused by its type. What items are called and how they came about
+//! changes no prompt and is only checked.
 
 use protocol::generation::{Json, Message, Role, ToolCall};
 use protocol::{Error, ErrorKind, Result};
@@ -32,6 +33,8 @@ enum RoleBody {
 struct MessageItem {
     role: RoleBody,
     content: Content,
+    #[serde(rename = "phase")]
+    _phase: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -39,12 +42,21 @@ struct CallItem {
     call_id: String,
     name: String,
     arguments: String,
+    /// The arguments as a client's library has read them.
+    #[serde(rename = "parsed_arguments")]
+    _parsed: Option<Value>,
+    #[serde(rename = "caller")]
+    _caller: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
 struct OutputItem {
     call_id: String,
     output: Content,
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    #[serde(rename = "caller")]
+    _caller: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +64,12 @@ struct ReasoningItem {
     #[serde(default)]
     summary: Vec<Map<String, Value>>,
     content: Option<Vec<Map<String, Value>>>,
+    #[serde(rename = "encrypted_content")]
+    _encrypted: Option<String>,
 }
+
+/// What items are called and how they came about.
+const LABELS: &[&str] = &["id", "status", "namespace", "created_by"];
 
 /// Returns the items of an input with what the client may have left out: ids, types, and parts in place of text.
 pub fn complete(input: Value) -> Result<Vec<Value>> {
@@ -114,12 +131,21 @@ impl Turns {
 
     /// Reads an item that stands at `at`.
     pub fn read(&mut self, at: &str, item: Value) -> Result<()> {
-        let Value::Object(item) = item else { return Err(Error::invalid(at, format!("'{at}' must be an object."))) };
-        match item.get("type").and_then(Value::as_str).unwrap_or_default() {
+        let Value::Object(mut item) = item else {
+            return Err(Error::invalid(at, format!("'{at}' must be an object.")));
+        };
+        let kind = item.remove("type");
+        for name in LABELS {
+            if item.remove(*name).is_some_and(|label| !label.is_string() && !label.is_null()) {
+                let param = format!("{at}.{name}");
+                return Err(Error::invalid(param.clone(), format!("'{param}' must be text.")));
+            }
+        }
+        match kind.as_ref().and_then(Value::as_str).unwrap_or_default() {
             "message" => self.message(at, part(at, item)?),
             "reasoning" => self.reasoning(at, part(at, item)?),
             "function_call" => {
-                let CallItem { call_id: id, name, arguments } = part(at, item)?;
+                let CallItem { call_id: id, name, arguments, .. } = part(at, item)?;
                 self.assistant(|_| true).tool_calls.push(ToolCall { id, name, arguments: Json(arguments) });
                 Ok(())
             }
@@ -137,7 +163,7 @@ impl Turns {
         self.turns
     }
 
-    fn message(&mut self, at: &str, MessageItem { role, content }: MessageItem) -> Result<()> {
+    fn message(&mut self, at: &str, MessageItem { role, content, .. }: MessageItem) -> Result<()> {
         let text = text(&format!("{at}.content"), content)?;
         match role {
             RoleBody::System | RoleBody::Developer => instruct(&mut self.turns, &text),
@@ -151,7 +177,7 @@ impl Turns {
         Ok(())
     }
 
-    fn reasoning(&mut self, at: &str, ReasoningItem { summary, content }: ReasoningItem) -> Result<()> {
+    fn reasoning(&mut self, at: &str, ReasoningItem { summary, content, .. }: ReasoningItem) -> Result<()> {
         let parts = content.filter(|content| !content.is_empty()).unwrap_or(summary);
         let text = text(at, Content::Parts(parts))?;
         if !text.is_empty() {
@@ -161,7 +187,7 @@ impl Turns {
         Ok(())
     }
 
-    fn result(&mut self, at: &str, OutputItem { call_id, output }: OutputItem) -> Result<()> {
+    fn result(&mut self, at: &str, OutputItem { call_id, output, .. }: OutputItem) -> Result<()> {
         let mut calls = self.turns.iter().rev().flat_map(|turn| &turn.tool_calls);
         let Some(name) = calls.find(|call| call.id == call_id).map(|call| call.name.clone()) else {
             let message = format!("'{at}.call_id' is '{call_id}', which no function_call before it has.");
@@ -189,16 +215,23 @@ fn text(at: &str, content: Content) -> Result<String> {
     #[derive(Deserialize)]
     struct TextPart {
         text: String,
+        #[serde(rename = "annotations")]
+        _annotations: Option<Vec<Value>>,
+        #[serde(rename = "logprobs")]
+        _logprobs: Option<Vec<Value>>,
+        /// A hint for a cache.
+        #[serde(rename = "prompt_cache_breakpoint")]
+        _cached: Option<Value>,
     }
     let parts = match content {
         Content::Text(text) => return Ok(text),
         Content::Parts(parts) => parts,
     };
     let mut joined = String::new();
-    for (index, body) in parts.into_iter().enumerate() {
+    for (index, mut body) in parts.into_iter().enumerate() {
         let at = format!("{at}[{index}]");
-        let kind = body.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        match kind.as_str() {
+        let kind = body.remove("type");
+        match kind.as_ref().and_then(Value::as_str).unwrap_or_default() {
             "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
                 joined.push_str(&part::<TextPart>(&at, body)?.text);
             }

@@ -313,11 +313,12 @@ fn functions(bodies: &[Map<String, Value>]) -> Result<Vec<g::Tool>> {
             Some(_) => continue,
             None => return Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
         }
+        let mut body = body.clone();
+        body.remove("type");
         for (name, usual) in [("allowed_callers", json!(["direct"])), ("defer_loading", json!(false))] {
-            accept_only(&format!("{at}.{name}"), body.get(name), &[usual])?;
+            accept_only(&format!("{at}.{name}"), body.remove(name).as_ref(), &[usual])?;
         }
-        accept_only(&format!("{at}.output_schema"), body.get("output_schema"), &[Value::Null])?;
-        let FunctionBody { name, description, parameters, strict } = part(&at, body.clone())?;
+        let FunctionBody { name, description, parameters, strict } = part(&at, body)?;
         let parameters = parameters.map(|schema| g::Json(schema.to_string()));
         tools.push(g::Tool { name, description, parameters, strict: strict == Some(true) });
     }

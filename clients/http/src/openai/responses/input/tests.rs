@@ -68,6 +68,10 @@ fn what_cannot_be_read_is_refused_by_its_place() {
     assert_eq!(param(json!([{"role": "king", "content": "x"}])), "input[0].role");
     let image = json!([{"role": "user", "content": [{"type": "input_image", "image_url": "data:,"}]}]);
     assert_eq!(param(image), "input[0].content[0]");
+    assert_eq!(param(json!([{"role": "user", "content": "x", "colour": 1}])), "input[0].colour");
+    assert_eq!(param(json!([{"role": "user", "content": "x", "status": 1}])), "input[0].status");
+    let part = json!([{"role": "user", "content": [{"type": "input_text", "text": "x", "colour": 1}]}]);
+    assert_eq!(param(part), "input[0].content[0].colour");
     let lost = json!([{"type": "function_call_output", "call_id": "c9", "output": "x"}]);
     assert_eq!(param(lost), "input[0].call_id");
 }
