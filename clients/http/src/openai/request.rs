@@ -291,7 +291,8 @@ pub fn in_our_words(mut error: Error) -> Error {
 /// Calls the field at fault what `name` makes of it, in the sentence too.
 pub fn rename(error: &mut Error, name: impl FnOnce(&str) -> Option<&'static str>) {
     let Some(theirs) = error.param.take() else { return };
-    let ours = name(&theirs).unwrap_or(&theirs);
+    let quoted = error.message.contains(&format!("'{theirs}'"));
+    let ours = name(&theirs).filter(|_| !quoted).unwrap_or(&theirs);
     if let Some(rest) = error.message.strip_prefix(&theirs).filter(|rest| rest.starts_with(' ')) {
         error.message = format!("{ours}{rest}");
     }
@@ -350,5 +351,7 @@ mod tests {
     fn refusals_have_our_words_for_what_is_at_fault() {
         let error = in_our_words(Error::invalid("choices", "choices is 0; it must be from 1 to 16"));
         assert_eq!((error.param.as_deref(), error.message.as_str()), (Some("n"), "n is 0; it must be from 1 to 16"));
+        let theirs = in_our_words(Error::invalid("thinking", "The parameter 'thinking' is not supported here."));
+        assert_eq!(theirs.param.as_deref(), Some("thinking"), "it is the client's own word");
     }
 }
