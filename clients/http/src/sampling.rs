@@ -13,3 +13,8 @@ pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
         }
     }
 }
+
+/// Returns the seed of a request. Its bits serve as well as any; -1 is what clients of other servers write for none.
+pub fn seed(given: Option<i64>) -> Option<u64> {
+    given.filter(|seed| *seed != -1).map(i64::cast_unsigned)
+}

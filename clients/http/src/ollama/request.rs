@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::body::{accept_only, part};
-use crate::sampling::mirostat;
+use crate::sampling::{mirostat, seed};
 use crate::time;
 
 /// Members that both answering endpoints accept.
@@ -255,8 +255,7 @@ impl Options {
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias: Vec::new(),
-            // Its bits serve as well as any.
-            seed: self.seed.map(i64::cast_unsigned),
+            seed: seed(self.seed),
             ..Sampling::default()
         };
         let strings = match self.stop {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::shape;
 use crate::body::accept_only;
-use crate::sampling::mirostat;
+use crate::sampling::{mirostat, seed};
 
 /// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
 pub const SHARED: &[&str] = &[
@@ -232,8 +232,7 @@ impl Shared {
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias,
-            // OpenAI's seed is signed; its bits serve as well as any.
-            seed: self.seed.map(i64::cast_unsigned),
+            seed: seed(self.seed),
         })
     }
 
@@ -288,7 +287,7 @@ pub fn in_our_words(mut error: Error) -> Error {
     error
 }
 
-/// Calls the field at fault what `name` makes of it, in the sentence too.
+/// Calls the field at fault what `name` makes of it, in the sentence too. A word that the sentence quotes is the client's own.
 pub fn rename(error: &mut Error, name: impl FnOnce(&str) -> Option<&'static str>) {
     let Some(theirs) = error.param.take() else { return };
     let quoted = error.message.contains(&format!("'{theirs}'"));
@@ -329,7 +328,9 @@ mod tests {
     #[test]
     fn minus_one_is_all_there_is_and_other_negative_counts_are_refused() {
         let read = |value: Value| serde_json::from_value::<Shared>(value);
-        let shared = read(json!({"max_tokens": -1, "top_k": -1})).unwrap();
+        let shared = read(json!({"max_tokens": -1, "top_k": -1, "seed": -1})).unwrap();
+        assert_eq!(shared.sampling().unwrap().seed, None);
+        assert_eq!(read(json!({"seed": -2})).unwrap().sampling().unwrap().seed, Some(u64::MAX - 1));
         assert_eq!(
             (shared.stop(None).unwrap().max_tokens, shared.sampling().unwrap().top_k),
             (Some(u32::MAX), Some(0))

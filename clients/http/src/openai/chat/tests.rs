@@ -123,9 +123,9 @@ fn refusals_name_the_member_at_fault() {
 #[test]
 fn a_limit_has_two_names_and_seeds_may_be_negative() {
     assert_eq!(param(json!({"max_tokens": 5, "max_completion_tokens": 7})), "max_tokens");
-    let request = read(json!({"max_completion_tokens": 7, "seed": -1, "stop": "x"})).unwrap();
+    let request = read(json!({"max_completion_tokens": 7, "seed": -2, "stop": "x"})).unwrap();
     assert_eq!(request.stop.max_tokens, Some(7));
-    assert_eq!(request.sampling.seed, Some(u64::MAX));
+    assert_eq!(request.sampling.seed, Some(u64::MAX - 1));
     assert_eq!(request.stop.strings, ["x"]);
 }
 
