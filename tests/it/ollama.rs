@@ -339,7 +339,8 @@ async fn options_about_the_machine_are_labels_and_wishes_are_refused() {
     let ask = |options: Value| json!({"model": "impetus-nano", "prompt": "Hi", "stream": false, "options": options});
     let hints = json!({
         "num_gpu": 99, "main_gpu": 0, "num_thread": 8, "num_batch": 512, "num_keep": 4, "use_mmap": true, "use_mlock": false,
-        "numa": false, "low_vram": false, "tfs_z": 1, "penalize_newline": true, "temperature": 0, "num_predict": 4,
+        "numa": false, "low_vram": false, "tfs_z": 1.0, "penalize_newline": true, "draft_num_predict": 4,
+        "temperature": 0, "num_predict": 4.0,
     });
     let plain = http.post("/api/generate", &ask(json!({"temperature": 0, "num_predict": 4}))).await.json().await;
     let hinted = http.post("/api/generate", &ask(hints)).await.json().await;

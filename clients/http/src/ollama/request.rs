@@ -43,8 +43,8 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// Options about the machine that a runner of Ollama's is to use. Where a model runs is the daemon's business and changes no
-/// answer, so these are labels; nothing of a prompt is dropped, so all of it is kept.
-const COUNTS: &[&str] = &["num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep"];
+/// answer, so these are labels; nothing of a prompt is dropped, so all of it is kept, and tokens guessed ahead change nothing.
+const COUNTS: &[&str] = &["num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "draft_num_predict"];
 const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram"];
 
 /// Older options that may only ask for what happens anyway, which is this.
@@ -147,10 +147,13 @@ impl Shared {
     pub fn effort(&self) -> Result<Option<Json>, Error> {
         match &self.think {
             None | Some(Value::Bool(_)) => Ok(None),
-            Some(Value::String(level)) if ["low", "medium", "high"].contains(&level.as_str()) => {
-                Ok(Some(Json(json!({ "reasoning_effort": level }).to_string())))
+            Some(Value::String(level)) if ["low", "medium", "high", "max"].contains(&level.as_str()) => {
+                let word = if level == "max" { "high" } else { level };
+                Ok(Some(Json(json!({ "reasoning_effort": word }).to_string())))
             }
-            Some(_) => Err(Error::invalid("think", "'think' is true, false, \"low\", \"medium\" or \"high\".")),
+            Some(_) => {
+                Err(Error::invalid("think", "'think' is true, false, \"low\", \"medium\", \"high\" or \"max\"."))
+            }
         }
     }
 
@@ -208,10 +211,17 @@ impl Shared {
     }
 }
 
-/// Returns the options without those that change nothing, which are checked.
+/// Returns the options without those that change nothing, which are checked. Ollama's are all of one kind of number, so a whole
+/// one may be written as 40.0.
 fn effective(options: Option<Map<String, Value>>) -> Result<Map<String, Value>, Error> {
     let mut object = options.unwrap_or_default();
     object.retain(|_, value| !value.is_null());
+    for value in object.values_mut().filter(|value| value.is_f64() && whole(value)) {
+        // As f64 writes it, which is without a fraction; what is beyond every whole number stays as it is.
+        if let Some(number) = value.as_f64().and_then(|number| format!("{number}").parse::<i64>().ok()) {
+            *value = number.into();
+        }
+    }
     let counts = COUNTS.iter().map(|name| (name, whole as fn(&Value) -> bool, "a whole number"));
     let switches = SWITCHES.iter().map(|name| (name, Value::is_boolean as fn(&Value) -> bool, "true or false"));
     for (name, fits, kind) in counts.chain(switches) {
@@ -331,4 +341,46 @@ pub async fn load(client: &Client, model: &str, keep: Option<Duration>) -> Resul
         event?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(members: Value) -> Shared {
+        let mut object = json!({"model": "m"});
+        object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn options(options: Value) -> Result<Settings, Error> {
+        part::<Options>("options", effective(options.as_object().cloned())?)?.settings()
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_fraction_of_nothing() {
+        let read = options(json!({"seed": 42.0, "top_k": 40.0, "num_predict": 7.0, "num_thread": 8.0, "top_p": 1.0}));
+        let Settings { sampling, stop, .. } = read.unwrap();
+        assert_eq!((sampling.seed, sampling.top_k, sampling.top_p), (Some(42), Some(40), Some(1.0)));
+        assert_eq!(stop.max_tokens, Some(7));
+        for (name, wrong) in [("seed", json!(0.5)), ("top_k", json!(1e300)), ("num_predict", json!("7"))] {
+            let param = options(json!({ name: wrong })).unwrap_err().param;
+            assert_eq!(param, Some(format!("options.{name}")));
+        }
+    }
+
+    #[test]
+    fn a_seed_of_minus_one_is_none() {
+        let seed = |seed: i64| options(json!({ "seed": seed })).unwrap().sampling.seed;
+        assert_eq!((seed(-1), seed(0), seed(-2)), (None, Some(0), Some(u64::MAX - 1)));
+    }
+
+    #[test]
+    fn levels_of_thinking_are_told_in_the_words_of_templates() {
+        let effort = |level: &str| shared(json!({ "think": level })).effort().map(|effort| effort.map(|json| json.0));
+        assert_eq!(effort("low").unwrap().as_deref(), Some(r#"{"reasoning_effort":"low"}"#));
+        assert_eq!(effort("max").unwrap().as_deref(), Some(r#"{"reasoning_effort":"high"}"#));
+        assert_eq!(effort("most").unwrap_err().param.as_deref(), Some("think"));
+        assert_eq!(shared(json!({"think": "max"})).thinking().unwrap(), Some(true));
+    }
 }
