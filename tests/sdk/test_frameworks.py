@@ -1,4 +1,5 @@
-"""Frameworks that programs are built on, each told another base URL and nothing else: LangChain, LiteLLM, Pydantic AI."""
+"""Frameworks that programs are built on, each told another base URL and nothing else: LangChain, LiteLLM, Pydantic AI,
+Hugging Face's client."""
 
 import asyncio
 import os
@@ -10,6 +11,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 warnings.filterwarnings("ignore", module="pydantic")
 
 import litellm
+from huggingface_hub import InferenceClient
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
@@ -118,6 +120,25 @@ class LiteLLM(unittest.TestCase):
         self.assertEqual(len(vectors.data), 2)
         response = litellm.responses(model=f"openai/{MODEL}", input=QUESTION, max_output_tokens=32, api_base=f"{URL}/v1", api_key=KEY)
         self.assertTrue(response.output)
+
+
+class HuggingFace(unittest.TestCase):
+    # It closes its streams with itself.
+    client = InferenceClient(base_url=f"{URL}/v1", api_key=KEY)
+
+    def chat(self, **options):
+        messages = [{"role": "user", "content": "Who is Ada?"}]
+        return self.client.chat_completion(messages, **{"model": MODEL, "max_tokens": 300, "seed": 3, **options})
+
+    def test_an_answer_and_its_stream_are_the_same(self):
+        whole = self.chat(temperature=0.0)
+        chunks = list(self.chat(temperature=0.0, stream=True, stream_options={"include_usage": True}))
+        self.assertEqual("".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices), whole.choices[0].message.content)
+        self.assertEqual(chunks[-1].usage.total_tokens, whole.usage.total_tokens)
+
+    def test_a_shape_is_kept_though_it_is_sent_under_another_name(self):
+        schema = {"type": "json_schema", "json_schema": {"name": "person", "schema": Person.model_json_schema(), "strict": True}}
+        self.assertIsInstance(Person.model_validate_json(self.chat(response_format=schema).choices[0].message.content), Person)
 
 
 class Capital(BaseModel):

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 /// Returns what an answer is held to; a shape may be asked for under one name only.
 pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Option<Constraint>, Error> {
     let of_format = |format: &Value| {
-        only("response_format", format, &["type", "json_schema", "schema"])?;
+        let format = renamed(format.clone());
+        only("response_format", &format, &["type", "json_schema", "schema"])?;
         only("response_format.json_schema", &format["json_schema"], NAMED)?;
-        of_format("response_format", format, &format["json_schema"])
+        of_format("response_format", &format, &format["json_schema"])
     };
     match (format.map(of_format).transpose()?.flatten(), outputs.map(of_outputs).transpose()?) {
         (Some(_), Some(_)) => Err(Error::invalid(
@@ -18,6 +19,18 @@ pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Opt
         )),
         (format, outputs) => Ok(format.or(outputs)),
     }
+}
+
+/// Calls `schema` what Hugging Face's client calls the `value` of an object, which is what it makes of every schema.
+fn renamed(mut format: Value) -> Value {
+    if let Some(members) = format.as_object_mut()
+        && members.get("type").is_some_and(|kind| kind == "json_object")
+        && members.get("schema").is_none_or(Value::is_null)
+        && let Some(value) = members.remove("value")
+    {
+        members.insert("schema".to_owned(), value);
+    }
+    format
 }
 
 /// What a schema may come with: what it is called and what it is for change no answer.
@@ -126,6 +139,8 @@ mod tests {
         assert_eq!(named(Value::Null).unwrap(), Some(schema(false)));
         let beside = format(json!({"type": "json_object", "schema": {"type": "object"}, "json_schema": null}));
         assert_eq!(beside.unwrap(), Some(schema(false)));
+        let valued = format(json!({"type": "json_object", "value": {"type": "object"}}));
+        assert_eq!(valued.unwrap(), Some(schema(false)), "as Hugging Face's client writes it");
     }
 
     #[test]
@@ -146,6 +161,9 @@ mod tests {
         assert_eq!(param(format(json!({"type": "json_schema"}))), "response_format.schema");
         assert_eq!(param(format(json!({"type": "json_object", "schema": 123}))), "response_format.schema");
         assert_eq!(param(format(json!({"type": "text", "grammar": "x"}))), "response_format.grammar");
+        assert_eq!(param(format(json!({"type": "text", "value": {}}))), "response_format.value");
+        let twice = json!({"type": "json_object", "schema": {"type": "object"}, "value": {"type": "array"}});
+        assert_eq!(param(format(twice)), "response_format.value");
         let extra = json!({"type": "json_schema", "json_schema": {"schema": {}, "regex": "x"}});
         assert_eq!(param(format(extra)), "response_format.json_schema.regex");
         assert_eq!(param(outputs(json!({}))), "structured_outputs");
