@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::chunks::{self, Header};
-use super::effort::{self, Effort};
+use super::effort::{self, Effort, Reasoning};
 use super::labels::Labels;
 use super::request::{SHARED, Shared, all_or_count, in_our_words};
 use super::response::Completion;
@@ -55,6 +55,7 @@ const OWN: &[&str] = &[
     "chat_template_kwargs",
     "enable_thinking",
     "reasoning_effort",
+    "reasoning",
     "thinking_budget_tokens",
     "continue_final_message",
     "add_generation_prompt",
@@ -79,6 +80,7 @@ pub struct Own {
     chat_template_kwargs: Option<serde_json::Map<String, Value>>,
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
+    reasoning: Option<Reasoning>,
     thinking_budget_tokens: Option<u32>,
     /// Whether the answer goes on with the last message, which is the assistant's; it holds only what follows.
     continue_final_message: Option<bool>,
@@ -311,6 +313,7 @@ pub fn request(shared: Shared, own: Own) -> Result<GenerateRequest, Error> {
 /// Returns the conversation of a request.
 pub fn conversation(own: Own) -> Result<Chat, Error> {
     let ending = own.ending()?;
+    let effort = Effort::either(own.reasoning_effort, own.reasoning)?;
     let mut tools = own.tools.into_iter().flatten().map(tool).collect::<Result<Vec<_>, _>>()?;
     let choice = own.tool_choice.map(|choice| limit(choice, &mut tools)).transpose()?;
     Ok(Chat {
@@ -319,9 +322,9 @@ pub fn conversation(own: Own) -> Result<Chat, Error> {
         tool_choice: tool_choice(choice, &tools)?,
         single_tool_call: own.parallel_tool_calls == Some(false) && !tools.is_empty(),
         tools,
-        thinking: own.enable_thinking.or((own.reasoning_effort == Some(Effort::None)).then_some(false)),
-        thinking_budget: own.thinking_budget_tokens.or(own.reasoning_effort.and_then(Effort::budget)),
-        template_arguments: effort::template_arguments(own.chat_template_kwargs, own.reasoning_effort),
+        thinking: own.enable_thinking.or((effort == Some(Effort::None)).then_some(false)),
+        thinking_budget: own.thinking_budget_tokens.or(effort.and_then(Effort::budget)),
+        template_arguments: effort::template_arguments(own.chat_template_kwargs, effort),
     })
 }
 

@@ -1,5 +1,6 @@
 //! How much a model is asked to reason, as OpenAI's clients say it to chats and to responses.
 
+use protocol::Error;
 use protocol::generation::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +20,26 @@ pub enum Effort {
     Max,
 }
 
+/// How much, as Ollama's and routers' clients say it to chats.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[schema(as = ChatReasoning)]
+#[serde(deny_unknown_fields)]
+pub struct Reasoning {
+    effort: Option<Effort>,
+}
+
 impl Effort {
+    /// Returns the one effort that is asked for, under either name.
+    pub fn either(plain: Option<Self>, within: Option<Reasoning>) -> Result<Option<Self>, Error> {
+        match (plain, within.and_then(|reasoning| reasoning.effort)) {
+            (Some(plain), Some(within)) if plain != within => {
+                let message = "'reasoning.effort' and 'reasoning_effort' say different things; send one of them.";
+                Err(Error::invalid("reasoning.effort", message))
+            }
+            (plain, within) => Ok(plain.or(within)),
+        }
+    }
+
     /// The most tokens of reasoning; great efforts have no limit.
     pub fn budget(self) -> Option<u32> {
         match self {

@@ -176,4 +176,11 @@ fn efforts_become_budgets_and_words() {
     assert_eq!(chat("high").thinking_budget, None);
     assert_eq!(conversation(json!({"thinking_budget_tokens": 7})).thinking_budget, Some(7));
     assert_eq!(param(json!({"reasoning_effort": "some"})), "reasoning_effort");
+    let within = |effort: &str| json!({"reasoning": {"effort": effort}});
+    assert_eq!(conversation(within("low")).thinking_budget, Some(2048));
+    assert_eq!(conversation(within("none")).thinking, Some(false));
+    let mut both = within("low");
+    both["reasoning_effort"] = json!("high");
+    assert_eq!(param(both), "reasoning.effort");
+    assert_eq!(param(json!({"reasoning": {"max_tokens": 5}})), "reasoning.max_tokens");
 }
