@@ -77,7 +77,7 @@ async fn a_conversation_goes_on_by_id_and_outlives_the_daemon() {
     let gone = http.delete(&url(&first["id"], "")).await.json().await;
     assert_eq!(gone, json!({"id": first["id"], "object": "response", "deleted": true}));
     let lost = http.post(PATH, &ask(json!({"previous_response_id": first["id"]}))).await;
-    assert_eq!((lost.status, lost.json().await["error"]["param"].clone()), (404, json!("previous_response_id")));
+    assert_eq!((lost.status, lost.json().await["error"]["param"].clone()), (400, json!("previous_response_id")));
 }
 
 #[tokio::test]

@@ -151,7 +151,11 @@ pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>
             let message = format!("The conversation has more than {CHAIN_MAX} responses.");
             return Err(at_fault(Error::new(ErrorKind::Unsupported, message).hint("Begin a new one.")));
         }
-        let stored = Stored::find(client, &id).await.map_err(at_fault)?;
+        let stored = Stored::find(client, &id).await.map_err(|error| match error.kind {
+            // The path is right, and what the body says is not: only a response's own path is not found.
+            ErrorKind::NotFound => at_fault(Error { kind: ErrorKind::Invalid, ..error }),
+            _ => at_fault(error),
+        })?;
         if ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status) {
             return Err(at_fault(Error::new(ErrorKind::Conflict, format!("'{id}' is still being made."))));
         }
