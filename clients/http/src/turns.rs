@@ -5,7 +5,9 @@
 //! account that Claude Code puts before its instructions. It differs with every request, and no prefix would be found
 //! again after it.
 
-use protocol::generation::{Ending, Message, Role};
+use protocol::Error;
+use protocol::generation::{Ending, Json, Message, Role};
+use serde::de::IgnoredAny;
 
 /// What stands between two texts of one turn.
 const BETWEEN: &str = "\n\n";
@@ -38,6 +40,17 @@ pub fn ending(turns: &[Message]) -> Ending {
     if begun { Ending::LastMessage } else { Ending::NewTurn }
 }
 
+/// Returns the arguments of an earlier call, whose text stands at `at`: clients keep an empty one of a call without any.
+pub fn arguments(at: &str, text: String) -> Result<Json, Error> {
+    if text.trim().is_empty() {
+        return Ok(Json("{}".to_owned()));
+    }
+    match serde_json::from_str::<IgnoredAny>(&text) {
+        Ok(_) => Ok(Json(text)),
+        Err(error) => Err(Error::invalid(at, format!("'{at}' is not JSON: {error}."))),
+    }
+}
+
 /// Adds a text after another, with a blank line between.
 pub fn append(text: &mut String, more: &str) {
     if !text.is_empty() && !more.is_empty() {
@@ -49,6 +62,16 @@ pub fn append(text: &mut String, more: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_without_arguments_has_none_and_what_is_no_json_is_named() {
+        let read = |text: &str| arguments("at", text.to_owned()).map(|json| json.0);
+        for empty in ["", " \n"] {
+            assert_eq!(read(empty).unwrap(), "{}");
+        }
+        assert_eq!(read(r#"{"a": 1}"#).unwrap(), r#"{"a": 1}"#);
+        assert_eq!(read(r#"{"a": "#).unwrap_err().param.as_deref(), Some("at"));
+    }
 
     #[test]
     fn the_account_before_instructions_is_left_out_and_nothing_else_is() {

@@ -31,7 +31,7 @@ use crate::body::{self, Members, accept_only};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
-use crate::turns::instructions;
+use crate::turns::{arguments, instructions};
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
 use begun::Continued;
@@ -358,6 +358,11 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
     if body.content.is_none() && calls.is_empty() && role != Role::Assistant {
         return Err(Error::invalid(format!("messages[{at}].content"), "A message needs content."));
     }
+    let called =
+        |(index, CallBody { id, function: CalledBody { name, arguments: text, .. }, .. }): (usize, CallBody)| {
+            let at = format!("messages[{at}].tool_calls[{index}].function.arguments");
+            Ok(g::ToolCall { id, name, arguments: arguments(&at, text)? })
+        };
     let mut content = body.content.map_or(Ok(String::new()), |content| text(at, content))?;
     if role == Role::System {
         content = instructions(&content).to_owned();
@@ -366,14 +371,7 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
         role,
         content,
         reasoning: body.reasoning_content,
-        tool_calls: calls
-            .into_iter()
-            .map(|call| g::ToolCall {
-                id: call.id,
-                name: call.function.name,
-                arguments: g::Json(call.function.arguments),
-            })
-            .collect(),
+        tool_calls: calls.into_iter().enumerate().map(called).collect::<Result<_, _>>()?,
         tool_call_id: body.tool_call_id,
         name: body.name,
     })

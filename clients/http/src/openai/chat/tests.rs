@@ -50,6 +50,12 @@ fn an_answer_may_be_sent_back_as_it_came() {
     ]}));
     assert_eq!(chat.messages[1].tool_calls[0].name, "f");
     assert_eq!(chat.messages[2].tool_call_id.as_deref(), Some("call_1"));
+    let called = |arguments: &str| {
+        let call = json!({"id": "c", "function": {"name": "f", "arguments": arguments}});
+        json!({"messages": [{"role": "assistant", "tool_calls": [call]}]})
+    };
+    assert_eq!(conversation(called("")).messages[0].tool_calls[0].arguments.0, "{}");
+    assert_eq!(param(called("{")), "messages[0].tool_calls[0].function.arguments");
 }
 
 #[test]

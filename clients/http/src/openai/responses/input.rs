@@ -4,14 +4,14 @@
 //! template writes it. An item that no model here can read is refused by its type. What items are called and how they came about
 //! changes no prompt and is only checked.
 
-use protocol::generation::{Json, Message, Role, ToolCall};
+use protocol::generation::{Message, Role, ToolCall};
 use protocol::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::body::part;
 use crate::daemon::answer_id;
-use crate::turns::{append, instruct};
+use crate::turns::{self, append, instruct};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -146,7 +146,8 @@ impl Turns {
             "reasoning" => self.reasoning(at, part(at, item)?),
             "function_call" => {
                 let CallItem { call_id: id, name, arguments, .. } = part(at, item)?;
-                self.assistant(|_| true).tool_calls.push(ToolCall { id, name, arguments: Json(arguments) });
+                let arguments = turns::arguments(&format!("{at}.arguments"), arguments)?;
+                self.assistant(|_| true).tool_calls.push(ToolCall { id, name, arguments });
                 Ok(())
             }
             "function_call_output" => self.result(at, part(at, item)?),

@@ -72,6 +72,10 @@ fn what_cannot_be_read_is_refused_by_its_place() {
     assert_eq!(param(json!([{"role": "user", "content": "x", "status": 1}])), "input[0].status");
     let part = json!([{"role": "user", "content": [{"type": "input_text", "text": "x", "colour": 1}]}]);
     assert_eq!(param(part), "input[0].content[0].colour");
+    let call =
+        |arguments: &str| json!([{"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}]);
+    assert_eq!(param(call("{")), "input[0].arguments");
+    assert_eq!(turns(call("")).unwrap()[1].tool_calls[0].arguments.0, "{}");
     let lost = json!([{"type": "function_call_output", "call_id": "c9", "output": "x"}]);
     assert_eq!(param(lost), "input[0].call_id");
 }
