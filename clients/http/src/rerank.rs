@@ -108,29 +108,30 @@ pub fn routes() -> Routes {
 
 /// Orders documents by how well they answer a query.
 async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
-    let body: Body = Members::read(&body, &[MEMBERS])?.part()?;
-    if body.top_n == Some(0) {
+    let own: Body = Members::read(&body, &[MEMBERS])?.part()?;
+    // Nothing of it is held while a model answers.
+    drop(body);
+    if own.top_n == Some(0) {
         return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1.").into());
     }
-    accept_only("raw_scores", body.raw_scores.as_ref(), &[json!(false)])?;
-    let listed = body.texts.is_some();
-    let documents: Vec<String> = match (body.documents, body.texts) {
+    accept_only("raw_scores", own.raw_scores.as_ref(), &[json!(false)])?;
+    let listed = own.texts.is_some();
+    let documents: Vec<String> = match (own.documents, own.texts) {
         (Some(documents), None) => documents.into_iter().map(Document::text).collect(),
         (None, Some(texts)) => texts,
         _ => return Err(Error::invalid("documents", "Send the texts as 'documents', or as 'texts'.").into()),
     };
-    let shown =
-        if body.return_documents.or(body.return_text).unwrap_or(false) { documents.clone() } else { Vec::new() };
+    let shown = if own.return_documents.or(own.return_text).unwrap_or(false) { documents.clone() } else { Vec::new() };
     let request = RerankRequest {
-        model: body.model,
-        query: body.query,
+        model: own.model,
+        query: own.query,
         documents,
-        overlong: if body.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
+        overlong: if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
         priority: Priority::Normal,
         deadline_ms: Some(DEADLINE_MS),
     };
     let answer = bridge.daemon.client().await?.scores(request).await?;
-    let results = ranked(&answer.scores, body.top_n, &shown);
+    let results = ranked(&answer.scores, own.top_n, &shown);
     if listed {
         let results: Vec<Placed> = results.into_iter().map(Placed::from).collect();
         return Ok(said_cut(Json(results).into_response(), &answer.cut));

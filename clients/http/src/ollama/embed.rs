@@ -101,13 +101,15 @@ struct Answer {
 async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
     let arrived = Instant::now();
     let members = Members::read(&body, KNOWN)?;
-    let own: Own = members.part()?;
+    let (own, shared): (Own, Shared) = (members.part()?, members.part()?);
+    // Nothing of it is held while a model answers.
+    drop((members, body));
     let texts = match own.input {
         Texts::One(text) => alone(text),
         Texts::Many(texts) => texts,
     };
     let overlong = if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse };
-    let answer = vectors(&bridge, &members, texts, own.dimensions, overlong).await?;
+    let answer = vectors(&bridge, shared, texts, own.dimensions, overlong).await?;
     let timing = answer.finished.timing;
     let computing = u128::from(timing.queue_us + timing.prefill_us) * 1000;
     let total_duration = arrived.elapsed().as_nanos();
@@ -124,8 +126,9 @@ async fn embed(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respons
 /// Turns one text into a vector.
 async fn embeddings(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Single>, OllamaError> {
     let members = Members::read(&body, KNOWN_BEFORE)?;
-    let older: Older = members.part()?;
-    let mut answer = vectors(&bridge, &members, alone(older.prompt), None, Overlong::Refuse).await?;
+    let (older, shared): (Older, Shared) = (members.part()?, members.part()?);
+    drop((members, body));
+    let mut answer = vectors(&bridge, shared, alone(older.prompt), None, Overlong::Refuse).await?;
     Ok(Json(Single { embedding: answer.vectors.pop().unwrap_or_default() }))
 }
 
@@ -136,12 +139,11 @@ fn alone(text: String) -> Vec<String> {
 
 async fn vectors(
     bridge: &Bridge,
-    members: &Members,
+    mut shared: Shared,
     texts: Vec<String>,
     dimensions: Option<u32>,
     overlong: Overlong,
 ) -> Result<Embeddings, Error> {
-    let mut shared: Shared = members.part()?;
     let keep = shared.keep_alive()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;

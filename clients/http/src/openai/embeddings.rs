@@ -123,21 +123,23 @@ pub fn operation() -> Operation {
 
 /// Turns texts into vectors.
 pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
-    answer(&bridge, &body).await.map_err(|error| in_our_words(error).into())
+    answer(&bridge, body).await.map_err(|error| in_our_words(error).into())
 }
 
 /// Answers the request of `body`.
-pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
-    let members = Members::read(body, &[MEMBERS])?;
+pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
+    let members = Members::read(&body, &[MEMBERS])?;
     Labels::check(&members)?;
-    let body: Body = members.part()?;
-    let format = body.encoding_format.unwrap_or_default();
+    let own: Body = members.part()?;
+    // Nothing of it is held while a model answers.
+    drop((members, body));
+    let format = own.encoding_format.unwrap_or_default();
     let request = EmbedRequest {
-        model: body.model,
-        inputs: body.input.into(),
-        dimensions: body.dimensions,
-        overlong: if body.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
-        priority: body.priority.unwrap_or_default().into(),
+        model: own.model,
+        inputs: own.input.into(),
+        dimensions: own.dimensions,
+        overlong: if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
+        priority: own.priority.unwrap_or_default().into(),
         deadline_ms: Some(DEADLINE_MS),
     };
     let answer = bridge.daemon.client().await?.embeddings(request).await?;

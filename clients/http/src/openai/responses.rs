@@ -98,7 +98,7 @@ pub fn routes() -> Routes {
 
 /// Makes a response: whole, streamed, or in the background.
 pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<HttpResponse, HttpError> {
-    answer(&bridge, &body).await.map_err(|error| named(error).into())
+    answer(&bridge, body).await.map_err(|error| named(error).into())
 }
 
 /// How long a prompt is.
@@ -134,9 +134,11 @@ pub fn named(error: Error) -> Error {
 }
 
 /// Answers the request of `body`.
-pub async fn answer(bridge: &Bridge, body: &Bytes) -> Result<HttpResponse> {
+pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<HttpResponse> {
     let client = bridge.daemon.client().await?;
-    let asked = Asked::read(body, request::KNOWN, &client).await?;
+    let asked = Asked::read(&body, request::KNOWN, &client).await?;
+    // Nothing of it is held while a model answers.
+    drop(body);
     if asked.background {
         let streams = asked.streams;
         let (id, log) = bridge.background.start(client.clone(), asked).await?;

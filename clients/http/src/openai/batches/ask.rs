@@ -74,8 +74,8 @@ async fn answer(bridge: &Bridge, endpoint: Endpoint, body: &Bytes) -> Result<Str
     let response = match endpoint {
         Endpoint::Chat => Box::pin(chat::answer(bridge, body.clone())).await.map_err(in_our_words),
         Endpoint::Completions => Box::pin(completions::answer(bridge, body.clone())).await.map_err(in_our_words),
-        Endpoint::Embeddings => Box::pin(embeddings::answer(bridge, body)).await.map_err(in_our_words),
-        Endpoint::Responses => Box::pin(responses::answer(bridge, body)).await.map_err(responses::named),
+        Endpoint::Embeddings => Box::pin(embeddings::answer(bridge, body.clone())).await.map_err(in_our_words),
+        Endpoint::Responses => Box::pin(responses::answer(bridge, body.clone())).await.map_err(responses::named),
     }?;
     let too_long = |_| Error::internal(format!("The answer is longer than {ANSWER_BYTES_MAX} bytes."));
     let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX).await.map_err(too_long)?;
