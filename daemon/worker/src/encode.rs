@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -138,8 +138,11 @@ impl Runner {
             if self.draining && self.reading.is_empty() {
                 return Ok(false);
             }
-            let Ok(message) = self.inbox.recv() else { return Ok(false) };
-            self.hear(message)?;
+            match self.inbox.recv_timeout(self.heart.pause()) {
+                Ok(message) => self.hear(message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
         }
         for _ in 0..INBOX_MESSAGES_MAX {
             let Ok(message) = self.inbox.try_recv() else { break };

@@ -14,7 +14,7 @@ mod storage;
 mod tests;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
 use engine::{ForwardError, Model, Wanted};
@@ -158,8 +158,11 @@ impl Runner {
             if self.requests.drained() {
                 return Ok(false);
             }
-            let Ok(message) = self.inbox.recv() else { return Ok(false) };
-            self.hear(message)?;
+            match self.inbox.recv_timeout(self.heart.pause()) {
+                Ok(message) => self.hear(message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
         }
         for _ in 0..INBOX_MESSAGES_MAX {
             let Ok(message) = self.inbox.try_recv() else { break };

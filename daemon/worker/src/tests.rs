@@ -12,7 +12,7 @@ mod states;
 mod storm;
 mod together;
 
-use pipe::{Delivered, ToWorker, WorkId};
+use pipe::{Delivered, FromWorker, ToWorker, WorkId};
 use protocol::ErrorKind;
 use protocol::generation::{FinishReason, Missed, Prompt, Stop};
 use protocol::transcript::{Event, Stage};
@@ -273,6 +273,16 @@ fn a_hostile_template_costs_one_request_and_delays_no_other() {
     for id in 5..10 {
         daemon.send(submit(id, &chat("hello", 3), Vec::new()));
         assert_eq!(daemon.answer(id).tokens[0].len(), 3);
+    }
+}
+
+#[test]
+fn while_prompts_are_read_and_nothing_is_computed_the_daemon_hears_that_the_worker_lives() {
+    let folder = Folder::new("alive", |recipe| recipe.endless()).with_template(&HOSTILE.replace("3000", "90000"));
+    let mut daemon = Daemon::start(open(&folder));
+    daemon.send(submit(1, &chat("slow", 5), Vec::new()));
+    for _ in 0..3 {
+        daemon.until(|message| matches!(message, FromWorker::Pulse(pulse) if pulse.waiting == 1));
     }
 }
 

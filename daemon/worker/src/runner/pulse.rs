@@ -31,6 +31,12 @@ impl Heart {
         Self { emitter, last, told: now, weighed: now }
     }
 
+    /// How long the next beat may take to come: the daemon takes silence for a hang while there is work, though all of it
+    /// be prompts that are read elsewhere.
+    pub fn pause(&self) -> Duration {
+        if self.last.running + self.last.waiting > 0 { SILENCE_MAX } else { Duration::MAX }
+    }
+
     /// Tells how the worker is if that has changed, or if it works and has long been silent. A request that came and went
     /// between two beats is told too: the counts are as before, and what was measured is not.
     pub fn beat(
