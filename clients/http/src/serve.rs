@@ -6,6 +6,7 @@
 mod half;
 mod refusal;
 mod tls;
+mod unread;
 
 use std::future::Future;
 use std::io;
@@ -27,7 +28,7 @@ use hyper_util::service::TowerToHyperService;
 use protocol::{Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::access::Peer;
@@ -35,6 +36,7 @@ use crate::dialect::Dialect;
 use half::{Halves, Owed};
 use refusal::Explained;
 pub use tls::{Tls, TlsFiles};
+use unread::{Unread, Watched};
 
 /// How long a request's head may take, and how long an idle connection is kept.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -48,10 +50,14 @@ const HEADERS_MAX: usize = 100;
 /// How many connections may be open; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4096;
 
+/// How long a client must have read nothing of what waits for it before it may lose its place where none is free.
+const UNREAD_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long open requests may take to finish once the bridge is told to end.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long to wait before accepting again after the system refused, for lack of file descriptors perhaps.
+/// How long to wait before accepting again after the system refused, for lack of file descriptors perhaps, and how long for a
+/// place before somebody loses one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `routes` on `listener`, over TLS if there is any, until `shutdown` resolves, then gives what is open some time to finish.
@@ -61,11 +67,25 @@ pub async fn serve(
     routes: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_within(HEAD_PATIENCE, tls, listener, routes, shutdown).await
+    serve_within(Bounds::default(), tls, listener, routes, shutdown).await
+}
+
+/// What clients may draw out.
+#[derive(Clone, Copy)]
+struct Bounds {
+    head_patience: Duration,
+    connections_max: usize,
+    unread_patience: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { head_patience: HEAD_PATIENCE, connections_max: CONNECTIONS_MAX, unread_patience: UNREAD_PATIENCE }
+    }
 }
 
 async fn serve_within(
-    head_patience: Duration,
+    bounds: Bounds,
     tls: Option<Tls>,
     listener: TcpListener,
     routes: Router,
@@ -73,26 +93,27 @@ async fn serve_within(
 ) -> io::Result<()> {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(head_patience)
+        .header_read_timeout(bounds.head_patience)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let room = Room { places, unread: Unread::default(), patience: bounds.unread_patience };
     let (closing, open) = watch::channel(());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let (stream, peer, permit) = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &room) => accepted?,
         };
         let (http, tls, routes, mut closing) = (http.clone(), tls.clone(), routes.clone(), open.clone());
         tokio::spawn(async move {
-            let Some(tls) = tls else { return talk(http, stream, peer, routes, closing, permit).await };
+            let Some(tls) = tls else { return talk(http, stream, peer, routes, closing, place).await };
             let shaken = tokio::select! {
-                shaken = tls.accept(stream, head_patience) => shaken,
+                shaken = tls.accept(stream, bounds.head_patience) => shaken,
                 _ = closing.changed() => return,
             };
             match shaken {
-                Ok(stream) => talk(http, stream, peer, routes, closing, permit).await,
+                Ok(stream) => talk(http, stream, peer, routes, closing, place).await,
                 Err(error) => tracing::debug!(%error, "no TLS with a client"),
             }
         });
@@ -113,8 +134,10 @@ async fn talk(
     peer: IpAddr,
     routes: Router,
     mut closing: watch::Receiver<()>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) {
+    let lost = Arc::new(Notify::new());
+    let stream = Watched::new(stream, place.unread, lost.clone());
     let routes = TowerToHyperService::new(routes);
     let owed = Owed::default();
     let stream = Explained::new(Halves::new(stream, owed.clone()));
@@ -127,16 +150,20 @@ async fn talk(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = lost.notified() => {
+            tracing::info!("a client that reads nothing has lost its place: there was none for others");
+            Ok(())
+        }
         // The one thing that it ever says.
         _ = closing.changed() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            connection.as_mut().await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
     }
-    drop(permit);
+    drop(place.permit);
 }
 
 /// Refuses a head that is too large. Hyper reads no more once it has read this much, but what it reads at once may go beyond.
@@ -162,21 +189,47 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     line + headers.sum::<usize>() + "\r\n".len()
 }
 
+/// Room for so many connections.
+struct Room {
+    places: Arc<Semaphore>,
+    unread: Unread,
+    patience: Duration,
+}
+
+/// A connection's place, which whoever does not read may lose.
+struct Place {
+    unread: Unread,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Waits for a place; where none gets free, whoever has long read nothing gives one.
+    async fn enter(&self) -> io::Result<Place> {
+        loop {
+            match timeout(ACCEPT_PAUSE, self.places.clone().acquire_owned()).await {
+                Ok(permit) => {
+                    let permit = permit.map_err(io::Error::other)?;
+                    return Ok(Place { unread: self.unread.clone(), permit });
+                }
+                Err(_) => self.unread.end_longest(self.patience),
+            }
+        }
+    }
+}
+
 /// Waits for room and then for a connection.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, room: &Room) -> io::Result<(TcpStream, IpAddr, Place)> {
+    let place = room.enter().await?;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Tokens are small packets that should leave at once; without the option they merely leave later.
                 let _ = stream.set_nodelay(true);
-                return Ok((stream, peer.ip(), permit));
+                return Ok((stream, peer.ip(), place));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
+                room.unread.end_longest(room.patience);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

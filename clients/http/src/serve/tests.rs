@@ -10,21 +10,29 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// More bytes than sockets hold.
+const MUCH: usize = 16 << 20;
+
 struct Server {
     address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<io::Result<()>>,
 }
 
-async fn start(patience: Duration) -> Server {
+async fn start(head_patience: Duration) -> Server {
+    start_with(Bounds { head_patience, ..Bounds::default() }).await
+}
+
+async fn start_with(bounds: Bounds) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let routes = Router::new().route("/", get(|| async { "hello" })).layer(from_fn(check_head));
+    let routes = Router::new().route("/", get(|| async { "hello" })).route("/much", get(|| async { vec![0_u8; MUCH] }));
+    let routes = routes.layer(from_fn(check_head));
     let shutdown = async {
         let _ = stopped.await;
     };
-    Server { address, stop, ended: tokio::spawn(serve_within(patience, None, listener, routes, shutdown)) }
+    Server { address, stop, ended: tokio::spawn(serve_within(bounds, None, listener, routes, shutdown)) }
 }
 
 impl Server {
@@ -68,8 +76,8 @@ async fn heads_out_of_bounds_and_nonsense_are_refused() {
 async fn what_comes_after_a_refused_head_cuts_nothing_off() {
     let server = start(LIMIT).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    // More than sockets hold, so that it is written only if it is read.
-    let all = [&b"nonsense\r\n\r\n"[..], &vec![b'x'; 16 << 20]].concat();
+    // So much is written only if it is read.
+    let all = [&b"nonsense\r\n\r\n"[..], &vec![b'x'; MUCH]].concat();
     timeout(LIMIT, stream.write_all(&all)).await.expect("all is taken in time").expect("all is taken");
     let mut answer = String::new();
     timeout(LIMIT, stream.read_to_string(&mut answer)).await.expect("the server closes in time").expect("no reset");
@@ -99,4 +107,34 @@ async fn shutting_down_closes_idle_connections() {
     idle.read_exact(&mut byte).await.unwrap();
     server.stop.send(()).unwrap();
     timeout(LIMIT, server.ended).await.expect("the server ends in time").unwrap().unwrap();
+}
+
+/// A client that asks for much and reads nothing of it.
+async fn hold(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn whoever_reads_nothing_gives_way_to_whoever_waits_for_a_place() {
+    let bounds = Bounds { connections_max: 2, unread_patience: Duration::from_millis(1), ..Bounds::default() };
+    let server = start_with(bounds).await;
+    let _held = [hold(&server).await, hold(&server).await];
+    for _ in 0..3 {
+        assert!(server.say(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.ends_with("hello"));
+    }
+}
+
+#[tokio::test]
+async fn whoever_reads_late_loses_nothing_while_there_is_room() {
+    let bounds = Bounds { unread_patience: Duration::from_millis(1), ..Bounds::default() };
+    let server = start_with(bounds).await;
+    let mut late = hold(&server).await;
+    for _ in 0..3 {
+        assert!(server.say(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.ends_with("hello"));
+    }
+    let mut answer = Vec::new();
+    timeout(LIMIT, late.read_to_end(&mut answer)).await.expect("the rest comes in time").unwrap();
+    assert!(answer.len() > MUCH, "{} bytes came", answer.len());
 }

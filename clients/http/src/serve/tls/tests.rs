@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::super::serve_within;
+use super::super::{Bounds, serve_within};
 use super::*;
 use crate::base64;
 
@@ -56,7 +56,7 @@ fn client(trusted: CertificateDer<'static>, protocol: &[u8]) -> TlsConnector {
     TlsConnector::from(Arc::new(config))
 }
 
-async fn start(files: &TlsFiles, patience: Duration) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+async fn start(files: &TlsFiles, head_patience: Duration) -> (std::net::SocketAddr, oneshot::Sender<()>) {
     let tls = Tls::read(files).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -65,7 +65,8 @@ async fn start(files: &TlsFiles, patience: Duration) -> (std::net::SocketAddr, o
     let shutdown = async {
         let _ = stopped.await;
     };
-    tokio::spawn(async move { serve_within(patience, Some(tls), listener, routes, shutdown).await });
+    let bounds = Bounds { head_patience, ..Bounds::default() };
+    tokio::spawn(async move { serve_within(bounds, Some(tls), listener, routes, shutdown).await });
     (address, stop)
 }
 
