@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -167,10 +167,18 @@ async fn talk(
 }
 
 /// Refuses a head that is too large. Hyper reads no more once it has read this much, but what it reads at once may go beyond.
+///
+/// A body in chunks is the last of its connection: a length beside them is not heeded, and where a proxy heeds it instead, what
+/// comes next would be taken for somebody else's request.
 pub async fn check_head(request: axum::extract::Request, next: Next) -> Response {
     let bytes = head_bytes(&request);
     if bytes <= HEAD_BYTES_MAX {
-        return next.run(request).await;
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = next.run(request).await;
+        if chunked {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        return response;
     }
     let message = format!("The head of the request has {bytes} bytes; it may have {HEAD_BYTES_MAX}.");
     let error = Error::new(ErrorKind::Invalid, message).hint("Send fewer or shorter headers.");

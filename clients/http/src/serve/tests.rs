@@ -109,6 +109,16 @@ async fn shutting_down_closes_idle_connections() {
     timeout(LIMIT, server.ended).await.expect("the server ends in time").unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn nothing_is_read_after_a_body_in_chunks_whatever_length_is_said_too() {
+    let server = start(LIMIT).await;
+    let rest = "\r\n0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
+    for lengths in ["Transfer-Encoding: chunked", "Content-Length: 45\r\nTransfer-Encoding: chunked"] {
+        let answer = server.say(format!("GET / HTTP/1.1\r\nHost: a\r\n{lengths}\r\n{rest}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    }
+}
+
 /// A client that asks for much and reads nothing of it.
 async fn hold(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
