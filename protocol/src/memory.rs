@@ -33,23 +33,24 @@ mod gnu {
 
     /// Has the allocator give back what is much, for as long as the program runs.
     pub fn give_back() {
-        // SAFETY: `mallopt` takes two numbers and changes a setting of the allocator, under its own lock.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
-        }
+        tell_sizes();
         // Without the thread the program keeps more than it needs, and works.
         let _ = Builder::new().name("memory".to_string()).spawn(|| {
             let mut kept = Kept::default();
             loop {
                 sleep(EVERY);
-                if kept.is_much(free_bytes()) {
-                    // SAFETY: it takes a number and gives whole free pages back, under the allocator's own locks.
-                    unsafe { libc::malloc_trim(0) };
-                    kept.gave(free_bytes());
-                }
+                kept.look();
             }
         });
+    }
+
+    /// Tells the allocator how large is large.
+    fn tell_sizes() {
+        // SAFETY: `mallopt` takes two numbers and changes a setting of the allocator, under its own lock.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        }
     }
 
     /// Bytes that nothing is in, and that are the allocator's: among them those whose pages it gave back.
@@ -65,6 +66,15 @@ mod gnu {
     }
 
     impl Kept {
+        /// Gives back what is free, if that is much.
+        fn look(&mut self) {
+            if self.is_much(free_bytes()) {
+                // SAFETY: it takes a number and gives whole free pages back, under the allocator's own locks.
+                unsafe { libc::malloc_trim(0) };
+                self.gave(free_bytes());
+            }
+        }
+
         /// Whether much is free that was not given back.
         fn is_much(&mut self, free: usize) -> bool {
             // What was given back is used again first, for all that can be known.
@@ -79,7 +89,43 @@ mod gnu {
 
     #[cfg(test)]
     mod tests {
+        use std::hint::black_box;
+
         use super::*;
+
+        /// Bytes of memory that this process holds.
+        fn resident() -> usize {
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        }
+
+        #[test]
+        fn a_large_buffer_goes_back_to_the_system_each_time_it_is_freed() {
+            // More than other tests free meanwhile, and less than glibc may learn to keep.
+            const LARGE: usize = 30 << 20;
+            tell_sizes();
+            let mut ends = Vec::new();
+            for _ in 0..3 {
+                let buffer = black_box(vec![1_u8; LARGE]);
+                // What lies behind it keeps its place in a heap, if it has one, from being given back as the heap's end.
+                ends.push(black_box(vec![1_u8; 64 << 10]));
+                let held = resident();
+                drop(buffer);
+                assert!(resident() + LARGE / 2 < held);
+            }
+        }
+
+        #[test]
+        fn what_many_small_pieces_leave_goes_back_to_the_system() {
+            const PIECE: usize = 4 << 10;
+            let mut pieces: Vec<Vec<u8>> = (0..8 * MUCH / PIECE).map(|_| vec![1; PIECE]).collect();
+            let (held, mut kept) = (resident(), Kept::default());
+            let last = pieces.pop();
+            drop(black_box(pieces));
+            kept.look();
+            assert!(resident() + 4 * MUCH < held, "{} of {held} bytes are held", resident());
+            drop(black_box(last));
+        }
 
         #[test]
         fn memory_is_given_back_once_and_again_when_much_more_was_freed() {

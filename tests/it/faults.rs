@@ -200,3 +200,11 @@ async fn broken_sockets_do_not_disturb_the_daemon() {
     assert!(client.status().await.is_ok());
     assert!(house.client().await.status().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_daemon_whose_log_nobody_reads_answers() {
+    let house = House::with(Plan { unread_log: true, ..Plan::default() });
+    let client = house.client().await;
+    assert!(ask(&client, question(None, "hello", 4)).await.is_ok());
+    assert!(ask(&client, question(None, "hello again", 4)).await.is_ok());
+}

@@ -22,6 +22,8 @@ pub struct Plan {
     pub config: String,
     /// Environment variables for the daemon.
     pub environment: Vec<(String, String)>,
+    /// Whether nobody reads what the daemon logs on standard error.
+    pub unread_log: bool,
 }
 
 /// A running daemon with a home of its own.
@@ -95,14 +97,16 @@ impl House {
 
     async fn spawn_bridge(&self, flags: &[&str]) -> (Child, Http) {
         let client = self.client().await;
-        let bridge = Command::new(program("impetus-http"))
+        let mut bridge = Command::new(program("impetus-http"))
             .args(["--listen", "127.0.0.1:0", "--socket"])
             .arg(self.socket())
             .args(flags)
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the bridge starts");
+        // Nobody reads its log, which is no reason to fail.
+        drop(bridge.stderr.take());
         let url = wait::for_some("the bridge's announcement", || async {
             let bridges = client.status().await.expect("the daemon answers").bridges;
             bridges.into_iter().find(|announced| announced.pid == bridge.id()).map(|bridge| bridge.url)
@@ -162,7 +166,7 @@ impl Drop for House {
 fn spawn_daemon(home: &Path, plan: &Plan) -> Child {
     let log =
         fs::OpenOptions::new().create(true).append(true).open(home.join("stderr.log")).expect("the home is writable");
-    let daemon = Command::new(program("impetusd"))
+    let mut daemon = Command::new(program("impetusd"))
         .arg("--socket")
         .arg(home.join("s"))
         .env("IMPETUS_HOME", home)
@@ -170,9 +174,10 @@ fn spawn_daemon(home: &Path, plan: &Plan) -> Child {
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
+        .stderr(if plan.unread_log { Stdio::piped() } else { log.into() })
         .spawn()
         .expect("the daemon starts");
+    drop(daemon.stderr.take());
     wait::until("the daemon listens", || UnixStream::connect(home.join("s")).is_ok());
     daemon
 }

@@ -109,6 +109,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     fn guard() -> (Guard, Receiver<Excess>) {
         let (sender, excess) = sync_channel(1);
         (Guard::start(move |excess| sender.send(excess).unwrap()).unwrap(), excess)
@@ -118,11 +120,11 @@ mod tests {
     fn a_task_past_its_time_or_its_memory_is_told_apart() {
         let (late, excess) = guard();
         late.begin(Limits { time: Duration::ZERO, bytes: u64::MAX });
-        assert_eq!(excess.recv(), Ok(Excess::Late(Duration::ZERO)));
+        assert_eq!(excess.recv_timeout(PATIENCE), Ok(Excess::Late(Duration::ZERO)));
         let (large, excess) = guard();
         large.begin(Limits { time: Duration::MAX, bytes: 64 << 20 });
         let held = vec![1_u8; 128 << 20];
-        assert_eq!(excess.recv(), Ok(Excess::Large(64 << 20)));
+        assert_eq!(excess.recv_timeout(PATIENCE), Ok(Excess::Large(64 << 20)));
         drop(held);
     }
 

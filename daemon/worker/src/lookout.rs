@@ -153,15 +153,17 @@ mod tests {
 
     #[test]
     fn what_does_not_come_to_an_end_is_refused_and_the_heartbeat_told() {
-        let (lookout, mut output, inbox) = lookout(Duration::from_millis(1));
-        lookout.watch(For::Work(WorkId(7)), || {
+        let (lookout, mut output, inbox) = lookout(Duration::from_millis(50));
+        let wait = || {
             let FromWorker::Event(refused) = pipe::read(&mut output).unwrap() else {
                 panic!("an event was waited for")
             };
             let Event::Failed(error) = refused.event else { panic!("{refused:?}") };
             assert!(refused.id == WorkId(7) && error.message.contains("tokenizer"), "{error:?}");
             assert!(matches!(inbox.recv().unwrap(), Message::Endless));
-        });
+        };
+        // What was begun later is still in time.
+        lookout.watch(For::Work(WorkId(7)), || lookout.watch(For::Ask(AskId(8)), wait));
     }
 
     #[test]

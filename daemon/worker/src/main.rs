@@ -39,8 +39,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["serve"] => serve(),
-        ["inspect", path] => print(bounded(path, print_error).and_then(|()| inspect(Path::new(path)))),
-        ["texts", path] => print(bounded(path, print_error).and_then(|()| worker::facts::texts(Path::new(path)))),
+        ["inspect", path] => print(inspect(path, FILE_LIMITS)),
+        ["inspect", path, bytes] => match bytes.parse() {
+            Ok(bytes) => print(inspect(path, Limits { bytes, ..FILE_LIMITS })),
+            Err(_) => misused(),
+        },
+        ["texts", path] => {
+            print(bounded(path, FILE_LIMITS, print_error).and_then(|()| worker::facts::texts(Path::new(path))))
+        }
         ["bundled", dir] => print(worker::bundled::install(Path::new(dir))),
         ["import", file, dir] => import(file, Path::new(dir)),
         ["render", path] => render(Path::new(path), Some(RENDER_LIMITS)),
@@ -53,11 +59,13 @@ fn main() -> ExitCode {
             println!("impetus-worker {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
-        _ => {
-            eprint!("{USAGE}");
-            ExitCode::from(2)
-        }
+        _ => misused(),
     }
+}
+
+fn misused() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(2)
 }
 
 fn serve() -> ExitCode {
@@ -81,7 +89,7 @@ fn serve() -> ExitCode {
 }
 
 /// Bounds the memory that this program takes to read what lies at `path`; beyond that it ends, and `tell` says why.
-fn bounded(path: &str, tell: impl FnOnce(Error) + Send + 'static) -> Result<(), Error> {
+fn bounded(path: &str, limits: Limits, tell: impl FnOnce(Error) + Send + 'static) -> Result<(), Error> {
     let path = path.to_string();
     let end = move |excess: Excess| {
         let hint = "no sound model does; its tokenizer.json or the head of its weights is damaged or hostile";
@@ -89,7 +97,7 @@ fn bounded(path: &str, tell: impl FnOnce(Error) + Send + 'static) -> Result<(), 
         std::process::exit(1);
     };
     let guard = Guard::start(end).map_err(|error| Error::internal(error.to_string()))?;
-    guard.begin(FILE_LIMITS);
+    guard.begin(limits);
     Ok(())
 }
 
@@ -97,7 +105,9 @@ fn print_error(error: Error) {
     print(Err::<(), _>(error));
 }
 
-fn inspect(path: &Path) -> Result<ModelFacts, Error> {
+fn inspect(path: &str, limits: Limits) -> Result<ModelFacts, Error> {
+    bounded(path, limits, print_error)?;
+    let path = Path::new(path);
     let facts = worker::facts::inspect(path)?;
     if facts.capabilities.chat {
         Renderer::new(&own_path(), path, RENDER_LIMITS)
@@ -110,7 +120,7 @@ fn inspect(path: &Path) -> Result<ModelFacts, Error> {
 
 fn import(file: &str, dir: &Path) -> ExitCode {
     let tell = |error: Error| worker::import::fail(&mut std::io::stdout(), error);
-    if let Err(error) = bounded(file, tell) {
+    if let Err(error) = bounded(file, FILE_LIMITS, tell) {
         tell(error);
         return ExitCode::FAILURE;
     }
@@ -125,10 +135,7 @@ fn limits(millis: &str, bytes: &str) -> Option<Limits> {
 }
 
 fn render(path: &Path, limits: Option<Limits>) -> ExitCode {
-    let Some(limits) = limits else {
-        eprint!("{USAGE}");
-        return ExitCode::from(2);
-    };
+    let Some(limits) = limits else { return misused() };
     match worker::render::serve(path, limits, std::io::stdin().lock(), std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -57,6 +57,27 @@ fn inspect_of_no_model_prints_the_error_and_fails() {
 }
 
 #[test]
+fn inspect_ends_where_a_tokenizer_takes_more_memory_than_it_may() {
+    let folder = Folder::new("vast");
+    Recipe::tiny("llama", 1).write(&folder.0).unwrap();
+    let path = folder.0.join("tokenizer.json");
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let words: Vec<String> = (0..100_000).map(|word| format!("w{word}")).collect();
+    let split = serde_json::json!({
+        "type": "Split", "pattern": {"Regex": words.join("|")}, "behavior": "Isolated", "invert": false
+    });
+    tokenizer["pre_tokenizer"] =
+        serde_json::json!({"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]});
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    let bytes = (32 << 20).to_string();
+    let output = run(&["inspect", folder.0.to_str().unwrap()], Some(Path::new(&bytes)));
+    assert_eq!(output.status.code(), Some(1));
+    let error: protocol::Error = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error.kind, ErrorKind::ModelNotLoaded);
+    assert!(error.message.contains("takes more than 32 MiB"), "{}", error.message);
+}
+
+#[test]
 fn a_worker_without_a_daemon_ends_at_once() {
     assert!(run(&["serve"], None).status.success());
 }

@@ -264,3 +264,10 @@ fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
     }
     assert!(steps > 4, "the long one was still being read when the short one ended, {steps} steps before");
 }
+
+#[test]
+fn a_text_that_does_not_become_tokens_ends_the_worker() {
+    let mut worker = Stepped::new(&Folder::new("ends", |recipe| recipe));
+    worker.send(Message::Endless);
+    assert!(matches!(worker.runner.step(), Err(RunError::Endless)));
+}

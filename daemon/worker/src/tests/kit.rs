@@ -18,6 +18,7 @@ use protocol::generation::{
     TokenLogprob, ToolCallDelta,
 };
 use protocol::transcript::Event;
+use serde_json::{Value, json};
 
 use crate::ServeError;
 use crate::guard::Limits;
@@ -68,6 +69,16 @@ impl Drop for Folder {
 pub fn program() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     own.parent().and_then(Path::parent).unwrap().join("impetus-worker")
+}
+
+/// Has the tokenizer of a model folder look at the whole rest of a text for each of its letters.
+pub fn look_far(dir: &Path) {
+    let path = dir.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let split =
+        json!({"type": "Split", "pattern": {"Regex": r"(?s:.*)\x00|."}, "behavior": "Isolated", "invert": false});
+    tokenizer["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]});
+    fs::write(&path, tokenizer.to_string()).unwrap();
 }
 
 /// A conversation of one turn.

@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use pipe::{Answer, Ask, AskId, FromWorker, PipeError, Question, WorkId};
+use protocol::generation::GenerateRequest;
 use protocol::text::{Special, TokenizeRequest};
 use protocol::transcript::Event;
-use serde_json::{Value, json};
 
 use super::{Folder, RENDER_LIMITS, Window, request, submission};
 use crate::emit::Emitter;
@@ -14,6 +14,7 @@ use crate::generation::Ticket;
 use crate::inbox::Message;
 use crate::lookout::{Lookout, READING_MAX};
 use crate::prompt::{Job, LONG_BYTES, Prompt, Prompter, THREADS};
+use crate::tests::kit::{self, chat};
 
 /// The threads that read prompts, and what they are told and say.
 struct Reading {
@@ -57,12 +58,7 @@ impl Reading {
 /// A model whose tokenizer looks at the whole rest of a text for each of its letters.
 fn endless() -> Folder {
     let folder = Folder::new("endless", |recipe| recipe);
-    let path = folder.path().join("tokenizer.json");
-    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let split =
-        json!({"type": "Split", "pattern": {"Regex": r"(?s:.*)\x00|."}, "behavior": "Isolated", "invert": false});
-    tokenizer["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]});
-    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    kit::look_far(folder.path());
     folder
 }
 
@@ -92,16 +88,44 @@ fn a_prompt_that_does_not_become_tokens_costs_its_request() {
 }
 
 #[test]
-fn a_short_prompt_does_not_wait_until_long_ones_were_read() {
-    let folder = Folder::new("passed", |recipe| recipe);
-    let mut reading = Reading::start(&folder, READING_MAX);
-    let long = THREADS as u64 * 2;
-    (0..long).for_each(|id| reading.tokenize(id, "a b ".repeat(LONG_BYTES)));
-    reading.tokenize(long, "short".to_string());
-    let mut order = Vec::new();
-    while order.last() != Some(&long) {
-        let FromWorker::Answer(AskId(id), Ok(Answer::Tokens(_))) = reading.said().unwrap() else { panic!("no tokens") };
-        order.push(id);
+fn what_is_long_is_so_in_whatever_it_comes() {
+    let ask = |prompt| {
+        Job::Ask(Ask {
+            id: AskId(1),
+            question: Question::Tokenize(TokenizeRequest {
+                model: None,
+                prompt,
+                special: Special::Plain,
+                pieces: false,
+            }),
+            received_unix_ms: 0,
+        })
+    };
+    let prepare = |prompt| {
+        let submit = Box::new(submission(1, GenerateRequest { prompt, ..request("", 1) }));
+        Job::Prepare { ticket: Ticket(1), submit, arrived: Instant::now() }
+    };
+    for (bytes, long) in [(LONG_BYTES, false), (LONG_BYTES + 1, true)] {
+        let text = "a".repeat(bytes);
+        for prompt in [Prompt::Text(text.clone()), chat(&text, 1).prompt] {
+            assert_eq!((ask(prompt.clone()).is_long(), prepare(prompt).is_long()), (long, long));
+        }
     }
-    assert!(order.len() <= THREADS, "{order:?} were read before the short one");
+}
+
+/// Computes for longer than a template may.
+const SLOW: &str = "{%- for i in range(90000) -%}{%- set x = ('x' * 1000000).upper() -%}{%- endfor -%}";
+
+#[test]
+fn a_short_prompt_does_not_wait_until_long_ones_were_read() {
+    let folder = Folder::new("passed", |recipe| recipe).with_template(SLOW);
+    let mut reading = Reading::start(&folder, READING_MAX);
+    let long = chat(&"a".repeat(LONG_BYTES + 1), 1);
+    for id in 0..THREADS as u64 {
+        let submit = Box::new(submission(id, long.clone()));
+        reading.jobs.send(Job::Prepare { ticket: Ticket(id), submit, arrived: Instant::now() }).unwrap();
+    }
+    reading.tokenize(9, "short".to_string());
+    let FromWorker::Answer(AskId(9), Ok(Answer::Tokens(_))) = reading.said().unwrap() else { panic!("no tokens") };
+    assert!(reading.inbox.try_recv().is_err(), "the short one came first");
 }
