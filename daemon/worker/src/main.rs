@@ -23,14 +23,16 @@ const USAGE: &str = "\
 impetus-worker holds one model for impetusd, which starts it. Its commands:
 
   impetus-worker serve          answers requests from standard input on standard output
-  impetus-worker inspect PATH   prints what the model folder PATH holds, as JSON
+  impetus-worker inspect PATH [BYTES]
+                                prints what the model folder PATH holds, as JSON, and takes no more memory than 2 GiB, or BYTES
   impetus-worker texts PATH     prints its chat template, license and defaults for sampling, as JSON
   impetus-worker bundled DIR    writes the models that Impetus ships into DIR and prints where they are, as JSON
   impetus-worker import FILE DIR
                                 makes a model folder of a GGUF file in the empty folder DIR, says how far it is in lines
                                 of JSON, and ends with its input
-  impetus-worker render PATH    renders conversations with the chat template of the model folder PATH and tries grammars,
-                                from frames of JSON on standard input; `serve` starts it
+  impetus-worker render PATH [MILLISECONDS BYTES]
+                                renders conversations with the chat template of the model folder PATH and tries grammars,
+                                from frames of JSON on standard input, each within so much time and memory; `serve` starts it
 ";
 
 fn main() -> ExitCode {
