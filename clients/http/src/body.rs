@@ -183,7 +183,20 @@ fn misread(path: String, message: &str) -> Error {
         let message = format!("Invalid value for '{path}': {message}.");
         return Error::invalid(path, message);
     };
-    let param = format!("{path}.{name}");
+    unread(&path, name)
+}
+
+/// Refuses members of an object at `at` that are not `known`, where no struct says which are.
+pub fn only(at: &str, object: &Value, known: &[&str]) -> Result<(), Error> {
+    let mut members = object.as_object().into_iter().flatten();
+    match members.find(|(name, value)| !value.is_null() && !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => Err(unread(at, name)),
+    }
+}
+
+fn unread(at: &str, name: &str) -> Error {
+    let param = format!("{at}.{name}");
     Error::new(ErrorKind::Unsupported, format!("'{param}' is not supported here."))
         .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
         .param(param)

@@ -69,9 +69,9 @@ pub struct Model {
     states: u32,
     tokens: Vec<u32>,
     wanted: Vec<usize>,
-    /// Empty between steps; keep their memory.
+    /// Empty between steps; keeps its memory.
     spans: Vec<Span<'static>>,
-    /// See `spans`.
+    /// The same.
     wanted_spans: Vec<Span<'static>>,
 }
 

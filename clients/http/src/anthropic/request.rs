@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::content::{Content, MessageBody, conversation, references};
 use super::labels::CacheControl;
 use super::thoughts::Display;
-use crate::body::{accept_only, part};
+use crate::body::{accept_only, only, part};
 use crate::turns::ending;
 
 /// The least budget of thinking that this dialect knows.
@@ -245,13 +245,7 @@ fn output(output: Map<String, Value>) -> Result<(Option<Constraint>, Option<g::J
 
 /// Returns the shape that a format asks for; there is one kind.
 fn shape(format: &Value) -> Result<Constraint, Error> {
-    let mut members = format.as_object().into_iter().flatten();
-    if let Some((name, _)) =
-        members.find(|(name, value)| !value.is_null() && !["type", "schema"].contains(&name.as_str()))
-    {
-        let param = format!("output_config.format.{name}");
-        return Err(unsupported(&param, format!("'{param}' is not supported here.")));
-    }
+    only("output_config.format", format, &["type", "schema"])?;
     match (format["type"].as_str(), &format["schema"]) {
         (Some("json_schema"), schema @ Value::Object(_)) => {
             Ok(Constraint::JsonSchema { schema: g::Json(schema.to_string()), strict: true })

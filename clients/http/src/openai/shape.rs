@@ -4,6 +4,8 @@ use protocol::generation::{Constraint, Json};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
+use crate::body::only;
+
 /// Returns what an answer is held to; a shape may be asked for under one name only.
 pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Option<Constraint>, Error> {
     let of_format = |format: &Value| {
@@ -35,18 +37,6 @@ fn renamed(mut format: Value) -> Value {
 
 /// What a schema may come with: what it is called and what it is for change no answer.
 pub const NAMED: &[&str] = &["name", "description", "schema", "strict"];
-
-/// Refuses members of an object at `at` that are not `known`.
-pub fn only(at: &str, object: &Value, known: &[&str]) -> Result<(), Error> {
-    let mut members = object.as_object().into_iter().flatten();
-    match members.find(|(name, value)| !value.is_null() && !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some((name, _)) => {
-            let param = format!("{at}.{name}");
-            Err(Error::new(ErrorKind::Unsupported, format!("'{param}' is not supported here.")).param(param))
-        }
-    }
-}
 
 /// Returns what a format at `at` asks for; `named` holds its schema, if it has one.
 pub fn of_format(at: &str, format: &Value, named: &Value) -> Result<Option<Constraint>, Error> {

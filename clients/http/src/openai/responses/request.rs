@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::input::{Turns, complete};
 use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
-use crate::body::{Members, accept_only, part};
+use crate::body::{Members, accept_only, only, part};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::openai::chat::{TOP_LOGPROBS_MAX, only_allowed};
 use crate::openai::effort::{Effort, template_arguments};
@@ -299,7 +299,7 @@ impl Body {
 /// Returns what the answer is held to.
 fn shaped(format: &Value) -> Result<Option<g::Constraint>> {
     let known: Vec<&str> = shape::NAMED.iter().copied().chain(["type"]).collect();
-    shape::only("text.format", format, &known)?;
+    only("text.format", format, &known)?;
     shape::of_format("text.format", format, format)
 }
 
