@@ -17,13 +17,15 @@ use serde_json::{Map, Value};
 const EXACT_DRIFT_MAX: f64 = 1e-5;
 /// Relative L2 distance of logits that `Fast` may have.
 const FAST_DRIFT_MAX: f64 = 0.04;
+/// The same where a state sums up the drift of every token before: random ones of one shape drift by 4e-2 to 7e-2.
+const FAST_DRIFT_MAX_OF_STATES: f64 = 0.1;
 /// The same where a token takes some of many experts: of two that score nearly alike it may take the other.
 const FAST_DRIFT_MAX_OF_EXPERTS: f64 = 0.3;
 
 struct Golden {
     name: String,
     recipe: Recipe,
-    has_experts: bool,
+    fast_drift_max: f64,
     weights: String,
     prefill: usize,
     tokens: Vec<u32>,
@@ -45,7 +47,11 @@ impl Golden {
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
             recipe: Recipe::from_config(config.clone(), seed + seed_offset),
-            has_experts: metadata["config"].contains("num_experts_per_tok"),
+            fast_drift_max: match &metadata["config"] {
+                config if config.contains("num_experts_per_tok") => FAST_DRIFT_MAX_OF_EXPERTS,
+                config if config.contains("linear_num_value_heads") => FAST_DRIFT_MAX_OF_STATES,
+                _ => FAST_DRIFT_MAX,
+            },
             weights: metadata["weights"].clone(),
             prefill: metadata["prefill"].parse().unwrap(),
             tokens: words("tokens").into_iter().map(u32::from_le_bytes).collect(),
@@ -140,8 +146,7 @@ fn fast_logits_stay_near_those_of_mlx() {
         let drift = golden.drift(&computed);
         let (of_model, of_steps) = golden.same_choices(&computed);
         println!("{}: fast drift {drift:.1e}, {of_model} of {of_steps} choices the same", golden.name);
-        let most = if golden.has_experts { FAST_DRIFT_MAX_OF_EXPERTS } else { FAST_DRIFT_MAX };
-        assert!(drift < most, "{} drifts by {drift:.1e}", golden.name);
+        assert!(drift < golden.fast_drift_max, "{} drifts by {drift:.1e}", golden.name);
         (same, steps) = (same + of_model, steps + of_steps);
     }
     assert!(same * 100 >= steps * 95, "only {same} of {steps} choices are the same");

@@ -75,6 +75,12 @@ impl Isa {
         }
     }
 
+    /// Whether sums of bytes are nearly free beside their products: AMD's processors add on four pipes and multiply on two of
+    /// them, where Intel's use the same two for both.
+    pub(super) fn adds_beside_products(self) -> bool {
+        self == Isa::Avx512Bf16
+    }
+
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {

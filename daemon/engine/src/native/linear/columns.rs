@@ -1,14 +1,22 @@
 //! Activation rows quantized to int8 and interleaved for the affine kernels.
 //!
-//! x is taken as scale * q with q in -127..=127, one scale per group of at most 64 inputs. Rows become the *columns*
-//! of a block that one kernel call holds in registers. The sum that meets the weights' bias is that of the quantized
+//! x is taken as scale * q with whole numbers q up to a limit, one scale per group of at most 64 inputs. Rows become the
+//! *columns* of a block that one kernel call holds in registers. The sum that meets the weights' bias is that of the quantized
 //! activations: with the sum of the originals the weights are no longer centred, and the error triples.
+//!
+//! Columns may be *paired*, for `affine`'s products of pairs: then inputs 8i..8i+4 lie 8 lower and 8i+4..8i+8 are raised to
+//! 0..=240 by `PAIRED_LIMIT`, and each group knows what its own pairs give without any weights.
 
 use crate::native::Isa;
 use crate::native::memory::lines;
 
 /// Inputs per activation group at most.
-const GROUP_MAX: usize = 64;
+pub(super) const GROUP_MAX: usize = 64;
+
+/// The limit of what may be paired: with a weight of 15 added, an input that is raised by as much still fits a byte.
+pub(super) const PAIRED_LIMIT: i8 = 120;
+/// By this an input that is not raised lies lower, so that a weight of 15 added to the limit fits a signed byte.
+pub(super) const LOWERED: i8 = 8;
 
 /// How a block of columns lies in memory.
 #[derive(Clone, Copy)]
@@ -18,6 +26,8 @@ pub(super) struct Layout {
     pub group: usize,
     /// Columns of a full block.
     pub columns_max: usize,
+    /// The largest q.
+    pub limit: i8,
 }
 
 /// One block: `count` columns.
@@ -30,6 +40,10 @@ pub(super) struct Columns {
     pub scale: *mut f32,
     /// Sum over weight group g of scale * q: `g * count + c`.
     pub sum: *mut f32,
+    /// Whether the columns are paired ...
+    pub paired: bool,
+    /// ... and then the sum over activation group a of what pairs of its inputs give, as stored: `a * count + c`.
+    pub pairs: *mut i32,
 }
 
 impl Layout {
@@ -45,20 +59,22 @@ impl Layout {
 
     /// Bytes of one block, whole cache lines.
     pub(super) fn block_bytes(&self) -> usize {
-        let floats = self.inputs / self.step() + self.inputs / self.group;
-        lines(self.columns_max * self.inputs) + lines(self.columns_max * floats * 4)
+        let words = 2 * self.inputs / self.step() + self.inputs / self.group;
+        lines(self.columns_max * self.inputs) + lines(self.columns_max * words * 4)
     }
 
-    /// The block of `count` columns at `base`.
+    /// The block of `count` columns at `base`; only AVX-512 pairs them.
     ///
     /// # Safety
     /// `base` is aligned to 4 and has `block_bytes` bytes.
     #[allow(unsafe_code)]
-    pub(super) unsafe fn block(&self, base: *mut u8, count: usize) -> Columns {
-        // SAFETY: the three parts together are at most `block_bytes`.
+    pub(super) unsafe fn block(&self, base: *mut u8, count: usize, paired: bool) -> Columns {
+        let groups = self.inputs / self.step();
+        // SAFETY: the four parts together are at most `block_bytes`.
         unsafe {
             let scale = base.add(lines(self.columns_max * self.inputs)).cast::<f32>();
-            Columns { count, q: base.cast(), scale, sum: scale.add(count * (self.inputs / self.step())) }
+            let pairs = scale.add(count * groups).cast::<i32>();
+            Columns { count, q: base.cast(), scale, sum: pairs.add(count * groups).cast(), paired, pairs }
         }
     }
 
@@ -87,11 +103,12 @@ impl Layout {
     #[allow(unsafe_code)]
     #[inline(always)]
     unsafe fn row(&self, row: &[f32], columns: Columns, column: usize) {
+        debug_assert!(!columns.paired, "only AVX-512 pairs columns");
         let (step, halves) = (self.step(), self.halves());
         let mut sum = 0.0;
         for (a, x) in row.chunks_exact(step).enumerate() {
             let mut q = [0i8; GROUP_MAX];
-            let (scale, total) = quantize_group(x, &mut q);
+            let (scale, total) = quantize_group(x, self.limit, &mut q);
             sum = if a % halves == 0 { scale * total as f32 } else { sum + scale * total as f32 };
             // SAFETY: all indices lie in the block; bytes of `q` make whole dwords.
             unsafe {
@@ -108,8 +125,8 @@ impl Layout {
 
 /// Quantizes one group; returns its scale and the sum of the integers.
 #[inline(always)]
-fn quantize_group(x: &[f32], q: &mut [i8; GROUP_MAX]) -> (f32, i32) {
-    let (scale, inverse) = scales(magnitude(x));
+fn quantize_group(x: &[f32], limit: i8, q: &mut [i8; GROUP_MAX]) -> (f32, i32) {
+    let (scale, inverse) = scales(magnitude(x), limit);
     let mut total = 0;
     for (q, x) in q.iter_mut().zip(x) {
         let integer = nearest(x * inverse);
@@ -133,8 +150,9 @@ fn magnitude(x: &[f32]) -> f32 {
 
 /// Scale and its inverse for a group; one too small to invert is taken as zero.
 #[inline(always)]
-fn scales(magnitude: f32) -> (f32, f32) {
-    if magnitude > 1e-30 { (magnitude / 127.0, 127.0 / magnitude) } else { (0.0, 0.0) }
+fn scales(magnitude: f32, limit: i8) -> (f32, f32) {
+    let limit = f32::from(limit);
+    if magnitude > 1e-30 { (magnitude / limit, limit / magnitude) } else { (0.0, 0.0) }
 }
 
 /// Rounds to nearest, ties to even, for values of int8 size: adding 1.5 * 2^23 leaves the integer in the low bits.
@@ -146,7 +164,7 @@ fn nearest(x: f32) -> i32 {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{Columns, Layout, scales};
+    use super::{Columns, LOWERED, Layout, PAIRED_LIMIT, scales};
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx2,fma")]
@@ -155,10 +173,11 @@ mod x86 {
         unsafe { layout.row(row, columns, column) }
     }
 
-    /// `Layout::row` with vectors of 16; the same bits.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    /// `Layout::row` with vectors of 16; the same bits, and pairs.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(super) unsafe fn row_avx512(layout: &Layout, row: &[f32], columns: Columns, column: usize) {
         let (step, halves, count) = (layout.step(), layout.halves(), columns.count);
+        let shift = if columns.paired { _mm_set1_epi64x(PAIRED_SHIFT) } else { _mm_setzero_si128() };
         let mut sum = 0.0f32;
         for (a, x) in row.chunks_exact(step).enumerate() {
             // SAFETY: loads stay in `x` (a multiple of 16), stores in the block.
@@ -167,14 +186,17 @@ mod x86 {
                 for v in 0..step / 16 {
                     largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v))));
                 }
-                let (scale, inverse) = scales(_mm512_reduce_max_ps(largest));
+                let (scale, inverse) = scales(_mm512_reduce_max_ps(largest), layout.limit);
                 let inverse = _mm512_set1_ps(inverse);
-                let mut total = _mm512_setzero_si512();
+                let (mut total, mut pairs) = (_mm512_setzero_si512(), _mm_setzero_si128());
                 for v in 0..step / 16 {
                     let integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v)), inverse));
                     total = _mm512_add_epi32(total, integers);
+                    let bytes = _mm_add_epi8(_mm512_cvtepi32_epi8(integers), shift);
+                    // The raised four of eight inputs meet the other four; beside those is nothing.
+                    pairs = _mm_dpbusd_epi32(pairs, _mm_srli_epi64::<32>(bytes), bytes);
                     let mut dwords = [0u32; 4];
-                    _mm_storeu_si128(dwords.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers));
+                    _mm_storeu_si128(dwords.as_mut_ptr().cast(), bytes);
                     for (s, dword) in dwords.into_iter().enumerate() {
                         *columns.q.add((a * step / 4 + 4 * v + s) * count + column) = dword;
                     }
@@ -183,7 +205,17 @@ mod x86 {
                 sum = if a % halves == 0 { part } else { sum + part };
                 *columns.scale.add(a * count + column) = scale;
                 *columns.sum.add(a / halves * count + column) = sum;
+                if columns.paired {
+                    *columns.pairs.add(a * count + column) =
+                        _mm_extract_epi32::<0>(pairs) + _mm_extract_epi32::<2>(pairs);
+                }
             }
         }
     }
+
+    /// What paired columns add to eight inputs.
+    const PAIRED_SHIFT: i64 = i64::from_le_bytes({
+        let (low, high) = ((-LOWERED) as u8, PAIRED_LIMIT as u8);
+        [low, low, low, low, high, high, high, high]
+    });
 }

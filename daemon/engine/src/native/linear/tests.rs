@@ -37,9 +37,43 @@ fn affine_products_are_within_int8_noise_and_bit_equal_on_every_instruction_set(
             let error = relative_error(&first, &want);
             assert!(error < 0.012, "{bits_each} bits, group {group}, {dtype:?}, {outputs}x{inputs}: {error}");
             for isa in Isa::available() {
-                let got = product(&Pool::with_isa(2, isa), &linear, &x);
-                assert_eq!(bits(&got), bits(&first), "{isa:?}, {bits_each} bits, group {group}, {dtype:?}");
+                let pool = Pool::with_isa(2, isa);
+                let own = Linear::from_affine(&matrix.affine(), Precision::Fast, &pool).unwrap();
+                for linear in [&linear, &own] {
+                    let got = product(&pool, linear, &x);
+                    assert_eq!(bits(&got), bits(&first), "{isa:?}, {bits_each} bits, group {group}, {dtype:?}");
+                }
             }
+        }
+    }
+}
+
+#[test]
+fn the_largest_weights_and_inputs_in_every_place_of_a_pair_have_the_same_bits_on_every_instruction_set() {
+    let (outputs, inputs, rows) = (32, 256, 16);
+    // Each output and each row has its own of 16 patterns of eight: the bits of its number say where the extremes are.
+    let bit = |number: usize, at: usize| number >> (at % 4) & 1;
+    let weights: Vec<u8> = (0..outputs)
+        .flat_map(|o| (0..inputs / 2).map(move |at| [0u8, 15][bit(o, at)] | [0u8, 240][bit(o, at + 2)]))
+        .collect();
+    let x: Vec<f32> = (0..rows).flat_map(|r| (0..inputs).map(move |i| [-1.0, 1.0][bit(r, i / 2)])).collect();
+    for group in [32, 64, 128] {
+        let ones = stored(&vec![1.0; outputs * inputs / group], Dtype::F32);
+        let (scales, biases, dtype) = (&ones[..], &ones[..], Dtype::F32);
+        let matrix = Affine { weights: &weights, scales, biases, dtype, outputs, inputs, bits: 4, group };
+        let on = |isa| {
+            let pool = Pool::with_isa(1, isa);
+            product(&pool, &Linear::from_affine(&matrix, Precision::Fast, &pool).unwrap(), &x)
+        };
+        let want = reference(
+            (outputs, inputs),
+            &|o, i| f64::from(weights[(o * inputs + i) / 2] >> (i % 2 * 4) & 15) + 1.0,
+            &x,
+        );
+        for isa in Isa::available() {
+            let got = on(isa);
+            assert_eq!(bits(&got), bits(&on(Isa::Scalar)), "{isa:?}, group {group}");
+            assert!(relative_error(&got, &want) < 1e-6, "{isa:?}, group {group}");
         }
     }
 }

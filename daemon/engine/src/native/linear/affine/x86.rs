@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{Call, ROWS};
+use super::{Call, Columns, Format, GROUP_MAX, LOWERED, PAIRED_LIMIT, PAIRS_MIN, ROWS};
 use crate::native::Isa;
 use std::arch::x86_64::*;
 
@@ -23,6 +23,17 @@ pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
     }
     // SAFETY: passed on to the caller.
     unsafe {
+        if call.columns.paired {
+            return match call.columns.count {
+                6 => paired::<6>(call),
+                7 => paired::<7>(call),
+                8 => paired::<8>(call),
+                9 => paired::<9>(call),
+                10 => paired::<10>(call),
+                11 => paired::<11>(call),
+                _ => paired::<12>(call),
+            };
+        }
         if call.columns.count <= UNAIDED && !aids_few(isa) {
             by_count!(false: 1 2)
         } else {
@@ -129,6 +140,86 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize, const AIDE
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
             fetch_ahead::<AIDED>(pairs, call.ahead);
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
+            }
+            x_sum = x_sum.add(C);
+            w = pairs.add(2 * pair_bytes);
+        }
+        for (c, sum) in sums.into_iter().enumerate() {
+            _mm512_storeu_ps(call.out.add(c * call.stride), sum);
+        }
+    }
+}
+
+/// What the pairs (v, w) of a tile's 4-bit weights give beside paired inputs: the sum of v w - LOWERED v + PAIRED_LIMIT w over
+/// each activation group, less `PAIRS_MIN` so that it fits a u16, `[groups, ROWS]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn weight_pairs(format: &Format, tile: &[u8], out: &mut [u8]) {
+    let (nibble, lowered) = (_mm512_set1_epi8(15), _mm512_set1_epi8(LOWERED));
+    let raised = _mm512_set1_epi8(PAIRED_LIMIT);
+    let groups = tile.chunks_exact(format.group_bytes()).map(|group| &group[..format.weight_bytes()]);
+    let halves = groups.flat_map(|weights| weights.chunks_exact(format.group.min(GROUP_MAX) * ROWS / 2));
+    for (lines, out) in halves.zip(out.as_chunks_mut::<{ 2 * ROWS }>().0) {
+        let mut sums = _mm512_set1_epi32(-PAIRS_MIN);
+        for line in lines.as_chunks::<64>().0 {
+            // SAFETY: a line is 64 bytes.
+            let bytes = unsafe { _mm512_loadu_si512(line.as_ptr().cast()) };
+            let v = _mm512_and_si512(bytes, nibble);
+            let w = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+            sums = _mm512_dpbusd_epi32(sums, v, _mm512_sub_epi8(w, lowered));
+            sums = _mm512_dpbusd_epi32(sums, w, raised);
+        }
+        // SAFETY: 16 outputs of two bytes.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(sums)) };
+    }
+}
+
+/// Paired columns of 4-bit weights. The sums of weights and inputs take the pipes that do not multiply.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn paired<const C: usize>(call: &Call) {
+    let nibble = _mm512_set1_epi8(15);
+    let mut sums = [_mm512_setzero_ps(); C];
+    let (mut w, mut w_pairs) = (call.tile, call.pairs);
+    let Columns { q, scale, sum, pairs, .. } = call.columns;
+    let (mut q, mut x_scale, mut x_sum, mut x_pairs) =
+        (q.cast_const(), scale.cast_const(), sum.cast_const(), pairs.cast_const());
+    let weight_bytes = call.lines * call.halves * 64;
+    let pair_bytes = ROWS * if call.narrow { 2 } else { 4 };
+    // SAFETY: as for `vnni`; the pairs of the tile are those of its activation groups.
+    unsafe {
+        for _ in 0..call.groups {
+            let pairs = w.add(weight_bytes);
+            let scale = sixteen(pairs, call.narrow);
+            for _ in 0..call.halves {
+                let given = _mm512_cvtepu16_epi32(_mm256_load_si256(w_pairs.cast()));
+                let start = _mm512_sub_epi32(_mm512_set1_epi32(-PAIRS_MIN), given);
+                let mut dots = [start; C];
+                for (c, dot) in dots.iter_mut().enumerate() {
+                    *dot = _mm512_sub_epi32(start, _mm512_set1_epi32(*x_pairs.add(c)));
+                }
+                for _ in 0..call.lines {
+                    let bytes = _mm512_load_si512(w.cast());
+                    fetch_ahead::<true>(w, call.ahead);
+                    let low = _mm512_and_si512(bytes, nibble);
+                    let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+                    for (c, dot) in dots.iter_mut().enumerate() {
+                        let (x, y) = (_mm512_set1_epi32(*q.add(c) as i32), _mm512_set1_epi32(*q.add(C + c) as i32));
+                        *dot = _mm512_dpbusd_epi32(*dot, _mm512_add_epi8(low, y), _mm512_add_epi8(high, x));
+                    }
+                    w = w.add(64);
+                    q = q.add(C * 2);
+                }
+                for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+                    let both = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scale.add(c)));
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
+                }
+                x_scale = x_scale.add(C);
+                x_pairs = x_pairs.add(C);
+                w_pairs = w_pairs.add(2 * ROWS);
+            }
+            let bias = sixteen(pairs.add(pair_bytes), call.narrow);
+            fetch_ahead::<true>(pairs, call.ahead);
             for (c, sum) in sums.iter_mut().enumerate() {
                 *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
             }
