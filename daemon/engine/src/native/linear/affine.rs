@@ -44,6 +44,8 @@ const PAIRS_MIN: i32 = -15 * LOWERED as i32 * GROUP_MAX as i32 / 2;
 /// How far ahead weights are fetched, in bytes: into the second cache, which takes more lines at a time, and from there into
 /// the first. With 4 to 16 rows it gains 20 %, and where memory is fast a third with one.
 const AHEAD: [usize; 2] = [32 << 10, 4 << 10];
+/// The same for tiles that are in the second cache by now.
+const AGAIN: [usize; 2] = [0, 512];
 
 /// How a tile lies in memory.
 #[derive(Clone, Copy)]
@@ -299,7 +301,7 @@ impl Product<'_> {
         for b in blocks.clone() {
             // SAFETY: passed on to the caller.
             let (columns, first) = unsafe { self.block(b, set) };
-            let ahead = if b == blocks.start { AHEAD } else { [0; 2] };
+            let ahead = if b == blocks.start { AHEAD } else { AGAIN };
             for t in tiles.clone().step_by(2) {
                 // SAFETY: passed on to the caller.
                 unsafe { self.tiles(t, columns, first, ahead) };
