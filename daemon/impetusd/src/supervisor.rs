@@ -416,7 +416,7 @@ impl State {
     fn register(&mut self, card: ModelCard) -> Result<()> {
         match self.models.get_mut(&card.name) {
             None => self.insert(card),
-            Some(model) if model.record().path == card.path => {
+            Some(model) if model.may_become(&card) => {
                 let pinned = model.record().pinned;
                 *model.record_mut() = ModelCard { pinned, ..card };
                 if let Phase::Failed(..) = model.phase {

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 mod import;
+mod pull;
 
 /// No wait of these tests is longer.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -323,34 +324,6 @@ async fn requests_and_changes_are_written_down_for_whoever_made_them() {
     let actions: Vec<_> = owner.audit(AuditRequest::default()).await.unwrap().entries;
     let ours = actions.iter().filter(|entry| entry.actor != "impetusd");
     assert_eq!(ours.map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["model.unload", "key.create"]);
-    house.stop().await;
-}
-
-#[tokio::test]
-async fn a_pulled_model_serves_and_its_files_go_with_it() {
-    let fake = hub::tests::FakeHub::start();
-    let folder = tempfile::tempdir().unwrap();
-    let cache = folder.path().join("hub");
-    let house = House::start_in(folder, |config| {
-        config.hub.endpoint = fake.address.clone();
-        config.hub.cache = cache.to_str().unwrap().to_owned();
-    })
-    .await;
-    let client = house.client().await;
-    let pull = |repo: &str| PullRequest { repo: repo.to_owned(), revision: None, name: None };
-    let events: Vec<_> =
-        client.events(client.pull(pull("org/model")).await.unwrap()).map(Result::unwrap).collect().await;
-    assert!(matches!(events.last(), Some(Event::Finished(_))), "{events:?}");
-    assert!(events.iter().any(|event| matches!(event, Event::Progress(progress) if progress.done > 400_000)));
-    let card = client.models().await.unwrap().into_iter().find(|card| card.name == "org/model").unwrap();
-    assert!(matches!(card.source, Source::Hub { .. }) && card.facts.weights_bytes == 7_000_000, "{card:?}");
-    let request = GenerateRequest { model: Some("org/model".to_owned()), ..ask(2) };
-    assert!(ends_well(&client, client.begin(request).await.unwrap()).await);
-    client.remove(RemoveRequest { model: "org/model".to_owned(), delete_files: true }).await.unwrap();
-    assert!(!std::path::Path::new(&card.path).exists());
-    let events: Vec<_> = client.events(client.pull(pull("org/missing")).await.unwrap()).collect().await;
-    let failed = events.last().unwrap();
-    assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::NotFound), "{failed:?}");
     house.stop().await;
 }
 

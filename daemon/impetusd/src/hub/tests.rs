@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest as _, Sha256};
@@ -14,8 +14,11 @@ use crate::config::Config;
 use crate::transcript::Transcripts;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const NEWER: &str = "89abcdef0123456789abcdef0123456789abcdef";
+/// Requests for files, after which the hub has no more: a pull without end would never end a test.
+const FILES_SERVED_MAX: usize = 64;
 
-/// A hub with one repository, `org/model`; the scripted worker can serve it.
+/// A hub with one repository, `org/model`; the scripted worker can serve it. Its revision `v1` stays at one commit.
 pub struct FakeHub {
     pub address: String,
     state: Arc<State>,
@@ -23,6 +26,8 @@ pub struct FakeHub {
 
 #[derive(Default)]
 struct State {
+    /// Whether `main` is a newer commit than `v1`.
+    advanced: AtomicBool,
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Digest announced for the weights, if it is not the true one.
     lie: Mutex<Option<String>>,
@@ -59,6 +64,11 @@ impl FakeHub {
 
     fn ranges(&self) -> Vec<String> {
         self.state.seen.lock().unwrap().iter().filter(|seen| seen.starts_with("bytes=")).cloned().collect()
+    /// Makes `main` another commit, of the same files.
+    pub fn advance(&self) {
+        self.state.advanced.store(true, Ordering::Relaxed);
+    }
+
     }
 }
 
@@ -76,15 +86,17 @@ impl State {
             }
             self.seen.lock().unwrap().push(value.to_owned());
         }
-        if path == "/api/models/org/model/revision/main?blobs=true" {
-            let body = self.listing();
+        if let Some(revision) = path.strip_prefix("/api/models/org/model/revision/") {
+            let newer = revision == "main?blobs=true" && self.advanced.load(Ordering::Relaxed);
+            let body = self.listing(if newer { NEWER } else { COMMIT });
             return write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
             );
         }
-        let name = path.strip_prefix(&format!("/org/model/resolve/{COMMIT}/")).unwrap_or_default();
+        let name = path.strip_prefix("/org/model/resolve/").and_then(|path| path.split_once('/'));
+        let name = name.map_or("", |(_commit, name)| name);
         let files = self.files.lock().unwrap();
         let status = if path.contains("/gated") { "401 Unauthorized" } else { "404 Not Found" };
         let Some(bytes) = files.get(name) else {
@@ -98,7 +110,7 @@ impl State {
         }
     }
 
-    fn listing(&self) -> String {
+    fn listing(&self, commit: &str) -> String {
         let files = self.files.lock().unwrap();
         let siblings: Vec<_> = files
             .iter()
@@ -111,7 +123,7 @@ impl State {
                 }
             })
             .collect();
-        serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string()
+        serde_json::json!({ "sha": commit, "siblings": siblings }).to_string()
     }
 }
 

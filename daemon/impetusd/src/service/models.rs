@@ -1,5 +1,5 @@
-//! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The catalogue on disk
-//! is written first; the supervisor then learns of it.
+//! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The supervisor
+//! judges first; what it took is then written into the catalogue on disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub async fn add(session: &Session, request: AddRequest) -> Result<ModelCard> {
     Ok(card)
 }
 
-/// Reads a folder's facts, and makes the model known on disk and to the supervisor.
+/// Reads a folder's facts, and makes the model known to the supervisor, if it takes it, and on disk.
 pub(crate) async fn register(
     daemon: &Daemon,
     actor: &str,
@@ -73,11 +73,6 @@ pub(crate) async fn register(
     let facts = daemon.inspector.facts(path).await?;
     let path = path.to_str().ok_or_else(|| Error::invalid("path", "the path is not UTF-8"))?.to_owned();
     let known = daemon.supervisor.look().await?.models.into_iter().find(|card| card.name == name);
-    if let Some(known) = known.as_ref().filter(|known| known.path != path && !same_repo(&known.source, &source)) {
-        let message = format!("the name {name:?} is taken by {}", known.path);
-        let hint = "give another name, or remove that model first";
-        return Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint));
-    }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let card = ModelCard {
         name,
@@ -88,8 +83,8 @@ pub(crate) async fn register(
         pinned: known.as_ref().is_some_and(|known| known.pinned),
         created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
     };
-    daemon.catalogue.put(actor, card.clone()).await?;
     daemon.supervisor.register(card.clone()).await?;
+    daemon.catalogue.put(actor, card.clone()).await?;
     Ok(card)
 }
 
@@ -173,15 +168,6 @@ fn folder(path: &Path) -> Result<PathBuf> {
         return Err(Error::invalid("path", message).hint(hint));
     }
     Ok(path)
-}
-
-/// A newer commit of the same repository takes the place of the older one.
-fn same_repo(known: &Source, new: &Source) -> bool {
-    match (known, new) {
-        (Source::Hub { repo: known, .. }, Source::Hub { repo: new, .. }) => known == new,
-        (Source::Bundled, Source::Bundled) => true,
-        _ => false,
-    }
 }
 
 pub(super) fn check_name(name: &str) -> Result<()> {

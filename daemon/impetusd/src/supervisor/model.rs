@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pipe::{Answer, AskId, Pulse, Ready, WorkId};
 use protocol::measures::{Measures, ModelMeasures};
-use protocol::model::{ModelCard, ModelState, Residence};
+use protocol::model::{ModelCard, ModelState, Residence, Source};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use tokio::sync::oneshot;
@@ -151,6 +151,17 @@ impl Model {
     /// What is known of it, whatever its state.
     pub fn record(&self) -> &ModelCard {
         &self.card
+    }
+
+    /// Whether another card of its name may take the place of its own: one of the same folder, or of another commit of
+    /// the same repository, or of another build. A worker in memory keeps what it has read.
+    pub fn may_become(&self, card: &ModelCard) -> bool {
+        self.card.path == card.path
+            || match (&self.card.source, &card.source) {
+                (Source::Hub { repo: known, .. }, Source::Hub { repo: new, .. }) => known == new,
+                (Source::Bundled, Source::Bundled) => true,
+                _ => false,
+            }
     }
 
     /// Changes what is known of it.

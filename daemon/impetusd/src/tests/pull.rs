@@ -1,0 +1,97 @@
+//! Pulls through the daemon's verbs: what becomes of models, of their files, and of both when a repository goes on.
+
+use std::path::Path;
+
+use protocol::model::ModelCard;
+
+use super::*;
+use crate::hub::tests::FakeHub;
+
+/// A daemon that pulls from `fake`.
+async fn house(fake: &FakeHub, folder: tempfile::TempDir) -> House {
+    let cache = folder.path().join("hub");
+    House::start_in(folder, |config| {
+        config.hub.endpoint = fake.address.clone();
+        config.hub.cache = cache.to_str().unwrap().to_owned();
+    })
+    .await
+}
+
+fn wish(repo: &str) -> PullRequest {
+    PullRequest { repo: repo.to_owned(), revision: None, name: None }
+}
+
+async fn pull(client: &Client, request: PullRequest) {
+    let id = client.pull(request).await.unwrap();
+    let events: Vec<_> = client.events(id).collect().await;
+    assert!(matches!(events.last(), Some(Ok(Event::Finished(_)))), "{events:?}");
+}
+
+async fn card(client: &Client, model: &str) -> ModelCard {
+    client.models().await.unwrap().into_iter().find(|card| card.name == model).unwrap()
+}
+
+async fn answers(client: &Client, model: &str) -> bool {
+    let request = GenerateRequest { model: Some(model.to_owned()), ..ask(2) };
+    ends_well(client, client.begin(request).await.unwrap()).await
+}
+
+async fn remove(client: &Client, model: &str) {
+    client.remove(RemoveRequest { model: model.to_owned(), delete_files: true }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pulled_model_serves_and_its_files_go_with_it() {
+    let fake = FakeHub::start();
+    let house = house(&fake, tempfile::tempdir().unwrap()).await;
+    let client = house.client().await;
+    let events: Vec<_> =
+        client.events(client.pull(wish("org/model")).await.unwrap()).map(Result::unwrap).collect().await;
+    assert!(matches!(events.last(), Some(Event::Finished(_))), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Progress(progress) if progress.done > 400_000)));
+    let card = card(&client, "org/model").await;
+    assert!(matches!(card.source, Source::Hub { .. }) && card.facts.weights_bytes == 7_000_000, "{card:?}");
+    assert!(answers(&client, "org/model").await);
+    remove(&client, "org/model").await;
+    assert!(!Path::new(&card.path).exists());
+    let events: Vec<_> = client.events(client.pull(wish("org/missing")).await.unwrap()).collect().await;
+    let failed = events.last().unwrap();
+    assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::NotFound), "{failed:?}");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_newer_commit_takes_the_place_of_the_older_one_at_once_and_after_a_restart() {
+    let fake = FakeHub::start();
+    let first = house(&fake, tempfile::tempdir().unwrap()).await;
+    let client = first.client().await;
+    pull(&client, wish("org/model")).await;
+    let older = card(&client, "org/model").await;
+    assert!(answers(&client, "org/model").await);
+    fake.advance();
+    pull(&client, wish("org/model")).await;
+    let newer = card(&client, "org/model").await;
+    assert!(newer.source != older.source && newer.path != older.path, "{newer:?}");
+    assert!(answers(&client, "org/model").await);
+    let second = house(&fake, first.stop().await).await;
+    let client = second.client().await;
+    assert_eq!(card(&client, "org/model").await.path, newer.path);
+    assert!(answers(&client, "org/model").await);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_another_folder_has_is_refused_and_stays_what_it_was_on_disk() {
+    let fake = FakeHub::start();
+    let first = house(&fake, tempfile::tempdir().unwrap()).await;
+    let client = first.client().await;
+    add_scripted(&first, &client, "mine", "{}").await;
+    let path = card(&client, "mine").await.path;
+    let id = client.pull(PullRequest { name: Some("mine".to_owned()), ..wish("org/model") }).await.unwrap();
+    let events: Vec<_> = client.events(id).collect().await;
+    let failed = events.last().unwrap();
+    assert!(matches!(failed, Ok(Event::Failed(error)) | Err(error) if error.kind == ErrorKind::Conflict), "{failed:?}");
+    let second = house(&fake, first.stop().await).await;
+    assert_eq!(card(&second.client().await, "mine").await.path, path);
+    second.stop().await;
+}
