@@ -43,24 +43,29 @@ impl Hub {
         // The name that the other tools of the hub use, so that each can go on where another stopped.
         let part = blob.with_file_name(format!("{}.incomplete", file.digest));
         let broken = |error: io::Error| cache::broken(&part, &error);
-        let mut failures = 0;
-        meter.add(length(&part).unwrap_or(0).min(file.bytes));
+        if length(&part).is_some_and(|there| there > file.bytes) {
+            fs::remove_file(&part).map_err(broken)?;
+        }
+        let (mut failures, mut most) = (0, length(&part).unwrap_or(0));
+        meter.add(most);
         while length(&part) != Some(file.bytes) {
             meter.check()?;
-            let before = length(&part).unwrap_or(0);
-            match self.fetch_piece(repo, file, &part, meter) {
-                Ok(()) => {}
+            let error = match self.fetch_piece(repo, file, &part, meter) {
+                Ok(()) if length(&part) == Some(file.bytes) => break,
+                Ok(()) => incomplete(file, length(&part).unwrap_or(0)),
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Disk(error)) => return Err(broken(error)),
-                Err(Stop::Line(error)) => {
-                    failures = if length(&part).unwrap_or(0) > before { 0 } else { failures + 1 };
-                    if failures > self.config.retries {
-                        return Err(error);
-                    }
-                    tracing::warn!(file = %file.name, failures, "a piece failed: {}", error.message);
-                    std::thread::sleep(PAUSE * (1 << failures.min(5)));
-                }
+                Err(Stop::Line(error)) => error,
+            };
+            // Only what was never there is progress: a server that begins anew each time brings none.
+            let now = length(&part).unwrap_or(0);
+            failures = if now > most { 0 } else { failures + 1 };
+            most = most.max(now);
+            if failures > self.config.retries {
+                return Err(error);
             }
+            tracing::warn!(file = %file.name, failures, "a piece failed: {}", error.message);
+            std::thread::sleep(PAUSE * (1 << failures.min(5)));
         }
         if file.hashed {
             verify(file, &part, meter)?;
@@ -77,10 +82,6 @@ impl Hub {
         meter: &mut Meter<'_>,
     ) -> std::result::Result<(), Stop> {
         let start = length(part).unwrap_or(0);
-        if start > file.bytes {
-            meter.withdraw(start);
-            return fs::remove_file(part).map_err(Stop::Disk);
-        }
         let endpoint = self.config.endpoint.trim_end_matches('/');
         let url = format!("{endpoint}/{}/resolve/{}/{}", repo.url(), repo.revision(), file.name);
         let agent: ureq::Agent = ureq::Agent::config_builder()
@@ -105,7 +106,12 @@ impl Hub {
         }
         let left = file.bytes - if partial { start } else { 0 };
         // One byte more than is left shows a file that is longer than the hub said.
-        copy(&mut response.into_body().into_reader().take(left + 1), &mut output, meter)
+        copy(&mut response.into_body().into_reader().take(left + 1), &mut output, meter)?;
+        if length(part).is_some_and(|there| there > file.bytes) {
+            fs::remove_file(part).map_err(Stop::Disk)?;
+            return Err(Stop::Final(overlong(file)));
+        }
+        Ok(())
     }
 
     fn stop(&self, error: &ureq::Error, repo: &Repo) -> Stop {
@@ -145,6 +151,20 @@ fn copy(input: &mut impl Read, output: &mut fs::File, meter: &mut Meter<'_>) -> 
         output.write_all(&piece[..count]).map_err(Stop::Disk)?;
         meter.add(count as u64);
     }
+}
+
+/// Says that a server ended a file too early, and saw nothing wrong with that.
+fn incomplete(file: &File, there: u64) -> Error {
+    let message =
+        format!("{} is incomplete: it was sent {there} bytes long, and the hub says {}", file.name, file.bytes);
+    Error::new(ErrorKind::Unreachable, message).hint("pull again, or look for a proxy that changes files")
+}
+
+/// Says that a server sends another file than the hub speaks of.
+fn overlong(file: &File) -> Error {
+    let message = format!("{} is damaged: it has more than the {} bytes that the hub says", file.name, file.bytes);
+    Error::new(ErrorKind::Unreachable, message)
+        .hint("it was deleted; pull again, or look for a proxy that changes files")
 }
 
 /// Compares a complete part with its digest; a wrong one is deleted, because going on from it is of no use.

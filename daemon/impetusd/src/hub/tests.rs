@@ -33,6 +33,8 @@ struct State {
     lie: Mutex<Option<String>>,
     /// Bytes after which a file response breaks off; 0 is never.
     break_off: AtomicUsize,
+    /// What every request for the weights is answered with, whatever its range, if it is not the weights.
+    instead: Mutex<Option<Vec<u8>>>,
     /// The `Range` headers and tokens that came.
     seen: Mutex<Vec<String>>,
 }
@@ -99,9 +101,14 @@ impl State {
         let name = name.map_or("", |(_commit, name)| name);
         let files = self.files.lock().unwrap();
         let status = if path.contains("/gated") { "401 Unauthorized" } else { "404 Not Found" };
-        let Some(bytes) = files.get(name) else {
+        let over = self.seen.lock().unwrap().len() > FILES_SERVED_MAX;
+        let Some(bytes) = files.get(name).filter(|_| !over) else {
             return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         };
+        if let Some(instead) = self.instead.lock().unwrap().as_ref().filter(|_| name == "model.safetensors") {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", instead.len())?;
+            return stream.write_all(instead);
+        }
         let rest = &bytes[start..];
         write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
         match self.break_off.load(Ordering::Relaxed) {
@@ -194,6 +201,26 @@ fn a_download_that_breaks_off_goes_on_where_it_stopped() {
     let fetched = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap();
     assert_eq!(std::fs::metadata(fetched.path.join("model.safetensors")).unwrap().len(), 400_000);
     assert!(fake.ranges().contains(&"bytes=150000-".to_owned()), "{:?}", fake.ranges());
+}
+
+#[test]
+fn a_mirror_that_answers_with_another_file_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for (instead, words) in [(vec![7; 100], "sent 100 bytes long"), (vec![7; 400_001], "more than the 400000 bytes")] {
+        let fake = FakeHub::start();
+        *fake.state.instead.lock().unwrap() = Some(instead);
+        let error = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{error:?}");
+        assert!(error.message.contains(words) && error.message.contains("model.safetensors"), "{}", error.message);
+        // What another program left there is no reason to fail, however long it is.
+        let digest: String = Sha256::digest(&fake.state.files.lock().unwrap()["model.safetensors"])
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let part = folder.path().join("hub/models--org--model/blobs").join(format!("{digest}.incomplete"));
+        std::fs::write(part, vec![7; 400_002]).unwrap();
+    }
+    assert!(fetch(&hub(&FakeHub::start().address, folder.path()), "org/model").0.is_ok());
 }
 
 #[test]
