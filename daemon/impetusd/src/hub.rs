@@ -75,10 +75,10 @@ impl Hub {
         Ok(Fetched { path: self.cache.snapshot(&repo, &listing.commit), commit: listing.commit })
     }
 
-    /// Deletes what was fetched of a repository, whatever the commit.
-    pub fn delete(&self, repo: &str) -> Result<()> {
+    /// Deletes what was fetched of a repository, whatever the commit, unless one of `used` lies there: commits share files.
+    pub fn delete(&self, repo: &str, used: &[PathBuf]) -> Result<()> {
         let repo = Repo::new(repo.to_owned(), RepoType::Model);
-        self.cache.delete(&repo).map_err(|error| cache::broken(self.cache.root(), &error))
+        self.cache.delete(&repo, used).map_err(|error| cache::broken(self.cache.root(), &error))
     }
 
     fn listing(&self, repo: &Repo, wish: &Wish) -> Result<Listing> {

@@ -69,12 +69,15 @@ impl Cache {
         self.hub.repo(repo.clone()).create_ref(commit)
     }
 
-    /// Deletes everything of a repository; nothing there is no error.
-    pub fn delete(&self, repo: &Repo) -> io::Result<()> {
-        match std::fs::remove_dir_all(self.root().join(repo.folder_name())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    /// Deletes everything of a repository, unless one of `used` lies in it; nothing there is no error.
+    pub fn delete(&self, repo: &Repo, used: &[PathBuf]) -> io::Result<()> {
+        // Links are followed, because a folder that was added is known by where it really is.
+        let folder = match self.root().join(repo.folder_name()).canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            folder => folder?,
+        };
+        let is_used = used.iter().any(|path| path.canonicalize().is_ok_and(|path| path.starts_with(&folder)));
+        if is_used { Ok(()) } else { std::fs::remove_dir_all(folder) }
     }
 
     /// Finds what was fetched before, if it looks like a whole model.

@@ -64,13 +64,13 @@ impl FakeHub {
         Self { address, state }
     }
 
-    fn ranges(&self) -> Vec<String> {
-        self.state.seen.lock().unwrap().iter().filter(|seen| seen.starts_with("bytes=")).cloned().collect()
     /// Makes `main` another commit, of the same files.
     pub fn advance(&self) {
         self.state.advanced.store(true, Ordering::Relaxed);
     }
 
+    fn ranges(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().iter().filter(|seen| seen.starts_with("bytes=")).cloned().collect()
     }
 }
 
@@ -189,7 +189,7 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let before = fake.ranges().len();
     assert_eq!(fetch(&hub, "org/model").0.unwrap(), fetched);
     assert_eq!(fake.ranges().len(), before);
-    hub.delete("org/model").unwrap();
+    hub.delete("org/model", &[]).unwrap();
     assert!(!fetched.path.exists());
 }
 

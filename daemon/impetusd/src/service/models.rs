@@ -103,22 +103,23 @@ pub async fn remove(session: &Session, request: RemoveRequest) -> Result<()> {
     daemon.supervisor.remove(card.name.clone()).await?;
     daemon.catalogue.remove(&session.actor(), card.name.clone()).await?;
     tracing::info!(model = %card.name, "model removed");
-    let shared = snapshot.models.iter().any(|other| other.name != card.name && other.path == card.path);
-    if request.delete_files && !shared {
-        delete_files(daemon, card).await?;
+    if request.delete_files {
+        let others = snapshot.models.iter().filter(|other| other.name != card.name);
+        delete_files(daemon, card, others.map(|other| PathBuf::from(&other.path)).collect()).await?;
     }
     Ok(())
 }
 
-/// Deletes the files that Impetus downloaded or made for a model; those of a folder that was added stay.
-async fn delete_files(daemon: &Daemon, card: &ModelCard) -> Result<()> {
+/// Deletes the files that Impetus downloaded or made for a model; those of a folder that was added stay, and so do those
+/// that another model, which lies at one of `others`, may need.
+async fn delete_files(daemon: &Daemon, card: &ModelCard, others: Vec<PathBuf>) -> Result<()> {
     let path = PathBuf::from(&card.path);
     match &card.source {
         Source::Hub { repo, .. } => {
             let (hub, repo) = (daemon.hub.clone(), repo.clone());
-            blocking(move || hub.delete(&repo)).await
+            blocking(move || hub.delete(&repo, &others)).await
         }
-        Source::Local if path.parent() == Some(&daemon.paths.imported()) => {
+        Source::Local if path.parent() == Some(&daemon.paths.imported()) && !others.contains(&path) => {
             let broken = |error| Error::internal(format!("{} cannot be deleted: {error}", card.path));
             blocking(move || Ok(std::fs::remove_dir_all(&path))).await?.map_err(broken)
         }

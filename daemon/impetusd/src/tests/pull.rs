@@ -95,3 +95,27 @@ async fn a_name_that_another_folder_has_is_refused_and_stays_what_it_was_on_disk
     assert_eq!(card(&second.client().await, "mine").await.path, path);
     second.stop().await;
 }
+
+#[tokio::test]
+async fn files_of_a_repository_stay_until_the_last_model_of_it_goes() {
+    let fake = FakeHub::start();
+    fake.advance();
+    let house = house(&fake, tempfile::tempdir().unwrap()).await;
+    let client = house.client().await;
+    let (revision, name) = (Some("v1".to_owned()), Some("model-v1".to_owned()));
+    pull(&client, wish("org/model")).await;
+    pull(&client, PullRequest { revision, name, ..wish("org/model") }).await;
+    let (main, v1) = (card(&client, "org/model").await, card(&client, "model-v1").await);
+    assert_ne!(main.path, v1.path);
+    client.add(AddRequest { path: v1.path.clone(), name: Some("added".to_owned()) }).await.unwrap();
+    remove(&client, "org/model").await;
+    assert!(answers(&client, "model-v1").await, "it lost its files");
+    client.unload("model-v1").await.unwrap();
+    remove(&client, "model-v1").await;
+    assert!(answers(&client, "added").await, "it lost its files");
+    client.remove(RemoveRequest { model: "added".to_owned(), delete_files: true }).await.unwrap();
+    pull(&client, wish("org/model")).await;
+    remove(&client, "org/model").await;
+    assert!(![&main.path, &v1.path].iter().any(|path| Path::new(path).exists()), "the last one takes all");
+    house.stop().await;
+}
