@@ -89,6 +89,26 @@ pub struct Wanted {
     pub since_ms: u64,
 }
 
+impl Wanted {
+    /// Whether it has waited longer than others may keep it waiting.
+    pub fn is_late(&self, patience_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= patience_ms
+    }
+
+    /// The memory that it needs at least, as residency sees it on behalf of models that came later: taken, and free soon.
+    pub fn promise(&self, name: &str) -> Resident {
+        Resident {
+            name: name.to_owned(),
+            bytes: self.size.least(),
+            busy: true,
+            pinned: false,
+            leaving: true,
+            used_ms: self.since_ms,
+            keep_alive_ms: None,
+        }
+    }
+}
+
 /// What is to be done about a wanted model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -131,7 +151,7 @@ pub fn decide(wanted: &Wanted, residents: &[Resident], budget: u64, patience_ms:
     }
     // What leaves already will be free; only what is missing then has to be evicted.
     let mut coming = free + sum(&|r| r.leaving);
-    let impatient = now_ms.saturating_sub(wanted.since_ms) >= patience_ms;
+    let impatient = wanted.is_late(patience_ms, now_ms);
     let mut candidates: Vec<&Resident> =
         residents.iter().filter(|r| !r.pinned && !r.leaving && (impatient || !r.busy)).collect();
     candidates.sort_by_key(|r| (r.busy, r.used_ms));

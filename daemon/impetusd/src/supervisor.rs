@@ -365,7 +365,7 @@ impl State {
                 let error = Error { kind: ErrorKind::ModelNotLoaded, ..error.clone() };
                 Err(error.retry_after_ms(model::milliseconds(FAILED_FOR)))
             }
-            Phase::Absent | Phase::Failed(..) => match self.decide(name, Instant::now()) {
+            Phase::Absent | Phase::Failed(..) => match self.decide(name, &[], Instant::now()) {
                 Decision::Refuse(shortage) => Err(lifecycle::no_memory(name, &shortage)),
                 _ => Ok(()),
             },

@@ -17,7 +17,7 @@ use super::ask::QUESTIONS_MAX;
 use super::model::{Phase, Worker, milliseconds};
 use super::process::{Process, Report, Start, What};
 use crate::placement::place;
-use crate::residency::{self, CacheLimits, Decision, Shortage, Size, Wanted};
+use crate::residency::{self, CacheLimits, Decision, Resident, Shortage, Size, Wanted};
 use crate::transcript::Transcript;
 
 /// Callers that may wait for one model to load.
@@ -30,9 +30,25 @@ pub(super) fn no_memory(name: &str, shortage: &Shortage) -> Error {
 }
 
 impl State {
-    /// Asks `residency` about a model that is not in memory.
-    pub(super) fn decide(&self, name: &str, now: Instant) -> Decision {
-        let Some(model) = self.models.get(name) else { return Decision::Wait };
+    /// Asks `residency` about a model that is not in memory, beside those that are and what was promised to others.
+    pub(super) fn decide(&self, name: &str, promised: &[Resident], now: Instant) -> Decision {
+        let Some(wanted) = self.wanted(name, now) else { return Decision::Wait };
+        let mut residents = self.residents(Some(name));
+        residents.extend_from_slice(promised);
+        let patience = milliseconds(self.setting.config.memory.patience);
+        residency::decide(&wanted, &residents, self.setting.pools.budget, patience, self.since_start(now))
+    }
+
+    /// What is promised to a model that still waits, and has for too long: it is not to go to one that came later.
+    fn promise(&self, name: &str, now: Instant) -> Option<Resident> {
+        let wanted = self.wanted(name, now).filter(|_| matches!(self.models[name].phase, Phase::Wanted(_)))?;
+        let patience = milliseconds(self.setting.config.memory.patience);
+        wanted.is_late(patience, self.since_start(now)).then(|| wanted.promise(name))
+    }
+
+    /// What a model takes, and since when somebody waits for it.
+    fn wanted(&self, name: &str, now: Instant) -> Option<Wanted> {
+        let model = self.models.get(name)?;
         let since = if let Phase::Wanted(since) = model.phase { since } else { now };
         let memory = &self.setting.config.memory;
         let limits = CacheLimits {
@@ -44,10 +60,11 @@ impl State {
         };
         let draft = self.draft_of(name).ok().flatten().map(|draft| &draft.facts);
         let size = Size::predict(&model.record().facts, draft, &limits);
-        let at = |instant: Instant| milliseconds(instant.saturating_duration_since(self.started));
-        let wanted = Wanted { size, since_ms: at(since) };
-        let patience = milliseconds(memory.patience);
-        residency::decide(&wanted, &self.residents(Some(name)), self.setting.pools.budget, patience, at(now))
+        Some(Wanted { size, since_ms: self.since_start(since) })
+    }
+
+    fn since_start(&self, instant: Instant) -> u64 {
+        milliseconds(instant.saturating_duration_since(self.started))
     }
 
     /// The model that guesses for another, if the configuration names one.
@@ -85,8 +102,9 @@ impl State {
             })
             .collect();
         wanted.sort();
+        let mut promised = Vec::new();
         for (_, name) in wanted {
-            match self.decide(&name, now) {
+            match self.decide(&name, &promised, now) {
                 Decision::Load { kv } => self.spawn(&name, kv, now),
                 Decision::Evict(names) => names.iter().for_each(|evicted| {
                     tracing::info!(model = %evicted, wanted = %name, "evicting");
@@ -95,6 +113,7 @@ impl State {
                 Decision::Wait => {}
                 Decision::Refuse(shortage) => self.fail(&name, no_memory(&name, &shortage), now),
             }
+            promised.extend(self.promise(&name, now));
         }
     }
 
@@ -265,7 +284,7 @@ impl State {
         }
         let now = Instant::now();
         self.known(&request.model)?;
-        if let Decision::Refuse(shortage) = self.decide(&request.model, now) {
+        if let Decision::Refuse(shortage) = self.decide(&request.model, &[], now) {
             return Err(no_memory(&request.model, &shortage));
         }
         let keep_alive = self.setting.config.models.keep_alive;

@@ -12,6 +12,8 @@ use crate::inspect::Inspector;
 use crate::testing;
 use crate::transcript::Transcripts;
 
+mod waiting;
+
 /// No wait of these tests is longer.
 const LIMIT: Duration = Duration::from_secs(30);
 
