@@ -436,7 +436,8 @@ impl State {
     fn remove(&mut self, name: &str) -> Result<ModelCard> {
         let model = self.known(name)?;
         if !matches!(model.phase, Phase::Absent | Phase::Failed(..)) {
-            let message = format!("{name} is in use: {} requests, and a worker in memory", model.active());
+            let worker = if model.worker().is_some() { ", and a worker in memory" } else { "" };
+            let message = format!("{name} is in use: {} requests{worker}", model.active());
             return Err(Error::new(ErrorKind::Conflict, message).hint("unload it first, and let its work end"));
         }
         let card = model.card(Instant::now());

@@ -316,6 +316,11 @@ impl State {
             // A caller that is gone needs no answer.
             return drop(reply.send(Err(error)));
         }
+        if let Some(model) = self.models.get_mut(name) {
+            let unloaded = || Error::new(ErrorKind::Cancelled, format!("{name} was unloaded before it was in memory"));
+            model.loaders.drain(..).for_each(|transcript| transcript.fail(unloaded()));
+        }
+        self.abort_load(name);
         self.leave(name, Instant::now());
         match self.models.get_mut(name).filter(|model| model.worker().is_some()) {
             Some(model) => model.leavers.push(reply),
@@ -324,11 +329,17 @@ impl State {
     }
 
     fn may_unload(&self, name: &str) -> Result<()> {
-        if !self.known(name)?.preloaded {
-            return Ok(());
+        let model = self.known(name)?;
+        if model.preloaded {
+            let message = format!("{name} is preloaded by the configuration, and so stays in memory");
+            return Err(Error::new(ErrorKind::Conflict, message).hint("take it out of models.preload and restart"));
         }
-        let message = format!("{name} is preloaded by the configuration, and so stays in memory");
-        Err(Error::new(ErrorKind::Conflict, message).hint("take it out of models.preload and restart"))
+        let coming = matches!(model.phase, Phase::Wanted(_) | Phase::Backoff(_) | Phase::Loading(_));
+        if coming && !model.waiting.is_empty() {
+            let message = format!("requests wait for {name} to load: {}", model.waiting.len());
+            return Err(Error::new(ErrorKind::Conflict, message).hint("let them end, or cancel them"));
+        }
+        Ok(())
     }
 }
 

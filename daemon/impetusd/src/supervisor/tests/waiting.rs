@@ -2,6 +2,44 @@
 
 use super::*;
 
+/// Waits until a worker of a model has died.
+async fn died(supervisor: &Supervisor, model: &str) {
+    let look = async {
+        while supervisor.measures().await.unwrap().iter().all(|of| of.model != model || of.deaths == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, look).await.expect("no worker died in time");
+}
+
+#[tokio::test]
+async fn a_model_that_nobody_waits_for_yet_is_unloaded_before_it_has_a_worker() {
+    let mut world = World::new();
+    (world.config.worker.backoff, world.config.worker.backoff_max) = (LIMIT, LIMIT);
+    let (supervisor, _task) = world.start(&[("m", r#"{"load": "crash"}"#)]).await;
+    let loading = world.load(&supervisor, "m", None).await;
+    died(&supervisor, "m").await;
+    supervisor.unload("m".to_owned()).await.unwrap();
+    assert_eq!(failure(&read(&loading).await).kind, ErrorKind::Cancelled);
+    assert_eq!(supervisor.remove("m".to_owned()).await.unwrap().state, ModelState::Available);
+}
+
+#[tokio::test]
+async fn a_model_that_requests_wait_for_is_not_unloaded_before_it_has_a_worker() {
+    let mut world = World::new();
+    (world.config.worker.backoff, world.config.worker.backoff_max) = (LIMIT, LIMIT);
+    let (supervisor, _task) = world.start(&[("m", r#"{"load": "crash"}"#)]).await;
+    let waiting = world.begin(&supervisor, ask("m", 1)).await.unwrap();
+    died(&supervisor, "m").await;
+    let refused = supervisor.unload("m".to_owned()).await.unwrap_err();
+    assert!(refused.kind == ErrorKind::Conflict && refused.message.contains("wait for m to load: 1"), "{refused:?}");
+    let refused = supervisor.remove("m".to_owned()).await.unwrap_err();
+    assert!(refused.message.contains("1 requests") && !refused.message.contains("in memory"), "{refused:?}");
+    supervisor.cancel(waiting.id()).await;
+    supervisor.unload("m".to_owned()).await.unwrap();
+    supervisor.remove("m".to_owned()).await.unwrap();
+}
+
 #[tokio::test]
 async fn memory_that_a_model_has_waited_for_too_long_is_not_given_to_one_that_came_later() {
     let mut world = World::new();
