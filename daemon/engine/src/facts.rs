@@ -139,7 +139,8 @@ fn capabilities(template: Option<&Template>) -> Capabilities {
     Capabilities {
         chat: true,
         tools: template.tool_source().contains("tools"),
-        reasoning: thoughts.iter().any(|word| template.mentions(word)),
+        reasoning: template.is_harmony()
+            || thoughts.iter().any(|word| template.mentions(word)),
         ..Capabilities::default()
     }
 }

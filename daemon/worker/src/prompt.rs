@@ -354,7 +354,7 @@ impl Prompter {
             arguments,
             now_unix_ms,
         })?;
-        let harmony = template.mentions("<|channel|>") && template.mentions("<|message|>");
+        let harmony = template.is_harmony();
         let reasoning = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
         let formats = Formats {
             harmony,

@@ -167,6 +167,6 @@ fn whole(object: &Map<String, Value>, key: &str) -> Result<Option<u32>, String> 
 
 /// The turn ends that a template writes. In the harmony form `<|end|>` ends a message and not the turn.
 fn turn_ends(template: &Template) -> impl Iterator<Item = &'static str> {
-    let harmony = template.mentions("<|channel|>");
+    let harmony = template.is_harmony();
     TURN_ENDS.into_iter().filter(move |text| template.mentions(text) && !(harmony && *text == "<|end|>"))
 }

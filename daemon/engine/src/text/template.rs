@@ -102,6 +102,11 @@ impl Template {
         self.source().contains(text)
     }
 
+    /// Whether it writes OpenAI's harmony form, in which every answer reasons first and in a channel of its own.
+    pub fn is_harmony(&self) -> bool {
+        self.mentions("<|channel|>") && self.mentions("<|message|>")
+    }
+
     /// The template for a conversation without tools, as it was read.
     pub fn source(&self) -> &str {
         self.sources.get(source::DEFAULT).map_or("", String::as_str)

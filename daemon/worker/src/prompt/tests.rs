@@ -16,6 +16,7 @@ use crate::tests::kit::{Folder, request, submission};
 
 mod hostile;
 
+mod thinking;
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
 fn prompter(folder: &Folder) -> Prompter {
