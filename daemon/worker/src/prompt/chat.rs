@@ -40,7 +40,7 @@ fn message(index: usize, message: &Message, habits: &Habits) -> Result<Value, Er
     turn.insert("role".to_string(), json!(role));
     turn.insert("content".to_string(), json!(message.content));
     if let Some(reasoning) = &message.reasoning {
-        habits.add_reasoning(&mut turn, &message.content, reasoning);
+        habits.add_reasoning(&mut turn, message, reasoning);
     }
     if let Some(id) = &message.tool_call_id {
         turn.insert("tool_call_id".to_string(), json!(habits.call_id(id)));

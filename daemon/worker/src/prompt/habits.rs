@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use engine::text::Template;
+use protocol::generation::Message;
 use serde_json::{Map, Value, json};
 
 /// The fields of a message in which templates look for its reasoning.
@@ -18,6 +19,7 @@ const SHORT_ID_LETTERS: usize = 9;
 pub struct Habits {
     reasoning_fields: Vec<&'static str>,
     reasoning_blocks: bool,
+    one_text_before_calls: bool,
     short_ids: bool,
 }
 
@@ -30,12 +32,21 @@ impl Habits {
         Self {
             reasoning_fields: fields.collect(),
             reasoning_blocks: says("== 'thinking'") || says("== \"thinking\""),
+            // A turn of the harmony form has one message before its call.
+            one_text_before_calls: template.is_harmony(),
             short_ids: says("length != 9"),
         }
     }
 
     /// Puts an assistant's past reasoning where the template looks for it.
-    pub fn add_reasoning(&self, turn: &mut Map<String, Value>, content: &str, reasoning: &str) {
+    pub fn add_reasoning(&self, turn: &mut Map<String, Value>, message: &Message, reasoning: &str) {
+        let content = message.content.as_str();
+        let both = !message.tool_calls.is_empty() && !content.is_empty() && !reasoning.is_empty();
+        let joined = (self.one_text_before_calls && both).then(|| format!("{reasoning}\n\n{content}"));
+        if joined.is_some() {
+            turn.insert("content".to_string(), json!(""));
+        }
+        let reasoning = joined.as_deref().unwrap_or(reasoning);
         if self.reasoning_blocks {
             let text = (!content.is_empty()).then(|| json!({ "type": "text", "text": content }));
             let blocks = [json!({ "type": "thinking", "thinking": reasoning })].into_iter().chain(text);

@@ -25,3 +25,11 @@ fn a_harmony_model_always_reasons() {
     }
     check_unsupported(rendered(source, Some(false)), "always reasons");
 }
+
+#[test]
+fn a_harmony_turn_has_one_text_before_its_call() {
+    let source = "{%- set turn = messages[0] %}{% if turn.content and turn.thinking %}{{ raise_exception('not both') }}\
+        {% endif %}{{ turn.thinking or turn.content }}{# <|channel|> <|message|> #}";
+    assert_eq!(habits(source), "Look it up.\n\nI look.");
+    assert_eq!(habits("{{ messages[0].thinking }} {{ messages[0].content }}"), "Look it up. I look.");
+}
