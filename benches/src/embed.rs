@@ -37,11 +37,11 @@ fn measure(encoder: &mut Encoder, name: &str, lengths: &[u32], calls: usize) {
     let texts: Vec<Text<'_>> = tokens.iter().map(|tokens| Text { tokens, segments: &[] }).collect();
     let total = f64::from(lengths.iter().sum::<u32>());
     let mut out = Vec::new();
-    encoder.encode(&texts, &mut out).unwrap();
+    encoder.encode(&texts, &mut || {}, &mut out).unwrap();
     let mut rates = Vec::new();
     for _ in 0..calls {
         let start = Instant::now();
-        encoder.encode(&texts, &mut out).unwrap();
+        encoder.encode(&texts, &mut || {}, &mut out).unwrap();
         rates.push(total / start.elapsed().as_secs_f64());
     }
     row(name, "tok/s", rates);

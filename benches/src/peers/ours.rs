@@ -71,7 +71,7 @@ impl Ours {
         let text: Vec<u32> = (0..tokens).map(|at| 1000 + at * 7 % 20_000).collect();
         let mut rate = || {
             let start = Instant::now();
-            encoder.encode(&[Text { tokens: &text, segments: &[] }], &mut Vec::new()).unwrap();
+            encoder.encode(&[Text { tokens: &text, segments: &[] }], &mut || {}, &mut Vec::new()).unwrap();
             f64::from(tokens) / start.elapsed().as_secs_f64()
         };
         // As the peer warms up before it measures.

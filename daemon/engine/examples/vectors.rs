@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Asked::Pair(first, second) => tokenizer.pair(&first, &second)?,
         };
         let mut numbers = Vec::new();
-        encoder.encode(&[Text { tokens: &whole.tokens, segments: &whole.segments }], &mut numbers)?;
+        encoder.encode(&[Text { tokens: &whole.tokens, segments: &whole.segments }], &mut || {}, &mut numbers)?;
         let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         io::stdout().write_all(&bytes)?;
     }

@@ -90,7 +90,13 @@ impl Encoder {
     }
 
     /// Computes texts; `out` becomes `[texts, width]`: vectors as they are pooled, or scores as the last matrix gives them.
-    pub fn encode(&mut self, texts: &[Text<'_>], out: &mut Vec<f32>) -> Result<(), ForwardError> {
+    /// A long text takes minutes, so `between` is called twice in each layer: whoever waits can be told that it goes on.
+    pub fn encode(
+        &mut self,
+        texts: &[Text<'_>],
+        between: &mut dyn FnMut(),
+        out: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
         texts.iter().enumerate().try_for_each(|(row, text)| self.check(row, text))?;
         out.clear();
         if texts.is_empty() {
@@ -102,7 +108,7 @@ impl Encoder {
             let grown = KvCache::new(1, step.blocks(), kv_heads, head_dim, self.precision.into());
             self.cache = grown.map_err(|_| ForwardError::TooManyTokens { tokens: step.tokens.len() })?;
         }
-        self.network.forward(&step, &mut self.machine, &mut self.cache, &mut self.activations, out);
+        self.network.forward(&step, &mut self.machine, &mut self.cache, &mut self.activations, between, out);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ fn open(folder: &TempFolder, precision: Precision, threads: usize) -> Encoder {
 
 fn encode(encoder: &mut Encoder, texts: &[Text<'_>]) -> Vec<f32> {
     let mut out = Vec::new();
-    encoder.encode(texts, &mut out).unwrap();
+    encoder.encode(texts, &mut || {}, &mut out).unwrap();
     assert_eq!(out.len(), texts.len() * encoder.width());
     out
 }

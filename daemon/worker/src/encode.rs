@@ -2,7 +2,7 @@
 //!
 //! One OS thread owns the encoder, as the runner owns a decoder; texts become tokens on a thread of their own (`reader`),
 //! and `queue` says whose turn it is. A step holds about as many tokens as a decoder's prefill, so that a cancel or a new
-//! request waits for one step at most. Nothing is kept between steps: a worker that dies loses only what it had not sent.
+//! request waits for one step at most; a step of one long text may take minutes, so the heart beats inside of it too. Nothing is kept between steps: a worker that dies loses only what it had not sent.
 
 mod queue;
 mod reader;
@@ -57,7 +57,9 @@ pub fn run(
     };
     if open.warm_up {
         // So that the first request does not wait for pages and caches to fill.
-        encoder.encode(&[Text { tokens: &[0], segments: &[] }], &mut Vec::new()).map_err(RunError::Forward)?;
+        encoder
+            .encode(&[Text { tokens: &[0], segments: &[] }], &mut || {}, &mut Vec::new())
+            .map_err(RunError::Forward)?;
     }
     let places = open.sequences_max.saturating_add(open.waiting_max).max(1);
     let (texts, jobs) = sync_channel(places as usize);
@@ -228,7 +230,14 @@ impl Runner {
         debug_assert!(batch.iter().map(text).all(|(tokens, segments)| segments == 0 || segments == tokens));
         let texts: Vec<Text<'_>> =
             batch.iter().map(|item| Text { tokens: &item.tokens, segments: &item.segments }).collect();
-        self.encoder.encode(&texts, &mut self.rows)?;
+        let (counts, mut heard) = (self.counts(), Ok(()));
+        let mut between = || {
+            if heard.is_ok() {
+                heard = self.heart.beat(Stats::default(), counts, &self.measures, Instant::now());
+            }
+        };
+        self.encoder.encode(&texts, &mut between, &mut self.rows)?;
+        heard?;
         self.measures.steps += 1;
         self.measures.rows += batch.len() as u64;
         self.measures.prompt_tokens += batch.iter().map(|item| item.tokens.len() as u64).sum::<u64>();
@@ -260,9 +269,13 @@ impl Runner {
     }
 
     fn beat(&mut self) -> Result<(), Deaf> {
+        self.heart.beat(Stats::default(), self.counts(), &self.measures, Instant::now())
+    }
+
+    /// How many requests run, and how many wait.
+    fn counts(&self) -> (u32, u32) {
         let running = self.queue.running();
-        let waiting = (self.reading.len() + self.queue.len()) as u32 - running;
-        self.heart.beat(Stats::default(), (running, waiting), &self.measures, Instant::now())
+        (running, (self.reading.len() + self.queue.len()) as u32 - running)
     }
 }
 

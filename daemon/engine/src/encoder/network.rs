@@ -187,13 +187,14 @@ impl Network {
         self.width
     }
 
-    /// Computes a step; `out` becomes `[texts, width]`.
+    /// Computes a step, and calls `between` twice in each layer; `out` becomes `[texts, width]`.
     pub fn forward(
         &self,
         step: &Step<'_>,
         machine: &mut Machine,
         cache: &mut KvCache,
         activations: &mut Activations,
+        between: &mut dyn FnMut(),
         out: &mut Vec<f32>,
     ) {
         activations.angles.resize_with(self.ropes.len(), Angles::default);
@@ -204,7 +205,9 @@ impl Network {
         let spans = step.spans();
         for layer in &self.layers {
             self.attention(layer, &spans, step.tokens.len(), machine, cache, activations);
+            between();
             self.mlp(layer, step.tokens.len(), machine, activations);
+            between();
         }
         self.finish(step, machine, activations, out);
     }

@@ -15,7 +15,7 @@ fn text(tokens: &[u32]) -> Text<'_> {
 fn check(bad: Text<'_>, expected: ForwardError) {
     let mut encoder = open(&Recipe::tiny_encoder("bert", 1).set("max_position_embeddings", 40));
     let mut out = vec![0.5];
-    assert_eq!(encoder.encode(&[text(&[1]), bad], &mut out), Err(expected));
+    assert_eq!(encoder.encode(&[text(&[1]), bad], &mut || {}, &mut out), Err(expected));
     assert_eq!(out, [0.5], "a refused call writes nothing");
 }
 
@@ -26,6 +26,14 @@ fn texts_that_break_a_rule_are_refused_before_anything_is_computed() {
     check(text(&[1; 41]), ForwardError::PastContext { row: 1, positions: 41, context: 40 });
     let segments = ForwardError::Segments { row: 1, segments: 1, tokens: 2 };
     check(Text { tokens: &[1, 2], segments: &[0] }, segments);
+}
+
+#[test]
+fn whoever_waits_hears_of_every_layer_twice() {
+    let mut encoder = open(&Recipe::tiny_encoder("bert", 1).set("num_hidden_layers", 3));
+    let mut heard = 0;
+    encoder.encode(&[text(&[1, 2])], &mut || heard += 1, &mut Vec::new()).unwrap();
+    assert_eq!(heard, 6);
 }
 
 #[test]

@@ -134,6 +134,22 @@ fn texts_become_unit_vectors_that_do_not_depend_on_their_company() {
 }
 
 #[test]
+fn the_heart_beats_while_a_text_is_read() {
+    let mut bench = Bench::start(&embedder());
+    bench.encode(1, embed(&["one text, in one step"], None), Overlong::Refuse);
+    let mut running = 0;
+    loop {
+        match pipe::read(&mut bench.output).unwrap() {
+            FromWorker::Pulse(pulse) => running = running.max(pulse.running),
+            FromWorker::Event(WorkEvent { event: Event::Embedded(_), .. }) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(running, 1, "nothing was heard of the text before its result");
+    bench.drain();
+}
+
+#[test]
 fn the_vectors_are_those_of_the_engine() {
     let mut bench = Bench::start(&embedder());
     let tokens = [5, 6, 7, 8];
@@ -142,7 +158,7 @@ fn the_vectors_are_those_of_the_engine() {
     let vector = bench.vectors(1).remove(0).vector;
     let mut encoder = Encoder::open(bench.folder.path(), 1, Precision::Fast, &mut |_, _| {}).unwrap();
     let mut rows = Vec::new();
-    encoder.encode(&[Text { tokens: &tokens, segments: &[] }], &mut rows).unwrap();
+    encoder.encode(&[Text { tokens: &tokens, segments: &[] }], &mut || {}, &mut rows).unwrap();
     assert_eq!(vector, shorten(&rows, 64));
     bench.drain();
 }

@@ -27,7 +27,7 @@ fn tokenizer(folder: &TempFolder) -> Tokenizer {
 fn encoded(folder: &TempFolder, Whole { tokens, segments, .. }: &Whole) -> Vec<f32> {
     let mut encoder = Encoder::open(folder.path(), 1, Precision::Exact, &mut |_, _| {}).unwrap();
     let mut out = Vec::new();
-    encoder.encode(&[Text { tokens, segments }], &mut out).unwrap();
+    encoder.encode(&[Text { tokens, segments }], &mut || {}, &mut out).unwrap();
     out
 }
 
