@@ -140,6 +140,7 @@ fn capabilities(template: Option<&Template>) -> Capabilities {
         chat: true,
         tools: template.tool_source().contains("tools"),
         reasoning: template.is_harmony()
+            || template.reads("thinking")
             || thoughts.iter().any(|word| template.mentions(word)),
         ..Capabilities::default()
     }

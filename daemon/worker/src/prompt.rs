@@ -338,7 +338,7 @@ impl Prompter {
                 .param("messages")
                 .hint("send the prompt as text, or choose an instruction-tuned model"));
         };
-        self.check_thinking(chat, template)?;
+        chat::check_thinking(chat, template, &self.name, self.facts.capabilities.reasoning)?;
         let begun = chat::begun(chat)?;
         let messages = chat::messages(chat, &self.habits)?;
         let tools = chat::tools(chat, self.facts.capabilities.tools)?;
@@ -364,20 +364,6 @@ impl Prompter {
         };
         chat::check_begun_thinking(chat, &formats)?;
         Ok((text, formats))
-    }
-
-    /// Refuses a wish about thinking that the template cannot grant.
-    fn check_thinking(&self, chat: &Chat, template: &Template) -> Result<(), Error> {
-        match chat.thinking {
-            Some(thinking)
-                if thinking != self.facts.capabilities.reasoning && !template.mentions("enable_thinking") =>
-            {
-                let can = if thinking { "does not reason" } else { "always reasons" };
-                let message = format!("{} {can} before it answers, and its template has no switch for it", self.name);
-                Err(Error::new(ErrorKind::Unsupported, message).param("thinking").hint("leave thinking out"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// How long an answer may reason, if the request limits that; `held` says whether a grammar tells what follows.

@@ -16,6 +16,7 @@ mod strftime;
 #[cfg(test)]
 mod tests;
 mod values;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,11 @@ impl Template {
     /// Whether a text occurs in the template for a conversation without tools.
     pub fn mentions(&self, text: &str) -> bool {
         self.source().contains(text)
+    }
+
+    /// Whether the template for a conversation without tools reads a variable of this name that its caller may set.
+    pub fn reads(&self, name: &str) -> bool {
+        words::read(self.source(), name)
     }
 
     /// Whether it writes OpenAI's harmony form, in which every answer reasons first and in a channel of its own.

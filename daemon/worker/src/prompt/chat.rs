@@ -19,6 +19,8 @@ const RESERVED: [&str; 6] =
     ["messages", "tools", "add_generation_prompt", "raise_exception", "strftime_now", "namespace"];
 /// Variables about reasoning that clients send to every model. A wish that cannot be granted is refused elsewhere.
 const FOR_ALL: [&str; 3] = ["enable_thinking", "thinking", "reasoning_effort"];
+/// What templates call the variable that switches reasoning on and off.
+const SWITCHES: [&str; 2] = ["enable_thinking", "thinking"];
 
 /// The messages as a template of these habits reads them.
 pub fn messages(chat: &Chat, habits: &Habits) -> Result<Value, Error> {
@@ -87,6 +89,19 @@ pub fn begun(chat: &Chat) -> Result<Option<&str>, Error> {
             let message = "messages does not end with a message of the assistant, so there is nothing to continue";
             Err(Error::invalid("messages", message))
         }
+    }
+}
+
+/// Refuses a wish about thinking that the template cannot grant; `reasons` says what the model does by itself.
+pub fn check_thinking(chat: &Chat, template: &Template, name: &str, reasons: bool) -> Result<(), Error> {
+    let has_switch = || template.mentions("enable_thinking") || template.reads("thinking");
+    match chat.thinking {
+        Some(thinking) if thinking != reasons && !has_switch() => {
+            let can = if thinking { "does not reason" } else { "always reasons" };
+            let message = format!("{name} {can} before it answers, and its template has no switch for it");
+            Err(Error::new(ErrorKind::Unsupported, message).param("thinking").hint("leave thinking out"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -163,12 +178,13 @@ pub fn arguments(chat: &Chat, template: &Template) -> Result<Map<String, Value>,
         let message = format!("template_arguments holds {name}, {problem}");
         return Err(Error::invalid("template_arguments", message).hint(format!("leave {name} out of it")));
     }
-    if let Some(thinking) = chat.thinking {
-        if arguments.get("enable_thinking").is_some_and(|other| *other != json!(thinking)) {
-            let message = format!("thinking is {thinking}, and template_arguments sets enable_thinking otherwise");
+    let Some(thinking) = chat.thinking else { return Ok(arguments) };
+    for switch in SWITCHES {
+        if arguments.get(switch).is_some_and(|other| *other != json!(thinking)) {
+            let message = format!("thinking is {thinking}, and template_arguments sets {switch} otherwise");
             return Err(Error::invalid("template_arguments", message).hint("send one of the two"));
         }
-        arguments.insert("enable_thinking".to_string(), json!(thinking));
+        arguments.insert(switch.to_string(), json!(thinking));
     }
     Ok(arguments)
 }

@@ -27,6 +27,33 @@ fn a_harmony_model_always_reasons() {
 }
 
 #[test]
+fn a_switch_called_thinking_is_set() {
+    let unless_said = "{%- if not thinking is defined %}{% set thinking = false %}{% endif -%}\
+        {{ messages[0].content }}{{ '<think>' if thinking else '</think>' }}";
+    assert_eq!(rendered(unless_said, None).unwrap(), "Hi</think>");
+    assert_eq!(rendered(unless_said, Some(false)).unwrap(), "Hi</think>");
+    assert_eq!(rendered(unless_said, Some(true)).unwrap(), "Hi<think>");
+    let elif = "{%- if tools %}T{% elif thinking %}Think first.{% else %}Be quick.{% endif %}";
+    assert_eq!(rendered(elif, Some(true)).unwrap(), "Think first.");
+    assert_eq!(rendered(elif, Some(false)).unwrap(), "Be quick.");
+    let own = "{%- set thinking = '<think>' %}{{ messages[0].content }}{{ thinking }}";
+    assert_eq!(rendered(own, Some(true)).unwrap(), "Hi<think>");
+    check_unsupported(rendered(own, Some(false)), "always reasons");
+    check_unsupported(rendered("A thinking machine: {{ messages[0].content }}", Some(true)), "does not reason");
+}
+
+#[test]
+fn a_switch_that_is_set_otherwise_by_hand_is_refused() {
+    let source = "{{ thinking }}{{ messages[0].content }}";
+    let folder = Folder::new("switches", |recipe| recipe).with_template(source);
+    let prompter = prompter(&folder);
+    let arguments = Some(Json(r#"{"thinking": false}"#.to_string()));
+    let messages = vec![message(Role::User, "Hi")];
+    let both = Chat { messages, thinking: Some(true), template_arguments: arguments, ..Chat::default() };
+    check_refused(prepare(&prompter, &chat(both)), ErrorKind::Invalid, "template_arguments");
+}
+
+#[test]
 fn a_harmony_turn_has_one_text_before_its_call() {
     let source = "{%- set turn = messages[0] %}{% if turn.content and turn.thinking %}{{ raise_exception('not both') }}\
         {% endif %}{{ turn.thinking or turn.content }}{# <|channel|> <|message|> #}";
