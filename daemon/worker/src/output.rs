@@ -19,6 +19,7 @@ mod tagged;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod types;
 mod written;
 
 use protocol::generation::ToolCallDelta;
@@ -30,8 +31,8 @@ use self::tools::ToolReader;
 
 pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER, TO_NEXT as HARMONY_TO_NEXT};
 pub use self::reasoning::{Place, ReasoningTags};
-pub use self::tagged::Texts;
 pub use self::tools::ToolFormat;
+pub use self::types::ArgumentTypes;
 pub use self::written::HarmonyForm;
 
 /// What to look for in a model's text.
@@ -43,8 +44,8 @@ pub struct OutputOptions {
     pub reasoning: Option<ReasoningTags>,
     /// How the model writes tool calls, if it may make any.
     pub tools: Option<ToolFormat>,
-    /// Which arguments are text, where the format does not tell.
-    pub texts: Texts,
+    /// Which types arguments may have, where the format does not tell.
+    pub types: ArgumentTypes,
     /// Whether the model answers in the harmony form, which has a way of its own for reasoning and calls.
     pub harmony: bool,
     /// Whether the answer goes on with what is in its prompt.
@@ -81,7 +82,7 @@ impl Output {
         Self {
             harmony: options.harmony.then(|| Harmony::new(options.begun)),
             reasoning: options.reasoning.map(Splitter::new),
-            tools: options.tools.map(|format| ToolReader::new(format, options.texts)),
+            tools: options.tools.map(|format| ToolReader::new(format, options.types)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
         }
     }

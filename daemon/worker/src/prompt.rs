@@ -41,7 +41,7 @@ use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ti
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
 use crate::output::{
-    HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, Texts, ToolFormat,
+    ArgumentTypes, HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, ToolFormat,
 };
 use crate::render::ToRender;
 use habits::Habits;
@@ -128,8 +128,8 @@ struct Source {
     formats: Formats,
     /// What its answer is held to.
     grammar: Option<Grammar>,
-    /// Which arguments of its calls are text.
-    texts: Texts,
+    /// Which types the arguments of its calls may have.
+    types: ArgumentTypes,
     /// How long it may reason.
     budget: Option<Budget>,
 }
@@ -269,18 +269,18 @@ impl Prompter {
         let constraint = request.constraint.as_ref();
         let plain = |tokens| {
             let grammar = constraint.map(shape::of_constraint).transpose()?;
-            let (formats, texts) = (Formats::default(), Texts::default());
-            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, texts, budget: None })
+            let (formats, types) = (Formats::default(), ArgumentTypes::default());
+            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, types, budget: None })
         };
         let source = match &request.prompt {
             Prompt::Chat(chat) => {
                 let (text, formats) = self.render(chat, now_unix_ms, rendering)?;
                 let shown = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
                 let grammar = shape::of_chat(chat, shown, constraint, formats)?;
-                let (texts, budget) = (shape::texts(chat), self.budget(chat, formats, grammar.is_some())?);
+                let (types, budget) = (shape::types(chat), self.budget(chat, formats, grammar.is_some())?);
                 let tokens = encode(&text, Special::Parse)?;
                 let start = if formats.begun { Start::Middle } else { Start::Text };
-                Source { tokens, start, formats, grammar, texts, budget }
+                Source { tokens, start, formats, grammar, types, budget }
             }
             Prompt::Text(text) => plain(encode(text, Special::Begin)?)?,
             Prompt::Tokens(tokens) => {
@@ -399,7 +399,7 @@ impl Prompter {
             stop_strings: request.stop.strings.clone(),
             reasoning,
             tools,
-            texts: source.texts.clone(),
+            types: source.types.clone(),
             harmony,
             begun,
             call_id_seed: call_id_seed(&source.tokens, &sampling),

@@ -1,18 +1,13 @@
 //! Tool calls whose arguments stand between tags, one by one: GLM 4.5 and later, and Qwen3-Coder.
 //!
-//! An argument becomes JSON once it is whole: text where the tool's schema says so or where it is nothing else. Several
+//! An argument becomes JSON once it is whole, of a type that its tool's schema allows (`types`). Several
 //! calls may follow each other. What is no call after all becomes text, tags included.
-
-use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::answer::Answer;
 use super::marker::{Found, Scanner};
+use super::types::ArgumentTypes;
 
 const NAME_BYTES_MAX: usize = 256;
-
-/// Which arguments of which functions are text, by their names.
-pub type Texts = Arc<HashSet<(String, String)>>;
 
 /// The tags of a family.
 #[derive(Clone, Copy)]
@@ -57,7 +52,7 @@ pub const CODER: Tags = Tags {
 /// Reads one answer.
 pub struct Tagged {
     tags: Tags,
-    texts: Texts,
+    types: ArgumentTypes,
     state: State,
     scanner: Scanner,
     /// What was read of the part under way.
@@ -85,10 +80,10 @@ enum State {
 
 impl Tagged {
     /// Begins an answer.
-    pub fn new(tags: Tags, texts: Texts) -> Self {
+    pub fn new(tags: Tags, types: ArgumentTypes) -> Self {
         let mut reader = Self {
             tags,
-            texts,
+            types,
             state: State::Text,
             scanner: Scanner::new([""]),
             read: String::new(),
@@ -213,9 +208,7 @@ impl Tagged {
             false => read,
         };
         let value = if self.tags.lines { value.strip_suffix('\n').unwrap_or(value) } else { value };
-        let is_text = self.texts.contains(&(self.name.clone(), self.key.clone()));
-        let json = serde_json::from_str::<serde_json::Value>(value).ok().filter(|_| !is_text);
-        let value = json.unwrap_or_else(|| value.into());
+        let value = self.types.read(&self.name, &self.key, value);
         let comma = if self.arguments > 0 { ", " } else { "" };
         self.arguments += 1;
         answer.arguments(&format!("{comma}{}: {value}", serde_json::Value::from(self.key.as_str())));

@@ -9,7 +9,8 @@ use super::gemma::{self, Gemma};
 use super::hermes::Hermes;
 use super::llama3::Llama3;
 use super::mistral::Mistral;
-use super::tagged::{self, Tagged, Texts};
+use super::tagged::{self, Tagged};
+use super::types::ArgumentTypes;
 
 /// A way to write tool calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +100,8 @@ pub enum ToolReader {
 }
 
 impl ToolReader {
-    /// Begins an answer; `texts` says which arguments are text, where a format does not.
-    pub fn new(format: ToolFormat, texts: Texts) -> Self {
+    /// Begins an answer; `types` says what arguments may be, where a format does not.
+    pub fn new(format: ToolFormat, types: ArgumentTypes) -> Self {
         match format {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new()),
@@ -108,8 +109,8 @@ impl ToolReader {
             ToolFormat::Listed => Self::Mistral(Mistral::new("<|tool_call|>")),
             ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),
             ToolFormat::DeepSeek | ToolFormat::DeepSeekFenced => Self::DeepSeek(DeepSeek::new()),
-            ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, texts)),
-            ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, texts)),
+            ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, types)),
+            ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, types)),
             ToolFormat::FunctionGemma => Self::Gemma(Gemma::new(gemma::FUNCTION)),
             ToolFormat::Gemma4 => Self::Gemma(Gemma::new(gemma::FOUR)),
         }

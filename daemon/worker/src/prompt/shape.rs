@@ -3,15 +3,12 @@
 //! A forced call is written in the model's own format, with arguments of its tool's schema. Reasoning comes first and is
 //! free. An answer that nothing constrains has no grammar at all. Only `prompt` calls this.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use engine::text::{Grammar, GrammarError, Shape};
 use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::output::{HarmonyForm, Place, ReasoningTags, Texts, ToolFormat};
+use crate::output::{ArgumentTypes, HarmonyForm, Place, ReasoningTags, ToolFormat};
 
 /// The most calls of one answer.
 const CALLS_MAX: u32 = 64;
@@ -98,19 +95,12 @@ pub fn of_constraint(constraint: &Constraint) -> Result<Grammar, Error> {
     }))
 }
 
-/// Which arguments of a conversation's tools are text, as their schemas say.
-pub fn texts(chat: &Chat) -> Texts {
-    let mut texts = HashSet::new();
-    for tool in &chat.tools {
-        let schema: Value =
-            tool.parameters.as_ref().and_then(|json| serde_json::from_str(&json.0).ok()).unwrap_or_default();
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            if property["type"] == "string" {
-                texts.insert((tool.name.clone(), name.clone()));
-            }
-        }
-    }
-    Arc::new(texts)
+/// Which types the arguments of a conversation's tools may have.
+pub fn types(chat: &Chat) -> ArgumentTypes {
+    let schema = |tool: &Tool| serde_json::from_str(&tool.parameters.as_ref()?.0).ok();
+    let schemas: Vec<(&str, Value)> =
+        chat.tools.iter().filter_map(|tool| Some((tool.name.as_str(), schema(tool)?))).collect();
+    ArgumentTypes::of(schemas.iter().map(|(name, schema)| (*name, schema)))
 }
 
 /// Why a grammar does not compile, in the protocol's words.

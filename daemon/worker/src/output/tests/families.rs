@@ -1,11 +1,12 @@
 //! Calls and reasoning of the families that do not write JSON between tags, whichever way their answers are cut.
 
-use std::sync::Arc;
+use serde_json::json;
 
 use super::*;
 
-fn texts(pairs: &[(&str, &str)]) -> Texts {
-    Arc::new(pairs.iter().map(|(tool, name)| (tool.to_string(), name.to_string())).collect())
+/// The types of a function that has an argument of this schema.
+fn types(function: &str, argument: &str, schema: Value) -> ArgumentTypes {
+    ArgumentTypes::of([(function, &json!({ "properties": { argument: schema } }))])
 }
 
 #[test]
@@ -25,7 +26,8 @@ fn deepseek_calls_are_read_in_both_forms() {
 
 #[test]
 fn glm_calls_take_their_types_from_the_schema() {
-    let options = OutputOptions { texts: texts(&[("f", "zip")]), ..tools(ToolFormat::Glm) };
+    let options =
+        OutputOptions { types: types("f", "zip", json!({ "type": ["string", "null"] })), ..tools(ToolFormat::Glm) };
     let call = "<tool_call>f\n<arg_key>zip</arg_key>\n<arg_value>01234</arg_value>\n<arg_key>days</arg_key>\n\
         <arg_value>[1, 2]</arg_value>\n<arg_key>note</arg_key>\n<arg_value>a \"b\"\nc</arg_value>\n</tool_call>";
     let arguments = "{\"zip\": \"01234\", \"days\": [1,2], \"note\": \"a \\\"b\\\"\\nc\"}";
@@ -41,13 +43,15 @@ fn glm_calls_take_their_types_from_the_schema() {
 
 #[test]
 fn coder_calls_are_read_with_their_lines() {
-    let options = OutputOptions { texts: texts(&[("f", "code")]), ..tools(ToolFormat::Coder) };
+    let options = OutputOptions { types: types("f", "code", json!({ "type": "string" })), ..tools(ToolFormat::Coder) };
     let call = "<tool_call>\n<function=f>\n<parameter=code>\nlet a = 1;\n\nlet b;\n</parameter>\n<parameter=n>\n5\n</parameter>\n</function>\n</tool_call>";
     let arguments = "{\"code\": \"let a = 1;\\n\\nlet b;\", \"n\": 5}";
     check(&options, &format!("So:\n\n{call}"), ("So:", "", &[("f", arguments)], None));
     check(&options, &format!("{call}\n{call}ok"), ("ok", "", &[("f", arguments), ("f", arguments)], None));
     check(&options, "<tool_call>\nno call</tool_call>", ("<tool_call>\nno call</tool_call>", "", &[], None));
     check(&options, "<function=f>\n<parameter=n>\n5\n</parameter>", ("", "", &[("f", "{\"n\": 5}")], None));
+    let options = OutputOptions { types: types("f", "ok", json!({ "type": "boolean" })), ..options };
+    check(&options, "<function=f>\n<parameter=ok>\nTrue\n</parameter>", ("", "", &[("f", "{\"ok\": true}")], None));
 }
 
 #[test]

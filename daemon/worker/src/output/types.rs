@@ -1,0 +1,175 @@
+//! Which types of JSON the arguments of tools may have, as their schemas say, and what a written argument then is.
+//!
+//! Some families write arguments without their types: text as it stands, and all else as JSON or as Python prints it. Where
+//! a schema says nothing, what reads as JSON is JSON. It checks no value: a schema may hold rules that only grammars keep.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// How many parts of one argument's schema are looked at.
+const PARTS_MAX: u32 = 256;
+
+/// The types of arguments, by the names of function and argument.
+#[derive(Clone, Debug, Default)]
+pub struct ArgumentTypes(Arc<HashMap<(String, String), Types>>);
+
+/// A set of types.
+#[derive(Clone, Copy, Debug, Default)]
+struct Types(u8);
+
+const TEXT: u8 = 1;
+const WHOLE: u8 = 1 << 1;
+const FRACTION: u8 = 1 << 2;
+const BOOLEAN: u8 = 1 << 3;
+const NULL: u8 = 1 << 4;
+const ARRAY: u8 = 1 << 5;
+const OBJECT: u8 = 1 << 6;
+
+impl ArgumentTypes {
+    /// What the schemas of functions say.
+    pub fn of<'a>(functions: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
+        let mut types = HashMap::new();
+        for (function, schema) in functions {
+            for (argument, property) in schema["properties"].as_object().into_iter().flatten() {
+                let mut parts = PARTS_MAX;
+                if let Some(said) = Types::of(property, schema, &mut parts) {
+                    types.insert((function.to_string(), argument.clone()), said);
+                }
+            }
+        }
+        Self(Arc::new(types))
+    }
+
+    /// What an argument is that was written without its type.
+    pub fn read(&self, function: &str, argument: &str, written: &str) -> Value {
+        let types = self.0.get(&(function.to_string(), argument.to_string())).copied();
+        let python = match written {
+            "True" => Some(Value::Bool(true)),
+            "False" => Some(Value::Bool(false)),
+            "None" => Some(Value::Null),
+            _ => None,
+        };
+        let python = python.filter(|value| types.is_some_and(|types| types.hold(value)));
+        // Text is written without quotes, so it is whatever else may not be.
+        let fits = |value: &Value| match types {
+            Some(types) if types.0 & TEXT != 0 => !value.is_string() && types.hold(value),
+            _ => true,
+        };
+        let json = || serde_json::from_str(written).ok().filter(fits);
+        python.or_else(json).unwrap_or_else(|| written.into())
+    }
+}
+
+impl Types {
+    /// What a schema inside of `root` allows; `None` if it does not say.
+    fn of(schema: &Value, root: &Value, parts: &mut u32) -> Option<Self> {
+        *parts = parts.checked_sub(1)?;
+        let mut within = |schema: &Value| Self::of(schema, root, parts);
+        let any = |all: &[Value], of: &mut dyn FnMut(&Value) -> Option<Self>| {
+            all.iter().map(of).try_fold(Self::default(), |sum, types| Some(Self(sum.0 | types?.0)))
+        };
+        let list = |key: &str| schema[key].as_array().map(Vec::as_slice);
+        if let Some(name) = schema["type"].as_str() {
+            return Self::named(name);
+        }
+        if let Some(names) = list("type") {
+            return any(names, &mut |name| Self::named(name.as_str()?));
+        }
+        if let Some(values) = list("enum") {
+            return any(values, &mut |value| Some(Self::of_value(value)));
+        }
+        if let Some(value) = schema.get("const") {
+            return Some(Self::of_value(value));
+        }
+        if let Some(place) = schema["$ref"].as_str().and_then(|place| place.strip_prefix('#')) {
+            return within(root.pointer(place)?);
+        }
+        match list("anyOf").or_else(|| list("oneOf")) {
+            Some(either) => any(either, &mut within),
+            None => list("allOf")?.iter().find_map(within),
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Some(Self(match name {
+            "string" => TEXT,
+            "integer" => WHOLE,
+            "number" => WHOLE | FRACTION,
+            "boolean" => BOOLEAN,
+            "null" => NULL,
+            "array" => ARRAY,
+            "object" => OBJECT,
+            _ => return None,
+        }))
+    }
+
+    fn of_value(value: &Value) -> Self {
+        Self(match value {
+            Value::String(_) => TEXT,
+            Value::Number(number) if number.is_f64() => FRACTION,
+            Value::Number(_) => WHOLE,
+            Value::Bool(_) => BOOLEAN,
+            Value::Null => NULL,
+            Value::Array(_) => ARRAY,
+            Value::Object(_) => OBJECT,
+        })
+    }
+
+    /// Whether a value is of one of them.
+    fn hold(self, value: &Value) -> bool {
+        self.0 & Self::of_value(value).0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(schema: Value, cases: &[(&str, Value)]) {
+        let tool = json!({
+            "properties": { "a": schema },
+            "$defs": { "Word": { "type": "string" }, "Loop": { "anyOf": [{ "$ref": "#/$defs/Loop" }, { "$ref": "#/$defs/Loop" }] } },
+        });
+        let types = ArgumentTypes::of([("f", &tool)]);
+        for (written, expected) in cases {
+            assert_eq!(types.read("f", "a", written), *expected, "{written} as {}", tool["properties"]["a"]);
+        }
+    }
+
+    #[test]
+    fn text_that_reads_as_something_else_stays_text_where_only_text_is_allowed() {
+        let optional = [("12345", json!("12345")), ("None", json!(null)), ("null", json!(null)), ("a", json!("a"))];
+        check(json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] }), &optional);
+        check(json!({ "type": ["string", "null"] }), &optional);
+        check(json!({ "oneOf": [{ "$ref": "#/$defs/Word" }, { "const": null }] }), &optional);
+        let text = [("12", json!("12")), ("True", json!("True")), ("null", json!("null")), ("\"q\"", json!("\"q\""))];
+        check(json!({ "type": "string" }), &text);
+        check(json!({ "enum": ["12", "13"] }), &text);
+        check(json!({ "allOf": [{ "description": "a word" }, { "$ref": "#/$defs/Word" }] }), &text);
+        check(json!({ "type": ["string", "integer"] }), &[("12", json!(12)), ("1.5", json!("1.5"))]);
+        check(json!({ "type": ["string", "number"] }), &[("12", json!(12)), ("1.5", json!(1.5))]);
+        check(json!({ "type": ["string", "array"] }), &[("[1]", json!([1])), ("{}", json!("{}"))]);
+    }
+
+    #[test]
+    fn booleans_and_nothing_are_read_as_python_writes_them() {
+        check(json!({ "type": "boolean" }), &[("True", json!(true)), ("False", json!(false)), ("true", json!(true))]);
+        check(json!({ "type": ["boolean", "null"] }), &[("None", json!(null)), ("Maybe", json!("Maybe"))]);
+        check(json!({ "type": "integer" }), &[("True", json!("True")), ("5", json!(5))]);
+    }
+
+    #[test]
+    fn what_a_schema_does_not_say_is_json_where_it_reads_as_json() {
+        let silent = [("12", json!(12)), ("True", json!("True")), ("\"q\"", json!("q")), ("a b", json!("a b"))];
+        for schema in
+            [json!({}), json!(true), json!({ "$ref": "#/$defs/Loop" }), json!({ "anyOf": [{}, { "type": "string" }] })]
+        {
+            check(schema, &silent);
+        }
+    }
+}
