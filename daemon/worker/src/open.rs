@@ -74,7 +74,7 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
     let draft_facts = draft.map(facts::inspect).transpose()?;
     let kv_bytes = facts.kv_bytes_per_token + draft_facts.map_or(0, |facts| facts.kv_bytes_per_token);
     let mut limits = limits(open, &facts, open.keep.bytes_per_token(kv_bytes) * u64::from(BLOCK_TOKENS))?;
-    let digest = |block_bytes| shelf::model_digest(dir, draft, block_bytes).ok();
+    let digest = |block_bytes| shelf::model_digest(shelf::BUILD, dir, draft, block_bytes).ok();
     let window = Window { context: facts.context_length, capacity: limits.blocks.saturating_mul(BLOCK_TOKENS) };
     let renderer = Renderer::new(program, dir, render::RENDER_LIMITS);
     let text = || {

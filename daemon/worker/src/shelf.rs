@@ -27,7 +27,7 @@ use sha2::{Digest as _, Sha256};
 use crate::inbox::Message;
 use keeper::{Job, Keeper};
 
-pub use file::model_digest;
+pub use file::{BUILD, model_digest};
 
 /// The name of a block: all tokens up to its end, for one model and one salt.
 pub type Digest = [u8; 32];

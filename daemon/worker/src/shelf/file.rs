@@ -23,10 +23,23 @@ const UNFINISHED: &str = "part";
 /// How much of each file of a model is looked at to tell it from others.
 const SAMPLE_BYTES: u64 = 1 << 16;
 
-/// Tells the contents of a model, and of its draft model, from those of others: their configurations, and of their weights
-/// the sizes, times and beginnings.
-pub fn model_digest(dir: &Path, draft: Option<&Path>, block_bytes: usize) -> io::Result<Digest> {
+/// This build, whose keys and values another may compute otherwise: its version, and its commit where that is known.
+pub const BUILD: [&str; 2] = [
+    env!("CARGO_PKG_VERSION"),
+    match option_env!("IMPETUS_COMMIT") {
+        Some(commit) => commit,
+        None => "unknown",
+    },
+];
+
+/// Tells what one build computes of a model, and of its draft model, from all else: their configurations, and of their
+/// weights the sizes, times and beginnings.
+pub fn model_digest(build: [&str; 2], dir: &Path, draft: Option<&Path>, block_bytes: usize) -> io::Result<Digest> {
     let mut hash = Sha256::new_with_prefix(MAGIC);
+    for word in build {
+        hash.update((word.len() as u64).to_le_bytes());
+        hash.update(word);
+    }
     hash.update((block_bytes as u64).to_le_bytes());
     for dir in [Some(dir), draft].into_iter().flatten() {
         add_folder(&mut hash, dir)?;

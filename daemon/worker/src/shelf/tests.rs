@@ -258,3 +258,15 @@ fn sealed_files_tell_nothing_and_open_for_their_key_alone() {
     }
     assert_eq!(open(&with(7), 1).fetch(&tokens, 0), Some(Vec::new()), "what was changed is not shown");
 }
+
+#[test]
+fn what_one_build_has_put_away_is_not_what_another_looks_for() {
+    let folder = Folder::new("builds");
+    fs::create_dir_all(&folder.0).unwrap();
+    fs::write(folder.0.join("model.safetensors"), "weights").unwrap();
+    let digest = |build| model_digest(build, &folder.0, None, BLOCK_BYTES).unwrap();
+    assert_eq!(digest(["1.0.0", "abc"]), digest(["1.0.0", "abc"]));
+    for other in [["1.0.1", "abc"], ["1.0.0", "def"], ["1.0.0a", "bc"]] {
+        assert_ne!(digest(other), digest(["1.0.0", "abc"]), "{other:?}");
+    }
+}
