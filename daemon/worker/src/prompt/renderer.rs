@@ -105,9 +105,10 @@ impl Renderer {
 }
 
 impl Rendering {
-    /// Starts the process and waits until it has compiled the template.
+    /// Starts the process, unless it lives, and waits until it has compiled the template.
     pub fn start(&mut self) -> Result<(), RenderError> {
-        if self.process.is_some() {
+        // One that was killed while it was idle is no fault of the conversation that comes next.
+        if self.process.as_mut().is_some_and(|process| matches!(process.child.try_wait(), Ok(None))) {
             return Ok(());
         }
         self.process = Some(Process::start(&self.renderer).map_err(RenderError::Start)?);

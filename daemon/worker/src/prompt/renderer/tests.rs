@@ -53,14 +53,19 @@ fn a_template_that_is_hostile_while_it_compiles_is_refused() {
 }
 
 #[test]
-fn a_killed_process_is_replaced() {
+fn a_process_that_was_killed_while_it_was_idle_costs_nobody_anything() {
     let folder = Folder::new("killed", |recipe| recipe).with_template(TEMPLATE);
     let mut rendering = folder.renderer(LIMITS).rendering();
     rendering.start().unwrap();
-    rendering.process.as_mut().unwrap().child.kill().unwrap();
-    let error = rendering.render(ask("Hi")).unwrap_err();
-    assert!(matches!(error, RenderError::Crashed(_)), "{error}");
+    let kill = |rendering: &mut Rendering| {
+        let child = &mut rendering.process.as_mut().unwrap().child;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    kill(&mut rendering);
     assert_eq!(rendering.render(ask("Hi")).unwrap(), "<Hi>");
+    kill(&mut rendering);
+    assert!(rendering.try_grammar("start: \"x\"").is_ok());
 }
 
 #[test]
