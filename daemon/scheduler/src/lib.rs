@@ -28,7 +28,7 @@ use sequence::Sequence;
 
 pub use clients::ClientId;
 pub use plan::{Ahead, BlockCopy, Plan, Row, RowState};
-pub use policy::{LEVEL_MS, Priority};
+pub use policy::{LEVEL_MS, Priority, level};
 
 /// How many positions one KV block holds.
 pub const BLOCK_TOKENS: u32 = 32;

@@ -27,7 +27,7 @@ impl Priority {
 pub const LEVEL_MS: u64 = 10_000;
 
 /// The level of a sequence that has waited since `since_ms`.
-pub(crate) fn level(priority: Priority, since_ms: u64, now_ms: u64) -> u8 {
+pub fn level(priority: Priority, since_ms: u64, now_ms: u64) -> u8 {
     let aged = now_ms.saturating_sub(since_ms) / LEVEL_MS;
     aged.saturating_add(priority as u64).min(Priority::High as u64) as u8
 }

@@ -32,7 +32,7 @@ use requests::Requests;
 pub use drafter::Drafter;
 pub use guesses::STEP_DRAFTS_MAX;
 pub use pulse::Heart;
-pub use requests::Places;
+pub use requests::{Places, priority};
 
 /// Why a runner ended before its work did.
 #[derive(Debug, thiserror::Error)]

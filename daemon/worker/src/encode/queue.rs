@@ -1,13 +1,18 @@
-//! Whose texts are computed next: higher priorities first, and among equals a text of each request in turn, so that one
-//! request of thousands of texts does not hold up a single question.
+//! Whose texts are computed next: higher levels first, and among equals a text of each request in turn, so that one
+//! request of thousands of texts does not hold up a single question. A level is the priority, and rises with waiting as
+//! that of a sequence does.
 //!
 //! Pure: time is an argument. It counts what each request has left and how long it took.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use pipe::WorkId;
 use protocol::generation::Priority;
+use scheduler::level;
+
+use crate::runner::priority;
 
 /// A text that is to be computed.
 #[derive(Debug)]
@@ -73,6 +78,11 @@ impl Request {
         Self { work, priority, dimensions, arrived, left: texts.len(), texts: texts.into(), tokens, started: None }
     }
 
+    fn level(&self, now: Instant) -> u8 {
+        let waited = now.saturating_duration_since(self.arrived).as_millis();
+        level(priority(self.priority), 0, u64::try_from(waited).unwrap_or(u64::MAX))
+    }
+
     /// Tokens of all its texts.
     pub fn tokens(&self) -> u32 {
         self.tokens
@@ -108,21 +118,20 @@ impl Queue {
     /// The texts of the next step: as many as `tokens_max` tokens hold, and at least one.
     pub fn next(&mut self, tokens_max: usize, now: Instant) -> Vec<Item> {
         let (mut batch, mut tokens) = (Vec::new(), 0);
-        for priority in [Priority::High, Priority::Normal, Priority::Low] {
-            loop {
-                let waits = |request: &Request| request.priority == priority && !request.texts.is_empty();
-                let Some(at) = self.requests.iter().position(waits) else { break };
-                let length = self.requests[at].texts[0].tokens.len();
-                if !batch.is_empty() && tokens + length > tokens_max {
-                    return batch;
-                }
-                tokens += length;
-                // To the end of the line, so that the next text is another request's.
-                if let Some(mut request) = self.requests.remove(at) {
-                    request.started.get_or_insert(now);
-                    batch.extend(request.texts.pop_front());
-                    self.requests.push_back(request);
-                }
+        loop {
+            let waiting = self.requests.iter().enumerate().filter(|(_, request)| !request.texts.is_empty());
+            // The first of those that are highest.
+            let first = waiting.min_by_key(|(_, request)| Reverse(request.level(now)));
+            let Some((at, length)) = first.map(|(at, request)| (at, request.texts[0].tokens.len())) else { break };
+            if !batch.is_empty() && tokens + length > tokens_max {
+                break;
+            }
+            tokens += length;
+            // To the end of the line, so that the next text is another request's.
+            if let Some(mut request) = self.requests.remove(at) {
+                request.started.get_or_insert(now);
+                batch.extend(request.texts.pop_front());
+                self.requests.push_back(request);
             }
         }
         batch
@@ -173,6 +182,20 @@ mod tests {
         assert_eq!(next(&mut queue, 16), [(1, 2), (1, 3), (1, 4)]);
         assert_eq!(next(&mut queue, 16), []);
         assert_eq!(queue.len(), 3, "results are still to come");
+    }
+
+    #[test]
+    fn a_low_request_is_served_beside_higher_ones_that_never_end_once_it_has_waited() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(request(1, Priority::Low, &[4; 3], now));
+        let mut served = |seconds| {
+            let later = now + Duration::from_secs(seconds);
+            queue.add(request(2, Priority::High, &[4; 4], later));
+            queue.next(8, later).iter().map(|item| item.work.0).collect::<Vec<_>>()
+        };
+        assert_eq!(served(0), [2, 2]);
+        assert_eq!(served(19), [2, 2], "it is not as high yet");
+        assert!(served(20).contains(&1));
     }
 
     #[test]

@@ -268,11 +268,7 @@ impl Requests {
         scheduler: &mut Scheduler,
         now_ms: u64,
     ) -> Result<(), Refusal> {
-        let priority = match generation.priority {
-            generation::Priority::Low => scheduler::Priority::Low,
-            generation::Priority::Normal => scheduler::Priority::Normal,
-            generation::Priority::High => scheduler::Priority::High,
-        };
+        let priority = priority(generation.priority);
         let guesser = (self.places.draft_tokens_max > 0).then(|| Guesser::new(&generation.prompt));
         let (mut twin, mut judge_from) = (None, generation.judge_from());
         for choice in &mut generation.choices {
@@ -485,5 +481,14 @@ fn missed(missed: Missed) -> generation::Missed {
         Missed::Evicted { position } => generation::Missed::Evicted(position),
         Missed::Differs { position } => generation::Missed::Differs(position),
         Missed::New { position } => generation::Missed::New(position),
+    }
+}
+
+/// A priority in the scheduler's words.
+pub fn priority(asked: generation::Priority) -> scheduler::Priority {
+    match asked {
+        generation::Priority::Low => scheduler::Priority::Low,
+        generation::Priority::Normal => scheduler::Priority::Normal,
+        generation::Priority::High => scheduler::Priority::High,
     }
 }
