@@ -32,6 +32,7 @@ pub fn texts(dir: &Path) -> Result<ModelTexts, Error> {
             top_p: drawn.top_p,
             top_k: drawn.top_k,
             min_p: drawn.min_p,
+            typical_p: drawn.typical_p,
             repetition_penalty: drawn.repetition_penalty,
             ..Sampling::default()
         };

@@ -396,7 +396,7 @@ impl Prompter {
         detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));
         detokenizer = detokenizer.showing(HARMONY_SHOWN.iter().copied().filter(|_| harmony));
         let output = Output::new(OutputOptions {
-            stop_strings: request.stop.strings.clone(),
+            stop_strings: self.stop_strings(request),
             reasoning,
             tools,
             types: source.types.clone(),
@@ -433,7 +433,7 @@ impl Prompter {
             repetition_window: asked.repetition_window,
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
             frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
-            typical_p: asked.typical_p.unwrap_or(1.0),
+            typical_p: asked.typical_p.or(own.typical_p).unwrap_or(1.0),
             xtc_probability: asked.xtc_probability.unwrap_or(0.0),
             xtc_threshold: asked.xtc_threshold.unwrap_or(0.1),
             dry: asked.dry_multiplier.map(|multiplier| dry(multiplier, asked)),
@@ -444,7 +444,10 @@ impl Prompter {
             seed,
             choice,
             eos: ends.tokens.iter().copied().collect(),
-            min_tokens: request.stop.min_tokens,
+            min_tokens: match request.stop.min_tokens {
+                0 => own.min_tokens.unwrap_or(0).min(ends.tokens_max),
+                asked => asked,
+            },
             logprobs: request.logprobs,
         }
     }
@@ -452,6 +455,11 @@ impl Prompter {
     fn end_tokens(&self, request: &GenerateRequest) -> HashSet<u32> {
         let own = if request.stop.ignore_eos { &[][..] } else { &self.defaults.eos };
         own.iter().chain(&request.stop.tokens).copied().collect()
+    }
+
+    fn stop_strings(&self, request: &GenerateRequest) -> Vec<String> {
+        let own = if request.stop.ignore_eos { &[][..] } else { &self.defaults.stop_strings };
+        request.stop.strings.iter().chain(own).cloned().collect()
     }
 }
 

@@ -277,6 +277,7 @@ fn parameters(sampling: &Sampling) -> Vec<(&'static str, String)> {
         ("temperature", number(sampling.temperature)),
         ("top_k", sampling.top_k.map(|count| count.to_string())),
         ("top_p", number(sampling.top_p)),
+        ("typical_p", number(sampling.typical_p)),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

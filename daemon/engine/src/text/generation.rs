@@ -25,12 +25,11 @@ const TURN_ENDS: [&str; 7] = [
 ];
 
 /// Settings that would change answers and that nothing here does, with the number at which they do nothing.
-const UNDONE: [(&str, f64); 25] = [
+const UNDONE: [(&str, f64); 22] = [
     ("num_beams", 1.0),
     ("num_beam_groups", 1.0),
     ("diversity_penalty", 0.0),
     ("penalty_alpha", 0.0),
-    ("typical_p", 1.0),
     ("epsilon_cutoff", 0.0),
     ("eta_cutoff", 0.0),
     ("encoder_repetition_penalty", 1.0),
@@ -38,7 +37,6 @@ const UNDONE: [(&str, f64); 25] = [
     ("encoder_no_repeat_ngram_size", 0.0),
     ("guidance_scale", 1.0),
     ("min_length", 0.0),
-    ("min_new_tokens", 0.0),
     ("exponential_decay_length_penalty", 0.0),
     ("bad_words_ids", 0.0),
     ("force_words_ids", 0.0),
@@ -50,14 +48,21 @@ const UNDONE: [(&str, f64); 25] = [
     ("forced_eos_token_id", -1.0),
     ("forced_decoder_ids", 0.0),
     ("watermarking_config", 0.0),
-    ("stop_strings", 0.0),
 ];
+
+/// The most texts that end an answer, and the most bytes of one, as a request may have.
+const STOPS_MAX: usize = 16;
+const STOP_BYTES_MAX: usize = 1024;
 
 /// A model's own end tokens and sampling; `None` where its files say nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
     /// The tokens that end an answer, in ascending order; empty if the files name none.
     pub eos: Vec<u32>,
+    /// The texts that end an answer.
+    pub stop_strings: Vec<String>,
+    /// How many tokens come before an end token may.
+    pub min_tokens: Option<u32>,
     /// 0 is greedy, as is `"do_sample": false`.
     pub temperature: Option<f32>,
     /// Nucleus share.
@@ -66,6 +71,8 @@ pub struct GenerationDefaults {
     pub top_k: Option<u32>,
     /// The least probability relative to the likeliest token.
     pub min_p: Option<f32>,
+    /// The share of probability that the most typical tokens must reach together.
+    pub typical_p: Option<f32>,
     /// Divides the logits of tokens already seen.
     pub repetition_penalty: Option<f32>,
 }
@@ -90,9 +97,11 @@ impl GenerationDefaults {
         }
         eos.sort_unstable();
         eos.dedup();
-        refuse_undone(&generation)
-            .map_err(|problem| TextError::invalid(&dir.join("generation_config.json"), problem))?;
-        Ok(Self { eos, ..Self::sampling_in(dir, &generation)? })
+        let wrong = |problem| TextError::invalid(&dir.join("generation_config.json"), problem);
+        refuse_undone(&generation).map_err(wrong)?;
+        let stop_strings = stop_strings(&generation).map_err(wrong)?;
+        let min_tokens = whole(&generation, "min_new_tokens").map_err(wrong)?;
+        Ok(Self { eos, stop_strings, min_tokens, ..Self::sampling_in(dir, &generation)? })
     }
 
     /// Reads how `generation_config.json` has tokens drawn, and not what ends an answer.
@@ -111,12 +120,13 @@ impl GenerationDefaults {
             Some(other) => return Err(TextError::invalid(&path, format!("do_sample is {other}, not true or false"))),
         };
         Ok(Self {
-            eos: Vec::new(),
             temperature: if greedy { Some(0.0) } else { number("temperature", 0.0, 100.0)? },
             top_p: number("top_p", f32::MIN_POSITIVE, 1.0)?,
             top_k: whole(generation, "top_k").map_err(|problem| TextError::invalid(&path, problem))?,
             min_p: number("min_p", 0.0, 1.0)?,
+            typical_p: number("typical_p", f32::MIN_POSITIVE, 1.0)?,
             repetition_penalty: number("repetition_penalty", f32::MIN_POSITIVE, 100.0)?,
+            ..Self::default()
         })
     }
 }
@@ -148,6 +158,20 @@ fn ids(value: Option<&Value>) -> Result<Vec<u32>, String> {
     let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
     let wrong = |id: &Value| format!("eos_token_id holds {id}, which is no token id");
     one_or_more.iter().map(|value| id(value).ok_or_else(|| wrong(value))).collect()
+}
+
+/// A text that ends answers or a list of them; none where the value is absent or null.
+fn stop_strings(generation: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let one_or_more = match generation.get("stop_strings") {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(Value::Null) | None => &[],
+        Some(one) => std::slice::from_ref(one),
+    };
+    let text = |it: &Value| it.as_str().filter(|text| (1..=STOP_BYTES_MAX).contains(&text.len())).map(str::to_string);
+    let texts: Option<Vec<String>> = one_or_more.iter().map(text).collect();
+    texts.filter(|texts| texts.len() <= STOPS_MAX).ok_or_else(|| {
+        format!("stop_strings must be at most {STOPS_MAX} texts of 1 to {STOP_BYTES_MAX} bytes, and is not")
+    })
 }
 
 /// A number within its range, if it is given.

@@ -1,5 +1,6 @@
 //! What a request may ask, and how a refusal names what is wrong. The model is tiny and random; only its text side is read.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use pipe::{Answer, Question};
@@ -10,13 +11,13 @@ use protocol::{Error, ErrorKind};
 
 use super::{Prompter, Window};
 use crate::facts::resident_bytes;
-use crate::generation::Generation;
+use crate::generation::{Ends, Generation};
 use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
 mod hostile;
-
 mod thinking;
+
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
 
 fn prompter(folder: &Folder) -> Prompter {
@@ -171,6 +172,26 @@ fn a_template_that_rewrites_what_is_to_be_continued_is_refused() {
     prepare(&prompter, &begun("abc")).unwrap();
     let error = check_refused(prepare(&prompter, &begun("xyz")), ErrorKind::Invalid, "messages");
     assert!(error.message.contains("cannot be continued"), "{}", error.message);
+}
+
+#[test]
+fn a_models_own_ways_to_draw_and_to_end_stand_behind_those_of_a_request() {
+    let folder = Folder::new("defaults", |recipe| recipe);
+    let own = r#"{"typical_p": 0.5, "min_new_tokens": 4, "stop_strings": ["STOP"]}"#;
+    std::fs::write(folder.path().join("generation_config.json"), own).unwrap();
+    let prompter = prompter(&folder);
+    let ends = |tokens_max| Ends { tokens: HashSet::new(), tokens_max };
+    let drawn = |request: &GenerateRequest, tokens_max| prompter.sampling(request, 0, &ends(tokens_max), 1);
+    let mut asked = request("Hi", 10);
+    assert_eq!((drawn(&asked, 10).typical_p, drawn(&asked, 10).min_tokens), (0.5, 4));
+    assert_eq!(drawn(&asked, 3).min_tokens, 3, "never more than there may be");
+    assert_eq!(prompter.stop_strings(&asked), ["STOP"]);
+    (asked.sampling.typical_p, asked.stop.min_tokens) = (Some(0.9), 7);
+    asked.stop.strings = vec!["END".to_string()];
+    assert_eq!((drawn(&asked, 10).typical_p, drawn(&asked, 10).min_tokens), (0.9, 7));
+    assert_eq!(prompter.stop_strings(&asked), ["END", "STOP"]);
+    asked.stop.ignore_eos = true;
+    assert_eq!(prompter.stop_strings(&asked), ["END"]);
 }
 
 #[test]

@@ -30,12 +30,15 @@ fn an_empty_folder_says_nothing() {
 
 #[test]
 fn sampling_is_read() {
-    let sound = r#"{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0, "repetition_penalty": 1.05}"#;
+    let sound = r#"{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0, "repetition_penalty": 1.05,
+        "typical_p": 0.9, "min_new_tokens": 3, "stop_strings": ["STOP", "END"]}"#;
     let found = defaults(&[("generation_config.json", sound)]).unwrap();
     assert_eq!((found.temperature, found.top_p, found.top_k), (Some(0.6), Some(0.95), Some(20)));
     assert_eq!((found.min_p, found.repetition_penalty), (Some(0.0), Some(1.05)));
-    let idle =
-        r#"{"num_beams": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0, "suppress_tokens": [], "min_length": 0}"#;
+    assert_eq!((found.typical_p, found.min_tokens), (Some(0.9), Some(3)));
+    assert_eq!(found.stop_strings, ["STOP", "END"]);
+    assert_eq!(defaults(&[("generation_config.json", r#"{"stop_strings": "."}"#)]).unwrap().stop_strings, ["."]);
+    let idle = r#"{"num_beams": 1, "no_repeat_ngram_size": 0, "suppress_tokens": [], "min_length": 0}"#;
     assert_eq!(defaults(&[("generation_config.json", idle)]).unwrap(), GenerationDefaults::default());
     let unsaid = r#"{"temperature": null, "top_k": null, "eos_token_id": null}"#;
     assert_eq!(defaults(&[("generation_config.json", unsaid)]).unwrap(), GenerationDefaults::default());
@@ -54,6 +57,9 @@ fn a_setting_that_makes_no_sense_is_named() {
         ("generation_config.json", r#"{"eos_token_id": "x"}"#, "eos_token_id holds \"x\""),
         ("generation_config.json", r#"{"eos_token_id": [5, -1]}"#, "eos_token_id holds -1"),
         ("generation_config.json", r#"{"do_sample": "yes"}"#, "do_sample is \"yes\""),
+        ("generation_config.json", r#"{"typical_p": 0}"#, "typical_p is 0"),
+        ("generation_config.json", r#"{"min_new_tokens": -1}"#, "min_new_tokens is -1"),
+        ("generation_config.json", r#"{"stop_strings": ["a", ""]}"#, "stop_strings must be"),
         ("generation_config.json", r#"{"num_beams": 4}"#, "num_beams is 4, which is not done here"),
         ("generation_config.json", r#"{"suppress_tokens": [7]}"#, "suppress_tokens is [7]"),
         ("generation_config.json", r#"{"forced_eos_token_id": 0}"#, "forced_eos_token_id is 0"),
