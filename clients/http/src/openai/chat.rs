@@ -98,8 +98,9 @@ pub struct Own {
 struct MessageBody {
     role: RoleBody,
     content: Option<Content>,
-    #[serde(alias = "reasoning")]
     reasoning_content: Option<String>,
+    /// The same by its other name; some clients send both.
+    reasoning: Option<String>,
     tool_calls: Option<Vec<CallBody>>,
     tool_call_id: Option<String>,
     name: Option<String>,
@@ -111,7 +112,15 @@ struct MessageBody {
 }
 
 /// Members of messages that clients send back as they got them; none is meant to change an answer.
-const MESSAGE_LABELS: &[&str] = &["annotations", "refusal", "cache_control", "provider_specific_fields"];
+const MESSAGE_LABELS: &[&str] = &[
+    "annotations",
+    "refusal",
+    "cache_control",
+    "copilot_cache_control",
+    "cot_id",
+    "cot_summary",
+    "provider_specific_fields",
+];
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChatRole)]
@@ -347,12 +356,10 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
         RoleBody::Assistant => Role::Assistant,
         RoleBody::Tool => Role::Tool,
     };
-    if let Some((name, _)) =
-        body.rest.iter().find(|(name, value)| !value.is_null() && !MESSAGE_LABELS.contains(&name.as_str()))
-    {
-        return Err(Error::new(ErrorKind::Unsupported, format!("'{name}' in a message is not supported here."))
-            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-            .param(format!("messages[{at}].{name}")));
+    body::only(&format!("messages[{at}]"), &Value::Object(body.rest), MESSAGE_LABELS)?;
+    if body.reasoning.is_some() && body.reasoning_content.is_some() && body.reasoning != body.reasoning_content {
+        let message = "'reasoning' and 'reasoning_content' say different things; send one of them.";
+        return Err(Error::invalid(format!("messages[{at}].reasoning"), message));
     }
     let calls = body.tool_calls.unwrap_or_default();
     if body.content.is_none() && calls.is_empty() && role != Role::Assistant {
@@ -370,7 +377,7 @@ fn message(at: usize, body: MessageBody) -> Result<g::Message, Error> {
     Ok(g::Message {
         role,
         content,
-        reasoning: body.reasoning_content,
+        reasoning: body.reasoning_content.or(body.reasoning),
         tool_calls: calls.into_iter().enumerate().map(called).collect::<Result<_, _>>()?,
         tool_call_id: body.tool_call_id,
         name: body.name,

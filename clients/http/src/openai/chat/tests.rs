@@ -59,6 +59,26 @@ fn an_answer_may_be_sent_back_as_it_came() {
 }
 
 #[test]
+fn an_editors_history_comes_back_with_its_labels_and_its_thoughts_by_both_names() {
+    let turn = |thoughts: Value| {
+        let mut turn = json!({
+            "role": "assistant", "content": "Yes.", "cot_id": "t1", "cot_summary": "Hm.",
+            "copilot_cache_control": {"type": "ephemeral"}
+        });
+        turn.as_object_mut().unwrap().extend(thoughts.as_object().unwrap().clone());
+        json!({"messages": [turn, {"role": "user", "content": "Sure?"}]})
+    };
+    for thoughts in [
+        json!({"reasoning": "Hm."}),
+        json!({"reasoning_content": "Hm."}),
+        json!({"reasoning": "Hm.", "reasoning_content": "Hm."}),
+    ] {
+        assert_eq!(conversation(turn(thoughts)).messages[0].reasoning.as_deref(), Some("Hm."));
+    }
+    assert_eq!(param(turn(json!({"reasoning": "a", "reasoning_content": "b"}))), "messages[0].reasoning");
+}
+
+#[test]
 fn members_that_nobody_reads_are_refused_wherever_they_stand() {
     let function = json!({"name": "f", "arguments": "{}"});
     let body = json!({
