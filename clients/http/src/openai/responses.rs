@@ -2,17 +2,20 @@
 //! background, and can be read, cancelled and deleted later.
 //!
 //! `request` and `input` read what clients send, `object` is what they receive, `writer` makes it from events, whole or
-//! streamed; `kept` is what the daemon keeps of it, `background` the work that goes on after its request was answered.
+//! streamed; `tools` are the functions that it may call, `kept` is what the daemon keeps of it, `background` the work that
+//! goes on after its request was answered.
 //!
 //! What clients may rely on: a response is kept for 30 days unless `store` is false, one that streams when it is
-//! complete. Tools that this bridge would have to run are ignored, because coding agents send them to every server; only
-//! functions are offered to the model, and only those are named in the response. `instructions` hold for one response.
+//! complete. Tools that this bridge would have to run, and those that are called with free text, are ignored, because
+//! coding agents send them to every server; only functions, those of namespaces too, are offered to the model, and only
+//! those are named in the response. `instructions` hold for one response.
 
 pub mod background;
 pub mod input;
 pub mod kept;
 pub mod object;
 pub mod request;
+pub mod tools;
 pub mod writer;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use protocol::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::tools::flat;
 use crate::body::part;
 use crate::daemon::answer_id;
 use crate::turns::{self, append, instruct};
@@ -40,6 +41,7 @@ struct MessageItem {
 #[derive(Deserialize)]
 struct CallItem {
     call_id: String,
+    namespace: Option<String>,
     name: String,
     arguments: String,
     /// The arguments as a client's library has read them.
@@ -69,7 +71,7 @@ struct ReasoningItem {
 }
 
 /// What items are called and how they came about.
-const LABELS: &[&str] = &["id", "status", "namespace", "created_by"];
+const LABELS: &[&str] = &["id", "status", "created_by"];
 
 /// Returns the items of an input with what the client may have left out: ids, types, and parts in place of text.
 pub fn complete(input: Value) -> Result<Vec<Value>> {
@@ -145,7 +147,8 @@ impl Turns {
             "message" => self.message(at, part(at, item)?),
             "reasoning" => self.reasoning(at, part(at, item)?),
             "function_call" => {
-                let CallItem { call_id: id, name, arguments, .. } = part(at, item)?;
+                let CallItem { call_id: id, namespace, name, arguments, .. } = part(at, item)?;
+                let name = flat(namespace.as_deref(), &name);
                 let arguments = turns::arguments(&format!("{at}.arguments"), arguments)?;
                 self.assistant(|_| true).tool_calls.push(ToolCall { id, name, arguments });
                 Ok(())

@@ -105,6 +105,9 @@ pub enum Item {
         status: Status,
         /// What its result must name.
         call_id: String,
+        /// The namespace that the function stands in, if it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
         /// The function.
         name: String,
         /// Its arguments, JSON text.

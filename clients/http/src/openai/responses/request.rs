@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::input::{Turns, complete};
 use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
-use crate::body::{Members, accept_only, only, part};
+use super::tools::{Tools, flat};
+use crate::body::{Members, accept_only, only};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::openai::chat::{TOP_LOGPROBS_MAX, only_allowed};
 use crate::openai::effort::{Effort, template_arguments};
@@ -106,14 +107,6 @@ pub struct Body {
     priority: Option<Urgency>,
 }
 
-#[derive(Debug, Deserialize)]
-struct FunctionBody {
-    name: String,
-    description: Option<String>,
-    parameters: Option<Value>,
-    strict: Option<bool>,
-}
-
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ResponseToolChoice)]
 #[serde(untagged, expecting = "expected a word or an object that names a function")]
@@ -174,7 +167,7 @@ impl Asked {
     }
 
     /// Makes a request of a body, `echo` as it was sent, that goes on from the items before it.
-    pub fn after(before: Vec<Value>, echo: &Map<String, Value>, body: Body) -> Result<Self> {
+    pub fn after(before: Vec<Value>, echo: &Map<String, Value>, mut body: Body) -> Result<Self> {
         let mut turns = Turns::new(body.instructions.as_deref());
         for item in before {
             turns.read("previous_response_id", item)?;
@@ -188,9 +181,9 @@ impl Asked {
         if background && stored.is_none() {
             return Err(Error::invalid("store", "A response made in the background must be stored to be found again."));
         }
-        let tools = functions(body.tools.as_deref().unwrap_or_default())?;
-        let response = body.response(echo, &tools);
-        Ok(Self { request: body.request(turns.end(), tools)?, response, stored, streams, background })
+        let Tools { offered, shown, .. } = Tools::read(body.tools.take().unwrap_or_default())?;
+        let response = body.response(echo, shown);
+        Ok(Self { request: body.request(turns.end(), offered)?, response, stored, streams, background })
     }
 }
 
@@ -268,7 +261,7 @@ impl Body {
     }
 
     /// Returns the response before anything came of it.
-    fn response(&self, sent: &Map<String, Value>, tools: &[g::Tool]) -> Response {
+    fn response(&self, sent: &Map<String, Value>, tools: Vec<Value>) -> Response {
         let mut asked = Map::new();
         for (name, absent) in ECHOED {
             let absent = || serde_json::from_str(absent).unwrap_or_default();
@@ -278,7 +271,7 @@ impl Body {
         asked.insert("reasoning".to_owned(), json!({ "effort": effort, "summary": summary }));
         asked.insert("service_tier".to_owned(), json!("default"));
         asked.insert("truncation".to_owned(), json!("disabled"));
-        asked.insert("tools".to_owned(), tools.iter().map(shown).collect());
+        asked.insert("tools".to_owned(), tools.into());
         Response {
             id: answer_id("resp_"),
             object: "response",
@@ -303,40 +296,6 @@ fn shaped(format: &Value) -> Result<Option<g::Constraint>> {
     shape::of_format("text.format", format, format)
 }
 
-/// Returns the functions among the tools; what else there is would have to be run by this bridge, and is not offered.
-fn functions(bodies: &[Map<String, Value>]) -> Result<Vec<g::Tool>> {
-    let mut tools = Vec::new();
-    for (at, body) in bodies.iter().enumerate() {
-        let at = format!("tools[{at}]");
-        match body.get("type").and_then(Value::as_str) {
-            Some("function") => {}
-            Some(_) => continue,
-            None => return Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
-        }
-        let mut body = body.clone();
-        body.remove("type");
-        for (name, usual) in [("allowed_callers", json!(["direct"])), ("defer_loading", json!(false))] {
-            accept_only(&format!("{at}.{name}"), body.remove(name).as_ref(), &[usual])?;
-        }
-        let FunctionBody { name, description, parameters, strict } = part(&at, body)?;
-        let parameters = parameters.map(|schema| g::Json(schema.to_string()));
-        tools.push(g::Tool { name, description, parameters, strict: strict == Some(true) });
-    }
-    Ok(tools)
-}
-
-/// Returns a tool as the response repeats it.
-fn shown(tool: &g::Tool) -> Value {
-    let parameters = tool.parameters.as_ref().and_then(|schema| serde_json::from_str(&schema.0).ok());
-    json!({
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": parameters.unwrap_or(Value::Null),
-        "strict": tool.strict,
-    })
-}
-
 impl ToolChoiceBody {
     /// Returns the choice, and the names it is limited to, if it is.
     fn read(self) -> Result<(g::ToolChoice, Option<Vec<String>>)> {
@@ -346,7 +305,7 @@ impl ToolChoiceBody {
         };
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         match (text("type"), text("name")) {
-            (Some("function"), Some(name)) => Ok((g::ToolChoice::Named(name.to_owned()), None)),
+            (Some("function"), Some(name)) => Ok((g::ToolChoice::Named(flat(text("namespace"), name)), None)),
             (Some("function"), None) => {
                 Err(Error::invalid("tool_choice.name", "A choice of a function needs its name."))
             }
@@ -354,7 +313,8 @@ impl ToolChoiceBody {
                 let allowed = body.get("tools").and_then(Value::as_array).into_iter().flatten();
                 // Those of other kinds are not offered in any case.
                 let functions = allowed.filter(|tool| tool["type"] == "function");
-                let names = functions.filter_map(|tool| tool["name"].as_str()).map(str::to_owned).collect();
+                let named = |tool: &Value| Some(flat(tool["namespace"].as_str(), tool["name"].as_str()?));
+                let names = functions.filter_map(named).collect();
                 Ok((mode_of("tool_choice.mode", text("mode").unwrap_or("auto"))?, Some(names)))
             }
             (kind, _) => {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::kept::item_id;
 use super::object::{Fault, Incomplete, Item, Part, Response, Status, UsageBody};
+use super::tools::{self, Names};
 use crate::daemon::unix_seconds;
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
@@ -48,6 +49,8 @@ pub struct Builder {
     streams: bool,
     /// Whether thoughts are given as a summary.
     summarises: bool,
+    /// What the functions of namespaces are called.
+    names: Names,
     open: Option<Kind>,
     length: bool,
     sequence: u64,
@@ -62,9 +65,10 @@ impl Builder {
         response.model = model;
         response.status = Status::InProgress;
         let summarises = response.asked.get("reasoning").is_some_and(|asked| !asked["summary"].is_null());
+        let names = response.asked.get("tools").map(tools::names).unwrap_or_default();
         let (frames, outcome) = (Vec::new(), Outcome::default());
         let pace = Pace::default();
-        Self { response, streams, summarises, open: None, length: false, sequence: 0, frames, outcome, pace }
+        Self { response, streams, summarises, names, open: None, length: false, sequence: 0, frames, outcome, pace }
     }
 
     /// Says which model makes it, where that was not known when it began.
@@ -209,11 +213,17 @@ impl Builder {
     }
 
     fn call(&mut self, ToolCallDelta { index, id: call_id, name, arguments: more }: ToolCallDelta) {
+        let name = name.unwrap_or_default();
+        let (namespace, name) = match self.names.get(&name).cloned() {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, name),
+        };
         let item = |id| Item::FunctionCall {
             id,
             status: Status::InProgress,
             call_id: call_id.unwrap_or_default(),
-            name: name.unwrap_or_default(),
+            namespace,
+            name,
             arguments: String::new(),
         };
         self.open(Kind::Call(index), "fc_", item, None);

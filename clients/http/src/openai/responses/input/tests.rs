@@ -33,7 +33,7 @@ fn what_an_assistant_did_in_one_go_is_one_turn() {
         {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "A tool knows."}]},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me look."}]},
         {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
-        {"type": "function_call", "call_id": "c2", "name": "ask", "arguments": "{}"},
+        {"type": "function_call", "call_id": "c2", "namespace": "mcp__desk", "name": "ask", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "c2", "output": "no"},
         {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "sun"}]},
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Sunny."}]},
@@ -44,7 +44,7 @@ fn what_an_assistant_did_in_one_go_is_one_turn() {
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Tool, Role::Assistant]);
     assert_eq!((read[2].content.as_str(), read[2].reasoning.as_deref()), ("Let me look.", Some("A tool knows.")));
     assert_eq!(read[2].tool_calls.len(), 2);
-    assert_eq!((read[3].name.as_deref(), read[4].content.as_str()), (Some("ask"), "sun"));
+    assert_eq!((read[3].name.as_deref(), read[4].content.as_str()), (Some("mcp__desk__ask"), "sun"));
     assert_eq!((read[5].reasoning.as_deref(), read[5].content.as_str()), (Some("Sunny."), "It is sunny."));
 }
 

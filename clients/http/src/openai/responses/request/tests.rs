@@ -6,10 +6,8 @@ fn body(more: Value) -> Result<(GenerateRequest, Response)> {
     let mut sent = json!({"model": "m", "input": "Hi"});
     sent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let members = Members::read(&sent.to_string().into_bytes().into(), KNOWN)?;
-    let (echo, body): (Map<String, Value>, Body) = (members.part()?, Body::read(&members)?);
-    let tools = functions(body.tools.as_deref().unwrap_or_default())?;
-    let response = body.response(&echo, &tools);
-    Ok((body.request(Vec::new(), tools)?, response))
+    let asked = Asked::after(Vec::new(), &members.part()?, Body::read(&members)?)?;
+    Ok((asked.request, asked.response))
 }
 
 fn chat(more: Value) -> Chat {
@@ -39,6 +37,34 @@ fn tools_of_other_kinds_are_not_offered() {
     assert_eq!(names(json!("auto")), ["f", "g"]);
     let allowed = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "g"}]});
     assert_eq!(names(allowed), ["g"]);
+}
+
+#[test]
+fn functions_of_namespaces_are_offered_under_one_name_and_repeated_as_they_were_sent() {
+    let docs = json!({"type": "namespace", "name": "mcp__docs__", "description": "A library.", "tools": [
+        function("search"), {"type": "custom", "name": "free"}, function("f")
+    ]});
+    let mut asked = json!({ "tools": [function("f"), docs] });
+    let offered = chat(asked.clone()).tools;
+    assert_eq!(
+        offered.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+        ["f", "mcp__docs__search", "mcp__docs__f"]
+    );
+    assert_eq!((offered[1].description.as_deref(), &offered[2].description), (Some("A library."), &None));
+    let shown = &body(asked.clone()).unwrap().1.asked["tools"][1];
+    assert_eq!((&shown["name"], &shown["tools"]), (&json!("mcp__docs__"), &json!([function("search"), function("f")])));
+
+    let search = json!({"type": "function", "namespace": "mcp__docs__", "name": "search"});
+    asked["tool_choice"] = search.clone();
+    assert_eq!(chat(asked.clone()).tool_choice, g::ToolChoice::Named("mcp__docs__search".into()));
+    asked["tool_choice"] = json!({"type": "allowed_tools", "mode": "auto", "tools": [search]});
+    assert_eq!(chat(asked.clone()).tools.len(), 1);
+
+    asked["tools"].as_array_mut().unwrap().push(function("mcp__docs__f"));
+    assert_eq!(param(asked), "tools[2].name", "the model could not tell them apart");
+    let member = |member: Value| json!({"tools": [{"type": "namespace", "name": "n", "tools": [member]}]});
+    assert_eq!(param(member(json!({"name": "f"}))), "tools[0].tools[0].type");
+    assert_eq!(param(member(json!({"type": "function", "name": "f", "colour": 1}))), "tools[0].tools[0].colour");
 }
 
 #[test]

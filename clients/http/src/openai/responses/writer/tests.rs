@@ -6,7 +6,11 @@ use super::*;
 use crate::openai::responses::object::Response;
 
 fn builder(reasoning: Value) -> Builder {
-    let asked = serde_json::from_value(json!({ "reasoning": reasoning })).unwrap();
+    asked(json!({ "reasoning": reasoning }))
+}
+
+fn asked(asked: Value) -> Builder {
+    let asked = serde_json::from_value(asked).unwrap();
     let response = Response {
         id: "resp_1".into(),
         object: "response",
@@ -122,6 +126,22 @@ fn thoughts_are_a_summary_where_one_is_asked_for() {
     assert_eq!(names(&events)[3..7], expected);
     assert_eq!(kept["output"][0]["summary"][0], json!({"type": "summary_text", "text": "hm"}));
     assert_eq!(kept["output"][0]["content"], json!([]));
+}
+
+#[test]
+fn a_call_of_a_namespaces_function_names_both() {
+    let docs = json!({"type": "namespace", "name": "mcp__docs", "tools": [{"type": "function", "name": "look"}]});
+    let named = |offered: &str| {
+        let (id, name) = (Some("a".to_owned()), Some(offered.to_owned()));
+        let tool = ToolCallDelta { index: 0, id, name, arguments: "{}".to_owned() };
+        let mut given = vec![Event::Delta(Delta { tool_calls: vec![tool], ..Delta::default() })];
+        given.extend(finished(FinishReason::ToolCalls));
+        let (events, kept) = write(asked(json!({ "tools": [docs] })), given);
+        assert_eq!(events[4]["name"], "look");
+        (kept["output"][0]["namespace"].clone(), kept["output"][0]["name"].clone())
+    };
+    assert_eq!(named("mcp__docs__look"), (json!("mcp__docs"), json!("look")));
+    assert_eq!(named("look"), (Value::Null, json!("look")));
 }
 
 #[test]
