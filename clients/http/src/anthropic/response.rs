@@ -40,7 +40,7 @@ pub enum Block {
     Thinking {
         /// The thought, where it is shown.
         thinking: String,
-        /// The thought where it is not shown, for the client to send back; else empty, because it is read back as it is.
+        /// For the client to send back: it holds the thought where that is not shown.
         signature: String,
     },
     /// Text.

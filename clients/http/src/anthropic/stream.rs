@@ -117,11 +117,9 @@ impl Blocks {
     }
 
     fn close(&mut self) -> Vec<u8> {
-        if self.open.take().is_none() {
-            return Vec::new();
-        }
+        let Some(kind) = self.open.take() else { return Vec::new() };
         let mut frames = Vec::new();
-        if !self.unshown.is_empty() {
+        if kind == Kind::Thinking {
             let signature = sign(&std::mem::take(&mut self.unshown));
             frames.extend(self.delta(json!({ "type": "signature_delta", "signature": signature })));
         }

@@ -1,5 +1,6 @@
 //! How thoughts are shown, and how they come back. Where they are not to be shown, their block says nothing and its
 //! signature holds them, so that a model that goes on after a call goes on with its thoughts. It neither hides nor proves them.
+//! Thoughts that are shown are signed too, if by nothing: clients drop those that are not, or send them back as text.
 //! `response` and `stream` show thoughts, `content` reads them.
 
 use serde::Deserialize;
@@ -26,7 +27,7 @@ impl Display {
     /// Returns what a block shows of a thought, and its signature.
     pub fn show(self, thought: String) -> (String, String) {
         match self {
-            Self::Summarized => (thought, String::new()),
+            Self::Summarized => (thought, sign("")),
             Self::Omitted => (String::new(), sign(&thought)),
         }
     }
@@ -55,6 +56,7 @@ mod tests {
         for display in [Display::Summarized, Display::Omitted] {
             let (shown, signature) = display.show("Hm, \u{1F914}.".to_owned());
             assert_eq!(shown.is_empty(), display == Display::Omitted);
+            assert!(!signature.is_empty());
             assert_eq!(read(shown, Some(&signature)), "Hm, \u{1F914}.");
         }
     }

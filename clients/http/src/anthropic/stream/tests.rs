@@ -54,6 +54,7 @@ fn every_block_is_begun_filled_and_ended_before_the_next() {
     let expected = [
         "0 start",
         "0 delta",
+        "0 delta",
         "0 stop",
         "1 start",
         "1 delta",
@@ -70,6 +71,11 @@ fn every_block_is_begun_filled_and_ended_before_the_next() {
         "message_stop",
     ];
     assert_eq!(shown, expected);
+    assert_eq!(
+        events[2]["delta"],
+        json!({"type": "signature_delta", "signature": sign("")}),
+        "unsigned, it is dropped"
+    );
     let end = &events[events.len() - 2];
     assert_eq!(end["delta"], json!({"stop_reason": "tool_use", "stop_sequence": null}));
     assert_eq!((&end["usage"]["input_tokens"], &end["usage"]["cache_read_input_tokens"]), (&json!(5), &json!(4)));
