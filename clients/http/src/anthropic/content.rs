@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::labels::CacheControl;
-use super::thoughts;
 use crate::body::part;
+use crate::thoughts;
 use crate::turns::{append, instruct};
 
 /// Content as text, or as blocks.

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use super::error::body;
 use super::response::{Block, Message, UsageBody, stop_reason};
-use super::thoughts::{Display, sign};
+use super::thoughts::Display;
 use crate::frames::{Writer, frames};
+use crate::thoughts::sign;
 use crate::{request_id, sse};
 
 /// Answers with a stream of a message that is about to begin: `begin` comes to what it opens with, its events, and whether

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::tools::flat;
 use crate::body::part;
 use crate::daemon::answer_id;
+use crate::thoughts;
 use crate::turns::{self, append, instruct};
 
 #[derive(Deserialize)]
@@ -66,8 +67,7 @@ struct ReasoningItem {
     #[serde(default)]
     summary: Vec<Map<String, Value>>,
     content: Option<Vec<Map<String, Value>>>,
-    #[serde(rename = "encrypted_content")]
-    _encrypted: Option<String>,
+    encrypted_content: Option<String>,
 }
 
 /// What items are called and how they came about.
@@ -181,9 +181,10 @@ impl Turns {
         Ok(())
     }
 
-    fn reasoning(&mut self, at: &str, ReasoningItem { summary, content, .. }: ReasoningItem) -> Result<()> {
+    fn reasoning(&mut self, at: &str, item: ReasoningItem) -> Result<()> {
+        let ReasoningItem { summary, content, encrypted_content } = item;
         let parts = content.filter(|content| !content.is_empty()).unwrap_or(summary);
-        let text = text(at, Content::Parts(parts))?;
+        let text = thoughts::read(text(at, Content::Parts(parts))?, encrypted_content.as_deref());
         if !text.is_empty() {
             let turn = self.assistant(|turn| turn.content.is_empty() && turn.tool_calls.is_empty());
             append(turn.reasoning.get_or_insert_default(), &text);

@@ -54,6 +54,9 @@ pub struct Response {
     pub output: Vec<Item>,
     /// Token counts, once it has ended.
     pub usage: Option<UsageBody>,
+    /// Whether its thoughts are held where clients look for encrypted ones.
+    #[serde(skip)]
+    pub holds_thoughts: bool,
     /// What was asked, under the names it was asked by.
     #[serde(flatten)]
     pub asked: Map<String, Value>,
@@ -123,6 +126,10 @@ pub enum Item {
         summary: Vec<Part>,
         /// The thoughts, where none was.
         content: Vec<Part>,
+        /// The thoughts once more, where `include` asks for `reasoning.encrypted_content`, for clients that send back nothing
+        /// else of them. It hides nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        encrypted_content: Option<String>,
     },
 }
 
@@ -158,6 +165,13 @@ impl Part {
     /// An empty text of an answer.
     pub fn text() -> Self {
         Self::OutputText { text: String::new(), annotations: [], logprobs: Vec::new() }
+    }
+
+    /// Its text.
+    pub fn said(&self) -> &str {
+        match self {
+            Self::OutputText { text, .. } | Self::SummaryText { text } | Self::ReasoningText { text } => text,
+        }
     }
 
     /// Adds to its text.

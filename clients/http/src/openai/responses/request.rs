@@ -82,6 +82,11 @@ const ECHOED: &[(&str, &str)] = &[
     ("user", "null"),
 ];
 
+/// What a response may include besides.
+const INCLUDED: &[&str] = &[LOGPROBS, THOUGHTS];
+const LOGPROBS: &str = "message.output_text.logprobs";
+const THOUGHTS: &str = "reasoning.encrypted_content";
+
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Body {
     model: Option<String>,
@@ -213,9 +218,7 @@ impl Body {
             let message = format!("'top_logprobs' is {count}; it is at most {TOP_LOGPROBS_MAX}.");
             return Err(Error::invalid("top_logprobs", message));
         }
-        // Thoughts are given in clear, so there is nothing to encrypt.
-        let honoured = ["message.output_text.logprobs", "reasoning.encrypted_content"];
-        match self.include.iter().flatten().find(|wish| !honoured.contains(&wish.as_str())) {
+        match self.include.iter().flatten().find(|wish| !INCLUDED.contains(&wish.as_str())) {
             Some(wish) => {
                 let message = format!("'include' cannot hold '{wish}' here.");
                 Err(Error::new(ErrorKind::Unsupported, message).hint("Leave it out.").param("include"))
@@ -224,7 +227,12 @@ impl Body {
         }
     }
 
+    fn includes(&self, wish: &str) -> bool {
+        self.include.iter().flatten().any(|wished| wished == wish)
+    }
+
     fn request(self, messages: Vec<g::Message>, mut tools: Vec<g::Tool>) -> Result<GenerateRequest> {
+        let wants_logprobs = self.includes(LOGPROBS);
         let (tool_choice, allowed) = self.tool_choice.map_or(Ok((g::ToolChoice::Auto, None)), ToolChoiceBody::read)?;
         if let Some(allowed) = allowed {
             only_allowed(&mut tools, &allowed)?;
@@ -235,7 +243,6 @@ impl Body {
         let single_tool_call = self.parallel_tool_calls == Some(false) && !tools.is_empty();
         let format = self.text.as_ref().and_then(|text| text.format.as_ref());
         let constraint = format.map(shaped).transpose()?.flatten();
-        let wants_logprobs = self.include.iter().flatten().any(|wish| wish == "message.output_text.logprobs");
         let effort = self.reasoning.as_ref().and_then(|asked| asked.effort);
         let thinking = (effort == Some(Effort::None)).then_some(false);
         let thinking_budget = effort.and_then(Effort::budget);
@@ -284,6 +291,7 @@ impl Body {
             model: self.model.clone().unwrap_or_default(),
             output: Vec::new(),
             usage: None,
+            holds_thoughts: self.includes(THOUGHTS),
             asked,
         }
     }

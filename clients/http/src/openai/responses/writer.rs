@@ -21,6 +21,7 @@ use crate::daemon::unix_seconds;
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
 use crate::sse::{self, Pace};
+use crate::thoughts::sign;
 
 /// What the open item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +192,8 @@ impl Builder {
         let part =
             if self.summarises { Part::SummaryText { text: empty() } } else { Part::ReasoningText { text: empty() } };
         let status = Status::InProgress;
-        let item = |id| Item::Reasoning { id, status, summary: Vec::new(), content: Vec::new() };
+        let item =
+            |id| Item::Reasoning { id, status, summary: Vec::new(), content: Vec::new(), encrypted_content: None };
         self.open(Kind::Reasoning, "rs_", item, Some(part));
         self.part().into_iter().for_each(|part| part.append(text, Vec::new()));
         match self.summarises {
@@ -262,6 +264,11 @@ impl Builder {
         }
         if let Some(part) = self.part().map(|part| part.clone()) {
             self.close_part(&part);
+            if self.response.holds_thoughts
+                && let Some(Item::Reasoning { encrypted_content, .. }) = self.response.output.last_mut()
+            {
+                *encrypted_content = Some(sign(part.said()));
+            }
         }
         let shown = json!(self.response.output.last());
         self.say("response.output_item.done", json!({ "output_index": self.place(), "item": shown }));

@@ -49,6 +49,20 @@ fn what_an_assistant_did_in_one_go_is_one_turn() {
 }
 
 #[test]
+fn thoughts_of_which_nothing_else_is_left_are_read_from_where_they_are_held() {
+    let thought = |more: Value| {
+        let mut item = json!({"type": "reasoning", "summary": [], "encrypted_content": thoughts::sign("Hm.")});
+        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        turns(json!([item, {"role": "assistant", "content": "Yes."}])).unwrap()[1].reasoning.clone()
+    };
+    assert_eq!(thought(json!({})).as_deref(), Some("Hm."));
+    assert_eq!(thought(json!({"content": []})).as_deref(), Some("Hm."));
+    let shown = json!({"summary": [{"type": "summary_text", "text": "Shown."}]});
+    assert_eq!(thought(shown).as_deref(), Some("Shown."), "it is said once");
+    assert_eq!(thought(json!({"encrypted_content": "gAAAAAB"})), None, "another server's");
+}
+
+#[test]
 fn items_get_what_they_lack_and_keep_what_they_have() {
     let items =
         complete(json!([{"id": "msg_mine", "role": "user", "content": "Hi"}, {"type": "function_call_output"}]));

@@ -99,6 +99,8 @@ fn effort_and_limits_reach_the_model() {
     assert_eq!(chat(json!({"reasoning": {"effort": "low"}})).thinking_budget, Some(2048));
     let (request, _) = body(json!({"max_output_tokens": 7, "include": ["message.output_text.logprobs"]})).unwrap();
     assert_eq!((request.stop.max_tokens, request.logprobs), (Some(7), Some(0)));
+    let holds = |include: Value| body(json!({ "include": include })).unwrap().1.holds_thoughts;
+    assert!(holds(json!(["reasoning.encrypted_content"])) && !holds(json!([])));
     assert_eq!(body(json!({"top_logprobs": 3})).unwrap().0.logprobs, Some(3));
     let drawn = json!({"temperature": 0.5, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.2, "seed": 42});
     let sampling = body(drawn).unwrap().0.sampling;

@@ -23,6 +23,7 @@ fn asked(asked: Value) -> Builder {
         model: String::new(),
         output: Vec::new(),
         usage: None,
+        holds_thoughts: false,
         asked,
     };
     Builder::new(response, "m".into(), true)
@@ -126,6 +127,22 @@ fn thoughts_are_a_summary_where_one_is_asked_for() {
     assert_eq!(names(&events)[3..7], expected);
     assert_eq!(kept["output"][0]["summary"][0], json!({"type": "summary_text", "text": "hm"}));
     assert_eq!(kept["output"][0]["content"], json!([]));
+}
+
+#[test]
+fn thoughts_that_a_client_would_drop_are_held_where_it_keeps_them() {
+    for held in [true, false] {
+        let mut builder = builder(json!({"summary": "auto"}));
+        builder.response.holds_thoughts = held;
+        let thought = |text: &str| Event::Delta(Delta { reasoning: text.into(), ..Delta::default() });
+        let mut given = vec![thought("h"), thought("m")];
+        given.extend(finished(FinishReason::Stop));
+        let (events, kept) = write(builder, given);
+        let done = events.iter().find(|event| event["type"] == "response.output_item.done").unwrap();
+        assert_eq!(done["item"], kept["output"][0]);
+        let expected = if held { json!(sign("hm")) } else { Value::Null };
+        assert_eq!(kept["output"][0]["encrypted_content"], expected);
+    }
 }
 
 #[test]
