@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use protocol::Error;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::request::check_notes;
-use crate::body::Members;
+use crate::body::{Members, accept_only};
 
 /// The members, of which each endpoint knows some.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -20,6 +20,7 @@ pub struct Labels {
     /// A hint; prompts that begin alike share their cache in any case.
     prompt_cache_key: Option<String>,
     prompt_cache_retention: Option<Retention>,
+    prompt_cache_options: Option<CacheOptions>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     metadata: Option<Map<String, Value>>,
     client_metadata: Option<BTreeMap<String, Value>>,
@@ -35,10 +36,33 @@ enum Retention {
     Day,
 }
 
+/// Hints for a cache; which prompts share it, and for how long, depends on none of them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PromptCacheOptions)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only what they are is judged")]
+struct CacheOptions {
+    mode: Option<CacheMode>,
+    ttl: Option<String>,
+    /// Only false: every request is answered.
+    prewarm: Option<Value>,
+}
+
+/// Who says where a prompt is cut for a cache.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = PromptCacheMode)]
+#[serde(rename_all = "lowercase")]
+enum CacheMode {
+    Implicit,
+    Explicit,
+}
+
 impl Labels {
     /// Refuses labels that are none.
     pub fn check(members: &Members) -> Result<(), Error> {
         let labels: Self = members.part()?;
+        let prewarm = labels.prompt_cache_options.as_ref().and_then(|options| options.prewarm.as_ref());
+        accept_only("prompt_cache_options.prewarm", prewarm, &[json!(false)])?;
         check_notes(labels.metadata.as_ref())
     }
 }
@@ -46,7 +70,6 @@ impl Labels {
 #[cfg(test)]
 mod tests {
     use axum::body::Bytes;
-    use serde_json::json;
 
     use super::*;
 
@@ -56,10 +79,21 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_cache_are_hints_and_wishes_among_them_are_refused() {
+        for (name, wish) in
+            [("prewarm", json!(true)), ("comparison_response_id", json!("resp_1")), ("mode", json!("none"))]
+        {
+            let error = check(json!({"prompt_cache_options": { name: wish }})).unwrap_err();
+            assert_eq!(error.param, Some(format!("prompt_cache_options.{name}")));
+        }
+    }
+
+    #[test]
     fn labels_are_read_as_what_they_are() {
         let all = json!({
             "user": "a", "safety_identifier": "b", "prompt_cache_key": "c", "prompt_cache_retention": "24h",
-            "metadata": {"topic": "d"}, "client_metadata": {"e": 1}
+            "metadata": {"topic": "d"}, "client_metadata": {"e": 1},
+            "prompt_cache_options": {"mode": "explicit", "ttl": "30m", "prewarm": false}
         });
         assert!(check(all).is_ok() && check(json!({"user": null})).is_ok());
         for retention in ["in_memory", "in-memory"] {

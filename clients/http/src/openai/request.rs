@@ -31,6 +31,7 @@ pub const SHARED: &[&str] = &[
     "safety_identifier",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_options",
     "service_tier",
     "response_format",
     // Members of other servers, under the names their clients use.

@@ -61,6 +61,7 @@ const OWN: &[&str] = &[
     "priority",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "prompt_cache_options",
 ];
 
 /// Members that a response repeats as they were sent, and what it says where they were not.
