@@ -1,9 +1,9 @@
 //! `/v1/responses`: answers with a memory. A response goes on from an earlier one by its id, may be made in the
 //! background, and can be read, cancelled and deleted later.
 //!
-//! `request` and `input` read what clients send, `object` is what they receive, `writer` makes it from events, whole or
-//! streamed; `tools` are the functions that it may call, `kept` is what the daemon keeps of it, `background` the work that
-//! goes on after its request was answered.
+//! `request`, `input` and `query` read what clients send, `object` is what they receive, `writer` makes it from events,
+//! whole or streamed; `tools` are the functions that it may call, `kept` is what the daemon keeps of it, `background` the
+//! work that goes on after its request was answered.
 //!
 //! What clients may rely on: a response is kept for 30 days unless `store` is false, one that streams when it is
 //! complete. Tools that this bridge would have to run, and those that are called with free text, are ignored, because
@@ -14,6 +14,7 @@ pub mod background;
 pub mod input;
 pub mod kept;
 pub mod object;
+pub mod query;
 pub mod request;
 pub mod tools;
 pub mod writer;
@@ -22,17 +23,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response as HttpResponse};
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::GenerateRequest;
 use protocol::text::{Special, TokenizeRequest};
 use protocol::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use self::kept::{Keeping, Stored};
 use self::request::Asked;
@@ -42,7 +42,7 @@ use super::list::{Deleted, Listed, Order, page};
 use super::request::{Shared, in_our_words, rename};
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
-use crate::body::{self, PathId, path_id};
+use crate::body::{PathId, path_id};
 use crate::error::HttpError;
 use crate::frames::{Writer, frames};
 use crate::openapi::{EVENTS, Operation, Routes, part};
@@ -79,7 +79,7 @@ pub fn routes() -> Routes {
         .gives::<Count>("How many they are.");
     let show = Operation::new("Show a response")
         .path("id", id)
-        .query::<ShowQuery>()
+        .query::<query::Show>()
         .gives::<object::Response>("The response, or its events where `stream` is true.")
         .streams::<sse::Typed>(EVENTS);
     let delete = Operation::new("Delete a response").path("id", id).gives::<Deleted>("It is gone.");
@@ -88,7 +88,7 @@ pub fn routes() -> Routes {
         .gives::<object::Response>("The response as it is now.");
     let items = Operation::new("List what a response answers")
         .path("id", id)
-        .query::<PageQuery>()
+        .query::<query::Page>()
         .gives_of::<Listed<Value>, Value>("InputItems", "A page of items, the latest first unless `order` is `asc`.");
     Routes::new("OpenAI")
         .post("/responses", create, make)
@@ -197,19 +197,12 @@ async fn streamed(
     sse::begun(sse::heartbeat(), begin, failed).await
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct ShowQuery {
-    stream: Option<bool>,
-    starting_after: Option<u64>,
-}
-
 async fn show(
     State(bridge): State<Arc<Bridge>>,
     id: PathId,
-    query: std::result::Result<Query<ShowQuery>, QueryRejection>,
+    query: query::Sent,
 ) -> std::result::Result<HttpResponse, HttpError> {
-    let (id, query) = (path_id(id)?, body::query(query)?);
+    let (id, query) = (path_id(id)?, query::Show::read(query)?);
     let client = bridge.daemon.client().await?;
     let stored = bridge.background.look(&client, &id).await?;
     if !query.stream.unwrap_or(false) {
@@ -245,20 +238,12 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
     Ok(Json(bridge.background.look(&client, &id).await?.response))
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct PageQuery {
-    after: Option<String>,
-    limit: Option<usize>,
-    order: Option<String>,
-}
-
 async fn input_items(
     State(bridge): State<Arc<Bridge>>,
     id: PathId,
-    query: std::result::Result<Query<PageQuery>, QueryRejection>,
+    query: query::Sent,
 ) -> std::result::Result<Json<Listed<Value>>, HttpError> {
-    let (id, query) = (path_id(id)?, body::query(query)?);
+    let (id, query) = (path_id(id)?, query::Page::read(query)?);
     let stored = Stored::find(&bridge.daemon.client().await?, &id).await?;
     let named = |item: Value| (item["id"].as_str().unwrap_or_default().to_owned(), item);
     let mut items: Vec<_> = stored.input.into_iter().map(named).collect();

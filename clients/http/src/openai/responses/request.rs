@@ -219,13 +219,7 @@ impl Body {
             let message = format!("'top_logprobs' is {count}; it is at most {TOP_LOGPROBS_MAX}.");
             return Err(Error::invalid("top_logprobs", message));
         }
-        match self.include.iter().flatten().find(|wish| !INCLUDED.contains(&wish.as_str())) {
-            Some(wish) => {
-                let message = format!("'include' cannot hold '{wish}' here.");
-                Err(Error::new(ErrorKind::Unsupported, message).hint("Leave it out.").param("include"))
-            }
-            None => Ok(()),
-        }
+        self.include.iter().flatten().try_for_each(|wish| included(wish.clone()).map(drop))
     }
 
     fn includes(&self, wish: &str) -> bool {
@@ -296,6 +290,15 @@ impl Body {
             asked,
         }
     }
+}
+
+/// Returns a wish that a response may include something, if it may.
+pub fn included(wish: String) -> Result<String> {
+    if INCLUDED.contains(&wish.as_str()) {
+        return Ok(wish);
+    }
+    let message = format!("'include' cannot hold '{wish}' here.");
+    Err(Error::new(ErrorKind::Unsupported, message).hint("Leave it out.").param("include"))
 }
 
 /// Returns what the answer is held to.
