@@ -228,6 +228,10 @@ fn text(at: &str, content: Content) -> Result<String> {
         #[serde(rename = "prompt_cache_breakpoint")]
         _cached: Option<Value>,
     }
+    #[derive(Deserialize)]
+    struct RefusalPart {
+        refusal: String,
+    }
     let parts = match content {
         Content::Text(text) => return Ok(text),
         Content::Parts(parts) => parts,
@@ -240,6 +244,8 @@ fn text(at: &str, content: Content) -> Result<String> {
             "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
                 joined.push_str(&part::<TextPart>(&at, body)?.text);
             }
+            // What an assistant refused is sent back in its history.
+            "refusal" => joined.push_str(&part::<RefusalPart>(&at, body)?.refusal),
             other => {
                 let message = format!("'{at}' is of type '{other}', which is not supported here; only text is.");
                 return Err(Error::new(ErrorKind::Unsupported, message).param(at));

@@ -110,10 +110,18 @@ fn response_of(item: &str) -> Option<String> {
     Some(format!("{RESPONSE}{}", rest.get(..ANSWER_DIGITS)?))
 }
 
+/// Whether an item stands for another: it says so, or says nothing but an id.
+fn is_reference(item: &Value) -> bool {
+    let Some(members) = item.as_object() else { return false };
+    match members.get("type").and_then(Value::as_str) {
+        Some(kind) => kind == "item_reference",
+        None => item["id"].is_string() && members.values().filter(|value| !value.is_null()).count() == 1,
+    }
+}
+
 /// Puts the items that an input refers to in place of the references.
 pub async fn dereference(client: &Client, input: &mut Value) -> Result<()> {
     let mut found: HashMap<String, Stored> = HashMap::new();
-    let is_reference = |item: &Value| item.get("type").is_some_and(|kind| kind == "item_reference");
     let items = input.as_array_mut().into_iter().flatten().enumerate();
     for (count, (at, item)) in items.filter(|(_, item)| is_reference(item)).enumerate() {
         let at = format!("input[{at}]");
@@ -172,8 +180,30 @@ pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::daemon::answer_id;
+
+    #[test]
+    fn a_reference_says_so_or_says_only_an_id() {
+        for item in [
+            json!({"type": "item_reference", "id": "msg_1"}),
+            json!({"id": "msg_1"}),
+            json!({"id": "msg_1", "type": null}),
+        ] {
+            assert!(is_reference(&item), "{item}");
+        }
+        for item in [
+            json!({"id": "msg_1", "role": "user"}),
+            json!({"type": "message"}),
+            json!({"id": 1}),
+            json!({}),
+            json!("msg_1"),
+        ] {
+            assert!(!is_reference(&item), "{item}");
+        }
+    }
 
     #[test]
     fn an_item_says_which_response_it_belongs_to() {

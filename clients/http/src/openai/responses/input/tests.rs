@@ -63,6 +63,13 @@ fn thoughts_of_which_nothing_else_is_left_are_read_from_where_they_are_held() {
 }
 
 #[test]
+fn a_refusal_is_what_the_assistant_said() {
+    let parts = json!([{"type": "output_text", "text": "Well: "}, {"type": "refusal", "refusal": "No."}]);
+    let read = turns(json!([{"role": "assistant", "content": parts}])).unwrap();
+    assert_eq!(read[1], Message::new(Role::Assistant, "Well: No."));
+}
+
+#[test]
 fn items_get_what_they_lack_and_keep_what_they_have() {
     let items =
         complete(json!([{"id": "msg_mine", "role": "user", "content": "Hi"}, {"type": "function_call_output"}]));
