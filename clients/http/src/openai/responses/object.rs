@@ -1,7 +1,7 @@
 //! A response as clients receive it: the object, its items and their parts, as typed shapes.
 
-use protocol::Error;
 use protocol::generation::{Missed, Usage};
+use protocol::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -66,13 +66,20 @@ pub struct Response {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ResponseError)]
 pub struct Fault {
+    /// `server_error` where the same request may be answered another time.
     code: &'static str,
     message: String,
 }
 
 impl From<&Error> for Fault {
     fn from(error: &Error) -> Self {
-        Self { code: "server_error", message: error.message.clone() }
+        let code = match error.kind {
+            ErrorKind::ContextLengthExceeded => "context_length_exceeded",
+            ErrorKind::RateLimited => "rate_limit_exceeded",
+            ErrorKind::Invalid | ErrorKind::Unsupported => "invalid_prompt",
+            _ => "server_error",
+        };
+        Self { code, message: error.message.clone() }
     }
 }
 

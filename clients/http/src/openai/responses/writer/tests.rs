@@ -1,5 +1,6 @@
 //! The order of events for a whole response, and that what is streamed is what is kept.
 
+use protocol::ErrorKind;
 use protocol::generation::Usage;
 
 use super::*;
@@ -143,6 +144,21 @@ fn thoughts_that_a_client_would_drop_are_held_where_it_keeps_them() {
         let expected = if held { json!(sign("hm")) } else { Value::Null };
         assert_eq!(kept["output"][0]["encrypted_content"], expected);
     }
+}
+
+#[test]
+fn a_failure_says_whether_to_ask_again() {
+    let code = |kind| {
+        let frames = builder(Value::Null).failed(&Error::new(kind, "no"));
+        events(&[frames])[0]["response"]["error"]["code"].clone()
+    };
+    assert_eq!(code(ErrorKind::ContextLengthExceeded), "context_length_exceeded");
+    assert_eq!(code(ErrorKind::RateLimited), "rate_limit_exceeded");
+    assert_eq!(
+        (code(ErrorKind::Invalid), code(ErrorKind::Unsupported)),
+        (json!("invalid_prompt"), json!("invalid_prompt"))
+    );
+    assert_eq!((code(ErrorKind::Internal), code(ErrorKind::Busy)), (json!("server_error"), json!("server_error")));
 }
 
 #[test]
