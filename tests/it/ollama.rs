@@ -66,7 +66,7 @@ async fn generate_wraps_a_prompt_unless_it_is_raw() {
     assert_eq!((&raw["done_reason"], &raw["eval_count"]), (&json!("length"), &json!(5)));
     let wrapped = http.post("/api/generate", &ask(json!({"prompt": "Impetus is"}))).await.json().await;
     assert!(wrapped["prompt_eval_count"].as_u64() > raw["prompt_eval_count"].as_u64(), "{wrapped} {raw}");
-    let options = json!({"temperature": 0, "num_predict": -1, "stop": "private", "num_ctx": 4096, "seed": -1});
+    let options = json!({"temperature": 0, "num_predict": -1, "stop": "private", "num_ctx": 1_000_000, "seed": -1});
     let stopped = http.post("/api/generate", &ask(json!({"prompt": "What is Impetus?", "options": options}))).await;
     let stopped = stopped.json().await;
     assert_eq!(stopped["done_reason"], "stop");
@@ -266,7 +266,7 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
         ("/api/chat", json!({"options": {"temperature": 3}}), 400, "options.temperature"),
         ("/api/chat", json!({"options": {"temperature": "hot"}}), 400, "options.temperature"),
         ("/api/chat", json!({"options": {"num_predict": 0}}), 400, "options.num_predict"),
-        ("/api/chat", json!({"options": {"num_ctx": 1_000_000}}), 400, "options.num_ctx"),
+        ("/api/chat", json!({"options": {"num_ctx": "long"}}), 400, "options.num_ctx"),
         ("/api/chat", json!({"format": "xml"}), 400, "format"),
         ("/api/chat", json!({"think": true}), 400, "think"),
         ("/api/chat", json!({"keep_alive": "soon"}), 400, "keep_alive"),

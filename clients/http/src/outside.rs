@@ -2,8 +2,7 @@
 //! No product code calls this.
 
 use axum::body::Bytes;
-use protocol::model::{Capabilities, ModelCard, ModelFacts, ModelState, Source};
-use protocol::{Error, Result};
+use protocol::Result;
 
 use crate::body::Members;
 use crate::openai::responses::request::{Asked, Body};
@@ -52,7 +51,7 @@ fn ollama_chat(body: &Bytes) -> Result<()> {
     let mut shared: ollama::request::Shared = members.part()?;
     let own: ollama::chat::Own = members.part()?;
     shared.keep_alive().and(shared.thinking())?;
-    shared.settings(&card())?;
+    shared.settings()?;
     own.turns().map(drop)
 }
 
@@ -61,28 +60,4 @@ fn ollama_generate(body: &Bytes) -> Result<()> {
     let own: ollama::generate::Own = members.part()?;
     own.check()?;
     ollama::generate::chat(own, &members.part()?).map(drop)
-}
-
-/// A model as Ollama's options are judged against it.
-fn card() -> ModelCard {
-    let facts = ModelFacts {
-        architecture: "qwen3".to_owned(),
-        parameters: 1,
-        context_length: 4096,
-        vocabulary: 2048,
-        weights: "bf16".to_owned(),
-        weights_bytes: 1,
-        kv_bytes_per_token: 1,
-        dimensions: None,
-        capabilities: Capabilities { chat: true, ..Capabilities::default() },
-    };
-    ModelCard {
-        name: "impetus-nano".to_owned(),
-        source: Source::Bundled,
-        path: String::new(),
-        facts,
-        state: ModelState::Failed(Error::internal("")),
-        pinned: false,
-        created_unix_s: 0,
-    }
 }

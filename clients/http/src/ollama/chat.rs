@@ -119,7 +119,7 @@ async fn converse(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Chat, &shared, arrived)?;
-    let settings = shared.settings(&card)?;
+    let settings = shared.settings()?;
     if own.messages.as_ref().is_none_or(Vec::is_empty) {
         return only_load(&client, card.name, manner).await;
     }

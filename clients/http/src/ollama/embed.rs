@@ -147,7 +147,7 @@ async fn vectors(
     let keep = shared.keep_alive()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
-    shared.only_context(&card)?;
+    shared.only_labels()?;
     if texts.is_empty() {
         // As Ollama answers it.
         return Ok(Embeddings { model: card.name, ..Embeddings::default() });

@@ -74,7 +74,7 @@ async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Generate, &shared, arrived)?;
-    let settings = shared.settings(&card)?;
+    let settings = shared.settings()?;
     let suffix = own.suffix.clone().filter(|suffix| !suffix.is_empty());
     if own.prompt.as_ref().is_none_or(String::is_empty) && suffix.is_none() {
         return only_load(&client, card.name, manner).await;

@@ -34,7 +34,6 @@ const OPTIONS: &[&str] = &[
     "mirostat_eta",
     "seed",
     "num_predict",
-    "num_ctx",
     "stop",
     "repeat_penalty",
     "repeat_last_n",
@@ -43,8 +42,9 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// Options about the machine that a runner of Ollama's is to use. Where a model runs is the daemon's business and changes no
-/// answer, so these are labels; nothing of a prompt is dropped, so all of it is kept, and tokens guessed ahead change nothing.
-const COUNTS: &[&str] = &["num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "draft_num_predict"];
+/// answer, so these are labels; the context is the model's own, of a prompt nothing is dropped, so all of it is kept, and tokens
+/// guessed ahead change nothing.
+const COUNTS: &[&str] = &["num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "draft_num_predict"];
 const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram"];
 
 /// Older options that may only ask for what happens anyway, which is this.
@@ -99,7 +99,6 @@ struct Options {
     mirostat_eta: Option<f32>,
     seed: Option<i64>,
     num_predict: Option<i64>,
-    num_ctx: Option<u32>,
     stop: Option<StopStrings>,
     repeat_penalty: Option<f32>,
     repeat_last_n: Option<i64>,
@@ -157,15 +156,15 @@ impl Shared {
         }
     }
 
-    /// Refuses every option but a context that the model has: nothing else changes a vector.
-    pub fn only_context(&mut self, card: &ModelCard) -> Result<(), Error> {
-        let object = effective(self.options.take())?;
-        if let Some(name) = object.keys().find(|name| *name != "num_ctx") {
-            let message = format!("The option '{name}' has no effect on a vector.");
-            return Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."));
+    /// Refuses every option that is no label: none changes a vector.
+    pub fn only_labels(&mut self) -> Result<(), Error> {
+        match effective(self.options.take())?.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("The option '{name}' has no effect on a vector.");
+                Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."))
+            }
         }
-        let options: Options = part("options", object)?;
-        context(options.num_ctx, card)
     }
 
     /// Returns the shape that the answer is held to.
@@ -182,7 +181,7 @@ impl Shared {
     }
 
     /// Returns how tokens are drawn and when the answer ends; refuses what would have no effect.
-    pub fn settings(&mut self, card: &ModelCard) -> Result<Settings, Error> {
+    pub fn settings(&mut self) -> Result<Settings, Error> {
         let object = effective(self.options.take())?;
         if let Some(name) = object.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
             let message = format!("The option '{name}' is not supported here.");
@@ -192,7 +191,6 @@ impl Shared {
         accept_only("truncate", self.truncate.as_ref(), &[json!(false)])?;
         accept_only("shift", self.shift.as_ref(), &[json!(false)])?;
         let options: Options = part("options", object)?;
-        context(options.num_ctx, card)?;
         Ok(Settings { constraint: self.constraint()?, logprobs: self.logprobs()?, ..options.settings()? })
     }
 
@@ -280,18 +278,6 @@ impl Options {
     }
 }
 
-/// Refuses a context that the model does not have.
-fn context(asked: Option<u32>, card: &ModelCard) -> Result<(), Error> {
-    let context = card.facts.context_length;
-    match asked.filter(|asked| *asked > context) {
-        None => Ok(()),
-        Some(asked) => {
-            let message = format!("options.num_ctx is {asked}; the context of {} is {context} tokens.", card.name);
-            Err(Error::invalid("options.num_ctx", message))
-        }
-    }
-}
-
 /// Which model a request for one is about.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct Named {
@@ -367,6 +353,17 @@ mod tests {
             let param = options(json!({ name: wrong })).unwrap_err().param;
             assert_eq!(param, Some(format!("options.{name}")));
         }
+    }
+
+    #[test]
+    fn a_context_of_any_size_is_a_label() {
+        let context = |asked: Value| shared(json!({"options": {"num_ctx": asked}}));
+        for asked in [json!(8192), json!(1_000_000_000), json!(4096.0)] {
+            assert!(context(asked.clone()).settings().is_ok() && context(asked).only_labels().is_ok());
+        }
+        assert_eq!(context(json!("long")).settings().unwrap_err().param.as_deref(), Some("options.num_ctx"));
+        let seeded = shared(json!({"options": {"num_ctx": 1, "seed": 1}})).only_labels().unwrap_err();
+        assert_eq!(seeded.param.as_deref(), Some("options.seed"));
     }
 
     #[test]
