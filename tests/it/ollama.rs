@@ -339,7 +339,7 @@ async fn options_about_the_machine_are_labels_and_wishes_are_refused() {
     let ask = |options: Value| json!({"model": "impetus-nano", "prompt": "Hi", "stream": false, "options": options});
     let hints = json!({
         "num_gpu": 99, "main_gpu": 0, "num_thread": 8, "num_batch": 512, "num_keep": 4, "use_mmap": true, "use_mlock": false,
-        "numa": false, "low_vram": false, "tfs_z": 1.0, "penalize_newline": true, "draft_num_predict": 4,
+        "numa": false, "low_vram": false, "f16_kv": true, "tfs_z": 1.0, "penalize_newline": true, "draft_num_predict": 4,
         "temperature": 0, "num_predict": 4.0,
     });
     let plain = http.post("/api/generate", &ask(json!({"temperature": 0, "num_predict": 4}))).await.json().await;
@@ -351,7 +351,7 @@ async fn options_about_the_machine_are_labels_and_wishes_are_refused() {
         (json!({"num_gpu": "all"}), "options.num_gpu"),
         (json!({"use_mmap": 1}), "options.use_mmap"),
         (json!({"tfs_z": 0.5}), "options.tfs_z"),
-        (json!({"f16_kv": true}), "options.f16_kv"),
+        (json!({"f16_kv": 1}), "options.f16_kv"),
     ] {
         let refused = http.post("/api/generate", &ask(options)).await;
         assert_eq!(refused.status, 400);

@@ -45,7 +45,7 @@ const OPTIONS: &[&str] = &[
 /// answer, so these are labels; the context is the model's own, of a prompt nothing is dropped, so all of it is kept, and tokens
 /// guessed ahead change nothing.
 const COUNTS: &[&str] = &["num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "draft_num_predict"];
-const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram"];
+const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "embedding_only"];
 
 /// Older options that may only ask for what happens anyway, which is this.
 const USUAL: &[(&str, &str)] =
@@ -364,6 +364,15 @@ mod tests {
         assert_eq!(context(json!("long")).settings().unwrap_err().param.as_deref(), Some("options.num_ctx"));
         let seeded = shared(json!({"options": {"num_ctx": 1, "seed": 1}})).only_labels().unwrap_err();
         assert_eq!(seeded.param.as_deref(), Some("options.seed"));
+    }
+
+    #[test]
+    fn switches_of_a_runner_are_labels() {
+        for name in SWITCHES {
+            assert!(options(json!({ *name: true })).is_ok());
+            assert_eq!(options(json!({ *name: 1 })).unwrap_err().param, Some(format!("options.{name}")));
+        }
+        assert!(SWITCHES.contains(&"f16_kv") && SWITCHES.contains(&"embedding_only"), "LangChain's client sends them");
     }
 
     #[test]
