@@ -1,6 +1,7 @@
 //! `/api/pull`: a model is fetched from the hub, and lines say how far it has come. Hanging up ends the pull; what was
 //! fetched is kept for the next one.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::Json;
@@ -38,6 +39,9 @@ struct Wish {
 #[schema(as = OllamaPulling)]
 struct Line {
     status: String,
+    /// What is fetched, in a word by which clients tell one bar of progress from another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,9 +119,17 @@ fn lines(events: EventStream) -> impl futures::Stream<Item = Bytes> + Send + 'st
     })
 }
 
+/// Returns a word for what is fetched, which stays. Ollama's own client leaves out seven characters of it, the name of a kind
+/// of digest, and shows twelve.
+fn digest(subject: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    subject.hash(&mut hasher);
+    format!("subject{:016x}", hasher.finish())
+}
+
 impl Line {
     fn stage(status: &str) -> Self {
-        Self { status: status.to_owned(), total: None, completed: None }
+        Self { status: status.to_owned(), digest: None, total: None, completed: None }
     }
 }
 
@@ -128,10 +140,31 @@ impl From<Progress> for Line {
             Stage::Verifying => Self::stage("verifying sha256 digest"),
             Stage::Downloading => Self {
                 status: format!("pulling {}", progress.subject),
+                digest: Some(digest(&progress.subject)),
                 total: progress.total,
                 completed: Some(progress.done),
             },
             Stage::Loading | Stage::Prefilling | Stage::Importing => Self::stage("writing manifest"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::transcript::Unit;
+
+    use super::*;
+
+    #[test]
+    fn what_is_fetched_has_a_digest_that_stays_and_is_long_enough_to_be_shown() {
+        let line = |stage, subject: &str, done| {
+            let progress = Progress { stage, subject: subject.to_owned(), done, total: Some(9), unit: Unit::Bytes };
+            Line::from(progress).digest
+        };
+        let first = line(Stage::Downloading, "org/a", 1).unwrap();
+        assert!(first.is_ascii() && first.len() >= 19, "{first}");
+        assert_eq!(line(Stage::Downloading, "org/a", 8), Some(first.clone()));
+        assert_ne!(line(Stage::Downloading, "org/b", 1).unwrap()[7..19], first[7..19]);
+        assert_eq!(line(Stage::Verifying, "org/a", 9), None);
     }
 }
