@@ -220,6 +220,7 @@ async fn broken_requests_are_answered() {
         ("GET /v1/models", format!("{ours}Host: evil.example\r\n"), 400),
         ("GET http://evil.example/v1/models", ours.clone(), 403),
         ("GET /v1/models", ours.clone(), 401),
+        ("GET /v1/models", "Host: host.docker.internal:8420\r\n".to_owned(), 401),
     ] {
         assert_eq!(http.raw(&format!("{line} HTTP/1.1\r\n{hosts}{ends}")).await.status, status, "{line} {hosts}");
     }

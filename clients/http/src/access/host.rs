@@ -1,5 +1,6 @@
 //! The names this machine is called by. The check stops DNS rebinding: a web page that resolves its own name to this
-//! machine still sends its own name.
+//! machine still sends its own name. Names that nobody can buy are this machine's where they lead here: those of its own
+//! network, of containers on it and of itself. Pages under them are not: only those that this bridge answers with.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,6 +18,12 @@ use crate::dialect::Dialect;
 /// Where a request comes from; `serve` adds it to every one.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
+
+/// How names end that the public DNS has not: those of mDNS, and of Docker and private networks.
+const NEARBY: &[&str] = &["local", "internal"];
+
+/// How names of loopback end.
+const LOOPBACK: &str = "localhost";
 
 /// The host names that requests may carry.
 #[derive(Clone, Debug)]
@@ -38,15 +45,31 @@ impl Hosts {
         Self { names, addresses: listen.ip().is_unspecified() }
     }
 
-    /// Says whether a `Host` header, or the authority of an `Origin`, names this machine.
+    /// Says whether a `Host` header may name this machine.
     pub fn allow(&self, authority: &str) -> bool {
-        let name = match authority.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => authority,
-        };
+        self.are_ours(authority) || NEARBY.iter().any(|zone| within(zone, name(authority)))
+    }
+
+    /// Says whether an authority is this machine's and nobody else's.
+    pub fn are_ours(&self, authority: &str) -> bool {
+        let name = name(authority);
         let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
         self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+            || within(LOOPBACK, name)
             || (self.addresses && address.parse::<IpAddr>().is_ok())
+    }
+}
+
+/// Whether a name is one of a zone.
+fn within(zone: &str, name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(before, end)| !before.is_empty() && end.eq_ignore_ascii_case(zone))
+}
+
+/// Returns an authority without its port.
+fn name(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => authority,
     }
 }
 
@@ -86,7 +109,7 @@ fn verdict(bridge: &Bridge, uri: &Uri, headers: &HeaderMap) -> Result<Option<hea
     }
     let Some(value) = headers.get(header::ORIGIN) else { return Ok(None) };
     let origin = value.to_str().unwrap_or_default();
-    if bridge.origins.allow(origin, &bridge.hosts) {
+    if bridge.origins.allow(origin, host, &bridge.hosts) {
         return Ok(Some(value.clone()));
     }
     Err(Error::new(ErrorKind::Forbidden, format!("Requests from the web origin '{origin}' are not allowed."))
@@ -98,19 +121,37 @@ mod tests {
     use super::*;
 
     fn hosts() -> Hosts {
-        Hosts::new("127.0.0.1:8420".parse().unwrap(), &["box.local".to_owned()])
+        Hosts::new("127.0.0.1:8420".parse().unwrap(), &["box.lan".to_owned()])
     }
 
     #[test]
     fn loopback_names_pass_with_and_without_a_port() {
-        for host in ["localhost", "LOCALHOST:8420", "127.0.0.1:1", "[::1]:8420", "[::1]", "box.local:80"] {
+        for host in ["localhost", "LOCALHOST:8420", "127.0.0.1:1", "[::1]:8420", "[::1]", "a.localhost:1", "box.lan:80"]
+        {
             assert!(hosts().allow(host), "{host}");
         }
     }
 
     #[test]
+    fn names_that_nobody_can_buy_pass_and_are_not_ours_alone() {
+        for host in ["host.docker.internal:8420", "desk.local", "Desk.LOCAL:8420"] {
+            assert!(hosts().allow(host) && !hosts().are_ours(host), "{host}");
+        }
+    }
+
+    #[test]
     fn a_rebound_name_is_refused() {
-        for host in ["evil.example", "localhost.evil.example:8420", "127.0.0.1.evil.example", "", "::1", "10.0.0.7"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8420",
+            "127.0.0.1.evil.example",
+            "",
+            "::1",
+            "10.0.0.7",
+            "desk.local.evil.example",
+            "evillocal",
+            ".local",
+        ] {
             assert!(!hosts().allow(host), "{host}");
         }
     }

@@ -19,11 +19,11 @@ impl Origins {
         Self(allowed.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase()).collect())
     }
 
-    /// Says whether a page of `origin` may ask.
-    pub fn allow(&self, origin: &str, hosts: &Hosts) -> bool {
-        let own = origin
-            .split_once("://")
-            .is_some_and(|(scheme, authority)| ["http", "https"].contains(&scheme) && hosts.allow(authority));
+    /// Says whether a page of `origin` may ask at `host`, which is allowed: this bridge's own pages are of the same.
+    pub fn allow(&self, origin: &str, host: &str, hosts: &Hosts) -> bool {
+        let own = origin.split_once("://").is_some_and(|(scheme, authority)| {
+            ["http", "https"].contains(&scheme) && (authority.eq_ignore_ascii_case(host) || hosts.are_ours(authority))
+        });
         own || self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 }
@@ -71,7 +71,7 @@ mod tests {
         let hosts = Hosts::new("127.0.0.1:8420".parse().unwrap(), &[]);
         let origins = Origins::new(&["https://chat.example/".to_owned()]);
         for origin in ["http://localhost:3000", "https://127.0.0.1", "https://chat.example", "HTTPS://Chat.example"] {
-            assert!(origins.allow(origin, &hosts), "{origin}");
+            assert!(origins.allow(origin, "127.0.0.1:8420", &hosts), "{origin}");
         }
         for origin in [
             "https://evil.example",
@@ -83,7 +83,12 @@ mod tests {
             "https://chat.example.evil",
             "http://localhost.evil.example",
         ] {
-            assert!(!origins.allow(origin, &hosts), "{origin}");
+            assert!(!origins.allow(origin, "127.0.0.1:8420", &hosts), "{origin}");
+        }
+        for (origin, trusted) in
+            [("http://desk.local:8420", true), ("http://desk.local", false), ("http://tv.local:8420", false)]
+        {
+            assert_eq!(origins.allow(origin, "desk.local:8420", &hosts), trusted, "{origin}");
         }
     }
 
