@@ -1,5 +1,5 @@
-//! Web pages that may ask: those of this machine, and those that were allowed by name. Every other origin is refused
-//! before anything happens, and no page reads an answer that is not for it.
+//! Web pages that may ask: those of this machine and of apps on it, and those that were allowed by name. Every other
+//! origin is refused before anything happens, and no page reads an answer that is not for it.
 
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,6 +8,9 @@ use super::host::Hosts;
 
 /// How long a browser may remember the answer to a preflight, in seconds.
 const REMEMBER: &str = "600";
+
+/// Schemes under which desktop apps keep their pages: no website has one of them.
+const APPS: &[&str] = &["app", "tauri", "vscode-webview", "vscode-file"];
 
 /// Origins trusted besides this machine's own.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +24,11 @@ impl Origins {
 
     /// Says whether a page of `origin` may ask at `host`, which is allowed: this bridge's own pages are of the same.
     pub fn allow(&self, origin: &str, host: &str, hosts: &Hosts) -> bool {
-        let own = origin.split_once("://").is_some_and(|(scheme, authority)| {
-            ["http", "https"].contains(&scheme) && (authority.eq_ignore_ascii_case(host) || hosts.are_ours(authority))
+        let near = origin.split_once("://").is_some_and(|(scheme, authority)| match scheme {
+            "http" | "https" => authority.eq_ignore_ascii_case(host) || hosts.are_ours(authority),
+            _ => APPS.contains(&scheme),
         });
-        own || self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        near || self.0.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
     }
 }
 
@@ -89,6 +93,24 @@ mod tests {
             [("http://desk.local:8420", true), ("http://desk.local", false), ("http://tv.local:8420", false)]
         {
             assert_eq!(origins.allow(origin, "desk.local:8420", &hosts), trusted, "{origin}");
+        }
+    }
+
+    #[test]
+    fn pages_of_desktop_apps_are_trusted() {
+        let hosts = Hosts::new("127.0.0.1:8420".parse().unwrap(), &[]);
+        let allowed = |origin: &str| Origins::default().allow(origin, "127.0.0.1:8420", &hosts);
+        for origin in [
+            "app://obsidian.md",
+            "tauri://localhost",
+            "http://tauri.localhost",
+            "vscode-webview://1a2b",
+            "vscode-file://vscode-app",
+        ] {
+            assert!(allowed(origin), "{origin}");
+        }
+        for origin in ["file://", "chrome-extension://abc", "apps://x", "app:x", "https://app"] {
+            assert!(!allowed(origin), "{origin}");
         }
     }
 
