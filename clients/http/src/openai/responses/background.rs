@@ -107,18 +107,17 @@ impl Background {
         let stored = stored.ok_or_else(|| Error::internal("a response in the background is always kept"))?;
         let (id, log) = (response.id.clone(), Log::new());
         let (end, ended) = oneshot::channel();
-        self.enter(&id, Running { log: log.clone(), end: Some(end) })?;
-        if let Err(error) = stored.keep(&client, &response).await {
-            self.lock().remove(&id);
-            return Err(error);
-        }
+        let mut place = self.enter(&id, Running { log: log.clone(), end: Some(end) })?;
+        stored.keep(&client, &response).await?;
         let work = Work { client, stored, log: log.clone() };
         let model = response.model.clone();
         tokio::spawn(work.run(request, Builder::new(response, model, true), ended));
+        place.taken = true;
+        drop(place);
         Ok((id, log))
     }
 
-    fn enter(&self, id: &str, new: Running) -> Result<()> {
+    fn enter<'a>(&'a self, id: &'a str, new: Running) -> Result<Place<'a>> {
         let mut running = self.lock();
         running.retain(|_, one| one.log.ended().is_none_or(|ended| ended.elapsed() < READ_AGAIN));
         let open = running.values().filter(|one| one.log.ended().is_none()).count();
@@ -131,7 +130,7 @@ impl Background {
             oldest.and_then(|(_, id)| running.remove(&id));
         }
         running.insert(id.to_owned(), new);
-        Ok(())
+        Ok(Place { all: self, id, taken: false })
     }
 
     /// Returns the events of a response that is being made, or was a while ago.
@@ -167,6 +166,22 @@ impl Background {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the responses that are made. It is free again if nobody works in it: whoever asked may be gone before the
+/// work has begun.
+struct Place<'a> {
+    all: &'a Background,
+    id: &'a str,
+    taken: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.all.lock().remove(self.id);
+        }
     }
 }
 
@@ -236,4 +251,28 @@ impl Work {
 fn now_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_whose_work_never_began_is_free_again() {
+        let (all, log) = (Background::default(), Log::new());
+        let enter = |id: &str, taken: bool| {
+            let mut place = all.enter(id, Running { log: log.clone(), end: None })?;
+            place.taken = taken;
+            Ok::<_, Error>(())
+        };
+        for at in 0..=RUNNING_MAX {
+            enter(&format!("given up {at}"), false).unwrap();
+        }
+        for at in 0..RUNNING_MAX {
+            enter(&format!("at work {at}"), true).unwrap();
+        }
+        assert_eq!(enter("one more", true).unwrap_err().kind, ErrorKind::Busy);
+        log.end();
+        enter("one more", true).unwrap();
+    }
 }
