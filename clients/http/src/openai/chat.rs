@@ -33,10 +33,10 @@ use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
 use crate::turns::{arguments, instructions};
 
-use answer::{ChatChoice, ChatShape, ChunkChoice, message_body};
+use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body};
 use begun::Continued;
 pub use session::check_messages;
-use stored::{Frame, Wish};
+use stored::Wish;
 
 /// The most alternatives beside a token.
 pub const TOP_LOGPROBS_MAX: u8 = 20;

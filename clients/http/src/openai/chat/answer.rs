@@ -4,9 +4,38 @@ use protocol::generation::{ChoiceFinished, Delta, ToolCallDelta};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::answer::Choice;
+use crate::answer::{Answer, Choice};
 use crate::openai::chunks::Shape;
-use crate::openai::response::{ChatLogprobs, FunctionBody, ToolCallBody, finish_reason};
+use crate::openai::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, UsageBody, finish_reason};
+
+/// What the completion of a request will be like.
+pub struct Frame {
+    /// Its id.
+    pub id: String,
+    /// When it was asked for.
+    pub created: u64,
+    /// Which model answers.
+    pub model: String,
+    /// Whether tokens come with their log-probabilities.
+    pub with_logprobs: bool,
+}
+
+impl Frame {
+    /// Returns the completion that says `answer`.
+    pub fn completion(self, answer: Answer) -> Completion<ChatChoice> {
+        let Self { id, created, model, with_logprobs } = self;
+        let choices = answer.choices.into_iter().enumerate();
+        Completion {
+            id,
+            object: "chat.completion",
+            created,
+            model,
+            choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
+            usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
+            system_fingerprint: None,
+        }
+    }
+}
 
 /// One choice of a whole answer.
 #[derive(Debug, Serialize, ToSchema)]

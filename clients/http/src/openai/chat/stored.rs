@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{ChatChoice, whole};
+use super::answer::{ChatChoice, Frame};
 use crate::answer::Answer;
 use crate::app::Bridge;
 use crate::body::{self, Members, PathId, path_id};
@@ -26,7 +26,7 @@ use crate::error::HttpError;
 use crate::openai::files::kept::{cards, find, put};
 use crate::openai::list::{Deleted, Listed, Order, page};
 use crate::openai::request::check_notes;
-use crate::openai::response::{Completion, UsageBody};
+use crate::openai::response::Completion;
 use crate::openapi::{Operation, Routes, part};
 
 /// For how many seconds a completion is kept.
@@ -97,35 +97,6 @@ struct Message {
     #[serde(flatten)]
     #[schema(ignore)]
     message: Value,
-}
-
-/// What the completion of a request will be like.
-pub struct Frame {
-    /// Its id.
-    pub id: String,
-    /// When it was asked for.
-    pub created: u64,
-    /// Which model answers.
-    pub model: String,
-    /// Whether tokens come with their log-probabilities.
-    pub with_logprobs: bool,
-}
-
-impl Frame {
-    /// Returns the completion that says `answer`.
-    pub fn completion(self, answer: Answer) -> Completion<ChatChoice> {
-        let Self { id, created, model, with_logprobs } = self;
-        let choices = answer.choices.into_iter().enumerate();
-        Completion {
-            id,
-            object: "chat.completion",
-            created,
-            model,
-            choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
-            usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
-            system_fingerprint: None,
-        }
-    }
 }
 
 impl Wish {
