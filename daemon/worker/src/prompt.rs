@@ -368,7 +368,8 @@ impl Prompter {
 
     /// How long an answer may reason, if the request limits that; `held` says whether a grammar tells what follows.
     fn budget(&self, chat: &Chat, formats: Formats, held: bool) -> Result<Option<Budget>, Error> {
-        let Some(tokens) = chat.thinking_budget else { return Ok(None) };
+        let none = (chat.thinking == Some(false)).then_some(0);
+        let Some(tokens) = none.or(chat.thinking_budget) else { return Ok(None) };
         let close = match formats.reasoning {
             Some(tags) => tags.close,
             None if formats.harmony && held => HARMONY_TO_NEXT,

@@ -16,7 +16,12 @@ const TEMPLATE: &str = "{% if tools %}{{ tools | tojson }} between <tool_call> t
 
 /// A choice of a conversation with a tool, and the tokens of the text that it is to say.
 fn choice(folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u32>) {
-    std::fs::write(folder.path().join("chat_template.jinja"), TEMPLATE).unwrap();
+    choice_after(TEMPLATE, folder, asked, says)
+}
+
+/// The same where another template writes the prompt.
+fn choice_after(template: &str, folder: &Folder, asked: GenerateRequest, says: &str) -> (Choice, Vec<u32>) {
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
     let window = Window { context: 4096, capacity: 4096 };
     let facts = crate::facts::inspect(folder.path()).unwrap();
     let prompter = Prompter::open(folder.renderer(RENDER_LIMITS), "tiny", &facts, window).unwrap();
@@ -149,6 +154,29 @@ fn a_reasoning_that_spends_its_budget_is_closed() {
     }
     assert_eq!(drawn, "</think>");
     assert!(!choice.output.is_reasoning() && choice.thought >= 12);
+}
+
+#[test]
+fn a_model_that_always_reasons_answers_at_once_where_no_thoughts_are_wanted() {
+    let folder = Folder::new("no-thoughts", |recipe| recipe);
+    let asked = |thinking| {
+        let mut asked = conversation(500);
+        if let Prompt::Chat(chat) = &mut asked.prompt {
+            *chat = Chat { tools: Vec::new(), thinking, ..chat.clone() };
+        }
+        asked
+    };
+    let opened = "{{ messages[0].content.split('</think>')[-1] }}<think>\n";
+    let (mut choice, closing) = choice_after(opened, &folder, asked(Some(false)), "</think>");
+    assert_eq!(choice.forced, closing);
+    take_all(&mut choice, &closing);
+    assert!(!choice.output.is_reasoning() && choice.reasoning_tokens == 0);
+    assert!(choice_after(opened, &folder, asked(None), "").0.forced.is_empty());
+    let left_to_the_model = "{{ messages[0].content.split('<think>')[-1].split('</think>')[-1] }}";
+    let (mut choice, tokens) = choice_after(left_to_the_model, &folder, asked(Some(false)), "<think>");
+    assert!(choice.forced.is_empty());
+    take_all(&mut choice, &tokens);
+    assert_eq!(choice.forced, closing);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::habits::Habits;
 use super::shape::Formats;
-use crate::output::Place;
+use crate::output::{Place, ReasoningTags};
 
 /// Variables that a conversation, or the language of templates, sets itself.
 const RESERVED: [&str; 6] =
@@ -92,10 +92,12 @@ pub fn begun(chat: &Chat) -> Result<Option<&str>, Error> {
     }
 }
 
-/// Refuses a wish about thinking that the template cannot grant; `reasons` says what the model does by itself.
+/// Refuses a wish about thinking that the template cannot grant; `reasons` says what the model does by itself. Where it is known
+/// what closes thoughts, they can be closed before they begin.
 pub fn check_thinking(chat: &Chat, template: &Template, name: &str, reasons: bool) -> Result<(), Error> {
     let has_switch = || template.mentions("enable_thinking") || template.reads("thinking");
     match chat.thinking {
+        Some(false) if ReasoningTags::detect(template.source(), "").is_some() => Ok(()),
         Some(thinking) if thinking != reasons && !has_switch() => {
             let can = if thinking { "does not reason" } else { "always reasons" };
             let message = format!("{name} {can} before it answers, and its template has no switch for it");
