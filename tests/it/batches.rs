@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::record::{Collection, RecordId};
 use serde_json::{Value, json};
-use tests::house::House;
+use tests::house::{House, Plan};
 use tests::http::Http;
 use tests::wait;
 
@@ -166,6 +166,23 @@ async fn a_batch_that_is_given_up_keeps_what_was_answered() {
     let client = house.client().await;
     wait::for_some("the end of the work", || async { (client.status().await.unwrap().active == 0).then_some(()) })
         .await;
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_the_memory_that_its_model_needs() {
+    let mut house = House::with(Plan { config: "[memory]\nbudget = \"1MB\"\n".to_owned(), ..Plan::default() });
+    let http = house.http().await;
+    let file = upload(&http, &line("a", CHAT, &chat(json!({})))).await;
+    let begun = create(&http, &file, CHAT).await;
+    wait::for_some("a refusal for want of memory", || async {
+        let refused = http.get("/api/requests?status=no_memory").await.json().await;
+        (!refused["data"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(http.send("PATCH", "/api/settings", &json!({"memory.budget": "1GB"})).await.status, 200);
+    let batch = ended(&http, &begun).await;
+    assert_eq!(batch["request_counts"], json!({"total": 1, "completed": 1, "failed": 0}));
+    assert_eq!(lines(&http, &batch["output_file_id"]).await["a"]["response"]["status_code"], 200);
 }
 
 #[tokio::test]

@@ -1,13 +1,29 @@
 //! Begins a generation for dialects whose clients ask for more tokens than fit: they mean "as many as there is room for".
 //!
 //! Only the worker knows how long a prompt is, so it is asked twice at most: once as the client said, and, where only
-//! `max_tokens` was too much, once for what the context leaves. No prompt is ever cut.
+//! `max_tokens` was too much, once for what the context leaves. No prompt is ever cut. Batches say here how long theirs may take.
 
 use futures::StreamExt;
 use protocol::client::{Client, EventStream};
 use protocol::generation::{GenerateRequest, Started, Stop};
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
+use tokio::time::Instant;
+
+tokio::task_local! {
+    static END: Instant;
+}
+
+/// Does work whose requests may each take until `end`, whatever their endpoints give them.
+pub async fn until<F: Future>(end: Instant, work: F) -> F::Output {
+    END.scope(end, work).await
+}
+
+/// For how long a request may take, in milliseconds, where that is said; never 0.
+pub fn left_ms() -> Option<u64> {
+    let left = END.try_with(|end| end.saturating_duration_since(Instant::now())).ok()?;
+    Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+}
 
 /// A generation whose prompt was accepted.
 #[derive(Debug)]
@@ -22,6 +38,7 @@ pub struct Begun {
 
 /// Begins a generation and waits until its prompt is accepted; refusals keep their kind.
 pub async fn begin(client: &Client, request: GenerateRequest) -> Result<Begun> {
+    let request = GenerateRequest { deadline_ms: left_ms().or(request.deadline_ms), ..request };
     // A prompt may be megabytes: it is kept only where it may have to be sent again.
     let without = Stop { max_tokens: None, ..request.stop.clone() };
     let again = request.stop.max_tokens.is_some().then(|| GenerateRequest { stop: without, ..request.clone() });
@@ -49,4 +66,24 @@ async fn accepted(client: &Client, request: GenerateRequest) -> Result<(Started,
         }
     }
     Err(Error::internal("The daemon ended the answer before it began."))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_with_an_end_has_the_time_that_is_left() {
+        let end = Instant::now() + Duration::from_secs(2);
+        let left = until(end, async {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let before = left_ms();
+            tokio::time::advance(Duration::from_secs(9)).await;
+            (before, left_ms())
+        });
+        assert_eq!(left.await, (Some(1_000), Some(1)));
+        assert_eq!(left_ms(), None);
+    }
 }

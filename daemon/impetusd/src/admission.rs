@@ -8,7 +8,7 @@ mod whole;
 
 use std::time::Duration;
 
-use protocol::generation::{Chat, GenerateRequest, Json, Prompt, ToolChoice};
+use protocol::generation::{Chat, GenerateRequest, Json, Priority, Prompt, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind, Result};
 
@@ -16,12 +16,15 @@ use crate::nearest::nearest;
 
 pub use whole::{Whole, check_whole, resolve_whole, suits_whole};
 
+/// The longest deadline of work that gives way to all other.
+const LOW_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// What one request may ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Choices of one request.
     pub choices_max: u16,
-    /// The longest deadline, and the one of requests that name none.
+    /// The longest deadline, but for work of low priority, and the one of requests that name none.
     pub deadline: Duration,
     /// Generations at once.
     pub active_max: usize,
@@ -59,15 +62,17 @@ pub fn check(request: &GenerateRequest, limits: &Limits) -> Result<Duration> {
     ranges::within("logprobs", request.logprobs.unwrap_or(0), 0, 20)?;
     ranges::within("choices", request.choices, 1, limits.choices_max)?;
     prompt(&request.prompt)?;
-    time(request.deadline_ms, limits)
+    time(request.deadline_ms, request.priority, limits)
 }
 
-/// How long a request may take.
-fn time(deadline_ms: Option<u64>, limits: &Limits) -> Result<Duration> {
+/// How long a request may take. Work that gives way to all other may say that it has longer than the limit, as that of batches
+/// has.
+fn time(deadline_ms: Option<u64>, priority: Priority, limits: &Limits) -> Result<Duration> {
+    let most = if priority == Priority::Low { LOW_DEADLINE_MAX.max(limits.deadline) } else { limits.deadline };
     match deadline_ms {
         None => Ok(limits.deadline),
         Some(0) => Err(Error::invalid("deadline_ms", "deadline_ms is 0; no work fits into that")),
-        Some(deadline) => Ok(Duration::from_millis(deadline).min(limits.deadline)),
+        Some(deadline) => Ok(Duration::from_millis(deadline).min(most)),
     }
 }
 

@@ -121,7 +121,7 @@ pub struct Requests {
     pub active_max: usize,
     /// Answers to one request.
     pub choices_max: u16,
-    /// The most time one may take.
+    /// The most time one may take, unless it is of low priority and says that it has longer.
     #[serde(deserialize_with = "duration")]
     pub deadline: Duration,
 }

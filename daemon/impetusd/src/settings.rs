@@ -37,7 +37,7 @@ const CHANGEABLE: [(&str, Applies, &str); 20] = {
         ("models.keep_alive", AtOnce, "How long a model stays in memory without work, as in 15m, or forever."),
         ("models.warm_up", NextLoad, "Whether a first step is run before a model counts as loaded."),
         ("requests.choices_max", AtOnce, "Answers to one request."),
-        ("requests.deadline", AtOnce, "The most time a request may take, as in 15m."),
+        ("requests.deadline", AtOnce, "The most time a request may take, as in 15m; those of a batch have its window."),
         ("worker.draft_tokens_max", NextLoad, "Tokens guessed ahead for one sequence in one step; 0 guesses nothing."),
         ("worker.prefill_tokens_max", NextLoad, "Prompt tokens in one step."),
         ("worker.sequences_max", NextLoad, "Sequences in one step."),

@@ -17,6 +17,7 @@ use super::labels::Labels;
 use super::request::{Urgency, in_our_words};
 use crate::app::Bridge;
 use crate::base64;
+use crate::begin::left_ms;
 use crate::body::Members;
 use crate::error::HttpError;
 use crate::openapi::{Operation, part};
@@ -140,7 +141,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         dimensions: own.dimensions,
         overlong: if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
         priority: own.priority.unwrap_or_default().into(),
-        deadline_ms: Some(DEADLINE_MS),
+        deadline_ms: left_ms().or(Some(DEADLINE_MS)),
     };
     let answer = bridge.daemon.client().await?.embeddings(request).await?;
     let embedding = |(index, vector)| Embedding {

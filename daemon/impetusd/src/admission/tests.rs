@@ -84,6 +84,10 @@ fn what_is_in_range_passes_with_its_deadline() {
     assert_eq!(check(&request, &LIMITS), Ok(Duration::from_millis(5)));
     request.deadline_ms = Some(u64::MAX);
     assert_eq!(check(&request, &LIMITS), Ok(Duration::from_secs(60)));
+    request.priority = Priority::Low;
+    assert_eq!(check(&request, &LIMITS), Ok(LOW_DEADLINE_MAX), "nobody waits for it");
+    request.deadline_ms = None;
+    assert_eq!(check(&request, &LIMITS), Ok(Duration::from_secs(60)));
 }
 
 #[test]

@@ -62,14 +62,14 @@ pub fn check_whole(request: &Whole, limits: &Limits) -> Result<Duration> {
                 return Err(Error::invalid("inputs", format!("input {index} is empty")));
             }
             request.dimensions.map_or(Ok(()), |dimensions| ranges::within("dimensions", dimensions, 1, u32::MAX))?;
-            time(request.deadline_ms, limits)
+            time(request.deadline_ms, request.priority, limits)
         }
         Whole::Rerank(request) => {
             counted("documents", request.documents.len())?;
             if request.query.is_empty() {
                 return Err(Error::invalid("query", "the query is empty"));
             }
-            time(request.deadline_ms, limits)
+            time(request.deadline_ms, request.priority, limits)
         }
     }
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use axum::body::{Bytes, to_bytes};
 use protocol::{Error, ErrorKind, Result};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::lines::Line;
 use super::object::Endpoint;
 use crate::access::on_behalf_of;
 use crate::app::Bridge;
+use crate::begin::until;
 use crate::daemon::answer_id;
 use crate::openai::request::in_our_words;
 use crate::openai::{chat, completions, embeddings, responses};
@@ -23,7 +24,7 @@ use crate::{error, request_id};
 /// The longest answer of one request, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// How long to wait before a request that there was no room for is asked again.
+/// How long to wait before a request that there was no room for is asked again, at first and at last, where nobody says.
 const WAIT_MS: std::ops::RangeInclusive<u64> = 1_000..=60_000;
 
 /// What a request came to: the line of it.
@@ -35,36 +36,53 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// Asks a request, as often as it takes; fails only where the daemon or the key is gone.
-pub async fn ask(bridge: Arc<Bridge>, endpoint: Endpoint, key: Option<String>, line: Line) -> Result<Outcome> {
+/// Asks a request, as often as it takes until `end`; fails only where the daemon or the key is gone.
+pub async fn ask(
+    bridge: Arc<Bridge>,
+    endpoint: Endpoint,
+    key: Option<String>,
+    line: Line,
+    end: Instant,
+) -> Result<Outcome> {
     let id = request_id::fresh();
+    let mut wait_ms = *WAIT_MS.start();
     loop {
         let answer = request_id::within(id.clone(), endpoint.path().to_owned(), async {
             let error = match answer(&bridge, endpoint, &line.body).await {
                 Ok(body) => return Ok(Outcome::Answered(answered(&line.custom_id, 200, &id, &body))),
                 Err(error) => error,
             };
-            if matches!(
-                error.kind,
-                ErrorKind::Unreachable
-                    | ErrorKind::AuthRequired
-                    | ErrorKind::Busy
-                    | ErrorKind::Closing
-                    | ErrorKind::RateLimited
-            ) {
+            if is_gone(error.kind) || passes(&error) {
                 return Err(error);
             }
             let body = error::body(&error, Some(id.clone()));
             let body = serde_json::to_string(&body).map_err(|error| Error::internal(error.to_string()))?;
             Ok(Outcome::Failed(answered(&line.custom_id, error::status(error.kind).as_u16(), &id, &body)))
         });
-        match on_behalf_of(key.clone(), answer).await {
-            Err(error) if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::AuthRequired) => {
-                let wait = error.retry_after_ms.unwrap_or(*WAIT_MS.start());
-                sleep(Duration::from_millis(wait.clamp(*WAIT_MS.start(), *WAIT_MS.end()))).await;
+        match until(end, on_behalf_of(key.clone(), answer)).await {
+            Err(error) if !is_gone(error.kind) => {
+                let wait = error.retry_after_ms.unwrap_or(wait_ms).clamp(*WAIT_MS.start(), *WAIT_MS.end());
+                sleep(Duration::from_millis(wait)).await;
+                wait_ms = (2 * wait_ms).min(*WAIT_MS.end());
             }
             outcome => return outcome,
         }
+    }
+}
+
+/// Whether the daemon or the key is gone.
+fn is_gone(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unreachable | ErrorKind::AuthRequired)
+}
+
+/// Whether the same request may be answered later: what it lacks is time, room or a model in memory.
+fn passes(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Busy | ErrorKind::Closing | ErrorKind::RateLimited => true,
+        ErrorKind::ModelNotLoaded | ErrorKind::DeadlineExceeded => true,
+        // An answer that there is no room to keep was made in full: it would be made again and again.
+        ErrorKind::NoMemory => error.param.as_deref() != Some("store"),
+        _ => false,
     }
 }
 
@@ -102,6 +120,20 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn what_a_machine_lacks_passes_and_what_a_request_lacks_does_not() {
+        let error = |kind| Error::new(kind, "no");
+        for kind in [ErrorKind::NoMemory, ErrorKind::ModelNotLoaded, ErrorKind::DeadlineExceeded, ErrorKind::Busy] {
+            assert!(passes(&error(kind)), "{kind:?}");
+        }
+        for kind in
+            [ErrorKind::Invalid, ErrorKind::ContextLengthExceeded, ErrorKind::ModelNotFound, ErrorKind::Internal]
+        {
+            assert!(!passes(&error(kind)), "{kind:?}");
+        }
+        assert!(!passes(&error(ErrorKind::NoMemory).param("store")), "its answer cannot be kept");
+    }
 
     #[test]
     fn a_line_is_json_whatever_its_request_is_called() {

@@ -166,7 +166,7 @@ impl Work {
         let mut named = HashSet::new();
         let asked = rest.clone().into_iter().map(|line| {
             let (bridge, key, name) = (bridge.clone(), key.clone(), line.custom_id.clone());
-            async move { (name, ask(bridge, endpoint, key, line).await) }
+            async move { (name, ask(bridge, endpoint, key, line, expiry).await) }
         });
         let mut outcomes = std::pin::pin!(stream::iter(asked).buffer_unordered(AT_ONCE));
         let mut pulse = interval(WRITE_EVERY);

@@ -44,7 +44,8 @@ impl Keeping {
             input: &'a [Value],
         }
         let body = serde_json::to_string(&Body { response, input: &self.input });
-        put(client, &response.id, body.map_err(|error| Error::internal(error.to_string()))?).await
+        let body = body.map_err(|error| Error::internal(error.to_string()))?;
+        put(client, &response.id, body).await.map_err(|error| error.param("store"))
     }
 }
 
