@@ -7,6 +7,7 @@ use pipe::Delivered;
 use protocol::generation::{Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
 
 use super::{Choice, Drawn, Ticket};
+use crate::output::HARMONY_TO_ANSWER;
 use crate::prompt::{Prompter, Window};
 use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
@@ -173,10 +174,16 @@ fn a_model_that_always_reasons_answers_at_once_where_no_thoughts_are_wanted() {
     assert!(!choice.output.is_reasoning() && choice.reasoning_tokens == 0);
     assert!(choice_after(opened, &folder, asked(None), "").0.forced.is_empty());
     let left_to_the_model = "{{ messages[0].content.split('<think>')[-1].split('</think>')[-1] }}";
-    let (mut choice, tokens) = choice_after(left_to_the_model, &folder, asked(Some(false)), "<think>");
-    assert!(choice.forced.is_empty());
-    take_all(&mut choice, &tokens);
-    assert_eq!(choice.forced, closing);
+    let harmony = "{{ messages[0].content }}{# <|channel|> <|message|> #}";
+    let (_, to_answer) = choice_after(harmony, &folder, asked(None), HARMONY_TO_ANSWER);
+    for (template, opening, closing) in
+        [(left_to_the_model, "<think>", closing), (harmony, "<|channel|>analysis<|message|>", to_answer)]
+    {
+        let (mut choice, tokens) = choice_after(template, &folder, asked(Some(false)), opening);
+        assert!(choice.forced.is_empty());
+        take_all(&mut choice, &tokens);
+        assert_eq!(choice.forced, closing);
+    }
 }
 
 #[test]

@@ -97,7 +97,8 @@ pub fn begun(chat: &Chat) -> Result<Option<&str>, Error> {
 pub fn check_thinking(chat: &Chat, template: &Template, name: &str, reasons: bool) -> Result<(), Error> {
     let has_switch = || template.mentions("enable_thinking") || template.reads("thinking");
     match chat.thinking {
-        Some(false) if ReasoningTags::detect(template.source(), "").is_some() => Ok(()),
+        // Where it is known what closes thoughts, a budget of none does it.
+        Some(false) if template.is_harmony() || ReasoningTags::detect(template.source(), "").is_some() => Ok(()),
         Some(thinking) if thinking != reasons && !has_switch() => {
             let can = if thinking { "does not reason" } else { "always reasons" };
             let message = format!("{name} {can} before it answers, and its template has no switch for it");
