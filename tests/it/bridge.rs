@@ -29,17 +29,18 @@ async fn a_bridge_that_others_can_reach_needs_a_valid_key() {
 #[tokio::test]
 async fn names_and_pages_are_trusted_when_the_owner_says_so() {
     let mut house = House::start();
-    let http = house.http_with(&["--allow-host", "box.local", "--allow-origin", "https://chat.example"]).await;
+    let http = house.http_with(&["--allow-host", "box.lan", "--allow-origin", "https://chat.example"]).await;
     let ask = |host: &str, origin: &str| {
         let key = http.key();
         format!("GET /v1/models HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nx-api-key: {key}\r\n{origin}\r\n")
     };
     let own = http.authority().to_owned();
     for (host, origin, status) in [
-        ("box.local", "", 200),
-        ("box.local:8420", "Origin: https://chat.example\r\n", 200),
-        (&*own, "Origin: http://box.local\r\n", 200),
-        ("other.local", "", 403),
+        ("box.lan", "", 200),
+        ("box.lan:8420", "Origin: https://chat.example\r\n", 200),
+        (&*own, "Origin: http://box.lan\r\n", 200),
+        ("other.lan", "", 403),
+        ("desk.local", "", 200),
         (&*own, "Origin: http://chat.example\r\n", 403),
     ] {
         assert_eq!(http.raw(&ask(host, origin)).await.status, status, "{host} {origin}");

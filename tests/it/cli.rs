@@ -186,7 +186,7 @@ fn a_bridge_is_where_it_was_asked_for_and_outlives_a_killed_daemon() {
     assert_ne!(first, second);
     assert_eq!(run(&house, &["status", "--json"]).json()["bridges"].as_array().unwrap().len(), 2);
     let address = first.trim_start_matches("http://");
-    let flags = serve(&house, &["--http", address, "--allow-host", "box.local"]);
+    let flags = serve(&house, &["--http", address, "--allow-host", "box.lan"]);
     assert!(flags.code == 7 && flags.err.contains(address), "flags that a bridge never saw are no success: {flags:?}");
 
     house.kill_daemon();
