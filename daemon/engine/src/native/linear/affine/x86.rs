@@ -131,24 +131,49 @@ unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize, const AIDE
                         q = q.add(C * 8 / BITS);
                     }
                 }
-                for (c, (sum, dots)) in sums.iter_mut().zip(dots).enumerate() {
-                    let dot = dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b));
-                    let both = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scale.add(c)));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
-                }
+                let dots =
+                    dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)));
+                add_scaled(&mut sums, dots, scale, x_scale);
                 x_scale = x_scale.add(C);
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
             fetch_ahead::<AIDED>(pairs, call.ahead);
-            for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
-            }
+            add_biased(&mut sums, bias, x_sum);
             x_sum = x_sum.add(C);
             w = pairs.add(2 * pair_bytes);
         }
-        for (c, sum) in sums.into_iter().enumerate() {
-            _mm512_storeu_ps(call.out.add(c * call.stride), sum);
-        }
+        store(call, sums);
+    }
+}
+
+/// Adds the dot products of an activation group, each times the scales of the weights and of its column.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_scaled<const C: usize>(sums: &mut [__m512; C], dots: [__m512i; C], scale: __m512, x_scale: *const f32) {
+    for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
+        // SAFETY: passed on to the caller: a scale for each column.
+        let both = _mm512_mul_ps(scale, _mm512_set1_ps(unsafe { *x_scale.add(c) }));
+        *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
+    }
+}
+
+/// Adds the biases of a weight group, each times the sum of its column.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_biased<const C: usize>(sums: &mut [__m512; C], bias: __m512, x_sum: *const f32) {
+    for (c, sum) in sums.iter_mut().enumerate() {
+        // SAFETY: passed on to the caller: a sum for each column.
+        *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(unsafe { *x_sum.add(c) }), *sum);
+    }
+}
+
+/// Writes the sums of each column.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const C: usize>(call: &Call, sums: [__m512; C]) {
+    for (c, sum) in sums.into_iter().enumerate() {
+        // SAFETY: passed on to the caller: 16 outputs for each column.
+        unsafe { _mm512_storeu_ps(call.out.add(c * call.stride), sum) };
     }
 }
 
@@ -210,25 +235,18 @@ unsafe fn paired<const C: usize>(call: &Call) {
                     w = w.add(64);
                     q = q.add(C * 2);
                 }
-                for (c, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
-                    let both = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scale.add(c)));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, *sum);
-                }
+                add_scaled(&mut sums, dots, scale, x_scale);
                 x_scale = x_scale.add(C);
                 x_pairs = x_pairs.add(C);
                 w_pairs = w_pairs.add(2 * ROWS);
             }
             let bias = sixteen(pairs.add(pair_bytes), call.narrow);
             fetch_ahead::<true>(pairs, call.ahead);
-            for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(*x_sum.add(c)), *sum);
-            }
+            add_biased(&mut sums, bias, x_sum);
             x_sum = x_sum.add(C);
             w = pairs.add(2 * pair_bytes);
         }
-        for (c, sum) in sums.into_iter().enumerate() {
-            _mm512_storeu_ps(call.out.add(c * call.stride), sum);
-        }
+        store(call, sums);
     }
 }
 
