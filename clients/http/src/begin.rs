@@ -1,7 +1,8 @@
 //! Begins a generation for dialects whose clients ask for more tokens than fit: they mean "as many as there is room for".
 //!
 //! Only the worker knows how long a prompt is, so it is asked twice at most: once as the client said, and, where only
-//! `max_tokens` was too much, once for what the context leaves. No prompt is ever cut. Batches say here how long theirs may take.
+//! `max_tokens` was too much, once for what the context leaves. No prompt is ever cut. Batches say here how long their requests
+//! may take.
 
 use futures::StreamExt;
 use protocol::client::{Client, EventStream};

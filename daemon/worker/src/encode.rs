@@ -2,7 +2,8 @@
 //!
 //! One OS thread owns the encoder, as the runner owns a decoder; texts become tokens on a thread of their own (`reader`),
 //! and `queue` says whose turn it is. A step holds about as many tokens as a decoder's prefill, so that a cancel or a new
-//! request waits for one step at most; a step of one long text may take minutes, so the heart beats inside of it too. Nothing is kept between steps: a worker that dies loses only what it had not sent.
+//! request waits for one step at most; a step of one long text may take minutes, so the heart beats inside of it too. Nothing
+//! is kept between steps: a worker that dies loses only what it had not sent.
 
 mod queue;
 mod reader;

@@ -1,7 +1,7 @@
 //! How thoughts are shown, and how they come back. Where they are not to be shown, their block says nothing and its
-//! signature holds them, so that a model that goes on after a call goes on with its thoughts.
-//! Thoughts that are shown are signed too, if by nothing: clients drop those that are not, or send them back as text.
-//! `response` and `stream` show thoughts.
+//! signature holds them, so that a model that goes on after a call goes on with its thoughts. Thoughts that are shown are
+//! signed too, if by nothing: clients drop those that are not, or send them back as text. `response` and `stream` show
+//! thoughts, `content` reads them through `crate::thoughts`.
 
 use serde::Deserialize;
 use utoipa::ToSchema;

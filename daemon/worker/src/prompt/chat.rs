@@ -93,11 +93,10 @@ pub fn begun(chat: &Chat) -> Result<Option<&str>, Error> {
 }
 
 /// Refuses a wish about thinking that the template cannot grant; `reasons` says what the model does by itself. Where it is known
-/// what closes thoughts, they can be closed before they begin.
+/// what closes thoughts, a budget of none closes them before they begin.
 pub fn check_thinking(chat: &Chat, template: &Template, name: &str, reasons: bool) -> Result<(), Error> {
     let has_switch = || template.mentions("enable_thinking") || template.reads("thinking");
     match chat.thinking {
-        // Where it is known what closes thoughts, a budget of none does it.
         Some(false) if template.is_harmony() || ReasoningTags::detect(template.source(), "").is_some() => Ok(()),
         Some(thinking) if thinking != reasons && !has_switch() => {
             let can = if thinking { "does not reason" } else { "always reasons" };

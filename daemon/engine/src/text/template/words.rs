@@ -28,10 +28,14 @@ pub fn read(source: &str, name: &str) -> bool {
 fn words(source: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = source;
-    while let Some(open) = rest.find("{{").into_iter().chain(rest.find("{%")).chain(rest.find("{#")).min() {
-        let comment = rest[open..].starts_with("{#");
-        rest = &rest[open + 2..];
-        rest = if comment { rest.split_once("#}").map_or("", |(_, after)| after) } else { code(rest, &mut words) };
+    // One pass: a search for each opening would go over the rest of a long template for every one of them.
+    while let Some(open) = rest.find('{') {
+        rest = &rest[open + 1..];
+        if let Some(comment) = rest.strip_prefix('#') {
+            rest = comment.split_once("#}").map_or("", |(_, after)| after);
+        } else if let Some(piece) = rest.strip_prefix(['{', '%']) {
+            rest = code(piece, &mut words);
+        }
     }
     words
 }
