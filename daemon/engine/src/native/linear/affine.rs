@@ -20,7 +20,7 @@ mod scalar;
 mod x86;
 
 use super::Affine;
-use super::columns::{Columns, GROUP_MAX, LOWERED, Layout, PAIRED_LIMIT};
+use super::columns::{Columns, GROUP_MAX, Layout, PAIRED_LIMIT};
 use super::finish::{Finish, WIDE, finish};
 use crate::native::memory::{Memory, Scratch, Shared, fetch, share};
 use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
@@ -39,8 +39,6 @@ const BLOCKS: usize = 11;
 const COLUMNS: usize = 12;
 /// From so many columns on, pairs are faster: for fewer, taking weights apart costs as much as it saves.
 const PAIRED: usize = 6;
-/// The least that the pairs of weights of an activation group give beside inputs: 15 * -`LOWERED` each.
-const PAIRS_MIN: i32 = -15 * LOWERED as i32 * GROUP_MAX as i32 / 2;
 /// How far ahead weights are fetched, in bytes: into the second cache, which takes more lines at a time, and from there into
 /// the first. With 4 to 16 rows it gains 20 %, and where memory is fast a third with one.
 const AHEAD: [usize; 2] = [32 << 10, 4 << 10];

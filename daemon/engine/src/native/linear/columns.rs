@@ -16,6 +16,7 @@ pub(super) const GROUP_MAX: usize = 64;
 /// The limit of what may be paired: with a weight of 15 added, an input that is raised by as much still fits a byte.
 pub(super) const PAIRED_LIMIT: i8 = 120;
 /// By this an input that is not raised lies lower, so that a weight of 15 added to the limit fits a signed byte.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) const LOWERED: i8 = 8;
 
 /// How a block of columns lies in memory.
@@ -43,6 +44,7 @@ pub(super) struct Columns {
     /// Whether the columns are paired ...
     pub paired: bool,
     /// ... and then the sum over activation group a of what pairs of its inputs give, as stored: `a * count + c`.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub pairs: *mut i32,
 }
 

@@ -2,9 +2,13 @@
 
 #![allow(unsafe_code)]
 
-use super::{Call, Columns, Format, GROUP_MAX, LOWERED, PAIRED_LIMIT, PAIRS_MIN, ROWS};
+use super::{Call, Columns, Format, GROUP_MAX, PAIRED_LIMIT, ROWS};
 use crate::native::Isa;
+use crate::native::linear::columns::LOWERED;
 use std::arch::x86_64::*;
+
+/// The least that the pairs of weights of an activation group give beside inputs: 15 * -`LOWERED` each.
+const PAIRS_MIN: i32 = -15 * LOWERED as i32 * GROUP_MAX as i32 / 2;
 
 /// AVX-512 VNNI: one vector is the 16 outputs of a tile.
 ///
