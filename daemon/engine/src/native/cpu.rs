@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 /// An instruction set that the kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// AVX-512 with VNNI (int8 dot products) and BF16 dot products.
+    /// AVX-512 with VNNI (int8 dot products) and BF16 dot products, on pipes of 512 bits, as AMD's have been since Zen 5.
+    Avx512Full,
+    /// The same on pipes of 256 bits.
     Avx512Bf16,
     /// AVX-512 with VNNI.
     Avx512Vnni,
@@ -29,8 +31,10 @@ impl Isa {
 
     /// Every instruction set that this processor runs, best first; the last is always `Scalar`.
     pub fn available() -> Vec<Isa> {
-        let mut all = [Isa::Avx512Bf16, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        let mut all = [Isa::Avx512Bf16, Isa::Avx512Full, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
         if prefers_floats() {
+            all.swap(0, 2);
+        } else if has_full_pipes() {
             all.swap(0, 1);
         }
         all.into_iter().filter(|isa| isa.runs_here()).collect()
@@ -45,7 +49,7 @@ impl Isa {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         match self {
-            Isa::Avx512Bf16 => vnni && is_x86_feature_detected!("avx512bf16"),
+            Isa::Avx512Full | Isa::Avx512Bf16 => vnni && is_x86_feature_detected!("avx512bf16"),
             Isa::Avx512Vnni => vnni,
             Isa::Avx2 => avx2,
             Isa::Neon => false,
@@ -58,7 +62,7 @@ impl Isa {
         match self {
             Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             Isa::Scalar => true,
-            Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
+            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
         }
     }
 
@@ -70,20 +74,27 @@ impl Isa {
     /// Columns (activation rows) that one kernel call holds in registers.
     pub(super) fn columns(self) -> usize {
         match self {
-            Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
+            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
             Isa::Avx2 | Isa::Neon | Isa::Scalar => 3,
         }
     }
 
-    /// Whether sums of bytes are nearly free beside their products: AMD's processors add on four pipes and multiply on two of
-    /// them, where Intel's use the same two for both.
+    /// Whether sums of bytes are nearly free beside their products: Zen 4 adds on four pipes and multiplies on two of them, at
+    /// half the rate of its loads. Intel's processors use the same two for both.
     pub(super) fn adds_beside_products(self) -> bool {
         self == Isa::Avx512Bf16
+    }
+
+    /// Whether products of bytes wait for loads of their operands: a processor that multiplies two vectors of 512 bits a cycle
+    /// loads no more than two.
+    pub(super) fn multiplies_beside_loads(self) -> bool {
+        self == Isa::Avx512Full
     }
 
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Avx512Full => "AVX-512 VNNI and BF16, 512 bits wide",
             Isa::Avx512Bf16 => "AVX-512 VNNI and BF16",
             Isa::Avx512Vnni => "AVX-512 VNNI",
             Isa::Avx2 => "AVX2",
@@ -98,6 +109,14 @@ impl Isa {
 fn prefers_floats() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::arch::x86_64::__cpuid(0).ebx.to_le_bytes() == *b"Genu";
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Whether this is AMD's Zen 5 or later, told by AVX-VNNI, which Zen 4 has not.
+fn has_full_pipes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avxvnni");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -122,7 +141,7 @@ macro_rules! versions {
                 }
                 match isa {
                     // SAFETY: a pool carries only what `Isa::available` has found on this processor.
-                    Isa::Avx512Bf16 | Isa::Avx512Vnni => return unsafe { avx512($($argument),*) },
+                    Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => return unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     Isa::Avx2 => return unsafe { avx2($($argument),*) },
                     Isa::Neon | Isa::Scalar => {}

@@ -63,15 +63,15 @@ const APART: usize = LANES;
 
 /// What the columns for panels of `kind` hold.
 pub(super) fn column(isa: Isa, kind: Kind) -> Kind {
-    if isa == Isa::Avx512Bf16 { kind } else { Kind::F32 }
+    if matches!(isa, Isa::Avx512Full | Isa::Avx512Bf16) { kind } else { Kind::F32 }
 }
 
 /// How many of `panels` to take at once for so many columns: a divisor of theirs. A sum waits long for the one before it in
 /// the same register, so few columns need several panels to keep the multipliers busy.
 pub(super) fn beside(isa: Isa, kind: Kind, columns: usize, panels: usize) -> usize {
     let most = match (isa, kind, columns) {
-        (Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 1 | 2) => 4,
-        (Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 3 | 4) => 2,
+        (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 1 | 2) => 4,
+        (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 3 | 4) => 2,
         _ => 1,
     };
     [4, 2].into_iter().find(|count| *count <= most && panels.is_multiple_of(*count)).unwrap_or(1)
@@ -90,9 +90,9 @@ pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
     unsafe {
         match (isa, kind) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Bf16, Kind::Bf16) => x86::bf16(call),
+            (Isa::Avx512Full | Isa::Avx512Bf16, Kind::Bf16) => x86::bf16(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
+            (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Vnni, Kind::Bf16) => x86::floats(call),
             #[cfg(target_arch = "x86_64")]

@@ -39,6 +39,9 @@ const BLOCKS: usize = 11;
 const COLUMNS: usize = 12;
 /// From so many columns on, pairs are faster: for fewer, taking weights apart costs as much as it saves.
 const PAIRED: usize = 6;
+/// From so many columns on, two tiles in cache share what is loaded of them, where that is what products wait for. Of eight
+/// they are as fast one after the other, and from memory one forward stream is read faster than two.
+const SHARING: usize = 10;
 /// How far ahead weights are fetched, in bytes: into the second cache, which takes more lines at a time, and from there into
 /// the first. With 4 to 16 rows it gains 20 %, and where memory is fast a third with one.
 const AHEAD: [usize; 2] = [32 << 10, 4 << 10];
@@ -299,17 +302,17 @@ impl Product<'_> {
         for b in blocks.clone() {
             // SAFETY: passed on to the caller.
             let (columns, first) = unsafe { self.block(b, set) };
-            let ahead = if b == blocks.start { AHEAD } else { AGAIN };
+            let again = b > blocks.start;
             for t in tiles.clone().step_by(2) {
                 // SAFETY: passed on to the caller.
-                unsafe { self.tiles(t, columns, first, ahead) };
+                unsafe { self.tiles(t, columns, first, again) };
             }
         }
     }
 
     /// Multiplies tile `t`, and the next if there is one, with a block of columns, whose first row is `first`.
     #[allow(unsafe_code)]
-    unsafe fn tiles(&self, t: usize, columns: Columns, first: usize, ahead: [usize; 2]) {
+    unsafe fn tiles(&self, t: usize, columns: Columns, first: usize, again: bool) {
         let (format, outputs) = (&self.tiles.format, self.tiles.outputs);
         let mut sums = MaybeUninit::<[[f32; WIDE]; COLUMNS]>::uninit();
         let (width, at) = match self.finish {
@@ -330,16 +333,21 @@ impl Product<'_> {
             columns,
             out: sums.as_mut_ptr().cast(),
             stride: WIDE,
-            ahead,
+            ahead: if again { AGAIN } else { AHEAD },
         };
         let lanes = (outputs - t * ROWS).min(WIDE);
         // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller. The kernels write the
         // sums of every column, of one tile or of two, before they are read.
         unsafe {
-            run(self.isa, format.bits, &call);
-            if lanes > ROWS {
-                let (tile, pairs) = self.tiles.tile(t + 1);
-                run(self.isa, format.bits, &Call { tile, pairs, out: call.out.add(ROWS), ..call });
+            let share = again && self.isa.multiplies_beside_loads() && columns.count >= SHARING;
+            if share && lanes > ROWS {
+                two(format.bits, &call);
+            } else {
+                run(self.isa, format.bits, &call);
+                if lanes > ROWS {
+                    let (tile, pairs) = self.tiles.tile(t + 1);
+                    run(self.isa, format.bits, &Call { tile, pairs, out: call.out.add(ROWS), ..call });
+                }
             }
             if lanes == WIDE {
                 let sums = std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count);
@@ -365,7 +373,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
+            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::avx2(bits, call),
             #[cfg(target_arch = "aarch64")]
@@ -373,6 +381,21 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
             _ => scalar::scalar(bits, call),
         }
     }
+}
+
+/// Runs `call` for its tile and the one behind it, for an instruction set that multiplies faster than it loads.
+///
+/// # Safety
+/// As for `run` of either tile, with at least `SHARING` columns.
+#[allow(unsafe_code)]
+unsafe fn two(bits: usize, call: &Call) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: passed on to the caller; it is AVX-512 with VNNI, and a pool carries only what runs here.
+    unsafe {
+        x86::two(bits, call);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bits, call);
 }
 
 /// Writes what the pairs of weights of a tile give, for an instruction set that multiplies pairs.

@@ -87,17 +87,24 @@ impl Layout {
     #[allow(unsafe_code)]
     pub(super) unsafe fn quantize(&self, isa: Isa, x: &[f32], columns: Columns) {
         debug_assert_eq!(x.len(), columns.count * self.inputs);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(self, x, columns),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => x86::avx2(self, x, columns),
+                _ => self.rows(x, columns),
+            }
+        }
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn rows(&self, x: &[f32], columns: Columns) {
         for (column, row) in x.chunks_exact(self.inputs).enumerate() {
             // SAFETY: passed on to the caller.
-            unsafe {
-                match isa {
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::row_avx512(self, row, columns, column),
-                    #[cfg(target_arch = "x86_64")]
-                    Isa::Avx2 => x86::row_avx2(self, row, columns, column),
-                    _ => self.row(row, columns, column),
-                }
-            }
+            unsafe { self.row(row, columns, column) };
         }
     }
 
@@ -166,53 +173,123 @@ fn nearest(x: f32) -> i32 {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{Columns, LOWERED, Layout, PAIRED_LIMIT, scales};
+    use super::{Columns, GROUP_MAX, LOWERED, Layout, PAIRED_LIMIT, scales};
     use std::arch::x86_64::*;
 
+    /// Rows whose dwords are written together.
+    const TOGETHER: usize = 4;
+
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn row_avx2(layout: &Layout, row: &[f32], columns: Columns, column: usize) {
+    pub(super) unsafe fn avx2(layout: &Layout, x: &[f32], columns: Columns) {
         // SAFETY: passed on to the caller.
-        unsafe { layout.row(row, columns, column) }
+        unsafe { layout.rows(x, columns) }
     }
 
-    /// `Layout::row` with vectors of 16; the same bits, and pairs.
+    /// `Layout::rows` with vectors of 16; the same bits, and pairs.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(super) unsafe fn row_avx512(layout: &Layout, row: &[f32], columns: Columns, column: usize) {
+    pub(super) unsafe fn avx512(layout: &Layout, x: &[f32], columns: Columns) {
+        let whole = columns.count / TOGETHER * TOGETHER;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            for column in (0..whole).step_by(TOGETHER) {
+                rows::<TOGETHER>(layout, x, columns, column);
+            }
+            for column in whole..columns.count {
+                rows::<1>(layout, x, columns, column);
+            }
+        }
+    }
+
+    /// Quantizes `N` rows from `column` on, 1 or `TOGETHER`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn rows<const N: usize>(layout: &Layout, x: &[f32], columns: Columns, column: usize) {
         let (step, halves, count) = (layout.step(), layout.halves(), columns.count);
-        let shift = if columns.paired { _mm_set1_epi64x(PAIRED_SHIFT) } else { _mm_setzero_si128() };
-        let mut sum = 0.0f32;
-        for (a, x) in row.chunks_exact(step).enumerate() {
-            // SAFETY: loads stay in `x` (a multiple of 16), stores in the block.
+        let mut sums = [0.0f32; N];
+        for a in 0..layout.inputs / step {
+            // Sixteen inputs of each row.
+            let mut bytes = [[_mm_setzero_si128(); N]; GROUP_MAX / 16];
+            // SAFETY: loads stay in the rows, stores in the block.
             unsafe {
-                let mut largest = _mm512_setzero_ps();
-                for v in 0..step / 16 {
-                    largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v))));
-                }
-                let (scale, inverse) = scales(_mm512_reduce_max_ps(largest), layout.limit);
-                let inverse = _mm512_set1_ps(inverse);
-                let (mut total, mut pairs) = (_mm512_setzero_si512(), _mm_setzero_si128());
-                for v in 0..step / 16 {
-                    let integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x.as_ptr().add(16 * v)), inverse));
-                    total = _mm512_add_epi32(total, integers);
-                    let bytes = _mm_add_epi8(_mm512_cvtepi32_epi8(integers), shift);
-                    // The raised four of eight inputs meet the other four; beside those is nothing.
-                    pairs = _mm_dpbusd_epi32(pairs, _mm_srli_epi64::<32>(bytes), bytes);
-                    let mut dwords = [0u32; 4];
-                    _mm_storeu_si128(dwords.as_mut_ptr().cast(), bytes);
-                    for (s, dword) in dwords.into_iter().enumerate() {
-                        *columns.q.add((a * step / 4 + 4 * v + s) * count + column) = dword;
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    let x = &x[(column + n) * layout.inputs + a * step..][..step];
+                    let (row, scale, total, pairs) = group(x, layout.limit, columns.paired);
+                    bytes.iter_mut().zip(row).for_each(|(bytes, row)| bytes[n] = row);
+                    let part = scale * total as f32;
+                    *sum = if a % halves == 0 { part } else { *sum + part };
+                    *columns.scale.add(a * count + column + n) = scale;
+                    *columns.sum.add(a / halves * count + column + n) = *sum;
+                    if columns.paired {
+                        *columns.pairs.add(a * count + column + n) = pairs;
                     }
                 }
-                let part = scale * _mm512_reduce_add_epi32(total) as f32;
-                sum = if a % halves == 0 { part } else { sum + part };
-                *columns.scale.add(a * count + column) = scale;
-                *columns.sum.add(a / halves * count + column) = sum;
-                if columns.paired {
-                    *columns.pairs.add(a * count + column) =
-                        _mm_extract_epi32::<0>(pairs) + _mm_extract_epi32::<2>(pairs);
+                for (v, bytes) in bytes.into_iter().take(step / 16).enumerate() {
+                    write(bytes, columns.q.add((a * step / 4 + 4 * v) * count + column), count);
                 }
             }
         }
+    }
+
+    /// Writes four dwords of each of `N` rows, which lie side by side, `count` dwords from one to the next.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    unsafe fn write<const N: usize>(rows: [__m128i; N], out: *mut u32, count: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if let Some(rows) = rows.first_chunk::<TOGETHER>() {
+                for (s, dwords) in transposed(*rows).into_iter().enumerate() {
+                    _mm_storeu_si128(out.add(s * count).cast(), dwords);
+                }
+            } else {
+                let mut dwords = [0u32; 4];
+                _mm_storeu_si128(dwords.as_mut_ptr().cast(), rows[0]);
+                for (s, dword) in dwords.into_iter().enumerate() {
+                    *out.add(s * count) = dword;
+                }
+            }
+        }
+    }
+
+    /// Quantizes a group; returns its bytes, its scale, the sum of the integers and what its pairs give.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn group(x: &[f32], limit: i8, paired: bool) -> ([__m128i; GROUP_MAX / 16], f32, i32, i32) {
+        let x = x.as_chunks::<16>().0;
+        // SAFETY: 16 floats.
+        let load = |x: &[f32; 16]| unsafe { _mm512_loadu_ps(x.as_ptr()) };
+        let mut largest = _mm512_setzero_ps();
+        for x in x {
+            largest = _mm512_max_ps(largest, _mm512_abs_ps(load(x)));
+        }
+        let (scale, inverse) = scales(_mm512_reduce_max_ps(largest), limit);
+        let inverse = _mm512_set1_ps(inverse);
+        let shift = if paired { _mm_set1_epi64x(PAIRED_SHIFT) } else { _mm_setzero_si128() };
+        let mut bytes = [_mm_setzero_si128(); GROUP_MAX / 16];
+        let (mut total, mut pairs) = (_mm512_setzero_si512(), _mm_setzero_si128());
+        for (x, bytes) in x.iter().zip(&mut bytes) {
+            let integers = _mm512_cvtps_epi32(_mm512_mul_ps(load(x), inverse));
+            total = _mm512_add_epi32(total, integers);
+            *bytes = _mm_add_epi8(_mm512_cvtepi32_epi8(integers), shift);
+            // The raised four of eight inputs meet the other four; beside those is nothing.
+            pairs = _mm_dpbusd_epi32(pairs, _mm_srli_epi64::<32>(*bytes), *bytes);
+        }
+        let pairs = _mm_extract_epi32::<0>(pairs) + _mm_extract_epi32::<2>(pairs);
+        (bytes, scale, _mm512_reduce_add_epi32(total), pairs)
+    }
+
+    /// Four rows of dwords as four columns.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl")]
+    fn transposed([a, b, c, d]: [__m128i; 4]) -> [__m128i; 4] {
+        let (low, high) = (
+            [_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d)],
+            [_mm_unpackhi_epi32(a, b), _mm_unpackhi_epi32(c, d)],
+        );
+        [
+            _mm_unpacklo_epi64(low[0], low[1]),
+            _mm_unpackhi_epi64(low[0], low[1]),
+            _mm_unpacklo_epi64(high[0], high[1]),
+            _mm_unpackhi_epi64(high[0], high[1]),
+        ]
     }
 
     /// What paired columns add to eight inputs.
