@@ -7,7 +7,7 @@ use pipe::Delivered;
 use protocol::generation::{Chat, Constraint, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool};
 
 use super::{Choice, Drawn, Ticket};
-use crate::output::HARMONY_TO_ANSWER;
+use crate::output::{HARMONY_TO_ANSWER, HARMONY_TO_NEXT};
 use crate::prompt::{Prompter, Window};
 use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
@@ -183,6 +183,33 @@ fn a_model_that_always_reasons_answers_at_once_where_no_thoughts_are_wanted() {
         assert!(choice.forced.is_empty());
         take_all(&mut choice, &tokens);
         assert_eq!(choice.forced, closing);
+    }
+}
+
+#[test]
+fn where_thoughts_are_cut_short_in_the_harmony_form_a_call_may_follow_as_well_as_an_answer() {
+    let folder = Folder::new("harmony-call", |recipe| recipe);
+    let harmony = "{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[0].content }}{# <|channel|> <|message|> #}";
+    let asked = |budget| {
+        let mut asked = conversation(500);
+        if let Prompt::Chat(chat) = &mut asked.prompt {
+            (chat.thinking, chat.thinking_budget) = if budget { (None, Some(0)) } else { (Some(false), None) };
+        }
+        asked
+    };
+    let (_, to_next) = choice_after(harmony, &folder, asked(true), HARMONY_TO_NEXT);
+    let call = "<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{\"city\":\"Bern\"}<|im_end|>";
+    for (budget, says) in [(false, call), (true, call), (true, "<|channel|>final<|message|>No.<|im_end|>")] {
+        let (mut choice, tokens) = choice_after(harmony, &folder, asked(budget), "<|channel|>analysis<|message|>");
+        take_all(&mut choice, &tokens);
+        assert_eq!(choice.forced, to_next);
+        take_all(&mut choice, &to_next);
+        let rest = Tokenizer::open(folder.path()).unwrap().encode(says, Special::Parse).unwrap();
+        let drawn = take_all(&mut choice, &rest[..rest.len() - 1]);
+        let calls: Vec<_> = drawn.iter().flat_map(|it| &it.delta.tool_calls).collect();
+        assert_eq!(calls.first().and_then(|it| it.name.as_deref()), (says == call).then_some("weather"));
+        let text: String = drawn.iter().map(|it| it.delta.text.as_str()).collect();
+        assert_eq!(text, if says == call { "" } else { "No." });
     }
 }
 

@@ -37,12 +37,15 @@ pub fn of_chat(
     let forced = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
     let strict = chat.tools.iter().any(|tool| tool.strict);
     if formats.harmony {
-        let calls = shown && (forced || strict || answer.is_some());
-        return if formats.begun {
-            begun_in_harmony(chat, calls && forced, answer)
-        } else {
-            in_harmony(chat, calls, forced, answer)
-        };
+        let held = forced || strict || answer.is_some();
+        if formats.begun {
+            return begun_in_harmony(chat, shown && forced, answer);
+        }
+        // Where thoughts may be cut short, only a grammar keeps what follows them a call or an answer.
+        let cut = chat.thinking == Some(false) || chat.thinking_budget.is_some();
+        let calls = if shown && (held || cut) { callable(chat)? } else { Vec::new() };
+        let calls = calls.into_iter().map(|tool| harmony_call(tool, held)).collect::<Result<_, Error>>()?;
+        return Ok(in_harmony(calls, forced, answer));
     }
     let limited = forced || chat.single_tool_call || answer.is_some() || strict;
     let whole = if shown && limited {
@@ -57,19 +60,18 @@ pub fn of_chat(
 }
 
 /// The grammar of an answer in the harmony form, in which one turn makes one call at most.
-fn in_harmony(chat: &Chat, calls: bool, forced: bool, answer: Option<Grammar>) -> Result<Option<Grammar>, Error> {
-    let mut either = Vec::new();
-    if calls {
-        for tool in callable(chat)? {
-            either.push(HarmonyForm::call(&tool.name, &arguments(tool)?, tool.strict));
-        }
-    } else if answer.is_none() {
-        return Ok(None);
+fn in_harmony(calls: Vec<Grammar>, forced: bool, answer: Option<Grammar>) -> Option<Grammar> {
+    if calls.is_empty() && answer.is_none() {
+        return None;
     }
-    if !forced || !calls {
-        either.push(HarmonyForm::answer(answer));
-    }
-    Ok(Some(HarmonyForm::after_reasoning(Grammar::Either(either))))
+    let answer = (!forced || calls.is_empty()).then(|| HarmonyForm::answer(answer));
+    Some(HarmonyForm::after_reasoning(Grammar::Either(calls.into_iter().chain(answer).collect())))
+}
+
+/// A call in the harmony form; one that nothing is `held` to has any object as its arguments.
+fn harmony_call(tool: &Tool, held: bool) -> Result<Grammar, Error> {
+    let schema = if held { arguments(tool)? } else { json!({ "type": "object" }) };
+    Ok(HarmonyForm::call(&tool.name, &schema, held && tool.strict))
 }
 
 /// The grammar of the rest of an answer in the harmony form: a call that is forced, or more of the answer.
@@ -77,8 +79,7 @@ fn begun_in_harmony(chat: &Chat, forced: bool, answer: Option<Grammar>) -> Resul
     if !forced {
         return Ok(answer);
     }
-    let call = |tool: &Tool| Ok(HarmonyForm::call(&tool.name, &arguments(tool)?, tool.strict));
-    let calls = callable(chat)?.into_iter().map(call).collect::<Result<_, Error>>()?;
+    let calls = callable(chat)?.into_iter().map(|tool| harmony_call(tool, true)).collect::<Result<_, Error>>()?;
     Ok(Some(HarmonyForm::after_answer(Grammar::Either(calls))))
 }
 
