@@ -1,5 +1,6 @@
 //! What becomes of whole answers, whichever way they are cut.
 
+mod agreement;
 mod families;
 
 use protocol::generation::ToolCallDelta;

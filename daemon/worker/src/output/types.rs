@@ -33,10 +33,10 @@ impl ArgumentTypes {
         let mut types = HashMap::new();
         for (function, schema) in functions {
             for (argument, property) in schema["properties"].as_object().into_iter().flatten() {
-                let mut parts = PARTS_MAX;
-                if let Some(said) = Types::of(property, schema, &mut parts) {
-                    types.insert((function.to_string(), argument.clone()), said);
-                }
+                let Some(kinds) = kinds(property, schema) else { continue };
+                let of = |kind: &Value| kind["type"].as_str().and_then(Types::named).unwrap_or_default().0;
+                let said = Types(kinds.iter().fold(0, |all, kind| all | of(kind)));
+                types.insert((function.to_string(), argument.clone()), said);
             }
         }
         Self(Arc::new(types))
@@ -63,35 +63,6 @@ impl ArgumentTypes {
 }
 
 impl Types {
-    /// What a schema inside of `root` allows; `None` if it does not say.
-    fn of(schema: &Value, root: &Value, parts: &mut u32) -> Option<Self> {
-        *parts = parts.checked_sub(1)?;
-        let mut within = |schema: &Value| Self::of(schema, root, parts);
-        let any = |all: &[Value], of: &mut dyn FnMut(&Value) -> Option<Self>| {
-            all.iter().map(of).try_fold(Self::default(), |sum, types| Some(Self(sum.0 | types?.0)))
-        };
-        let list = |key: &str| schema[key].as_array().map(Vec::as_slice);
-        if let Some(name) = schema["type"].as_str() {
-            return Self::named(name);
-        }
-        if let Some(names) = list("type") {
-            return any(names, &mut |name| Self::named(name.as_str()?));
-        }
-        if let Some(values) = list("enum") {
-            return any(values, &mut |value| Some(Self::of_value(value)));
-        }
-        if let Some(value) = schema.get("const") {
-            return Some(Self::of_value(value));
-        }
-        if let Some(place) = schema["$ref"].as_str().and_then(|place| place.strip_prefix('#')) {
-            return within(root.pointer(place)?);
-        }
-        match list("anyOf").or_else(|| list("oneOf")) {
-            Some(either) => any(either, &mut within),
-            None => list("allOf")?.iter().find_map(within),
-        }
-    }
-
     fn named(name: &str) -> Option<Self> {
         Some(Self(match name {
             "string" => TEXT,
@@ -105,21 +76,81 @@ impl Types {
         }))
     }
 
-    fn of_value(value: &Value) -> Self {
-        Self(match value {
-            Value::String(_) => TEXT,
-            Value::Number(number) if number.is_f64() => FRACTION,
-            Value::Number(_) => WHOLE,
-            Value::Bool(_) => BOOLEAN,
-            Value::Null => NULL,
-            Value::Array(_) => ARRAY,
-            Value::Object(_) => OBJECT,
-        })
-    }
-
     /// Whether a value is of one of them.
     fn hold(self, value: &Value) -> bool {
-        self.0 & Self::of_value(value).0 != 0
+        let own = match value {
+            Value::Number(number) if number.is_f64() => FRACTION,
+            value => Self::named(name_of(value)).unwrap_or_default().0 & !FRACTION,
+        };
+        self.0 & own != 0
+    }
+}
+
+/// What a schema inside of `root` allows, by type: schemas of one type each; `None` if it does not say.
+pub fn kinds(schema: &Value, root: &Value) -> Option<Vec<Value>> {
+    kinds_within(schema, root, &mut PARTS_MAX.clone())
+}
+
+fn kinds_within(schema: &Value, root: &Value, parts: &mut u32) -> Option<Vec<Value>> {
+    *parts = parts.checked_sub(1)?;
+    let of_type = |name: &str| with(schema, "type", Value::from(name));
+    if let Some(name) = schema["type"].as_str() {
+        return Types::named(name).map(|_| vec![of_type(name)]);
+    }
+    if let Some(names) = schema["type"].as_array() {
+        return names.iter().map(|name| Types::named(name.as_str()?).and(name.as_str()).map(of_type)).collect();
+    }
+    if let Some(values) = schema["enum"].as_array() {
+        let mut names: Vec<&str> = values.iter().map(name_of).collect();
+        names.sort_unstable();
+        names.dedup();
+        let of = |name: &str| values.iter().filter(|value| name_of(value) == name).cloned().collect::<Value>();
+        return Some(names.into_iter().map(|name| with(&of_type(name), "enum", of(name))).collect());
+    }
+    if let Some(value) = schema.get("const") {
+        return Some(vec![of_type(name_of(value))]);
+    }
+    // What stands beside a reference or a choice holds for every part of it.
+    let beside = |key: &str, kinds: Vec<Value>| {
+        let mut beside = schema.as_object().cloned().unwrap_or_default();
+        beside.remove(key);
+        let join = |kind: Value| {
+            let mut whole = beside.clone();
+            whole.extend(kind.as_object().cloned().into_iter().flatten());
+            Value::Object(whole)
+        };
+        kinds.into_iter().map(join).collect::<Vec<_>>()
+    };
+    if let Some(place) = schema["$ref"].as_str().and_then(|place| place.strip_prefix('#')) {
+        return Some(beside("$ref", kinds_within(root.pointer(place)?, root, parts)?));
+    }
+    for key in ["anyOf", "oneOf"] {
+        if let Some(either) = schema[key].as_array() {
+            let kinds: Option<Vec<_>> = either.iter().map(|part| kinds_within(part, root, parts)).collect();
+            return Some(beside(key, kinds?.concat()));
+        }
+    }
+    let all = schema["allOf"].as_array()?;
+    let kinds = all.iter().find_map(|part| kinds_within(part, root, parts))?;
+    // The other parts hold as well: the word stays, so that nobody takes the rest for the whole.
+    Some(beside(if all.len() == 1 { "allOf" } else { "" }, kinds))
+}
+
+fn with(schema: &Value, key: &str, value: Value) -> Value {
+    let mut schema = schema.clone();
+    schema[key] = value;
+    schema
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "string",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::Bool(_) => "boolean",
+        Value::Null => "null",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

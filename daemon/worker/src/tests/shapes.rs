@@ -201,16 +201,18 @@ fn a_shape_that_cannot_be_compiled_ends_its_request_alone() {
     assert_eq!(answer.reasons, [Some(FinishReason::Stop)], "an answer ends where its shape does, without an end token");
 }
 
-const TRIP: &str = r#"{
+const TRIP: &str = r##"{
     "type": "object",
     "properties": {
         "city": { "enum": ["Oslo", "Rome"], "type": "string" },
         "days": { "type": "integer", "minimum": 1, "maximum": 9 },
         "with": { "type": "object", "properties": { "dog": { "type": "boolean" } }, "required": ["dog"] },
-        "quiet": { "type": "boolean" }
+        "quiet": { "type": "boolean" },
+        "mood": { "anyOf": [{ "$ref": "#/$defs/Mood" }, { "type": "null" }] }
     },
-    "required": ["city", "days", "with"]
-}"#;
+    "required": ["city", "days", "with", "mood"],
+    "$defs": { "Mood": { "enum": ["glad", "calm"] } }
+}"##;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,6 +222,14 @@ struct Trip {
     days: u8,
     with: Company,
     quiet: Option<bool>,
+    mood: Option<Mood>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mood {
+    Glad,
+    Calm,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,13 +3,18 @@
 //! Each argument follows the schema of its own property: texts stand bare, everything else as JSON or as the format has it.
 //! What a format cannot hold an argument to is refused by name where the tool is strict. `written` calls this.
 
+use std::cell::Cell;
+
 use engine::text::{Grammar, Shape};
 use serde_json::{Map, Value, json};
 
+use super::super::types::kinds;
 use super::text;
 
 /// How deep objects and lists may nest.
 const DEPTH_MAX: usize = 16;
+/// The most values in all.
+const VALUES_MAX: u32 = 4096;
 /// The most entries of a list.
 const ENTRIES_MAX: u32 = 256;
 /// Where none is required, the most arguments of which any may come first.
@@ -19,6 +24,8 @@ const OPTIONAL_MAX: usize = 16;
 pub struct Arguments<'a> {
     schema: &'a Value,
     strict: bool,
+    /// How many values of objects may still be written: a schema can refer to itself in many places.
+    room: Cell<u32>,
 }
 
 /// One property of an object.
@@ -30,7 +37,7 @@ struct Property<'a> {
 
 impl<'a> Arguments<'a> {
     pub fn new(schema: &'a Value, strict: bool) -> Self {
-        Self { schema, strict }
+        Self { schema, strict, room: Cell::new(VALUES_MAX) }
     }
 
     /// One after the other, each between `key` and its end; `before` goes before and `between` between name and value.
@@ -40,17 +47,36 @@ impl<'a> Arguments<'a> {
             let mut parts: Vec<Grammar> = key.iter().map(|part| text(part)).collect();
             parts.push(text(property.name));
             parts.extend(between.iter().map(|part| text(part)));
-            if property.schema["type"] == "string" {
-                parts.extend(self.bare(property.schema, end)?);
-            } else {
-                parts.push(self.json(property.schema));
-                parts.push(text(end));
-            }
+            parts.push(self.untyped(property.schema, end)?);
             parts.push(text("\n"));
             let whole = Grammar::Sequence(parts);
             all.push(if property.required { whole } else { Grammar::Optional(Box::new(whole)) });
         }
         Ok(Grammar::Sequence(all))
+    }
+
+    /// A value that is written without its type, and what ends it.
+    fn untyped(&self, schema: &Value, end: &str) -> Result<Grammar, String> {
+        let kinds = kinds(schema, self.schema).unwrap_or_default();
+        let (texts, others): (Vec<&Value>, Vec<&Value>) = kinds.iter().partition(|kind| kind["type"] == "string");
+        if texts.is_empty() {
+            return Ok(Grammar::Sequence(vec![self.json(schema), text(end)]));
+        }
+        let mut either = Vec::new();
+        if others.iter().any(|kind| kind["type"] != "null") {
+            // A text that reads as one of the others becomes it, whatever its rules say.
+            if self.strict {
+                return Err("a text or something else".to_string());
+            }
+            return Ok(Grammar::Until(end.to_string()));
+        }
+        if !others.is_empty() {
+            either.push(Grammar::Sequence(vec![text("null"), text(end)]));
+        }
+        for kind in texts {
+            either.push(Grammar::Sequence(self.bare(kind, end)?));
+        }
+        Ok(Grammar::Either(either))
     }
 
     /// An object with bare keys, and texts between `quote`s.
@@ -86,10 +112,17 @@ impl<'a> Arguments<'a> {
     }
 
     fn value(&self, schema: &Value, quote: &str, depth: usize) -> Result<Grammar, String> {
-        let schema = self.resolved(schema);
-        if depth > DEPTH_MAX {
+        self.room.set(self.room.get().saturating_sub(1));
+        if depth > DEPTH_MAX || self.room.get() == 0 {
             return Err("arguments that nest so deep".to_string());
         }
+        let kinds = kinds(schema, self.schema).ok_or("arguments without a type")?;
+        let each = kinds.iter().map(|kind| self.typed(kind, quote, depth));
+        Ok(Grammar::Either(each.collect::<Result<_, _>>()?))
+    }
+
+    /// A value of a schema that allows one type.
+    fn typed(&self, schema: &Value, quote: &str, depth: usize) -> Result<Grammar, String> {
         match schema["type"].as_str() {
             Some("string") => {
                 let rest = self.bare(schema, quote)?;
@@ -101,20 +134,20 @@ impl<'a> Arguments<'a> {
                 let items = Grammar::Repeated { item, separator: ",".to_string(), most: ENTRIES_MAX };
                 Ok(Grammar::Sequence(vec![text("["), Grammar::Optional(Box::new(items)), text("]")]))
             }
-            Some("number" | "integer" | "boolean" | "null") => Ok(self.json(schema)),
-            _ => Err("arguments without one type".to_string()),
+            _ => Ok(self.json(schema)),
         }
     }
 
     /// A text that stands bare, and what ends it.
     fn bare(&self, schema: &Value, end: &str) -> Result<Vec<Grammar>, String> {
-        let schema = self.resolved(schema);
-        let choice = match (schema.get("const"), schema.get("enum")) {
+        let choice: Option<Vec<String>> = match (schema.get("const"), schema.get("enum")) {
             (Some(Value::String(only)), _) => Some(vec![only.clone()]),
-            (_, Some(Value::Array(texts))) => texts.iter().map(|text| text.as_str().map(str::to_string)).collect(),
+            (_, Some(Value::Array(values))) => {
+                Some(values.iter().filter_map(Value::as_str).map(String::from).collect())
+            }
             _ => None,
         };
-        if let Some(texts) = choice.filter(|texts| texts.iter().all(|text| !text.is_empty())) {
+        if let Some(texts) = choice.filter(|texts| !texts.is_empty() && texts.iter().all(|text| !text.is_empty())) {
             return Ok(vec![Grammar::Shape(Shape::Choice(texts)), text(end)]);
         }
         let kept = ["type", "description", "title", "default", "examples"];
@@ -134,12 +167,6 @@ impl<'a> Arguments<'a> {
             }
         }
         Grammar::Shape(Shape::Json { schema, strict: self.strict })
-    }
-
-    /// What a reference into the tool's own schema leads to.
-    fn resolved<'s>(&'s self, schema: &'s Value) -> &'s Value {
-        let path = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
-        path.and_then(|path| self.schema.pointer(path)).unwrap_or(schema)
     }
 }
 

@@ -1,0 +1,107 @@
+//! What grammars of calls allow, and what the readers of the same formats make of it.
+
+use engine::random::{Recipe, TOKENS, TempFolder};
+use engine::text::{Grammar, Grammars, Special, Tokenizer};
+use serde_json::json;
+
+use super::*;
+
+/// The token that ends a turn of a random model.
+const TURN_END: u32 = TOKENS - 1;
+
+struct Setting {
+    _folder: TempFolder,
+    tokenizer: Tokenizer,
+    grammars: Grammars,
+}
+
+fn setting() -> Setting {
+    let folder = Recipe::tiny("qwen3", 7).temporary().unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let grammars = Grammars::new(&tokenizer, &[TURN_END], TOKENS);
+    Setting { _folder: folder, tokenizer, grammars }
+}
+
+impl Setting {
+    fn allows(&self, grammar: &Grammar, text: &str) -> bool {
+        let mut matcher = self.grammars.compile(grammar).unwrap();
+        let tokens = self.tokenizer.encode(text, Special::Parse).unwrap();
+        tokens.iter().all(|token| !matcher.is_over() && matcher.take(*token).is_ok())
+            && (matcher.is_over() || matcher.allowed().is_ok_and(|allowed| allowed.allows(TURN_END)))
+    }
+}
+
+/// By format, a call of `f` whose only argument `a` is written so.
+const UNTYPED: [(ToolFormat, &str, &str); 2] = [
+    (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n", "\n</parameter>\n</function>\n</tool_call>"),
+    (ToolFormat::Glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>", "</arg_value>\n</tool_call>"),
+];
+
+fn function(argument: &Value) -> Value {
+    json!({ "type": "object", "properties": { "a": argument }, "required": ["a"],
+            "$defs": { "Color": { "type": "string", "enum": ["red", "12"] } } })
+}
+
+#[test]
+fn arguments_without_a_type_are_held_to_what_their_reader_takes_them_for() {
+    let setting = setting();
+    let optional = json!({ "anyOf": [{ "type": "string" }, { "type": "null" }] });
+    let color = json!({ "$ref": "#/$defs/Color" });
+    let cases = [
+        (optional, &[("hello", json!("hello")), ("null", Value::Null)][..], &[][..]),
+        (json!({ "type": ["string", "null"] }), &[("hello", json!("hello")), ("null", Value::Null)], &[]),
+        (color, &[("red", json!("red")), ("12", json!("12"))], &["blue", "\"red\"", "null"]),
+        (json!({ "anyOf": [{ "$ref": "#/$defs/Color" }, { "type": "null" }] }), &[("red", json!("red"))], &["blue"]),
+        (json!({ "enum": ["red", "blue"] }), &[("blue", json!("blue"))], &["\"red\"", "green"]),
+        (json!({ "enum": ["red", null] }), &[("red", json!("red")), ("null", Value::Null)], &["green"]),
+        (json!({ "const": "red" }), &[("red", json!("red"))], &["blue"]),
+        (json!({ "type": ["integer", "null"] }), &[("7", json!(7)), ("null", Value::Null)], &["red"]),
+    ];
+    for (argument, allowed, refused) in cases {
+        let schema = function(&argument);
+        for (format, before, after) in UNTYPED {
+            let grammar = format.calls(format.call("f", &schema, true).unwrap(), 1);
+            let options = OutputOptions { types: ArgumentTypes::of([("f", &schema)]), ..tools(format) };
+            for (written, meant) in allowed {
+                let text = format!("{before}{written}{after}");
+                assert!(setting.allows(&grammar, &text), "{format:?} of {argument}: {text:?}");
+                let whole = gather(&options, &[&text]);
+                let arguments: Value = serde_json::from_str(&whole.calls[0].1).unwrap();
+                assert_eq!(arguments, json!({ "a": meant }), "{format:?} of {argument}");
+            }
+            for written in refused {
+                let text = format!("{before}{written}{after}");
+                assert!(!setting.allows(&grammar, &text), "{format:?} of {argument}: {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_or_something_else_is_free_unless_its_tool_is_strict() {
+    let setting = setting();
+    let schema = function(&json!({ "type": ["string", "integer"] }));
+    for (format, before, after) in UNTYPED {
+        let grammar = format.calls(format.call("f", &schema, false).unwrap(), 1);
+        for written in ["red", "12"] {
+            assert!(setting.allows(&grammar, &format!("{before}{written}{after}")), "{format:?}: {written}");
+        }
+        assert!(format.call("f", &schema, true).is_err(), "{format:?}");
+    }
+    let schema = function(&json!({ "anyOf": [{ "type": "string" }, { "type": "null" }], "maxLength": 3 }));
+    assert_eq!(ToolFormat::Glm.call("f", &schema, true), Err("maxLength of a text".to_string()));
+    let schema = function(&json!({ "type": ["string", "integer"] }));
+    let grammar = ToolFormat::Gemma4.calls(ToolFormat::Gemma4.call("f", &schema, true).unwrap(), 1);
+    for written in ["<|\"|>red<|\"|>", "12"] {
+        let text = format!("<|tool_call>call:f{{a:{written}}}<tool_call|>");
+        assert!(setting.allows(&grammar, &text), "{written}");
+    }
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_in_many_places_is_refused_in_time() {
+    let properties: serde_json::Map<String, Value> =
+        (0..12).map(|index| (format!("p{index}"), json!({ "$ref": "#" }))).collect();
+    let schema = json!({ "type": "object", "properties": properties });
+    assert!(ToolFormat::Gemma4.call("f", &schema, false).is_err());
+}
