@@ -7,6 +7,7 @@
 mod answer;
 mod call;
 mod deepseek;
+mod functions;
 mod gemma;
 mod harmony;
 mod hermes;
@@ -19,7 +20,6 @@ mod tagged;
 #[cfg(test)]
 mod tests;
 mod tools;
-mod types;
 mod written;
 
 use protocol::generation::ToolCallDelta;
@@ -29,10 +29,10 @@ use self::harmony::Harmony;
 use self::reasoning::Splitter;
 use self::tools::ToolReader;
 
+pub use self::functions::Functions;
 pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER, TO_NEXT as HARMONY_TO_NEXT};
 pub use self::reasoning::{Place, ReasoningTags};
 pub use self::tools::ToolFormat;
-pub use self::types::ArgumentTypes;
 pub use self::written::HarmonyForm;
 
 /// What to look for in a model's text.
@@ -44,8 +44,8 @@ pub struct OutputOptions {
     pub reasoning: Option<ReasoningTags>,
     /// How the model writes tool calls, if it may make any.
     pub tools: Option<ToolFormat>,
-    /// Which types arguments may have, where the format does not tell.
-    pub types: ArgumentTypes,
+    /// The functions that may be called.
+    pub functions: Functions,
     /// Whether the model answers in the harmony form, which has a way of its own for reasoning and calls.
     pub harmony: bool,
     /// Whether the answer goes on with what is in its prompt.
@@ -82,7 +82,7 @@ impl Output {
         Self {
             harmony: options.harmony.then(|| Harmony::new(options.begun)),
             reasoning: options.reasoning.map(Splitter::new),
-            tools: options.tools.map(|format| ToolReader::new(format, options.types)),
+            tools: options.tools.map(|format| ToolReader::new(format, options.functions)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
         }
     }

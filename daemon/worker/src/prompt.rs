@@ -41,7 +41,7 @@ use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ti
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
 use crate::output::{
-    ArgumentTypes, HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, ToolFormat,
+    Functions, HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, ToolFormat,
 };
 use crate::render::ToRender;
 use habits::Habits;
@@ -128,8 +128,8 @@ struct Source {
     formats: Formats,
     /// What its answer is held to.
     grammar: Option<Grammar>,
-    /// Which types the arguments of its calls may have.
-    types: ArgumentTypes,
+    /// What its calls may call.
+    functions: Functions,
     /// How long it may reason.
     budget: Option<Budget>,
 }
@@ -269,18 +269,18 @@ impl Prompter {
         let constraint = request.constraint.as_ref();
         let plain = |tokens| {
             let grammar = constraint.map(shape::of_constraint).transpose()?;
-            let (formats, types) = (Formats::default(), ArgumentTypes::default());
-            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, types, budget: None })
+            let (formats, functions) = (Formats::default(), Functions::default());
+            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, functions, budget: None })
         };
         let source = match &request.prompt {
             Prompt::Chat(chat) => {
                 let (text, formats) = self.render(chat, now_unix_ms, rendering)?;
                 let shown = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
                 let grammar = shape::of_chat(chat, shown, constraint, formats)?;
-                let (types, budget) = (shape::types(chat), self.budget(chat, formats, grammar.is_some())?);
+                let (functions, budget) = (shape::functions(chat), self.budget(chat, formats, grammar.is_some())?);
                 let tokens = encode(&text, Special::Parse)?;
                 let start = if formats.begun { Start::Middle } else { Start::Text };
-                Source { tokens, start, formats, grammar, types, budget }
+                Source { tokens, start, formats, grammar, functions, budget }
             }
             Prompt::Text(text) => plain(encode(text, Special::Begin)?)?,
             Prompt::Tokens(tokens) => {
@@ -400,7 +400,7 @@ impl Prompter {
             stop_strings: self.stop_strings(request),
             reasoning,
             tools,
-            types: source.types.clone(),
+            functions: source.functions.clone(),
             harmony,
             begun,
             call_id_seed: call_id_seed(&source.tokens, &sampling),

@@ -1,11 +1,12 @@
 //! Tool calls whose arguments stand between tags, one by one: GLM 4.5 and later, and Qwen3-Coder.
 //!
-//! An argument becomes JSON once it is whole, of a type that its tool's schema allows (`types`). Several
-//! calls may follow each other. What is no call after all becomes text, tags included.
+//! An argument becomes JSON once it is whole, of a type that its tool's schema allows (`functions`). Several calls may
+//! follow each other, and tags that models leave out are made up for where what follows shows it. What is no call after
+//! all becomes text, tags included.
 
 use super::answer::Answer;
+use super::functions::Functions;
 use super::marker::{Found, Scanner};
-use super::types::ArgumentTypes;
 
 const NAME_BYTES_MAX: usize = 256;
 
@@ -20,11 +21,25 @@ pub struct Tags {
     key: &'static str,
     /// What ends the name of an argument and begins its value.
     value: &'static [&'static str],
-    value_end: &'static str,
+    /// What ends a value, and what comes then.
+    ends: &'static [(&'static str, Then)],
     /// What ends a call.
     close: &'static str,
     /// Whether each value has lines of its own.
     lines: bool,
+}
+
+/// What follows a value.
+#[derive(Clone, Copy)]
+enum Then {
+    /// An argument or the end of the call.
+    Between,
+    /// The next argument's name, if it is one: its own end was left out.
+    Key,
+    /// Whatever follows a call.
+    Text,
+    /// Another call.
+    Call,
 }
 
 /// `<tool_call>name\n<arg_key>k</arg_key>\n<arg_value>v</arg_value></tool_call>`
@@ -33,7 +48,7 @@ pub const GLM: Tags = Tags {
     first: "<arg_key>",
     key: "<arg_key>",
     value: &["</arg_key>", "<arg_value>"],
-    value_end: "</arg_value>",
+    ends: &[("</arg_value>", Then::Between)],
     close: "</tool_call>",
     lines: false,
 };
@@ -44,7 +59,14 @@ pub const CODER: Tags = Tags {
     first: ">",
     key: "<parameter=",
     value: &[">"],
-    value_end: "</parameter>",
+    ends: &[
+        ("\n</parameter>", Then::Between),
+        ("</parameter>", Then::Between),
+        ("\n<parameter=", Then::Key),
+        ("\n</function>\n</tool_call>", Then::Text),
+        ("\n</function>\n<tool_call>", Then::Call),
+        ("\n</tool_call>\n<tool_call>", Then::Call),
+    ],
     close: "</function>",
     lines: true,
 };
@@ -52,13 +74,15 @@ pub const CODER: Tags = Tags {
 /// Reads one answer.
 pub struct Tagged {
     tags: Tags,
-    types: ArgumentTypes,
+    functions: Functions,
     state: State,
     scanner: Scanner,
     /// What was read of the part under way.
     read: String,
     name: String,
     key: String,
+    /// A value after which another argument may have begun.
+    value: String,
     arguments: usize,
     /// A tag around calls that no call has followed yet.
     around: &'static str,
@@ -74,21 +98,24 @@ enum State {
     /// The argument's name is read, and this many tags before its value.
     ToValue(usize),
     Value,
+    /// After a value without an end: the name of another argument, or more of the value.
+    NextKey,
     /// Around a call, where a family writes a second pair of tags.
     Around,
 }
 
 impl Tagged {
     /// Begins an answer.
-    pub fn new(tags: Tags, types: ArgumentTypes) -> Self {
+    pub fn new(tags: Tags, functions: Functions) -> Self {
         let mut reader = Self {
             tags,
-            types,
+            functions,
             state: State::Text,
             scanner: Scanner::new([""]),
             read: String::new(),
             name: String::new(),
             key: String::new(),
+            value: String::new(),
             arguments: 0,
             around: "",
         };
@@ -98,6 +125,9 @@ impl Tagged {
 
     /// Adds a character.
     pub fn push(&mut self, letter: char, answer: &mut Answer) {
+        if self.state == State::NextKey {
+            return self.next_key(letter, answer);
+        }
         match self.scanner.push(letter) {
             Found::Text(text) if self.state == State::Text => answer.texts(&text),
             Found::Text(text) => {
@@ -118,6 +148,22 @@ impl Tagged {
             State::Text => answer.texts(&held),
             State::Name => answer.texts(&format!("{}{}{held}", self.tags.open, self.read)),
             State::Around => answer.texts(&format!("{}{}{held}", self.around, self.read.trim_start())),
+            State::Value => {
+                let read = std::mem::take(&mut self.read) + &held;
+                // Where values have lines of their own, a line that ended is whole.
+                let ended = ["\n</tool_call>", "\n</function>", "\n"]
+                    .iter()
+                    .fold(&read[..], |read, end| read.strip_suffix(end).unwrap_or(read));
+                if self.tags.lines && ended.len() < read.len() {
+                    self.argument(ended, answer);
+                }
+                answer.arguments("}");
+            }
+            State::NextKey => {
+                let value = std::mem::take(&mut self.value);
+                self.argument(&value, answer);
+                answer.arguments("}");
+            }
             _ => answer.arguments("}"),
         }
     }
@@ -129,11 +175,13 @@ impl Tagged {
             State::Text => Scanner::new([tags.open]),
             State::Name if tags.lines => Scanner::new([tags.first]),
             State::Name => Scanner::new([tags.first, tags.close]),
-            State::Between => Scanner::new([tags.key, tags.close]),
+            State::Between if tags.lines => Scanner::new([tags.key, tags.close, tags.open, "</tool_call>"]),
+            State::Between => Scanner::new([tags.key, tags.close, tags.open]),
             State::Key => Scanner::new([tags.value[0]]),
             State::ToValue(passed) => Scanner::new([tags.value[passed]]),
-            State::Value => Scanner::new([tags.value_end]),
-            State::Around => Scanner::new([tags.open, "</tool_call>"]),
+            State::Value => Scanner::new(tags.ends.iter().map(|(end, _)| end)),
+            State::NextKey => Scanner::new([""]),
+            State::Around => Scanner::new([tags.open, "</tool_call>", "<tool_call>"]),
         };
         self.state = state;
         self.read.clear();
@@ -150,17 +198,25 @@ impl Tagged {
             }
             (State::Name, _) => self.begin(&read, index, answer),
             (State::Between, 0) => self.go(State::Key),
-            (State::Between, _) => self.end(answer),
+            (State::Between, 1) => self.end(answer),
+            (State::Between, index) => {
+                answer.arguments("}");
+                self.around = "";
+                self.go(if index == 2 { State::Name } else { State::Text });
+            }
             (State::Key, _) => {
                 self.key = read.trim().to_string();
                 self.go(if self.tags.value.len() > 1 { State::ToValue(1) } else { State::Value });
             }
             (State::ToValue(_), _) => self.go(State::Value),
-            (State::Value, _) => {
-                self.argument(&read, answer);
-                self.go(State::Between);
-            }
+            (State::Value, index) => self.end_value(read, self.tags.ends[index].1, answer),
+            (State::NextKey, _) => {}
             (State::Around, 0) => self.go(State::Name),
+            (State::Around, 2) => {
+                answer.texts(&format!("{}{}", self.around, if self.around.is_empty() { "" } else { &read }));
+                self.around = "<tool_call>";
+                self.go(State::Around);
+            }
             (State::Around, _) => {
                 if !self.around.is_empty() {
                     answer.texts(&format!("{}{read}</tool_call>", self.around));
@@ -168,6 +224,39 @@ impl Tagged {
                 self.go(State::Text);
             }
         }
+    }
+
+    fn end_value(&mut self, read: String, then: Then, answer: &mut Answer) {
+        if let Then::Key = then {
+            self.value = read;
+            return self.go(State::NextKey);
+        }
+        self.argument(&read, answer);
+        match then {
+            Then::Between | Then::Key => return self.go(State::Between),
+            Then::Text => (self.around, self.state) = ("", State::Text),
+            Then::Call => (self.around, self.state) = ("<tool_call>", State::Around),
+        }
+        answer.arguments("}");
+        self.go(self.state);
+    }
+
+    /// Reads on where a value may have ended without its end.
+    fn next_key(&mut self, letter: char, answer: &mut Answer) {
+        let is_key = self.functions.may_have(&self.name, self.read.trim());
+        if letter == '>' && is_key {
+            let value = std::mem::take(&mut self.value);
+            self.argument(&value, answer);
+            self.key = self.read.trim().to_string();
+            return self.go(State::Value);
+        }
+        if !matches!(letter, '>' | '\n') && self.read.len() < NAME_BYTES_MAX {
+            return self.read.push(letter);
+        }
+        let value = format!("{}\n{}{}", std::mem::take(&mut self.value), self.tags.key, self.read);
+        self.go(State::Value);
+        self.read = value;
+        self.push(letter, answer);
     }
 
     /// Gives up a call whose name cannot be one, and tags that are around no call.
@@ -203,12 +292,8 @@ impl Tagged {
     }
 
     fn argument(&mut self, read: &str, answer: &mut Answer) {
-        let value = match self.tags.lines {
-            true => read.strip_prefix('\n').unwrap_or(read),
-            false => read,
-        };
-        let value = if self.tags.lines { value.strip_suffix('\n').unwrap_or(value) } else { value };
-        let value = self.types.read(&self.name, &self.key, value);
+        let value = if self.tags.lines { read.strip_prefix('\n').unwrap_or(read) } else { read };
+        let value = self.functions.read(&self.name, &self.key, value);
         let comma = if self.arguments > 0 { ", " } else { "" };
         self.arguments += 1;
         answer.arguments(&format!("{comma}{}: {value}", serde_json::Value::from(self.key.as_str())));

@@ -5,12 +5,12 @@
 
 use super::answer::Answer;
 use super::deepseek::{self, DeepSeek};
+use super::functions::Functions;
 use super::gemma::{self, Gemma};
 use super::hermes::Hermes;
 use super::llama3::Llama3;
 use super::mistral::Mistral;
 use super::tagged::{self, Tagged};
-use super::types::ArgumentTypes;
 
 /// A way to write tool calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,8 @@ pub enum ToolReader {
 }
 
 impl ToolReader {
-    /// Begins an answer; `types` says what arguments may be, where a format does not.
-    pub fn new(format: ToolFormat, types: ArgumentTypes) -> Self {
+    /// Begins an answer in which `functions` may be called.
+    pub fn new(format: ToolFormat, functions: Functions) -> Self {
         match format {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new()),
@@ -109,8 +109,8 @@ impl ToolReader {
             ToolFormat::Listed => Self::Mistral(Mistral::new("<|tool_call|>")),
             ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),
             ToolFormat::DeepSeek | ToolFormat::DeepSeekFenced => Self::DeepSeek(DeepSeek::new()),
-            ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, types)),
-            ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, types)),
+            ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, functions)),
+            ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, functions)),
             ToolFormat::FunctionGemma => Self::Gemma(Gemma::new(gemma::FUNCTION)),
             ToolFormat::Gemma4 => Self::Gemma(Gemma::new(gemma::FOUR)),
         }

@@ -8,7 +8,7 @@ use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::output::{ArgumentTypes, HarmonyForm, Place, ReasoningTags, ToolFormat};
+use crate::output::{Functions, HarmonyForm, Place, ReasoningTags, ToolFormat};
 
 /// The most calls of one answer.
 const CALLS_MAX: u32 = 64;
@@ -96,12 +96,12 @@ pub fn of_constraint(constraint: &Constraint) -> Result<Grammar, Error> {
     }))
 }
 
-/// Which types the arguments of a conversation's tools may have.
-pub fn types(chat: &Chat) -> ArgumentTypes {
+/// The functions that a conversation's answer may call.
+pub fn functions(chat: &Chat) -> Functions {
     let schema = |tool: &Tool| serde_json::from_str(&tool.parameters.as_ref()?.0).ok();
     let schemas: Vec<(&str, Value)> =
-        chat.tools.iter().filter_map(|tool| Some((tool.name.as_str(), schema(tool)?))).collect();
-    ArgumentTypes::of(schemas.iter().map(|(name, schema)| (*name, schema)))
+        chat.tools.iter().map(|tool| (tool.name.as_str(), schema(tool).unwrap_or_default())).collect();
+    Functions::of(schemas.iter().map(|(name, schema)| (*name, schema)))
 }
 
 /// Why a grammar does not compile, in the protocol's words.

@@ -61,7 +61,7 @@ fn arguments_without_a_type_are_held_to_what_their_reader_takes_them_for() {
         let schema = function(&argument);
         for (format, before, after) in UNTYPED {
             let grammar = format.calls(format.call("f", &schema, true).unwrap(), 1);
-            let options = OutputOptions { types: ArgumentTypes::of([("f", &schema)]), ..tools(format) };
+            let options = OutputOptions { functions: Functions::of([("f", &schema)]), ..tools(format) };
             for (written, meant) in allowed {
                 let text = format!("{before}{written}{after}");
                 assert!(setting.allows(&grammar, &text), "{format:?} of {argument}: {text:?}");

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::*;
 
-/// The types of a function that has an argument of this schema.
-fn types(function: &str, argument: &str, schema: Value) -> ArgumentTypes {
-    ArgumentTypes::of([(function, &json!({ "properties": { argument: schema } }))])
+/// A function that has an argument of this schema.
+fn functions(function: &str, argument: &str, schema: Value) -> Functions {
+    Functions::of([(function, &json!({ "properties": { argument: schema } }))])
 }
 
 #[test]
@@ -26,8 +26,10 @@ fn deepseek_calls_are_read_in_both_forms() {
 
 #[test]
 fn glm_calls_take_their_types_from_the_schema() {
-    let options =
-        OutputOptions { types: types("f", "zip", json!({ "type": ["string", "null"] })), ..tools(ToolFormat::Glm) };
+    let options = OutputOptions {
+        functions: functions("f", "zip", json!({ "type": ["string", "null"] })),
+        ..tools(ToolFormat::Glm)
+    };
     let call = "<tool_call>f\n<arg_key>zip</arg_key>\n<arg_value>01234</arg_value>\n<arg_key>days</arg_key>\n\
         <arg_value>[1, 2]</arg_value>\n<arg_key>note</arg_key>\n<arg_value>a \"b\"\nc</arg_value>\n</tool_call>";
     let arguments = "{\"zip\": \"01234\", \"days\": [1,2], \"note\": \"a \\\"b\\\"\\nc\"}";
@@ -43,15 +45,57 @@ fn glm_calls_take_their_types_from_the_schema() {
 
 #[test]
 fn coder_calls_are_read_with_their_lines() {
-    let options = OutputOptions { types: types("f", "code", json!({ "type": "string" })), ..tools(ToolFormat::Coder) };
+    let options =
+        OutputOptions { functions: functions("f", "code", json!({ "type": "string" })), ..tools(ToolFormat::Coder) };
     let call = "<tool_call>\n<function=f>\n<parameter=code>\nlet a = 1;\n\nlet b;\n</parameter>\n<parameter=n>\n5\n</parameter>\n</function>\n</tool_call>";
     let arguments = "{\"code\": \"let a = 1;\\n\\nlet b;\", \"n\": 5}";
     check(&options, &format!("So:\n\n{call}"), ("So:", "", &[("f", arguments)], None));
     check(&options, &format!("{call}\n{call}ok"), ("ok", "", &[("f", arguments), ("f", arguments)], None));
     check(&options, "<tool_call>\nno call</tool_call>", ("<tool_call>\nno call</tool_call>", "", &[], None));
     check(&options, "<function=f>\n<parameter=n>\n5\n</parameter>", ("", "", &[("f", "{\"n\": 5}")], None));
-    let options = OutputOptions { types: types("f", "ok", json!({ "type": "boolean" })), ..options };
+    let options = OutputOptions { functions: functions("f", "ok", json!({ "type": "boolean" })), ..options };
     check(&options, "<function=f>\n<parameter=ok>\nTrue\n</parameter>", ("", "", &[("f", "{\"ok\": true}")], None));
+}
+
+#[test]
+fn tags_that_coder_models_leave_out_merge_no_arguments_and_no_calls() {
+    let schema = json!({ "properties": { "city": { "type": "string" }, "state": { "type": "string" }, "b": {} } });
+    let known = Functions::of([("f", &schema), ("g", &schema)]);
+    let options = OutputOptions { functions: known, ..tools(ToolFormat::Coder) };
+    let both = "{\"city\": \"Dallas\", \"state\": \"TX\"}";
+    let no_ends =
+        "<tool_call>\n<function=f>\n<parameter=city>\nDallas\n<parameter=state>\nTX\n</function>\n</tool_call>";
+    check(&options, no_ends, ("", "", &[("f", both)], None));
+    let only_last = "<function=f>\n<parameter=city>\nDallas\n<parameter=state>\nTX\n</parameter>\n</function>";
+    check(&options, only_last, ("", "", &[("f", both)], None));
+    let cut = "<function=f>\n<parameter=city>\nDallas\n<parameter=st";
+    check(&options, cut, ("", "", &[("f", "{\"city\": \"Dallas\"}")], None));
+    let city = "{\"city\": \"Dallas\"}";
+    for end in ["\n", "\n</function>", "\n</tool_call>", "\n</function>\n</tool_call>"] {
+        check(&options, &format!("<function=f>\n<parameter=city>\nDallas{end}"), ("", "", &[("f", city)], None));
+    }
+    let two = [("f", city), ("g", "{\"b\": 1}")];
+    let second = "<tool_call>\n<function=g>\n<parameter=b>\n1\n</parameter>\n</function>\n</tool_call>";
+    for end in
+        ["</parameter>\n</tool_call>", "</parameter>\n</function>", "</parameter>", "</tool_call>", "</function>"]
+    {
+        let text = format!("<tool_call>\n<function=f>\n<parameter=city>\nDallas\n{end}\n{second}");
+        check(&options, &text, ("", "", &two, None));
+    }
+    let text = "<function=f>\n<parameter=city>\nDallas\n</parameter>\n<function=g>\n<parameter=b>\n1\n</parameter>";
+    check(&options, text, ("", "", &two, None));
+}
+
+#[test]
+fn what_looks_like_a_tag_inside_of_a_value_stays_in_it() {
+    let schema = json!({ "properties": { "city": { "type": "string" } } });
+    let options = OutputOptions { functions: Functions::of([("f", &schema)]), ..tools(ToolFormat::Coder) };
+    for value in
+        ["<parameter=x>", "a\n<parameter=x>\nb", "a\n<parameter=\nb", "</function>\nx", "a\n</tool_call>\n.", "\n"]
+    {
+        let text = format!("<function=f>\n<parameter=city>\n{value}\n</parameter>\n</function>");
+        check(&options, &text, ("", "", &[("f", &json!({ "city": value }).to_string().replace("\":", "\": "))], None));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use engine::text::{Grammar, Shape};
 use serde_json::{Map, Value, json};
 
-use super::super::types::kinds;
+use super::super::functions::kinds;
 use super::text;
 
 /// How deep objects and lists may nest.

@@ -1,6 +1,6 @@
-//! Which types of JSON the arguments of tools may have, as their schemas say, and what a written argument then is.
+//! The functions that may be called, which types of JSON their arguments may have, and what a written argument then is.
 //!
-//! Some families write arguments without their types: text as it stands, and all else as JSON or as Python prints it. Where
+//! Readers ask for names where what looks like a call may be none. Some families write arguments without their types: text as it stands, and all else as JSON or as Python prints it. Where
 //! a schema says nothing, what reads as JSON is JSON. It checks no value: a schema may hold rules that only grammars keep.
 
 use std::collections::HashMap;
@@ -11,9 +11,12 @@ use serde_json::Value;
 /// How many parts of one argument's schema are looked at.
 const PARTS_MAX: u32 = 256;
 
-/// The types of arguments, by the names of function and argument.
+/// The functions that a model is shown.
 #[derive(Clone, Debug, Default)]
-pub struct ArgumentTypes(Arc<HashMap<(String, String), Types>>);
+pub struct Functions(Arc<HashMap<String, Arguments>>);
+
+/// By the name of an argument, its types; `None` where the schema does not say.
+type Arguments = HashMap<String, Option<Types>>;
 
 /// A set of types.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,24 +30,26 @@ const NULL: u8 = 1 << 4;
 const ARRAY: u8 = 1 << 5;
 const OBJECT: u8 = 1 << 6;
 
-impl ArgumentTypes {
-    /// What the schemas of functions say.
+impl Functions {
+    /// What the names and schemas of functions say.
     pub fn of<'a>(functions: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
-        let mut types = HashMap::new();
-        for (function, schema) in functions {
-            for (argument, property) in schema["properties"].as_object().into_iter().flatten() {
-                let Some(kinds) = kinds(property, schema) else { continue };
-                let of = |kind: &Value| kind["type"].as_str().and_then(Types::named).unwrap_or_default().0;
-                let said = Types(kinds.iter().fold(0, |all, kind| all | of(kind)));
-                types.insert((function.to_string(), argument.clone()), said);
-            }
-        }
-        Self(Arc::new(types))
+        let bits = |kind: &Value| kind["type"].as_str().and_then(Types::named).unwrap_or_default().0;
+        let types = |kinds: Vec<Value>| Types(kinds.iter().fold(0, |all, kind| all | bits(kind)));
+        let arguments = |schema: &Value| -> Arguments {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            properties.map(|(name, property)| (name.clone(), kinds(property, schema).map(types))).collect()
+        };
+        Self(Arc::new(functions.into_iter().map(|(name, schema)| (name.to_string(), arguments(schema))).collect()))
+    }
+
+    /// Whether an argument is one of a function's; where nothing is known of them, every one may be.
+    pub fn may_have(&self, function: &str, argument: &str) -> bool {
+        self.0.get(function).is_none_or(|arguments| arguments.is_empty() || arguments.contains_key(argument))
     }
 
     /// What an argument is that was written without its type.
     pub fn read(&self, function: &str, argument: &str, written: &str) -> Value {
-        let types = self.0.get(&(function.to_string(), argument.to_string())).copied();
+        let types = self.types(function, argument);
         let python = match written {
             "True" => Some(Value::Bool(true)),
             "False" => Some(Value::Bool(false)),
@@ -59,6 +64,10 @@ impl ArgumentTypes {
         };
         let json = || serde_json::from_str(written).ok().filter(fits);
         python.or_else(json).unwrap_or_else(|| written.into())
+    }
+
+    fn types(&self, function: &str, argument: &str) -> Option<Types> {
+        *self.0.get(function)?.get(argument)?
     }
 }
 
@@ -166,9 +175,9 @@ mod tests {
             "properties": { "a": schema },
             "$defs": { "Word": { "type": "string" }, "Loop": { "anyOf": [{ "$ref": "#/$defs/Loop" }, { "$ref": "#/$defs/Loop" }] } },
         });
-        let types = ArgumentTypes::of([("f", &tool)]);
+        let functions = Functions::of([("f", &tool)]);
         for (written, expected) in cases {
-            assert_eq!(types.read("f", "a", written), *expected, "{written} as {}", tool["properties"]["a"]);
+            assert_eq!(functions.read("f", "a", written), *expected, "{written} as {}", tool["properties"]["a"]);
         }
     }
 
