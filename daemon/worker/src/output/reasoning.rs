@@ -1,7 +1,8 @@
 //! Splits a model's reasoning from its answer, where the model marks it with a pair of tags.
 //!
 //! Reasoning stands at the beginning: a tag that comes later is text. The prompt may have opened it already. White space
-//! beside the tags is layout and belongs to neither part. The output room's first stage.
+//! beside the tags is layout and belongs to neither part. A whole call at the end of reasoning that nothing closes is a
+//! call: models forget the tag before it; one that more thoughts follow was only thought of. The output room's first stage.
 
 use super::marker::{Found, Scanner};
 
@@ -61,13 +62,25 @@ impl ReasoningTags {
     }
 }
 
+/// What stands around a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Around {
+    pub open: &'static str,
+    pub close: &'static str,
+    /// What comes first between the two; nothing where that can be anything.
+    pub first: &'static str,
+}
+
 /// Splits one text.
 pub struct Splitter {
     tags: ReasoningTags,
+    calls: Option<Around>,
     state: State,
     scanner: Scanner,
     /// White space whose side is not known yet.
     space: String,
+    /// What may be calls in place of reasoning.
+    held: String,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -77,25 +90,43 @@ enum State {
     /// Inside the tags, nothing but white space so far.
     Opened,
     Inside,
+    /// The same, in what may be a call.
+    Call,
+    /// The same, after what may be calls.
+    AfterCall,
     /// After the closing tag, nothing but white space so far.
     Closed,
     Answer,
 }
 
 impl Splitter {
-    /// Begins a text.
-    pub fn new(tags: ReasoningTags) -> Self {
-        let (state, marker) = match tags.place {
-            Place::Start => (State::Start, tags.open),
-            Place::Opened => (State::Opened, tags.close),
-            Place::Inside => (State::Inside, tags.close),
+    /// Begins a text, in which calls may follow the reasoning.
+    pub fn new(tags: ReasoningTags, calls: Option<Around>) -> Self {
+        let state = match tags.place {
+            Place::Start => State::Start,
+            Place::Opened => State::Opened,
+            Place::Inside => State::Inside,
         };
-        Self { tags, state, scanner: Scanner::new([marker]), space: String::new() }
+        let mut splitter =
+            Self { tags, calls, state, scanner: Scanner::new([""]), space: String::new(), held: String::new() };
+        splitter.go(state);
+        splitter
+    }
+
+    fn go(&mut self, state: State) {
+        let close = self.tags.close;
+        self.scanner = match (state, self.calls) {
+            (State::Start, _) => Scanner::new([self.tags.open]),
+            (State::Call, Some(calls)) => Scanner::new([close, calls.close]),
+            (_, Some(calls)) => Scanner::new([close, calls.open]),
+            (_, None) => Scanner::new([close]),
+        };
+        self.state = state;
     }
 
     /// Whether it is inside of the reasoning.
     pub fn is_inside(&self) -> bool {
-        matches!(self.state, State::Opened | State::Inside)
+        matches!(self.state, State::Opened | State::Inside | State::Call | State::AfterCall)
     }
 
     /// Adds a character; reasoning goes into `reasoning`, and what belongs to the answer is returned.
@@ -108,7 +139,7 @@ impl Splitter {
                 letter.to_string()
             }
             State::Start => self.push_start(letter),
-            State::Opened | State::Inside => {
+            State::Opened | State::Inside | State::Call | State::AfterCall => {
                 self.push_inside(letter, reasoning);
                 String::new()
             }
@@ -120,8 +151,9 @@ impl Splitter {
         let held = self.scanner.finish();
         match self.state {
             State::Start => std::mem::take(&mut self.space) + &held,
-            State::Opened | State::Inside => {
-                self.reason(&held, reasoning);
+            State::AfterCall if held.trim().is_empty() => std::mem::take(&mut self.held),
+            State::Opened | State::Inside | State::Call | State::AfterCall => {
+                self.give_back(&held, reasoning);
                 String::new()
             }
             State::Closed | State::Answer => String::new(),
@@ -132,8 +164,7 @@ impl Splitter {
         match self.scanner.push(letter) {
             Found::Marker(..) => {
                 self.space.clear();
-                self.scanner = Scanner::new([self.tags.close]);
-                self.state = State::Opened;
+                self.go(State::Opened);
                 String::new()
             }
             Found::Text(text) => {
@@ -148,13 +179,58 @@ impl Splitter {
     }
 
     fn push_inside(&mut self, letter: char, reasoning: &mut String) {
-        match self.scanner.push(letter) {
-            Found::Text(text) => self.reason(&text, reasoning),
-            Found::Marker(_, text) => {
-                self.reason(&text, reasoning);
+        let calling = matches!(self.state, State::Call | State::AfterCall);
+        match (self.scanner.push(letter), self.calls) {
+            (Found::Text(text), _) if self.state == State::AfterCall && !text.trim().is_empty() => {
+                self.give_back(&text, reasoning);
+            }
+            (Found::Text(text), _) if calling => {
+                self.held.push_str(&text);
+                if self.state == State::Call && !self.may_be_call() {
+                    self.give_back("", reasoning);
+                }
+            }
+            (Found::Text(text), _) => self.reason(&text, reasoning),
+            (Found::Marker(1, text), Some(calls)) if self.state == State::Call => {
+                self.held.push_str(&text);
+                self.held.push_str(calls.close);
+                self.go(State::AfterCall);
+            }
+            (Found::Marker(1, text), Some(calls)) => {
+                if calling {
+                    self.held.push_str(&text)
+                } else {
+                    self.reason(&text, reasoning)
+                }
+                if self.state == State::Opened {
+                    self.space.clear();
+                }
+                self.held.push_str(calls.open);
+                self.go(State::Call);
+            }
+            (Found::Marker(_, text), _) => {
+                self.give_back(&text, reasoning);
                 self.space.clear();
                 self.state = State::Closed;
             }
+        }
+    }
+
+    fn may_be_call(&self) -> bool {
+        self.calls.is_some_and(|calls| {
+            let begun = self.held.rsplit(calls.open).next().unwrap_or_default().trim_start();
+            begun.is_empty() || begun.starts_with(calls.first)
+        })
+    }
+
+    /// Goes on with reasoning: what looked like a call was a thought.
+    fn give_back(&mut self, text: &str, reasoning: &mut String) {
+        let held = std::mem::take(&mut self.held) + text;
+        let rest = self.scanner.finish();
+        self.go(State::Inside);
+        self.reason(&held, reasoning);
+        for letter in rest.chars() {
+            self.push_inside(letter, reasoning);
         }
     }
 

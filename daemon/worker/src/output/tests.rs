@@ -293,6 +293,29 @@ fn reasoning_comes_before_calls_and_hides_markers() {
 }
 
 #[test]
+fn a_whole_call_at_the_end_of_thoughts_that_nothing_closes_is_a_call() {
+    let opened = Some(ReasoningTags { place: Place::Opened, ..THINK });
+    for (format, call) in [
+        (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"),
+        (ToolFormat::Hermes, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>"),
+        (ToolFormat::Glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"),
+    ] {
+        let options = OutputOptions { reasoning: opened, ..tools(format) };
+        let once = [("f", "{\"a\": 1}")];
+        check(&options, &format!("I should read it.\n{call}\n"), ("", "I should read it.", &once, None));
+        check(&options, &format!("\n{call}\n{call}"), ("", "", &[once[0], once[0]], None));
+        let thought = format!("First {call}, or not?");
+        check(&options, &format!("\n{thought}"), ("", &thought, &[], None));
+        check(&options, &format!("{thought}</think>{call}"), ("", &thought, &once, None));
+        check(&options, &format!("{call}\n</think>\nYes."), ("Yes.", call, &[], None));
+        let cut = &call[..call.len() - 5];
+        check(&options, cut, ("", cut, &[], None));
+    }
+    let mut output = Output::new(OutputOptions { reasoning: opened, ..tools(ToolFormat::Coder) });
+    assert_eq!(output.push("use <tool_call> and so").reasoning, "use <tool_call> and so");
+}
+
+#[test]
 fn ids_depend_on_seed_and_index_only() {
     let text = "<tool_call>{\"name\": \"f\"}</tool_call><tool_call>{\"name\": \"f\"}</tool_call>";
     let ids = |seed| gather(&OutputOptions { call_id_seed: seed, ..tools(ToolFormat::Hermes) }, &[text]).ids;

@@ -10,6 +10,7 @@ use super::gemma::{self, Gemma};
 use super::hermes::Hermes;
 use super::llama3::Llama3;
 use super::mistral::Mistral;
+use super::reasoning::Around;
 use super::tagged::{self, Tagged};
 
 /// A way to write tool calls.
@@ -69,6 +70,17 @@ impl ToolFormat {
         } else {
             None
         }
+    }
+
+    /// What stands around each call, where that is the same before and after thoughts.
+    pub fn around(self) -> Option<Around> {
+        let first = match self {
+            Self::Hermes => "{",
+            Self::Coder => "<",
+            Self::Glm => "",
+            _ => return None,
+        };
+        Some(Around { open: "<tool_call>", close: "</tool_call>", first })
     }
 
     /// The special tokens that must be written out for calls to be seen.
