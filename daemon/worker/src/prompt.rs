@@ -7,11 +7,13 @@
 
 mod ask;
 mod chat;
+mod conversation;
 mod habits;
 mod line;
 mod ranges;
 pub mod renderer;
 mod shape;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -19,8 +21,8 @@ mod window;
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, OnceLock};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -30,7 +32,7 @@ use engine::text::{
     Sampling, Special, Start, Template, TextError, Tokenizer,
 };
 use pipe::{Ask, FromWorker, Question, Submit, WorkId};
-use protocol::generation::{Chat, Ending, GenerateRequest, Prompt, Speculation, ToolChoice};
+use protocol::generation::{GenerateRequest, Prompt, Speculation, ToolChoice};
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind};
 use scheduler::Salt;
@@ -40,14 +42,12 @@ use crate::follow::{Follower, Scout};
 use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ticket};
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
-use crate::output::{
-    Functions, HARMONY_SHOWN, HARMONY_TO_ANSWER, HARMONY_TO_NEXT, Output, OutputOptions, ReasoningTags, ToolFormat,
-};
-use crate::render::ToRender;
+use crate::output::{Functions, HARMONY_SHOWN, Output, OutputOptions, ReasoningTags};
 use habits::Habits;
 use line::Line;
 use renderer::{Renderer, Rendering, TryError};
 use shape::Formats;
+use shown::Shown;
 use turns::Turns;
 pub use window::Window;
 
@@ -108,6 +108,8 @@ pub struct Prompter {
     template: Option<Template>,
     renderer: Renderer,
     habits: Habits,
+    /// Where the template shows tools, once that was asked.
+    shown: OnceLock<Shown>,
     /// What the model's files say about ending and sampling.
     defaults: GenerationDefaults,
     facts: ModelFacts,
@@ -146,7 +148,21 @@ impl Prompter {
         let scout = Scout::start();
         let (facts, name) = (facts.clone(), name.to_string());
         let trials = Turns::new(TRIALS_MAX);
-        Ok(Self { tokenizer, template, renderer, habits, defaults, facts, name, window, grammars, trials, scout })
+        let shown = OnceLock::new();
+        Ok(Self {
+            tokenizer,
+            template,
+            renderer,
+            habits,
+            shown,
+            defaults,
+            facts,
+            name,
+            window,
+            grammars,
+            trials,
+            scout,
+        })
     }
 
     /// The model's tokenizer.
@@ -328,58 +344,6 @@ impl Prompter {
         Err(Error::new(ErrorKind::Unsupported, message)
             .param("prompt")
             .hint("its tokenizer.json is of another model; download the folder again"))
-    }
-
-    /// A conversation in the template's words, and how its answer is to be read.
-    fn render(&self, chat: &Chat, now_unix_ms: i64, rendering: &mut Rendering) -> Result<(String, Formats), Error> {
-        let Some(template) = &self.template else {
-            let message = format!("{} has no chat template, so it cannot hold a conversation", self.name);
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .param("messages")
-                .hint("send the prompt as text, or choose an instruction-tuned model"));
-        };
-        chat::check_thinking(chat, template, &self.name, self.facts.capabilities.reasoning)?;
-        let begun = chat::begun(chat)?;
-        let messages = chat::messages(chat, &self.habits)?;
-        let tools = chat::tools(chat, self.facts.capabilities.tools)?;
-        let arguments = chat::arguments(chat, template)?;
-        let with_tools = tools.is_some();
-        let continue_final_message = begun.is_some();
-        let add_generation_prompt = !continue_final_message && chat.ending != Ending::Closed;
-        let text = rendering.render(ToRender {
-            messages,
-            tools,
-            add_generation_prompt,
-            continue_final_message,
-            arguments,
-            now_unix_ms,
-        })?;
-        let harmony = template.is_harmony();
-        let reasoning = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
-        let formats = Formats {
-            harmony,
-            reasoning: reasoning.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun))),
-            tools: with_tools.then(|| ToolFormat::detect(template.tool_source())).flatten(),
-            begun: begun.is_some(),
-        };
-        chat::check_begun_thinking(chat, &formats)?;
-        Ok((text, formats))
-    }
-
-    /// How long an answer may reason, if the request limits that; `held` says whether a grammar tells what follows.
-    fn budget(&self, chat: &Chat, formats: Formats, held: bool) -> Result<Option<Budget>, Error> {
-        let none = (chat.thinking == Some(false)).then_some(0);
-        let Some(tokens) = none.or(chat.thinking_budget) else { return Ok(None) };
-        let close = match formats.reasoning {
-            Some(tags) => tags.close,
-            None if formats.harmony && held => HARMONY_TO_NEXT,
-            None if formats.harmony => HARMONY_TO_ANSWER,
-            // A model that does not reason stays within every budget.
-            None => return Ok(None),
-        };
-        let close = self.tokenizer.encode(close, Special::Parse);
-        let close = close.map_err(|error| Error::internal(error.to_string()))?;
-        Ok(Some(Budget { tokens, close }))
     }
 
     fn choice(

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::habits::Habits;
 use super::shape::Formats;
+use super::shown::not_shown;
 use crate::output::{Place, ReasoningTags};
 
 /// Variables that a conversation, or the language of templates, sets itself.
@@ -124,8 +125,7 @@ pub fn tools(chat: &Chat, template_shows_tools: bool) -> Result<Option<Value>, E
         return Ok(None);
     }
     if !template_shows_tools {
-        let message = "this model's chat template does not show tools, so they would have no effect";
-        return Err(Error::new(ErrorKind::Unsupported, message).param("tools").hint("choose a model that calls tools"));
+        return Err(not_shown());
     }
     chat.tools.iter().enumerate().map(|(index, shown)| tool(index, shown)).collect::<Result<Value, Error>>().map(Some)
 }

@@ -1,13 +1,15 @@
 //! What one family's chat template expects of a conversation beyond the form that all share.
 //!
-//! Templates have no standard for an assistant's past reasoning, and some refuse the ids of tool calls that others take.
-//! A template shows its habits in its own words, so they are looked for there. Only `chat` asks.
+//! Templates have no standard for an assistant's past reasoning, some refuse the ids of tool calls that others take, and
+//! some read tools from the system message. A template shows its habits in its own words, so they are looked for there. Only `chat` asks.
 
 use std::borrow::Cow;
 
 use engine::text::Template;
 use protocol::generation::Message;
 use serde_json::{Map, Value, json};
+
+use super::shown::add_system;
 
 /// The fields of a message in which templates look for its reasoning.
 const REASONING_FIELDS: [&str; 4] = ["reasoning_content", "reasoning", "thinking", "thought"];
@@ -21,6 +23,7 @@ pub struct Habits {
     reasoning_blocks: bool,
     one_text_before_calls: bool,
     short_ids: bool,
+    tools_in_system: bool,
 }
 
 impl Habits {
@@ -35,6 +38,8 @@ impl Habits {
             // A turn of the harmony form has one message before its call.
             one_text_before_calls: template.is_harmony(),
             short_ids: says("length != 9"),
+            // Phi 4 mini.
+            tools_in_system: ["'tools' in message", "message['tools']", "message.tools"].into_iter().any(says),
         }
     }
 
@@ -57,10 +62,32 @@ impl Habits {
         }
     }
 
+    /// Puts tools where the template looks for them beside its variable `tools`: as a text, in the system message.
+    pub fn add_tools(&self, messages: &mut Value, tools: &Value) {
+        if !self.tools_in_system {
+            return;
+        }
+        let functions: Value = tools.as_array().into_iter().flatten().map(|tool| tool["function"].clone()).collect();
+        add_system(messages);
+        messages[0]["tools"] = json!(as_python(&functions));
+    }
+
     /// The id of a tool call, as the template takes it: the same for a call and its result.
     pub fn call_id<'a>(&self, id: &'a str) -> Cow<'a, str> {
         let fits = id.len() == SHORT_ID_LETTERS && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if self.short_ids && !fits { Cow::Owned(short(id)) } else { Cow::Borrowed(id) }
+    }
+}
+
+/// JSON with the spaces that models were trained on.
+fn as_python(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(as_python).collect::<Vec<_>>().join(", ")),
+        Value::Object(object) => {
+            let entry = |(key, value): (&String, &Value)| format!("{}: {}", json!(key), as_python(value));
+            format!("{{{}}}", object.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
 mod hostile;
+mod shown;
 mod thinking;
 
 const WINDOW: Window = Window { context: 4096, capacity: 1024 };
