@@ -1,7 +1,7 @@
 //! What a model writes: reasoning, tool calls and stop strings are told apart the same way however the text is cut.
 
 use protocol::generation::ToolCallDelta;
-use worker::output::{Output, OutputOptions, Piece, Place, ReasoningTags, ToolFormat};
+use worker::output::{Functions, Output, OutputOptions, Piece, Place, ReasoningTags, ToolFormat};
 
 use crate::choice;
 
@@ -43,6 +43,7 @@ pub fn read(bytes: &[u8]) {
         tools: FORMATS[kind % FORMATS.len()],
         harmony: more & 24 == 24,
         begun: more & 32 != 0,
+        functions: Functions::of(["f", "g"].map(|name| (name, &serde_json::Value::Null))),
         call_id_seed: 3,
         ..OutputOptions::default()
     };

@@ -4,6 +4,7 @@
 //! as they come. What turns out not to be a call before that is given back to be text. The readers of all formats use it.
 
 use super::answer::Answer;
+use super::functions::Functions;
 use super::json::{JsonReader, Step};
 
 /// Reads one call.
@@ -19,6 +20,8 @@ pub struct CallReader {
     announced: bool,
     /// The name was written before the object, which is the arguments themselves.
     named: bool,
+    /// No marker says that it is a call: it must be one of these, and have arguments.
+    bare: Option<Functions>,
     /// Everything read, while the call is not announced.
     raw: String,
 }
@@ -45,6 +48,7 @@ impl CallReader {
             arguments: None,
             announced: false,
             named: false,
+            bare: None,
             raw: raw.to_string(),
         }
     }
@@ -52,6 +56,11 @@ impl CallReader {
     /// Begins at the arguments of a call whose name was written before them.
     pub fn with_name(name: String, raw: &str) -> Self {
         Self { at: At::Value, key: "arguments".to_string(), name: Some(name), named: true, ..Self::new(raw) }
+    }
+
+    /// Begins before the brace of an object that no marker stands before: it is a call only of one of these functions.
+    pub fn bare(functions: Functions) -> Self {
+        Self { bare: Some(functions), ..Self::new("") }
     }
 
     /// Adds a character. A malformed one is not part of the call; an announced call is closed then.
@@ -146,7 +155,8 @@ impl CallReader {
         self.at = At::CommaOrEnd;
         match self.key.as_str() {
             "name" | "tool_name" => {
-                self.name = serde_json::from_str(&text).ok().filter(|name: &String| !name.is_empty());
+                let known = |name: &String| self.bare.as_ref().is_none_or(|functions| functions.has(name));
+                self.name = serde_json::from_str(&text).ok().filter(|name: &String| !name.is_empty() && known(name));
                 self.name.is_some()
             }
             "arguments" | "parameters" if !self.announced => {
@@ -166,7 +176,7 @@ impl CallReader {
         if self.announced {
             return Step::Done;
         }
-        if self.name.is_none() {
+        if self.name.is_none() || self.bare.is_some() && self.arguments.is_none() {
             return Step::Malformed;
         }
         self.announce(answer);

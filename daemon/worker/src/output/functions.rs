@@ -42,6 +42,11 @@ impl Functions {
         Self(Arc::new(functions.into_iter().map(|(name, schema)| (name.to_string(), arguments(schema))).collect()))
     }
 
+    /// Whether there is a function of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Whether an argument is one of a function's; where nothing is known of them, every one may be.
     pub fn may_have(&self, function: &str, argument: &str) -> bool {
         self.0.get(function).is_none_or(|arguments| arguments.is_empty() || arguments.contains_key(argument))

@@ -1,10 +1,12 @@
 //! Tool calls as Llama 3 writes them: a JSON object in place of an answer, with or without `<|python_tag|>` before it.
 //!
-//! Only the beginning of an answer can be a call, so that JSON inside of an answer stays text. More calls may follow
-//! after white space or a semicolon. The tag itself is never part of the text.
+//! Only the beginning of an answer can be a call, so that JSON inside of an answer stays text, and without the tag only
+//! what names a known function: an answer may be JSON. More calls may follow after white space or a semicolon. The tag
+//! itself is never part of the text.
 
 use super::answer::Answer;
 use super::call::CallReader;
+use super::functions::Functions;
 use super::json::Step;
 use super::marker::{Found, Scanner};
 
@@ -12,7 +14,10 @@ const TAG: &str = "<|python_tag|>";
 
 /// Reads one answer.
 pub struct Llama3 {
+    functions: Functions,
     state: State,
+    /// The tag came before.
+    tagged: bool,
     /// A call came before; a semicolon may separate it from the next.
     called: bool,
 }
@@ -27,15 +32,15 @@ enum State {
 
 impl Llama3 {
     /// Begins an answer.
-    pub fn new() -> Self {
-        Self { state: State::Ready(Scanner::new([TAG])), called: false }
+    pub fn new(functions: Functions) -> Self {
+        Self { functions, state: State::Ready(Scanner::new([TAG])), tagged: false, called: false }
     }
 
     /// Adds a character.
     pub fn push(&mut self, letter: char, answer: &mut Answer) {
         match &mut self.state {
             State::Ready(scanner) => match scanner.push(letter) {
-                Found::Marker(..) => {}
+                Found::Marker(..) => self.tagged = true,
                 Found::Text(text) => self.begin(&text, answer),
             },
             State::Call(call) => match call.push(letter, answer) {
@@ -57,6 +62,7 @@ impl Llama3 {
                 Found::Text(text) => answer.texts(&text),
                 Found::Marker(_, text) => {
                     answer.texts(&text);
+                    self.tagged = true;
                     self.state = State::Ready(Scanner::new([TAG]));
                 }
             },
@@ -79,7 +85,8 @@ impl Llama3 {
         match text.chars().next() {
             None => {}
             Some('{') => {
-                let mut call = CallReader::new("");
+                let tagged = std::mem::take(&mut self.tagged);
+                let mut call = if tagged { CallReader::new("") } else { CallReader::bare(self.functions.clone()) };
                 call.push('{', answer);
                 self.state = State::Call(call);
             }

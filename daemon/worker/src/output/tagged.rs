@@ -275,7 +275,13 @@ impl Tagged {
 
     fn begin(&mut self, read: &str, index: usize, answer: &mut Answer) {
         self.name = read.trim().to_string();
-        if self.name.is_empty() {
+        // What tags alone do not show to be a call must name a function; an argument that follows does show it.
+        let shown = if self.tags.lines {
+            !self.around.is_empty()
+        } else {
+            index == 0 && !self.name.contains(char::is_whitespace)
+        };
+        if self.name.is_empty() || !shown && !self.functions.has(&self.name) {
             let found = if index == 0 { self.tags.first } else { self.tags.close };
             let text = format!("{}{read}{found}", self.tags.open);
             self.go(State::Text);

@@ -82,8 +82,10 @@ fn stops(strings: &[&str]) -> OutputOptions {
     OutputOptions { stop_strings: strings.iter().map(|it| it.to_string()).collect(), ..OutputOptions::default() }
 }
 
+/// Calls in a format, of functions about which nothing but their names is known.
 fn tools(format: ToolFormat) -> OutputOptions {
-    OutputOptions { tools: Some(format), ..OutputOptions::default() }
+    let functions = Functions::of(["f", "g", "g-2", "now", "weather"].map(|name| (name, &Value::Null)));
+    OutputOptions { tools: Some(format), functions, ..OutputOptions::default() }
 }
 
 #[test]
@@ -270,6 +272,28 @@ fn llama_calls_are_read_at_the_beginning_only() {
     check(&options, "<|<|python_tag|>{", ("<|{", "", &[], None));
     check(&options, "<b>; bold", ("<b>; bold", "", &[], None));
     check(&options, "{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}", ("", "", &[("f", "{}")], None));
+}
+
+#[test]
+fn without_a_marker_only_what_names_a_known_function_is_a_call() {
+    let options = tools(ToolFormat::Llama3);
+    for text in [
+        "{\"name\": \"Alice\"}",
+        "{\"name\":\"Ada\",\"type\":\"user\",\"id\":7}",
+        "{\"name\": \"f\"}",
+        "{\"name\": \"Ada\", \"parameters\": {}}",
+        "{\"parameters\": {}, \"name\": \"Ada\"}",
+    ] {
+        check(&options, text, (text, "", &[], None));
+    }
+    let other = "<|python_tag|>{\"name\": \"other\", \"parameters\": {}}";
+    check(&options, other, ("", "", &[("other", "{}")], None));
+    let prose = "Wrap it in `<function=NAME>` and `</function>`, please.";
+    check(&tools(ToolFormat::Coder), prose, (prose, "", &[], None));
+    let glm = "Between <tool_call>some words</tool_call> it stands.";
+    check(&tools(ToolFormat::Glm), glm, (glm, "", &[], None));
+    let unknown = "<tool_call>other\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>";
+    check(&tools(ToolFormat::Glm), unknown, ("", "", &[("other", "{\"a\": 1}")], None));
 }
 
 #[test]

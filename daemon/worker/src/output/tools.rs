@@ -116,7 +116,7 @@ impl ToolReader {
     pub fn new(format: ToolFormat, functions: Functions) -> Self {
         match format {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
-            ToolFormat::Llama3 => Self::Llama3(Llama3::new()),
+            ToolFormat::Llama3 => Self::Llama3(Llama3::new(functions)),
             ToolFormat::Mistral | ToolFormat::MistralList => Self::Mistral(Mistral::new("[TOOL_CALLS]")),
             ToolFormat::Listed => Self::Mistral(Mistral::new("<|tool_call|>")),
             ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),

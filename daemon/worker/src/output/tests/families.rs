@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::*;
 
-/// A function that has an argument of this schema.
+/// A function that has an argument of this schema, and one of which only the name is known.
 fn functions(function: &str, argument: &str, schema: Value) -> Functions {
-    Functions::of([(function, &json!({ "properties": { argument: schema } }))])
+    Functions::of([(function, &json!({ "properties": { argument: schema } })), ("g", &Value::Null)])
 }
 
 #[test]
