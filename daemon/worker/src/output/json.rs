@@ -2,10 +2,12 @@
 //!
 //! Whatever has been passed on, `close` completes to a valid document: numbers, literals, escapes, keys and commas wait
 //! until they are whole. Small slips that models make are mended: bare control characters and unknown escapes in
-//! strings, and commas before a closing bracket. Anything else is malformed. The call reader uses it for every value.
+//! strings, halves of letters, Python's words, and commas before a closing bracket. Anything else is malformed. The call reader uses it for every value.
 
 const DEPTH_MAX: usize = 100;
 const TOKEN_BYTES_MAX: usize = 400;
+/// `u` and four digits.
+const HALF_BYTES: usize = 5;
 
 /// What a character led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +124,7 @@ impl JsonReader {
                 out.push(letter);
                 self.expect = Expect::String { key: false };
             }
-            '-' | '0'..='9' | 't' | 'f' | 'n' => {
+            '-' | '0'..='9' | 't' | 'f' | 'n' | 'T' | 'F' | 'N' => {
                 self.token.push(letter);
                 self.expect = Expect::Word;
             }
@@ -168,8 +170,8 @@ impl JsonReader {
     }
 
     /// `token` holds what follows the backslash.
-    fn in_escape(&mut self, letter: char, key: bool, out: &mut String) -> Step {
-        let out = if key { &mut self.pending } else { out };
+    fn in_escape(&mut self, letter: char, key: bool, passed: &mut String) -> Step {
+        let out = if key { &mut self.pending } else { &mut *passed };
         self.token.push(letter);
         let whole = match self.token.as_bytes() {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't'] => format!("\\{letter}"),
@@ -177,6 +179,13 @@ impl JsonReader {
             [b'u', ..] => match unicode_escape(&self.token) {
                 Unicode::Incomplete => return Step::More,
                 Unicode::Whole => format!("\\{}", self.token),
+                Unicode::Half => {
+                    // What follows the half is read again.
+                    let rest = std::mem::take(&mut self.token).split_off(HALF_BYTES);
+                    out.push_str("\\ufffd");
+                    self.expect = Expect::String { key };
+                    return rest.chars().fold(Step::More, |_, letter| self.push(letter, passed));
+                }
                 Unicode::Broken => {
                     self.token.clear();
                     return Step::Malformed;
@@ -197,11 +206,17 @@ impl JsonReader {
             self.token.push(letter);
             return if self.token.len() > TOKEN_BYTES_MAX { Step::Malformed } else { Step::More };
         }
-        if serde_json::from_str::<serde_json::Value>(&self.token).is_err() {
+        let word = match std::mem::take(&mut self.token) {
+            word if word == "True" => "true".to_string(),
+            word if word == "False" => "false".to_string(),
+            word if word == "None" => "null".to_string(),
+            word => word,
+        };
+        if serde_json::from_str::<serde_json::Value>(&word).is_err() {
             return Step::Malformed;
         }
         self.pass_pending(out);
-        out.push_str(&std::mem::take(&mut self.token));
+        out.push_str(&word);
         match self.end_value() {
             Step::Done => Step::DoneBefore,
             _ => self.push(letter, out),
@@ -213,6 +228,8 @@ impl JsonReader {
 enum Unicode {
     Incomplete,
     Whole,
+    /// The first half of a letter without its second, or the second alone.
+    Half,
     Broken,
 }
 
@@ -221,19 +238,20 @@ fn unicode_escape(token: &str) -> Unicode {
     let digits = |range: std::ops::Range<usize>| {
         token.bytes().skip(range.start).take(range.len()).all(|byte| byte.is_ascii_hexdigit())
     };
-    let sound = digits(1..5)
-        && token.as_bytes().get(5).is_none_or(|byte| *byte == b'\\')
+    if !digits(1..5) {
+        return Unicode::Broken;
+    }
+    let joined = token.as_bytes().get(5).is_none_or(|byte| *byte == b'\\')
         && token.as_bytes().get(6).is_none_or(|byte| *byte == b'u')
         && digits(7..11);
-    match (sound, token.len(), unit(1)) {
-        (false, ..) => Unicode::Broken,
-        (_, 5, Some(0xDC00..=0xDFFF)) => Unicode::Broken,
-        (_, 5, Some(0xD800..=0xDBFF)) => Unicode::Incomplete,
-        (_, 5, _) => Unicode::Whole,
-        (_, 11, _) => match unit(7) {
-            Some(0xDC00..=0xDFFF) => Unicode::Whole,
-            _ => Unicode::Broken,
-        },
+    match (token.len(), unit(1)) {
+        (5, Some(0xDC00..=0xDFFF)) => Unicode::Half,
+        (5, Some(0xD800..=0xDBFF)) => Unicode::Incomplete,
+        (5, _) => Unicode::Whole,
+        (0..5, _) => Unicode::Incomplete,
+        _ if !joined => Unicode::Half,
+        (11, _) if !matches!(unit(7), Some(0xDC00..=0xDFFF)) => Unicode::Half,
+        (11, _) => Unicode::Whole,
         _ => Unicode::Incomplete,
     }
 }

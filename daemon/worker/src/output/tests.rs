@@ -250,6 +250,25 @@ fn slips_inside_of_strings_are_mended() {
 }
 
 #[test]
+fn words_of_python_and_halves_of_letters_cut_no_arguments_off() {
+    let options = tools(ToolFormat::Hermes);
+    let call = |arguments: &str| format!("<tool_call>{{\"name\": \"f\", \"arguments\": {arguments}}}</tool_call>");
+    let python = call("{\"a\": True, \"b\": [None,False], \"c\": 1}");
+    check(&options, &python, ("", "", &[("f", "{\"a\": true, \"b\": [null,false], \"c\": 1}")], None));
+    for (half, meant) in [
+        (r"\ud83d", r"\ufffd"),
+        (r"\ude00!", r"\ufffd!"),
+        (r"\ud83d\n", r"\ufffd\n"),
+        (r"\ud83d\u0041", r"\ufffd\u0041"),
+        (r"\ud83d\ud83d\ude00", r"\ufffd\ud83d\ude00"),
+    ] {
+        let meant = format!("{{\"{meant}\": \"x{meant}\", \"c\": 1}}");
+        check(&options, &call(&format!("{{\"{half}\": \"x{half}\", \"c\": 1}}")), ("", "", &[("f", &meant)], None));
+    }
+    check(&options, &call("{\"a\": 1, \"b\": Nonsense}"), ("", "", &[("f", "{\"a\": 1}")], None));
+}
+
+#[test]
 fn a_form_feed_between_the_parts_of_arguments_is_left_out() {
     let options = tools(ToolFormat::Hermes);
     let text =
