@@ -81,7 +81,7 @@ impl Output {
         let calls = options.tools.is_some() || options.harmony;
         let around = options.tools.and_then(ToolFormat::around);
         Self {
-            harmony: options.harmony.then(|| Harmony::new(options.begun)),
+            harmony: options.harmony.then(|| Harmony::new(options.begun, options.functions.clone())),
             reasoning: options.reasoning.map(|tags| Splitter::new(tags, around)),
             tools: options.tools.map(|format| ToolReader::new(format, options.functions)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),

@@ -5,6 +5,7 @@
 
 use super::answer::Answer;
 use super::call::CallReader;
+use super::functions::Functions;
 use super::json::Step;
 use super::marker::{Found, Scanner};
 
@@ -21,6 +22,7 @@ const ENDS: [&str; 4] = ["<|end|>", "<|call|>", "<|return|>", "<|start|>"];
 
 /// Reads one answer.
 pub struct Harmony {
+    functions: Functions,
     state: State,
     scanner: Scanner,
 }
@@ -29,18 +31,19 @@ enum State {
     Header(String),
     Reasoning,
     Answer,
-    Call(CallReader),
+    /// A message to this function.
+    Call(String, CallReader),
     /// A call is read; what follows it in its message is left out.
     After,
 }
 
 impl Harmony {
     /// Begins an answer, in the header of its first message; one that goes on is inside of the message that says it.
-    pub fn new(begun: bool) -> Self {
+    pub fn new(begun: bool, functions: Functions) -> Self {
         if begun {
-            return Self { state: State::Answer, scanner: Scanner::new(ENDS) };
+            return Self { functions, state: State::Answer, scanner: Scanner::new(ENDS) };
         }
-        Self { state: State::Header(String::new()), scanner: Scanner::new(MESSAGE) }
+        Self { functions, state: State::Header(String::new()), scanner: Scanner::new(MESSAGE) }
     }
 
     /// Whether it is inside of the reasoning.
@@ -60,7 +63,7 @@ impl Harmony {
         }
         match &mut self.state {
             State::Header(header) => {
-                self.state = body(header);
+                self.state = body(header, &self.functions);
                 self.scanner = Scanner::new(ENDS);
             }
             _ => {
@@ -91,13 +94,17 @@ impl Harmony {
             State::Header(_) | State::After => {}
             State::Reasoning => reasoning.push_str(text),
             State::Answer => answer.texts(text),
-            State::Call(call) => {
-                for letter in text.chars() {
-                    if call.push(letter, answer) != Step::More {
-                        answer.texts(&call.give_back());
-                        self.state = State::After;
-                        return;
+            State::Call(_, call) => {
+                for (at, letter) in text.char_indices() {
+                    let step = call.push(letter, answer);
+                    if step == Step::More {
+                        continue;
                     }
+                    let is_call = call.is_announced();
+                    answer.texts(&call.give_back());
+                    self.state = if is_call { State::After } else { State::Answer };
+                    // What is no JSON was said to a function, and is an answer rather than lost.
+                    return if is_call { () } else { answer.texts(&text[at..]) };
                 }
             }
         }
@@ -105,19 +112,29 @@ impl Harmony {
 
     /// Ends the message under way.
     fn close(&mut self, answer: &mut Answer) {
-        if let State::Call(call) = &mut self.state {
+        if let State::Call(name, call) = &mut self.state {
             call.close(answer);
-            answer.texts(&call.give_back());
+            let unread = call.give_back();
+            if unread.trim().is_empty() && !call.is_announced() {
+                answer.begin_call(std::mem::take(name));
+                answer.arguments("{}");
+            } else {
+                answer.texts(&unread);
+            }
         }
     }
 }
 
-/// How the body under a header is to be read.
-fn body(header: &str) -> State {
-    if let Some((_, rest)) = header.split_once("to=functions.") {
+/// How the body under a header is to be read. Models leave `functions.` out.
+fn body(header: &str, functions: &Functions) -> State {
+    if let Some((_, rest)) = header.split_once("to=") {
         let name: String = rest.chars().take_while(|letter| !letter.is_whitespace() && *letter != '<').collect();
-        if !name.is_empty() {
-            return State::Call(CallReader::with_name(name, ""));
+        let name = match name.strip_prefix("functions.") {
+            Some(name) => Some(name).filter(|name| !name.is_empty()),
+            None => Some(name.as_str()).filter(|name| functions.has(name)),
+        };
+        if let Some(name) = name {
+            return State::Call(name.to_string(), CallReader::with_name(name.to_string(), ""));
         }
     }
     let channel = header.rsplit("<|channel|>").next().unwrap_or_default().trim_start();

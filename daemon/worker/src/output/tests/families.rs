@@ -161,6 +161,21 @@ fn harmony_channels_become_reasoning_answer_and_calls() {
 }
 
 #[test]
+fn harmony_calls_that_are_empty_unprefixed_or_no_json_are_not_lost() {
+    let options = OutputOptions { harmony: true, tools: None, ..tools(ToolFormat::Hermes) };
+    let call = |header: &str, body: &str| format!("<|channel|>{header}<|message|>{body}<|call|>");
+    let empty = call("commentary to=functions.f <|constrain|>json", "");
+    check(&options, &empty, ("", "", &[("f", "{}")], None));
+    check(&options, empty.trim_end_matches("<|call|>"), ("", "", &[("f", "{}")], None));
+    let bare = call("commentary to=f <|constrain|>json", "{\"a\": 1}");
+    check(&options, &bare, ("", "", &[("f", "{\"a\": 1}")], None));
+    let thought = call("analysis to=f", "{\"a\": 1}");
+    check(&options, &thought, ("", "", &[("f", "{\"a\": 1}")], None));
+    check(&options, &call("analysis to=assistant", "Hm"), ("", "Hm", &[], None));
+    check(&options, &call("commentary to=functions.f code", "print({1})"), ("print({1})", "", &[], None));
+}
+
+#[test]
 fn gemma_reasons_in_a_channel_of_its_own() {
     let tags = ReasoningTags::detect("<|channel>thought\n…<channel|>", "<|turn>model\n").unwrap();
     let options = OutputOptions { reasoning: Some(tags), ..tools(ToolFormat::Gemma4) };
