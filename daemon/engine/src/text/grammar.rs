@@ -48,8 +48,10 @@ pub enum Grammar {
     Shape(Shape),
     /// Anything up to and including the first such text.
     Until(String),
-    /// Anything in which this text does not occur.
-    Without(String),
+    /// The same without any of these texts before it.
+    UntilWithout(String, Vec<String>),
+    /// Anything in which none of these texts occurs.
+    Without(Vec<String>),
     /// One after the other.
     Sequence(Vec<Grammar>),
     /// One of these.

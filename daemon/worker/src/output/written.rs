@@ -88,13 +88,31 @@ impl ToolFormat {
         }
     }
 
+    /// Other texts than its marker that its reader takes for the beginning of a call.
+    fn other_markers(self) -> Vec<String> {
+        let others: &[&str] = match self {
+            Self::Coder => &["<function="],
+            Self::DeepSeek | Self::DeepSeekFenced => &[deepseek::CALL],
+            _ => &[],
+        };
+        others.iter().map(ToString::to_string).collect()
+    }
+
+    fn until(self, marker: &str) -> Grammar {
+        Grammar::UntilWithout(marker.to_string(), self.other_markers())
+    }
+
+    fn no_calls(self, marker: &str) -> Grammar {
+        Grammar::Without(std::iter::once(marker.to_string()).chain(self.other_markers()).collect())
+    }
+
     /// Text in which calls may stand, and nothing that looks like one and is none.
     pub fn calls_in_text(self, call: Grammar, most: u32) -> Grammar {
         // Formats with one marker before all calls: `Until` takes it in place of the first part.
         let listed = |marker: &str, calls: Grammar| {
-            let rest = Grammar::Without(marker.to_string());
+            let rest = self.no_calls(marker);
             let Grammar::Sequence(mut parts) = calls else { return rest };
-            parts[0] = Grammar::Until(marker.to_string());
+            parts[0] = self.until(marker);
             Grammar::Either(vec![Grammar::Sequence(parts), rest])
         };
         match self {
@@ -108,11 +126,10 @@ impl ToolFormat {
             }
             _ => {
                 let (marker, rest, _) = self.marked(call);
-                let each = std::iter::once(Grammar::Until(marker.to_string())).chain(rest).collect();
+                let each = std::iter::once(self.until(marker)).chain(rest).collect();
                 let item = Box::new(Grammar::Sequence(each));
                 let calls = Grammar::Repeated { item, separator: String::new(), most };
-                let tail = Grammar::Without(marker.to_string());
-                Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), tail])
+                Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), self.no_calls(marker)])
             }
         }
     }

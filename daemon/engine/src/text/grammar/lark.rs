@@ -40,8 +40,9 @@ impl Writer<'_> {
         Ok(match grammar {
             Grammar::Text(text) => self.text(text),
             Grammar::Shape(shape) => self.shape(shape)?,
-            Grammar::Until(marker) => self.until(marker),
-            Grammar::Without(marker) => self.without(marker),
+            Grammar::Until(marker) => self.until(marker, &[]),
+            Grammar::UntilWithout(marker, others) => self.until(marker, others),
+            Grammar::Without(markers) => self.without(markers),
             Grammar::Sequence(parts) => format!("({})", self.all(parts)?.join(" ")),
             Grammar::Either(parts) => format!("({})", self.all(parts)?.join(" | ")),
             Grammar::Optional(part) => format!("({})?", self.expression(part)?),
@@ -74,27 +75,32 @@ impl Writer<'_> {
         }
     }
 
-    fn until(&mut self, marker: &str) -> String {
-        let name = self.name("until");
+    fn until(&mut self, marker: &str, others: &[String]) -> String {
+        let but = self.but(others);
         match self.special(marker) {
             Some(token) => {
-                let _ = writeln!(self.rules, "{name}: /(.|\\n)*/");
+                let name = self.name("UNTIL");
+                let _ = writeln!(self.rules, "{name}: /(.|\\n)*/{but}");
                 format!("({name} <[{token}]>)")
             }
             None => {
-                let _ = writeln!(self.rules, "{name}[lazy]: /(.|\\n)*{}/", escaped(marker));
+                let name = self.name("until");
+                let _ = writeln!(self.rules, "{name}[lazy]: /(.|\\n)*{}/{but}", escaped(marker));
                 name
             }
         }
     }
 
-    fn without(&mut self, marker: &str) -> String {
-        let name = self.name("WITHOUT");
-        let _ = match self.special(marker) {
-            Some(_) => writeln!(self.rules, "{name}: /(.|\\n)*/"),
-            None => writeln!(self.rules, "{name}: /(.|\\n)*/ & ~/(.|\\n)*{}(.|\\n)*/", escaped(marker)),
-        };
+    fn without(&mut self, markers: &[String]) -> String {
+        let (name, but) = (self.name("WITHOUT"), self.but(markers));
+        let _ = writeln!(self.rules, "{name}: /(.|\\n)*/{but}");
         name
+    }
+
+    /// That none of these texts occurs; special tokens are no text in any case.
+    fn but(&self, texts: &[String]) -> String {
+        let texts: Vec<_> = texts.iter().filter(|it| self.special(it).is_none()).map(|it| escaped(it)).collect();
+        if texts.is_empty() { String::new() } else { format!(" & ~/(.|\\n)*({})(.|\\n)*/", texts.join("|")) }
     }
 
     fn shape(&mut self, shape: &Shape) -> Result<String, GrammarError> {

@@ -174,7 +174,7 @@ fn a_grammar_goes_around_what_a_model_says_freely() {
         most: 2,
     };
     let whole =
-        Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), Grammar::Without("<tool_call>".to_string())]);
+        Grammar::Sequence(vec![Grammar::Optional(Box::new(calls)), Grammar::Without(vec!["<tool_call>".to_string()])]);
     for good in [
         "just text < that is no call",
         "<tool_call>{\"name\": \"a\"}</tool_call>",
@@ -192,6 +192,22 @@ fn a_grammar_goes_around_what_a_model_says_freely() {
 }
 
 #[test]
+fn what_goes_before_a_marker_may_not_hold_others() {
+    let setting = setting();
+    for marker in ["<call>", "<|im_start|>"] {
+        let others = vec!["<function=".to_string(), "<do>".to_string(), "<|im_end|>".to_string()];
+        let until = Grammar::UntilWithout(marker.to_string(), others.clone());
+        let whole = Grammar::Sequence(vec![until, Grammar::Text("a".to_string())]);
+        assert!(setting.accepts(&whole, &format!("so <functio\n{marker}a")), "{marker}");
+        for other in ["<function=", "<do>"] {
+            assert!(!setting.accepts(&whole, &format!("so {other} {marker}a")), "{marker} after {other}");
+            assert!(!setting.accepts(&Grammar::Without(others.clone()), &format!("so {other} it is")), "{other}");
+        }
+        assert!(setting.accepts(&Grammar::Without(others), "so <func it is"));
+    }
+}
+
+#[test]
 fn special_tokens_stand_for_themselves_and_are_never_spelled() {
     let setting = setting();
     let special = "<|im_start|>";
@@ -201,7 +217,7 @@ fn special_tokens_stand_for_themselves_and_are_never_spelled() {
     let mut matcher = setting.compile(&whole);
     spelled.iter().for_each(|token| matcher.take(*token).unwrap());
     assert!(!matcher.allowed().unwrap().allows(TURN_END), "the spelled token does not end the thinking");
-    let free = setting.compile(&Grammar::Without("x".to_string())).allowed().unwrap();
+    let free = setting.compile(&Grammar::Without(vec!["x".to_string()])).allowed().unwrap();
     assert!(!free.allows(setting.tokenizer.token_id(special).unwrap()));
 }
 

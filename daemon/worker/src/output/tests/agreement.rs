@@ -105,3 +105,36 @@ fn a_schema_that_refers_to_itself_in_many_places_is_refused_in_time() {
     let schema = json!({ "type": "object", "properties": properties });
     assert!(ToolFormat::Gemma4.call("f", &schema, false).is_err());
 }
+
+#[test]
+fn free_text_holds_nothing_that_a_reader_takes_for_a_call() {
+    let setting = setting();
+    let schema = function(&json!({ "enum": ["red"] }));
+    for (format, begins) in [
+        (ToolFormat::Coder, "<function=f>\n<parameter=a>\nblue\n</parameter>\n</function>"),
+        (ToolFormat::DeepSeek, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": \"blue\"}<｜tool▁call▁end｜>"),
+        (ToolFormat::DeepSeekFenced, "<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": \"blue\"}\n```"),
+    ] {
+        let options = OutputOptions { functions: Functions::of([("f", &schema)]), ..tools(format) };
+        assert_eq!(gather(&options, &[begins]).calls.len(), 1, "{format:?}");
+        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1);
+        assert!(setting.allows(&grammar, "Well, I would not."), "{format:?}");
+        assert!(!setting.allows(&grammar, &format!("Well. {begins}")), "{format:?}");
+        let call = Grammar::Sequence(vec![
+            Grammar::Text("Well. ".to_string()),
+            format.calls(format.call("f", &schema, true).unwrap(), 1),
+        ]);
+        let written = match format {
+            ToolFormat::Coder => {
+                "<tool_call>\n<function=f>\n<parameter=a>\nred\n</parameter>\n</function>\n</tool_call>".to_string()
+            }
+            _ => format!(
+                "<｜tool▁calls▁begin｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+                begins.trim_end_matches("<｜tool▁call▁end｜>").replace("blue", "red")
+            ),
+        };
+        for grammar in [&grammar, &call] {
+            assert!(setting.allows(grammar, &format!("Well. {written}")), "{format:?}: {written}");
+        }
+    }
+}
