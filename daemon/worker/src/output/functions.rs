@@ -52,6 +52,11 @@ impl Functions {
         self.0.get(function).is_none_or(|arguments| arguments.is_empty() || arguments.contains_key(argument))
     }
 
+    /// Whether an argument is a text and nothing else.
+    pub fn is_text(&self, function: &str, argument: &str) -> bool {
+        self.types(function, argument).is_some_and(|types| types.0 == TEXT)
+    }
+
     /// What an argument is that was written without its type.
     pub fn read(&self, function: &str, argument: &str, written: &str) -> Value {
         let types = self.types(function, argument);
@@ -148,6 +153,12 @@ fn kinds_within(schema: &Value, root: &Value, parts: &mut u32) -> Option<Vec<Val
     let kinds = all.iter().find_map(|part| kinds_within(part, root, parts))?;
     // The other parts hold as well: the word stays, so that nobody takes the rest for the whole.
     Some(beside(if all.len() == 1 { "allOf" } else { "" }, kinds))
+}
+
+/// A part of a text as it stands inside of JSON's quotes.
+pub fn escaped(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_string()
 }
 
 fn with(schema: &Value, key: &str, value: Value) -> Value {

@@ -1,14 +1,16 @@
 //! Tool calls as Gemma writes them: `call:name{key:value}`, with texts between marks instead of quotes.
 //!
-//! FunctionGemma and Gemma 4 differ in their marks only. Keys are bare and values are not JSON, so a call is passed on
-//! once it is whole; a call that is cut off is closed. What is no call after all becomes text.
+//! FunctionGemma and Gemma 4 differ in their marks only. Keys are bare and values are not JSON: they become it as they come,
+//! texts letter by letter, words once they are whole. A call that is cut off is closed. What is no call after all becomes
+//! text.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::answer::Answer;
+use super::functions::escaped;
 use super::marker::{Found, Scanner};
 
-const CALL_BYTES_MAX: usize = 1 << 20;
+const HEAD_BYTES_MAX: usize = 256;
 const DEPTH_MAX: usize = 64;
 
 /// The marks of a family.
@@ -30,171 +32,250 @@ pub const FOUR: Marks = Marks { open: "<|tool_call>", close: "<tool_call|>", quo
 /// Reads one answer.
 pub struct Gemma {
     marks: Marks,
+    state: State,
     scanner: Scanner,
-    /// The call under way.
-    call: Option<String>,
+}
+
+enum State {
+    Text,
+    /// The name, with what stands before it.
+    Head(String),
+    Arguments(Arguments),
+    /// The call is read; its end is due.
+    After,
 }
 
 impl Gemma {
     /// Begins an answer.
     pub fn new(marks: Marks) -> Self {
-        Self { marks, scanner: Scanner::new([marks.open]), call: None }
+        Self { marks, state: State::Text, scanner: Scanner::new([marks.open]) }
     }
 
     /// Adds a character.
     pub fn push(&mut self, letter: char, answer: &mut Answer) {
-        match (self.scanner.push(letter), &mut self.call) {
-            (Found::Text(text), None) => answer.texts(&text),
-            (Found::Marker(_, text), None) => {
+        match (self.scanner.push(letter), &mut self.state) {
+            (Found::Text(text), State::Text) => answer.texts(&text),
+            (Found::Marker(_, text), State::Text) => {
                 answer.texts(&text);
-                self.call = Some(String::new());
-                self.scanner = Scanner::new([self.marks.close]);
+                self.go(State::Head(String::new()));
             }
-            (Found::Text(text), Some(call)) => {
-                call.push_str(&text);
-                if call.len() > CALL_BYTES_MAX {
-                    let call = std::mem::take(call) + &self.scanner.finish();
-                    self.give_back(&call, answer);
+            (Found::Text(text), State::Head(head)) => {
+                head.push_str(&text);
+                self.begin(answer);
+            }
+            (Found::Marker(_, text), State::Head(head)) => {
+                let text = format!("{}{head}{text}{}", self.marks.open, self.marks.close);
+                self.go(State::Text);
+                answer.texts(&text);
+            }
+            (Found::Text(text), State::Arguments(arguments)) => {
+                if text.chars().any(|letter| arguments.push(letter, answer)) {
+                    self.end(answer);
                 }
             }
-            (Found::Marker(_, text), Some(call)) => {
-                call.push_str(&text);
-                let call = std::mem::take(call);
-                match read(&call, self.marks.quote) {
-                    Some((name, arguments)) => {
-                        pass_on(name, arguments, answer);
-                        self.outside();
-                    }
-                    None => self.give_back(&(call + self.marks.close), answer),
-                }
+            (Found::Marker(0, text), State::Arguments(arguments)) => {
+                let over = text.chars().any(|letter| arguments.push(letter, answer));
+                if over { self.end(answer) } else { arguments.quote(self.marks.quote, answer) }
             }
+            (Found::Marker(_, text), State::Arguments(arguments)) => {
+                let _ = text.chars().any(|letter| arguments.push(letter, answer));
+                arguments.end_word(answer);
+                self.end(answer);
+                self.go(State::Text);
+            }
+            (Found::Marker(0, _), State::After) => self.go(State::Text),
+            (Found::Marker(..), State::After) => self.go(State::Head(String::new())),
+            (Found::Text(_), State::After) => {}
         }
     }
 
     /// Ends the answer.
     pub fn finish(&mut self, answer: &mut Answer) {
         let held = self.scanner.finish();
-        match self.call.take() {
-            None => answer.texts(&held),
-            Some(call) => match read(&(call.clone() + &held), self.marks.quote) {
-                Some((name, arguments)) => pass_on(name, arguments, answer),
-                None => answer.texts(&format!("{}{call}{held}", self.marks.open)),
-            },
+        match &mut self.state {
+            State::Text => answer.texts(&held),
+            State::Head(head) => answer.texts(&format!("{}{head}{held}", self.marks.open)),
+            State::Arguments(arguments) => arguments.close(answer),
+            State::After => {}
         }
     }
 
-    fn outside(&mut self) {
-        self.call = None;
-        self.scanner = Scanner::new([self.marks.open]);
+    fn go(&mut self, state: State) {
+        let Marks { open, close, quote } = self.marks;
+        self.scanner = match &state {
+            State::Text => Scanner::new([open]),
+            State::Head(_) => Scanner::new([close]),
+            State::Arguments(_) => Scanner::new([quote, close]),
+            State::After => Scanner::new([close, open]),
+        };
+        self.state = state;
     }
 
-    fn give_back(&mut self, text: &str, answer: &mut Answer) {
-        answer.texts(self.marks.open);
-        answer.texts(text);
-        self.outside();
+    /// Begins the arguments once the name is whole, and gives up what cannot become one.
+    fn begin(&mut self, answer: &mut Answer) {
+        let State::Head(head) = &self.state else { return };
+        let start = head.trim_start();
+        if let Some((name, rest)) = start.strip_prefix("call:").and_then(|head| head.split_once('{')) {
+            let (name, rest) = (name.trim().to_string(), rest.to_string());
+            if !name.is_empty() && !name.contains(char::is_whitespace) {
+                let held = self.scanner.finish();
+                answer.begin_call(name);
+                answer.arguments("{");
+                self.go(State::Arguments(Arguments::new()));
+                return rest.chars().chain(held.chars()).for_each(|letter| self.push(letter, answer));
+            }
+        } else if ("call:".starts_with(start) || start.starts_with("call:")) && head.len() < HEAD_BYTES_MAX {
+            return;
+        }
+        let text = format!("{}{head}", self.marks.open);
+        let held = self.scanner.finish();
+        self.go(State::Text);
+        answer.texts(&text);
+        held.chars().for_each(|letter| self.push(letter, answer));
+    }
+
+    fn end(&mut self, answer: &mut Answer) {
+        let State::Arguments(arguments) = &mut self.state else { return };
+        arguments.close(answer);
+        let held = self.scanner.finish();
+        self.go(State::After);
+        held.chars().for_each(|letter| self.push(letter, answer));
     }
 }
 
-fn pass_on(name: String, arguments: Value, answer: &mut Answer) {
-    answer.begin_call(name);
-    answer.arguments(&arguments.to_string());
+/// The arguments of one call, after their opening brace.
+struct Arguments {
+    expect: Expect,
+    /// The closing brackets that are due, innermost last.
+    open: Vec<char>,
+    /// What goes before the next value: a comma, a key.
+    pending: String,
+    /// A key or a word that is not whole yet.
+    word: String,
+    /// Whether the innermost bracket holds something.
+    filled: bool,
 }
 
-/// A call's name and arguments; what is missing at the end is taken as closed.
-fn read(call: &str, quote: &str) -> Option<(String, Value)> {
-    let (name, rest) = call.trim_start().strip_prefix("call:")?.split_once('{')?;
-    let name = name.trim();
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        return None;
-    }
-    let mut reader = Reader { rest, quote };
-    Some((name.to_string(), reader.object(0)?))
+#[derive(Clone, Copy, PartialEq)]
+enum Expect {
+    Key,
+    QuotedKey,
+    Colon,
+    Value,
+    Text,
+    CommaOrEnd,
 }
 
-struct Reader<'a> {
-    rest: &'a str,
-    quote: &'a str,
-}
+impl Arguments {
+    fn new() -> Self {
+        let (pending, word) = (String::new(), String::new());
+        Self { expect: Expect::Key, open: vec!['}'], pending, word, filled: false }
+    }
 
-impl<'a> Reader<'a> {
-    fn eat(&mut self, text: &str) -> bool {
-        self.rest = self.rest.trim_start();
-        match self.rest.strip_prefix(text) {
-            Some(rest) => {
-                self.rest = rest;
-                true
+    /// Adds a character; returns whether the arguments are over, because of their end or of what cannot go on.
+    fn push(&mut self, letter: char, answer: &mut Answer) -> bool {
+        match (self.expect, letter) {
+            (Expect::Text, _) => answer.arguments(&escaped(letter.encode_utf8(&mut [0; 4]))),
+            (Expect::QuotedKey, _) => self.word.push(letter),
+            (Expect::Key, ':') | (Expect::Colon, ':') => {
+                let key = std::mem::take(&mut self.word);
+                self.pending = format!("{}:", Value::from(key.trim()));
+                self.expect = Expect::Value;
             }
-            None => false,
+            (Expect::Value, '{' | '[') if self.word.trim().is_empty() => return self.begin_bracket(letter, answer),
+            (_, ',') => {
+                self.end_word(answer);
+                self.expect = self.next();
+            }
+            (_, '}' | ']') => return self.end_bracket(letter, answer),
+            (Expect::Key | Expect::Value, _) => self.word.push(letter),
+            (Expect::Colon | Expect::CommaOrEnd, _) if letter.is_whitespace() => {}
+            // A comma or a colon that is missing.
+            (Expect::Colon, _) => return true,
+            (Expect::CommaOrEnd, _) => {
+                self.expect = self.next();
+                return self.push(letter, answer);
+            }
+        }
+        false
+    }
+
+    /// Takes the mark that stands before and after texts.
+    fn quote(&mut self, mark: &str, answer: &mut Answer) {
+        match self.expect {
+            Expect::CommaOrEnd => {
+                self.expect = self.next();
+                self.quote(mark, answer);
+            }
+            Expect::Key if self.word.trim().is_empty() => {
+                self.word.clear();
+                self.expect = Expect::QuotedKey;
+            }
+            Expect::QuotedKey => self.expect = Expect::Colon,
+            Expect::Value if self.word.trim().is_empty() => {
+                self.word.clear();
+                self.begin_value("\"", answer);
+                self.expect = Expect::Text;
+            }
+            Expect::Text => {
+                answer.arguments("\"");
+                self.expect = Expect::CommaOrEnd;
+            }
+            Expect::Key | Expect::Value | Expect::Colon => self.word.push_str(mark),
         }
     }
 
-    fn until(&mut self, ends: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(ends).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        word.trim()
-    }
-
-    fn quoted(&mut self) -> Option<&'a str> {
-        if !self.eat(self.quote) {
-            return None;
-        }
-        let (text, rest) = self.rest.split_once(self.quote).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        Some(text)
-    }
-
-    /// After the opening brace.
-    fn object(&mut self, depth: usize) -> Option<Value> {
-        let mut object = Map::new();
-        loop {
-            if self.eat("}") || self.rest.is_empty() {
-                return Some(Value::Object(object));
-            }
-            let key = match self.quoted() {
-                Some(key) => key,
-                None => self.until(|letter| matches!(letter, ':' | ',' | '}')),
-            };
-            if !self.eat(":") {
-                return if self.rest.is_empty() { Some(Value::Object(object)) } else { None };
-            }
-            let value = self.value(depth + 1)?;
-            object.insert(key.to_string(), value);
-            self.eat(",");
+    /// Takes the word under way as a value, if there is one.
+    fn end_word(&mut self, answer: &mut Answer) {
+        let word = std::mem::take(&mut self.word);
+        let of_list = self.open.last() == Some(&']');
+        if self.expect == Expect::Value && !(of_list && word.trim().is_empty()) {
+            let word = word.trim();
+            let value = serde_json::from_str(word).unwrap_or_else(|_| Value::from(word));
+            self.begin_value(&value.to_string(), answer);
+            self.expect = Expect::CommaOrEnd;
         }
     }
 
-    /// After the opening bracket.
-    fn list(&mut self, depth: usize) -> Option<Value> {
-        let mut list = Vec::new();
-        loop {
-            if self.eat("]") || self.rest.is_empty() {
-                return Some(Value::Array(list));
-            }
-            let before = self.rest.len();
-            list.push(self.value(depth + 1)?);
-            self.eat(",");
-            // A bracket of another kind is no value, and nothing gets past it.
-            if self.rest.len() == before {
-                return None;
-            }
+    /// Completes what was passed on.
+    fn close(&mut self, answer: &mut Answer) {
+        if std::mem::replace(&mut self.expect, Expect::CommaOrEnd) == Expect::Text {
+            answer.arguments("\"");
         }
+        answer.arguments(&self.open.drain(..).rev().collect::<String>());
     }
 
-    fn value(&mut self, depth: usize) -> Option<Value> {
-        if depth > DEPTH_MAX {
-            return None;
+    fn next(&self) -> Expect {
+        if self.open.last() == Some(&']') { Expect::Value } else { Expect::Key }
+    }
+
+    fn begin_value(&mut self, value: &str, answer: &mut Answer) {
+        let comma = if std::mem::replace(&mut self.filled, true) { "," } else { "" };
+        answer.arguments(&format!("{comma}{}{value}", std::mem::take(&mut self.pending)));
+    }
+
+    fn begin_bracket(&mut self, letter: char, answer: &mut Answer) -> bool {
+        if self.open.len() >= DEPTH_MAX {
+            return true;
         }
-        if let Some(text) = self.quoted() {
-            return Some(text.into());
+        self.word.clear();
+        self.begin_value(letter.encode_utf8(&mut [0; 4]), answer);
+        self.open.push(if letter == '{' { '}' } else { ']' });
+        self.filled = false;
+        self.expect = self.next();
+        false
+    }
+
+    fn end_bracket(&mut self, letter: char, answer: &mut Answer) -> bool {
+        self.end_word(answer);
+        // A bracket of another kind is no value, and nothing gets past it.
+        if self.open.last() != Some(&letter) || self.open.len() == 1 {
+            return true;
         }
-        if self.eat("{") {
-            return self.object(depth);
-        }
-        if self.eat("[") {
-            return self.list(depth);
-        }
-        let word = self.until(|letter| matches!(letter, ',' | '}' | ']'));
-        Some(serde_json::from_str(word).unwrap_or_else(|_| word.into()))
+        self.open.pop();
+        answer.arguments(letter.encode_utf8(&mut [0; 4]));
+        (self.filled, self.expect) = (true, Expect::CommaOrEnd);
+        self.pending.clear();
+        false
     }
 }

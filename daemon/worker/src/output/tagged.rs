@@ -1,11 +1,11 @@
 //! Tool calls whose arguments stand between tags, one by one: GLM 4.5 and later, and Qwen3-Coder.
 //!
-//! An argument becomes JSON once it is whole, of a type that its tool's schema allows (`functions`). Several calls may
+//! A text is passed on as it comes; any other argument becomes JSON once it is whole, of a type that its tool's schema allows (`functions`). Several calls may
 //! follow each other, and tags that models leave out are made up for where what follows shows it. What is no call after
 //! all becomes text, tags included.
 
 use super::answer::Answer;
-use super::functions::Functions;
+use super::functions::{Functions, escaped};
 use super::marker::{Found, Scanner};
 
 const NAME_BYTES_MAX: usize = 256;
@@ -83,6 +83,8 @@ pub struct Tagged {
     key: String,
     /// A value after which another argument may have begun.
     value: String,
+    /// How much of the value under way was passed on; `None` if it must be whole.
+    passed: Option<usize>,
     arguments: usize,
     /// A tag around calls that no call has followed yet.
     around: &'static str,
@@ -116,6 +118,7 @@ impl Tagged {
             name: String::new(),
             key: String::new(),
             value: String::new(),
+            passed: None,
             arguments: 0,
             around: "",
         };
@@ -130,6 +133,10 @@ impl Tagged {
         }
         match self.scanner.push(letter) {
             Found::Text(text) if self.state == State::Text => answer.texts(&text),
+            Found::Text(text) if self.state == State::Value => {
+                self.read.push_str(&text);
+                self.pass_on(answer);
+            }
             Found::Text(text) => {
                 self.read.push_str(&text);
                 self.check(answer);
@@ -148,6 +155,8 @@ impl Tagged {
             State::Text => answer.texts(&held),
             State::Name => answer.texts(&format!("{}{}{held}", self.tags.open, self.read)),
             State::Around => answer.texts(&format!("{}{}{held}", self.around, self.read.trim_start())),
+            // What was held back may have become an end.
+            State::Value if self.passed.is_some() => answer.arguments("\"}"),
             State::Value => {
                 let read = std::mem::take(&mut self.read) + &held;
                 // Where values have lines of their own, a line that ended is whole.
@@ -206,9 +215,9 @@ impl Tagged {
             }
             (State::Key, _) => {
                 self.key = read.trim().to_string();
-                self.go(if self.tags.value.len() > 1 { State::ToValue(1) } else { State::Value });
+                if self.tags.value.len() > 1 { self.go(State::ToValue(1)) } else { self.begin_value(answer) }
             }
-            (State::ToValue(_), _) => self.go(State::Value),
+            (State::ToValue(_), _) => self.begin_value(answer),
             (State::Value, index) => self.end_value(read, self.tags.ends[index].1, answer),
             (State::NextKey, _) => {}
             (State::Around, 0) => self.go(State::Name),
@@ -245,10 +254,10 @@ impl Tagged {
     fn next_key(&mut self, letter: char, answer: &mut Answer) {
         let is_key = self.functions.may_have(&self.name, self.read.trim());
         if letter == '>' && is_key {
-            let value = std::mem::take(&mut self.value);
+            let (value, key) = (std::mem::take(&mut self.value), self.read.trim().to_string());
             self.argument(&value, answer);
-            self.key = self.read.trim().to_string();
-            return self.go(State::Value);
+            self.key = key;
+            return self.begin_value(answer);
         }
         if !matches!(letter, '>' | '\n') && self.read.len() < NAME_BYTES_MAX {
             return self.read.push(letter);
@@ -256,7 +265,25 @@ impl Tagged {
         let value = format!("{}\n{}{}", std::mem::take(&mut self.value), self.tags.key, self.read);
         self.go(State::Value);
         self.read = value;
+        self.pass_on(answer);
         self.push(letter, answer);
+    }
+
+    fn begin_value(&mut self, answer: &mut Answer) {
+        self.go(State::Value);
+        if self.functions.is_text(&self.name, &self.key) {
+            self.begin_argument("\"", answer);
+            self.passed = Some(0);
+        }
+    }
+
+    /// Passes on what was read of a text.
+    fn pass_on(&mut self, answer: &mut Answer) {
+        let Some(passed) = &mut self.passed else { return };
+        let read = std::mem::take(&mut self.read);
+        let first = self.tags.lines && *passed == 0;
+        *passed += read.len();
+        answer.arguments(&escaped(if first { read.strip_prefix('\n').unwrap_or(&read) } else { &read }));
     }
 
     /// Gives up a call whose name cannot be one, and tags that are around no call.
@@ -298,8 +325,18 @@ impl Tagged {
     }
 
     fn argument(&mut self, read: &str, answer: &mut Answer) {
+        if self.passed.is_some() {
+            self.read = read.to_string();
+            self.pass_on(answer);
+            self.passed = None;
+            return answer.arguments("\"");
+        }
         let value = if self.tags.lines { read.strip_prefix('\n').unwrap_or(read) } else { read };
-        let value = self.functions.read(&self.name, &self.key, value);
+        let value = self.functions.read(&self.name, &self.key, value).to_string();
+        self.begin_argument(&value, answer);
+    }
+
+    fn begin_argument(&mut self, value: &str, answer: &mut Answer) {
         let comma = if self.arguments > 0 { ", " } else { "" };
         self.arguments += 1;
         answer.arguments(&format!("{comma}{}: {value}", serde_json::Value::from(self.key.as_str())));

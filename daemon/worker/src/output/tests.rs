@@ -450,6 +450,9 @@ const WORDS: &[&str] = &[
     ";",
     "1.5",
     "tru",
+    "a:",
+    "f.call(a=",
+    ")",
 ];
 
 #[test]
@@ -477,6 +480,7 @@ fn no_text_of_markers_and_json_depends_on_its_cuts_or_breaks_json() {
             reasoning: [None, Some(Place::Start), Some(Place::Opened), Some(Place::Inside)][next(4)]
                 .map(|place| ReasoningTags { place, ..THINK }),
             tools: formats[next(formats.len())],
+            functions: Functions::of([("f", &serde_json::json!({ "properties": { "a": { "type": "string" } } }))]),
             harmony: false,
             call_id_seed: 3,
             ..OutputOptions::default()

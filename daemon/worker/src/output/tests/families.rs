@@ -121,6 +121,50 @@ fn gemma_calls_become_json() {
 }
 
 #[test]
+fn texts_of_arguments_are_passed_on_as_they_come() {
+    let functions = functions("f", "a", json!({ "type": "string" }));
+    for (format, before, after) in [
+        (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n", "\n</parameter>\n</function>\n</tool_call>"),
+        (ToolFormat::Glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>", "</arg_value>\n</tool_call>"),
+        (ToolFormat::Gemma4, "<|tool_call>call:f{a:<|\"|>", "<|\"|>}<tool_call|>"),
+    ] {
+        let options = OutputOptions { functions: functions.clone(), ..tools(format) };
+        let mut output = Output::new(options.clone());
+        output.push(before);
+        let passed: String = output.push("Once \"upon\n\na").tool_calls.into_iter().map(|it| it.arguments).collect();
+        assert_eq!(passed, "Once \\\"upon\\n\\na", "{format:?}");
+        let whole = gather(&options, &[&format!("{before}Once \"upon\n\na< é\n{after}")]);
+        let arguments: Value = serde_json::from_str(&whole.calls[0].1).unwrap();
+        assert_eq!(arguments, json!({ "a": "Once \"upon\n\na< é\n" }), "{format:?}");
+        let cut = format!("{before}Once upon a{}", &after[..after.len().min(5)]);
+        let arguments = &gather(&options, &[&cut]).calls[0].1;
+        assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!({ "a": "Once upon a" }), "{format:?}");
+        check_cuts(&options, &cut);
+    }
+}
+
+#[test]
+fn slips_in_gemmas_calls_leave_json() {
+    let options = tools(ToolFormat::Gemma4);
+    for (call, arguments) in [
+        ("call:f{a:1,b:[1,2],c:{}}", "{\"a\":1,\"b\":[1,2],\"c\":{}}"),
+        ("call:f{a:[1}", "{\"a\":[1]}"),
+        ("call:f{a:[1},b:2", "{\"a\":[1]}"),
+        ("call:f{<|\"|>a b<|\"|>: x y ,}", "{\"a b\":\"x y\"}"),
+        ("call:f{a:<|\"|>x<|\"|>b:1}", "{\"a\":\"x\",\"b\":1}"),
+        ("call:f{a:[],b:,c}}", "{\"a\":[],\"b\":\"\"}"),
+        ("call:f{a:{b:{c:<|\"|>x", "{\"a\":{\"b\":{\"c\":\"x\"}}}"),
+    ] {
+        check(&options, &format!("<|tool_call>{call}<tool_call|>ok"), ("ok", "", &[("f", arguments)], None));
+    }
+    for text in ["<|tool_call>call: {a:1}<tool_call|>", "<|tool_call>call<tool_call|>!", "<|tool_call>cal"] {
+        check(&options, text, (text, "", &[], None));
+    }
+    let two = "<|tool_call>call:f{a:1}<|tool_call>call:g{}";
+    check(&options, two, ("", "", &[("f", "{\"a\":1}"), ("g", "{}")], None));
+}
+
+#[test]
 fn command_calls_are_a_list_of_actions() {
     let options = tools(ToolFormat::Command);
     let list = "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"f\", \"parameters\": {\"a\": 1}},\n    \
