@@ -294,6 +294,32 @@ fn llama_calls_are_read_at_the_beginning_only() {
 }
 
 #[test]
+fn after_llamas_tag_functions_are_called_by_name_and_code_is_run() {
+    let names = |names: &[&str]| {
+        let functions = Functions::of(names.iter().map(|name| (*name, &Value::Null)));
+        OutputOptions { functions, ..tools(ToolFormat::Llama3) }
+    };
+    let options = names(&["brave_search"]);
+    let search = "<|python_tag|>brave_search.call(query=\"rust (1.90)\", count = 3)";
+    check(&options, search, ("", "", &[("brave_search", "{\"query\":\"rust (1.90)\",\"count\":3}")], None));
+    check(&options, "<|python_tag|>brave_search.call()", ("", "", &[("brave_search", "{}")], None));
+    for text in ["print(1)", "other.call(a=1)", "brave_search.call(a=", "brave_search.call(1)", "brave_search"] {
+        check(&options, &format!("<|python_tag|>{text}"), (text, "", &[], None));
+    }
+    for name in ["python", "code_interpreter"] {
+        let options = names(&["brave_search", name]);
+        for (code, quoted) in [
+            ("print(\"é\")\nx.call(", "print(\\\"é\\\")\\nx.call("),
+            ("x", "x"),
+            ("brave_search.call(a=", "brave_search.call(a="),
+        ] {
+            let arguments = format!("{{\"code\": \"{quoted}\"}}");
+            check(&options, &format!("<|python_tag|>{code}"), ("", "", &[(name, &arguments)], None));
+        }
+    }
+}
+
+#[test]
 fn without_a_marker_only_what_names_a_known_function_is_a_call() {
     let options = tools(ToolFormat::Llama3);
     for text in [
