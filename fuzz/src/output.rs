@@ -5,7 +5,7 @@ use worker::output::{Functions, Output, OutputOptions, Piece, Place, ReasoningTa
 
 use crate::choice;
 
-const FORMATS: [Option<ToolFormat>; 12] = [
+const FORMATS: [Option<ToolFormat>; 16] = [
     None,
     Some(ToolFormat::Hermes),
     Some(ToolFormat::Llama3),
@@ -18,6 +18,10 @@ const FORMATS: [Option<ToolFormat>; 12] = [
     Some(ToolFormat::Coder),
     Some(ToolFormat::FunctionGemma),
     Some(ToolFormat::Gemma4),
+    Some(ToolFormat::Listed),
+    Some(ToolFormat::Action),
+    Some(ToolFormat::Nemotron),
+    Some(ToolFormat::Glm4),
 ];
 
 #[derive(Debug, Default, PartialEq)]

@@ -9,12 +9,13 @@ mod call;
 mod deepseek;
 mod functions;
 mod gemma;
+mod glm4;
 mod harmony;
 mod hermes;
 mod json;
+mod list;
 mod llama3;
 mod marker;
-mod mistral;
 mod reasoning;
 mod tagged;
 #[cfg(test)]

@@ -188,6 +188,9 @@ fn formats_are_detected_from_the_template() {
     assert_eq!(ToolFormat::detect("<|START_ACTION|>["), Some(ToolFormat::Command));
     assert_eq!(ToolFormat::detect("<|tool_call|> followed by a JSON list"), Some(ToolFormat::Listed));
     assert_eq!(ToolFormat::detect("<|tool|>{{ tools }}<|/tool|>"), Some(ToolFormat::Listed));
+    assert_eq!(ToolFormat::detect("<TOOLCALL>[…]</TOOLCALL>"), Some(ToolFormat::Nemotron));
+    assert_eq!(ToolFormat::detect("'Action:' … \"tool_name\""), Some(ToolFormat::Action));
+    assert_eq!(ToolFormat::detect("'<|assistant|>' + m.metadata … '<|observation|>'"), Some(ToolFormat::Glm4));
     assert_eq!(ToolFormat::detect("{{ messages }}"), None);
 }
 
@@ -478,6 +481,9 @@ const WORDS: &[&str] = &[
     "tru",
     "a:",
     "f.call(a=",
+    "f\n",
+    "functools",
+    "<|/tool_call|>",
     ")",
 ];
 
@@ -493,6 +499,8 @@ fn no_text_of_markers_and_json_depends_on_its_cuts_or_breaks_json() {
         Some(ToolFormat::Coder),
         Some(ToolFormat::Gemma4),
         Some(ToolFormat::Command),
+        Some(ToolFormat::Listed),
+        Some(ToolFormat::Glm4),
     ];
     let mut state = 1u64;
     let mut next = |bound: usize| {

@@ -7,9 +7,10 @@ use super::answer::Answer;
 use super::deepseek::{self, DeepSeek};
 use super::functions::Functions;
 use super::gemma::{self, Gemma};
+use super::glm4::Glm4;
 use super::hermes::Hermes;
+use super::list::{self, List};
 use super::llama3::Llama3;
-use super::mistral::Mistral;
 use super::reasoning::Around;
 use super::tagged::{self, Tagged};
 
@@ -28,6 +29,12 @@ pub enum ToolFormat {
     Listed,
     /// `<|START_ACTION|>[{"tool_name": …, "parameters": …}]`: Command R7B, Command A.
     Command,
+    /// `[{"tool_name": …, "parameters": …}]` in a code block after `Action:`: Command R.
+    Action,
+    /// `<TOOLCALL>[{"name": …, "arguments": …}]</TOOLCALL>`: Nemotron.
+    Nemotron,
+    /// The name in a line, and the arguments after it: GLM-4-0414.
+    Glm4,
     /// `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`: DeepSeek V3.1.
     DeepSeek,
     /// The same with `function` before the name and a code block around the arguments: DeepSeek V3, R1.
@@ -61,15 +68,26 @@ impl ToolFormat {
             Some(Self::Listed)
         } else if has("<|START_ACTION|>") {
             Some(Self::Command)
+        } else if has("Action:") && has("tool_name") {
+            Some(Self::Action)
+        } else if has("<TOOLCALL>") {
+            Some(Self::Nemotron)
         } else if has("<tool_call>") {
             Some(Self::Hermes)
         } else if has("[TOOL_CALLS]") {
             Some(if has("[ARGS]") { Self::Mistral } else { Self::MistralList })
         } else if has("<|python_tag|>") || has("Environment: ipython") {
             Some(Self::Llama3)
+        } else if has("<|observation|>") && has("metadata") {
+            Some(Self::Glm4)
         } else {
             None
         }
+    }
+
+    /// Whether its reader also takes away what stands around an answer without calls.
+    pub fn marks_answers(self) -> bool {
+        self == Self::Command
     }
 
     /// What stands around each call, where that is the same before and after thoughts.
@@ -88,8 +106,9 @@ impl ToolFormat {
         match self {
             Self::Hermes | Self::Coder => &["<tool_call>", "</tool_call>"],
             Self::Glm => &["<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"],
-            Self::Command => &["<|START_ACTION|>"],
-            Self::Listed => &["<|tool_call|>"],
+            Self::Command => list::COMMAND.open,
+            Self::Listed => list::LISTED.open,
+            Self::Action | Self::Nemotron | Self::Glm4 => &[],
             Self::DeepSeek | Self::DeepSeekFenced => {
                 &[deepseek::BEGIN, deepseek::CALL, deepseek::SEPARATOR, deepseek::CALL_END, deepseek::END]
             }
@@ -105,7 +124,8 @@ impl ToolFormat {
 pub enum ToolReader {
     Hermes(Hermes),
     Llama3(Llama3),
-    Mistral(Mistral),
+    List(List),
+    Glm4(Glm4),
     DeepSeek(DeepSeek),
     Tagged(Tagged),
     Gemma(Gemma),
@@ -117,9 +137,12 @@ impl ToolReader {
         match format {
             ToolFormat::Hermes => Self::Hermes(Hermes::new()),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new(functions)),
-            ToolFormat::Mistral | ToolFormat::MistralList => Self::Mistral(Mistral::new("[TOOL_CALLS]")),
-            ToolFormat::Listed => Self::Mistral(Mistral::new("<|tool_call|>")),
-            ToolFormat::Command => Self::Mistral(Mistral::new("<|START_ACTION|>")),
+            ToolFormat::Mistral | ToolFormat::MistralList => Self::List(List::new(list::MISTRAL)),
+            ToolFormat::Listed => Self::List(List::new(list::LISTED)),
+            ToolFormat::Command => Self::List(List::new(list::COMMAND)),
+            ToolFormat::Action => Self::List(List::new(list::ACTION)),
+            ToolFormat::Nemotron => Self::List(List::new(list::NEMOTRON)),
+            ToolFormat::Glm4 => Self::Glm4(Glm4::new(functions)),
             ToolFormat::DeepSeek | ToolFormat::DeepSeekFenced => Self::DeepSeek(DeepSeek::new()),
             ToolFormat::Glm => Self::Tagged(Tagged::new(tagged::GLM, functions)),
             ToolFormat::Coder => Self::Tagged(Tagged::new(tagged::CODER, functions)),
@@ -133,7 +156,8 @@ impl ToolReader {
         match self {
             Self::Hermes(reader) => reader.push(letter, answer),
             Self::Llama3(reader) => reader.push(letter, answer),
-            Self::Mistral(reader) => reader.push(letter, answer),
+            Self::List(reader) => reader.push(letter, answer),
+            Self::Glm4(reader) => reader.push(letter, answer),
             Self::DeepSeek(reader) => reader.push(letter, answer),
             Self::Tagged(reader) => reader.push(letter, answer),
             Self::Gemma(reader) => reader.push(letter, answer),
@@ -145,7 +169,8 @@ impl ToolReader {
         match self {
             Self::Hermes(reader) => reader.finish(answer),
             Self::Llama3(reader) => reader.finish(answer),
-            Self::Mistral(reader) => reader.finish(answer),
+            Self::List(reader) => reader.finish(answer),
+            Self::Glm4(reader) => reader.finish(answer),
             Self::DeepSeek(reader) => reader.finish(answer),
             Self::Tagged(reader) => reader.finish(answer),
             Self::Gemma(reader) => reader.finish(answer),

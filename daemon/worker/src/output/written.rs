@@ -11,6 +11,13 @@ use self::arguments::Arguments;
 use super::tools::ToolFormat;
 use super::{deepseek, gemma};
 
+/// What stands around a list of calls.
+struct ListMarks {
+    before: &'static str,
+    open: &'static str,
+    after: &'static str,
+}
+
 impl ToolFormat {
     /// One call of a function with arguments of this schema; an error names what cannot be held to it.
     pub fn call(self, name: &str, schema: &Value, strict: bool) -> Result<Grammar, String> {
@@ -19,9 +26,13 @@ impl ToolFormat {
         let object = |before: String| Grammar::Sequence(vec![Grammar::Text(before), arguments(), text("}")]);
         let apart = Arguments::new(schema, strict);
         Ok(match self {
-            Self::Hermes | Self::MistralList | Self::Listed => object(format!("{{\"name\": {quoted}, \"arguments\": ")),
+            Self::Hermes | Self::MistralList | Self::Listed | Self::Nemotron => {
+                object(format!("{{\"name\": {quoted}, \"arguments\": "))
+            }
             Self::Llama3 => object(format!("{{\"name\": {quoted}, \"parameters\": ")),
             Self::Command => object(format!("{{\"tool_call_id\": \"0\", \"tool_name\": {quoted}, \"parameters\": ")),
+            Self::Action => object(format!("{{\"tool_name\": {quoted}, \"parameters\": ")),
+            Self::Glm4 => Grammar::Sequence(vec![text(&format!("{name}\n")), arguments()]),
             Self::Mistral => Grammar::Sequence(vec![text(name), text("[ARGS]"), arguments()]),
             Self::DeepSeek => Grammar::Sequence(vec![text(name), text(deepseek::SEPARATOR), arguments()]),
             Self::DeepSeekFenced => Grammar::Sequence(vec![
@@ -51,20 +62,19 @@ impl ToolFormat {
     pub fn calls(self, call: Grammar, most: u32) -> Grammar {
         let many =
             |item, separator: &str| Grammar::Repeated { item: Box::new(item), separator: separator.to_string(), most };
+        if let Some(ListMarks { before, open, after }) = self.around_list() {
+            let after = (!after.is_empty()).then(|| text(after));
+            let list = vec![text(before), text(open), many(call, ", "), text("]")];
+            return Grammar::Sequence(list.into_iter().chain(after).collect());
+        }
         match self {
             Self::DeepSeek | Self::DeepSeekFenced => {
                 let each = Grammar::Sequence(vec![text(deepseek::CALL), call, text(deepseek::CALL_END)]);
                 let separator = if self == Self::DeepSeek { "" } else { "\n" };
                 Grammar::Sequence(vec![text(deepseek::BEGIN), many(each, separator), text(deepseek::END)])
             }
-            Self::Command => {
-                let list = many(call, ", ");
-                Grammar::Sequence(vec![text("<|START_ACTION|>"), text("["), list, text("]"), text("<|END_ACTION|>")])
-            }
             Self::Llama3 => many(call, "; "),
-            Self::MistralList | Self::Listed => {
-                Grammar::Sequence(vec![text(self.before_list()), text("["), many(call, ", "), text("]")])
-            }
+            Self::Glm4 => many(call, "\n"),
             _ => {
                 let (marker, rest, separator) = self.marked(call);
                 many(Grammar::Sequence(std::iter::once(text(marker)).chain(rest).collect()), separator)
@@ -72,9 +82,17 @@ impl ToolFormat {
         }
     }
 
-    /// What an array of calls follows.
-    fn before_list(self) -> &'static str {
-        if self == Self::Listed { "<|tool_call|>" } else { "[TOOL_CALLS]" }
+    /// What stands before and after a list of calls, where calls are one.
+    fn around_list(self) -> Option<ListMarks> {
+        let (before, open, after) = match self {
+            Self::MistralList => ("[TOOL_CALLS]", "[", ""),
+            Self::Listed => ("<|tool_call|>", "[", ""),
+            Self::Command => ("<|START_ACTION|>", "[", "<|END_ACTION|>"),
+            Self::Nemotron => ("<TOOLCALL>", "[", "</TOOLCALL>"),
+            Self::Action => ("Action: ```json", "\n[", "\n```"),
+            _ => return None,
+        };
+        Some(ListMarks { before, open, after })
     }
 
     /// What begins a call where each has a marker of its own, what follows the marker, and what stands between two.
@@ -93,6 +111,8 @@ impl ToolFormat {
         let others: &[&str] = match self {
             Self::Coder => &["<function="],
             Self::DeepSeek | Self::DeepSeekFenced => &[deepseek::CALL],
+            Self::Listed => &["<tool_call>", "functools["],
+            Self::Action => &["Action:\n```json"],
             _ => &[],
         };
         others.iter().map(ToString::to_string).collect()
@@ -115,13 +135,18 @@ impl ToolFormat {
             parts[0] = self.until(marker);
             Grammar::Either(vec![Grammar::Sequence(parts), rest])
         };
+        if let Some(ListMarks { before, .. }) = self.around_list() {
+            return listed(before, self.calls(call, most));
+        }
         match self {
             Self::DeepSeek | Self::DeepSeekFenced => listed(deepseek::BEGIN, self.calls(call, most)),
-            Self::Command => listed("<|START_ACTION|>", self.calls(call, most)),
-            Self::MistralList | Self::Listed => listed(self.before_list(), self.calls(call, most)),
             // Only the beginning of an answer can be a call.
             Self::Llama3 => {
                 let other = Grammar::Shape(Shape::Regex("([^{;\\s](.|\\n)*)?".to_string()));
+                Grammar::Either(vec![self.calls(call, most), other])
+            }
+            Self::Glm4 => {
+                let other = Grammar::Shape(Shape::Regex("[^\\n]*(\\n\\s*([^{\\s](.|\\n)*)?)?".to_string()));
                 Grammar::Either(vec![self.calls(call, most), other])
             }
             _ => {

@@ -53,7 +53,7 @@ impl Prompter {
         let formats = Formats {
             harmony,
             reasoning: reasoning.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun))),
-            tools: with_tools.then(|| ToolFormat::detect(template.tool_source())).flatten(),
+            tools: ToolFormat::detect(template.tool_source()).filter(|format| with_tools || format.marks_answers()),
             begun: begun.is_some(),
         };
         chat::check_begun_thinking(chat, &formats)?;

@@ -110,6 +110,26 @@ fn a_schema_that_refers_to_itself_in_many_places_is_refused_in_time() {
 fn free_text_holds_nothing_that_a_reader_takes_for_a_call() {
     let setting = setting();
     let schema = function(&json!({ "enum": ["red"] }));
+    let list = "[{\"name\": \"f\", \"arguments\": {\"a\": \"blue\"}}]";
+    for (format, begins) in [
+        (ToolFormat::Listed, format!("<tool_call>{list}")),
+        (ToolFormat::Nemotron, format!("<TOOLCALL>{list}</TOOLCALL>")),
+        (
+            ToolFormat::Action,
+            "Action:\n```json\n[{\"tool_name\": \"f\", \"parameters\": {\"a\": \"blue\"}}]\n```".to_string(),
+        ),
+    ] {
+        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1);
+        assert_eq!(gather(&tools(format), &[&begins]).calls.len(), 1, "{format:?}");
+        assert!(!setting.allows(&grammar, &format!("Well. {begins}")), "{format:?}");
+        assert!(setting.allows(&grammar, "Well, I would not."), "{format:?}");
+    }
+    let glm = ToolFormat::Glm4.calls_in_text(ToolFormat::Glm4.call("f", &schema, true).unwrap(), 1);
+    for (text, allowed) in
+        [("f\n{\"a\": \"red\"}", true), ("f\n{\"a\": \"blue\"}", false), ("Well\n\nso {it} is", true), ("", true)]
+    {
+        assert_eq!(setting.allows(&glm, text), allowed, "{text}");
+    }
     for (format, begins) in [
         (ToolFormat::Coder, "<function=f>\n<parameter=a>\nblue\n</parameter>\n</function>"),
         (ToolFormat::DeepSeek, "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"a\": \"blue\"}<｜tool▁call▁end｜>"),

@@ -177,6 +177,58 @@ fn command_calls_are_a_list_of_actions() {
 }
 
 #[test]
+fn lists_of_calls_are_read_after_every_marker_and_their_ends_are_not_shown() {
+    let list = "[{\"name\": \"f\", \"arguments\": {\"a\": 1}}, {\"name\": \"g\", \"arguments\": {}}]";
+    let calls = [("f", "{\"a\": 1}"), ("g", "{}")];
+    let options = tools(ToolFormat::Listed);
+    for text in [
+        format!("<|tool_call|>{list}<|/tool_call|>"),
+        format!("<tool_call> {list}</tool_call>\n"),
+        format!("functools{list}"),
+        format!("\nfunctools {list}"),
+    ] {
+        check(&options, &text, ("", "", &calls, None));
+    }
+    let one = "<|tool_call|>{\"name\": \"f\", \"arguments\": {\"a\": 1}}<|/tool_call|>";
+    check(&options, one, ("", "", &calls[..1], None));
+    for text in [
+        "Use functools[{\"name\": \"f\"}].",
+        "functools.wraps",
+        "functools",
+        "functools[",
+        "a <tool_call> b",
+        "functools[5]",
+        "<tool_call>{5",
+        "<tool_call>{\"name\"",
+    ] {
+        check(&options, text, (text, "", &[], None));
+    }
+    check(&options, &format!("<tool_call>{list} so"), (" so".trim_start(), "", &calls, None));
+    check(&tools(ToolFormat::Nemotron), &format!("I look. <TOOLCALL>{list}</TOOLCALL>"), ("I look.", "", &calls, None));
+    let actions = list.replace("name", "tool_name").replace("arguments", "parameters");
+    for begin in ["Plan: look.\nAction: ```json\n", "Plan: look.\nAction:\n```json\n"] {
+        let text = format!("{begin}{actions}\n```");
+        check(&tools(ToolFormat::Action), &text, ("Plan: look.", "", &calls, None));
+    }
+    let fenced = "Action: ```json\n{\"a\": 1}\n```";
+    check(&tools(ToolFormat::Action), fenced, (fenced, "", &[], None));
+    let command = tools(ToolFormat::Command);
+    check(&command, &format!("<|START_ACTION|>{actions}<|END_ACTION|>"), ("", "", &calls, None));
+    check(&command, "<|START_RESPONSE|>Yes.<|END_RESPONSE|>", ("Yes.", "", &[], None));
+}
+
+#[test]
+fn glm_4s_calls_begin_with_a_line_that_names_a_function() {
+    let options = tools(ToolFormat::Glm4);
+    check(&options, "f\n{\"a\": 1}", ("", "", &[("f", "{\"a\": 1}")], None));
+    check(&options, "\nf \n{\"a\": 1}\ng\n{}", ("", "", &[("f", "{\"a\": 1}"), ("g", "{}")], None));
+    check(&options, "f\n{\"a\": [1", ("", "", &[("f", "{\"a\": []}")], None));
+    for text in ["other\n{\"a\": 1}", "f", "f\n", "f\nis {a}", "f {\"a\": 1}", "Well.\n\nf\n{}"] {
+        check(&options, text, (text, "", &[], None));
+    }
+}
+
+#[test]
 fn harmony_channels_become_reasoning_answer_and_calls() {
     let options = OutputOptions { harmony: true, ..OutputOptions::default() };
     let whole =
@@ -235,6 +287,8 @@ fn wherever_an_answer_is_cut_off_its_arguments_are_json() {
         (ToolFormat::Gemma4, "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>"),
         (ToolFormat::Listed, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]"),
         (ToolFormat::Command, "<|START_ACTION|>[{\"tool_name\": \"f\", \"parameters\": {\"a\": 1}}]"),
+        (ToolFormat::Nemotron, "<TOOLCALL>[{\"name\": \"f\", \"arguments\": {\"a\": 1}}]</TOOLCALL>"),
+        (ToolFormat::Glm4, "f\n{\"a\": [1, {\"b\": null}]}"),
     ] {
         for (end, _) in text.char_indices() {
             for (_, arguments) in &gather(&tools(format), &[&text[..end]]).calls {
