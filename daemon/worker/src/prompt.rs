@@ -401,6 +401,7 @@ impl Prompter {
             typical_p: asked.typical_p.or(own.typical_p).unwrap_or(1.0),
             xtc_probability: asked.xtc_probability.unwrap_or(0.0),
             xtc_threshold: asked.xtc_threshold.unwrap_or(0.1),
+            xtc_keep: self.line_breaks().chain(ends.tokens.iter().copied()).collect(),
             dry: asked.dry_multiplier.map(|multiplier| dry(multiplier, asked)),
             mirostat: asked
                 .mirostat
@@ -415,6 +416,12 @@ impl Prompter {
             },
             logprobs: request.logprobs,
         }
+    }
+
+    /// The tokens that are a line break and nothing else.
+    fn line_breaks(&self) -> impl Iterator<Item = u32> {
+        let tokens = self.tokenizer.encode("\n", Special::Plain).unwrap_or_default();
+        tokens.into_iter().filter(|token| self.tokenizer.token_bytes(*token) == b"\n")
     }
 
     fn end_tokens(&self, request: &GenerateRequest) -> HashSet<u32> {

@@ -126,7 +126,7 @@ pub fn draw(logits: &mut [f32], settings: &Sampling, [random, chance]: [f64; 2])
         filters::typical(&mut weights, f64::from(settings.typical_p));
     }
     if chance < f64::from(settings.xtc_probability) {
-        filters::without_top(&mut weights, f64::from(settings.xtc_threshold));
+        filters::without_top(&mut weights, f64::from(settings.xtc_threshold), &settings.xtc_keep);
     }
     let total: f64 = weights.iter().map(|&(_, weight)| weight).sum();
     pick(weights.into_iter(), random * total)

@@ -29,14 +29,14 @@ pub fn typical(weights: &mut Vec<Weighted>, share: f64) {
     weights.truncate(enough.map_or(weights.len(), |index| index + 1));
 }
 
-/// Leaves out every token of at least the threshold's probability, except the least likely of them.
-pub fn without_top(weights: &mut Vec<Weighted>, threshold: f64) {
+/// Leaves out every token of at least the threshold's probability, except the least likely of them and those of `keep`.
+pub fn without_top(weights: &mut Vec<Weighted>, threshold: f64, keep: &[u32]) {
     let least = threshold * total(weights);
     let top = weights.iter().filter(|&&(_, weight)| weight >= least && weight > 0.0);
     // Of equal ones the highest id stays.
     let stays = top.clone().min_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0))).map(|&(token, _)| token);
     if top.count() >= 2 {
-        weights.retain(|&(token, weight)| weight < least || Some(token) == stays);
+        weights.retain(|&(token, weight)| weight < least || Some(token) == stays || keep.contains(&token));
     }
 }
 

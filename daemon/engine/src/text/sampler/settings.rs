@@ -39,6 +39,8 @@ pub struct Sampling {
     pub xtc_probability: f32,
     /// From which probability a token is likely to XTC.
     pub xtc_threshold: f32,
+    /// Tokens that it never leaves out: an answer without its end rambles on.
+    pub xtc_keep: Vec<u32>,
     /// What a repetition costs; `None` is nothing.
     pub dry: Option<DrySettings>,
     /// Holds the text's surprise near a target, in place of every filter; `None` is off.
@@ -71,6 +73,7 @@ impl Default for Sampling {
             typical_p: 1.0,
             xtc_probability: 0.0,
             xtc_threshold: 0.1,
+            xtc_keep: Vec::new(),
             dry: None,
             mirostat: None,
             logit_bias: Vec::new(),

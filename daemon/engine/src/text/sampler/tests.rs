@@ -376,6 +376,8 @@ fn xtc_leaves_out_likely_tokens_as_often_as_it_should() {
     }
     let alone = Sampling { xtc_probability: 1.0, xtc_threshold: (all[1] + 1e-4) as f32, ..sampling() };
     check_distribution(&alone, &logits(), &all);
+    let kept = Sampling { xtc_keep: vec![4], xtc_probability: 1.0, xtc_threshold: threshold, ..sampling() };
+    check_distribution(&kept, &logits(), &only(&[4, 3, 9, 0, 5, 2, 6], &all));
 }
 
 #[test]
