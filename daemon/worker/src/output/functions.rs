@@ -60,20 +60,19 @@ impl Functions {
     /// What an argument is that was written without its type.
     pub fn read(&self, function: &str, argument: &str, written: &str) -> Value {
         let types = self.types(function, argument);
+        let text = types.is_some_and(|types| types.0 & TEXT != 0);
+        let holds = |value: &Value| types.is_some_and(|types| types.hold(value));
         let python = match written {
             "True" => Some(Value::Bool(true)),
             "False" => Some(Value::Bool(false)),
             "None" => Some(Value::Null),
             _ => None,
         };
-        let python = python.filter(|value| types.is_some_and(|types| types.hold(value)));
         // Text is written without quotes, so it is whatever else may not be.
-        let fits = |value: &Value| match types {
-            Some(types) if types.0 & TEXT != 0 => !value.is_string() && types.hold(value),
-            _ => true,
-        };
+        let fits = |value: &Value| if text { !value.is_string() && holds(value) } else { true };
         let json = || serde_json::from_str(written).ok().filter(fits);
-        python.or_else(json).unwrap_or_else(|| written.into())
+        let printed = || from_python(written).filter(|value| !text && holds(value));
+        python.filter(holds).or_else(json).or_else(printed).unwrap_or_else(|| written.into())
     }
 
     fn types(&self, function: &str, argument: &str) -> Option<Types> {
@@ -155,6 +154,48 @@ fn kinds_within(schema: &Value, root: &Value, parts: &mut u32) -> Option<Vec<Val
     Some(beside(if all.len() == 1 { "allOf" } else { "" }, kinds))
 }
 
+/// What Python printed: texts in single quotes, and its own words in any case.
+fn from_python(written: &str) -> Option<Value> {
+    let (mut json, mut word) = (String::new(), String::new());
+    let mut letters = written.chars();
+    loop {
+        let letter = letters.next();
+        if let Some(letter) =
+            letter.filter(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '+'))
+        {
+            word.push(letter);
+            continue;
+        }
+        json.push_str(match word.to_ascii_lowercase().as_str() {
+            "true" => "true",
+            "false" => "false",
+            "none" | "null" => "null",
+            _ => &word,
+        });
+        word.clear();
+        match letter {
+            Some(quote @ ('\'' | '"')) => json.push_str(&quoted(quote, &mut letters)?),
+            Some(letter) => json.push(letter),
+            None => return serde_json::from_str(&json).ok(),
+        }
+    }
+}
+
+/// The rest of a text between such quotes, as JSON.
+fn quoted(quote: char, letters: &mut std::str::Chars<'_>) -> Option<String> {
+    let mut text = String::from("\"");
+    loop {
+        match letters.next()? {
+            letter if letter == quote => return Some(text + "\""),
+            '\\' => match letters.next()? {
+                '\'' => text.push('\''),
+                escape => text.extend(['\\', escape]),
+            },
+            letter => text.push_str(&escaped(letter.encode_utf8(&mut [0; 4]))),
+        }
+    }
+}
+
 /// A part of a text as it stands inside of JSON's quotes.
 pub fn escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
@@ -217,6 +258,22 @@ mod tests {
         check(json!({ "type": "boolean" }), &[("True", json!(true)), ("False", json!(false)), ("true", json!(true))]);
         check(json!({ "type": ["boolean", "null"] }), &[("None", json!(null)), ("Maybe", json!("Maybe"))]);
         check(json!({ "type": "integer" }), &[("True", json!("True")), ("5", json!(5))]);
+    }
+
+    #[test]
+    fn lists_and_objects_are_read_as_python_prints_them() {
+        let lists = [
+            ("['a', \"b's\", 'c\"\\'d']", json!(["a", "b's", "c\"'d"])),
+            ("[True, None, -1.5]", json!([true, null, -1.5])),
+            ("[\"a\"]", json!(["a"])),
+            ("['a", json!("['a")),
+            ("{'a': 1}", json!("{'a': 1}")),
+        ];
+        check(json!({ "type": "array" }), &lists);
+        check(json!({ "type": "object" }), &[("{'a': {'b': False}}", json!({ "a": { "b": false } }))]);
+        check(json!({ "type": ["boolean", "null"] }), &[("TRUE", json!(true)), ("none", json!(null))]);
+        check(json!({ "type": ["string", "array"] }), &[("['a']", json!("['a']"))]);
+        check(json!({}), &[("['a']", json!("['a']"))]);
     }
 
     #[test]
