@@ -81,6 +81,8 @@ pub struct Splitter {
     space: String,
     /// What may be calls in place of reasoning.
     held: String,
+    /// Whether any reasoning was said.
+    thought: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -107,16 +109,26 @@ impl Splitter {
             Place::Opened => State::Opened,
             Place::Inside => State::Inside,
         };
-        let mut splitter =
-            Self { tags, calls, state, scanner: Scanner::new([""]), space: String::new(), held: String::new() };
+        let mut splitter = Self {
+            tags,
+            calls,
+            state,
+            scanner: Scanner::new([""]),
+            space: String::new(),
+            held: String::new(),
+            thought: false,
+        };
         splitter.go(state);
         splitter
     }
 
     fn go(&mut self, state: State) {
-        let close = self.tags.close;
+        let ReasoningTags { open, close, .. } = self.tags;
         self.scanner = match (state, self.calls) {
-            (State::Start, _) => Scanner::new([self.tags.open]),
+            (State::Start | State::Closed, _) => Scanner::new([open]),
+            // Models say again what the prompt has opened.
+            (State::Opened, Some(calls)) => Scanner::new([close, calls.open, open]),
+            (State::Opened, None) => Scanner::new([close, "", open]),
             (State::Call, Some(calls)) => Scanner::new([close, calls.close]),
             (_, Some(calls)) => Scanner::new([close, calls.open]),
             (_, None) => Scanner::new([close]),
@@ -133,11 +145,7 @@ impl Splitter {
     pub fn push(&mut self, letter: char, reasoning: &mut String) -> String {
         match self.state {
             State::Answer => letter.to_string(),
-            State::Closed if letter.is_whitespace() => String::new(),
-            State::Closed => {
-                self.state = State::Answer;
-                letter.to_string()
-            }
+            State::Closed => self.push_closed(letter),
             State::Start => self.push_start(letter),
             State::Opened | State::Inside | State::Call | State::AfterCall => {
                 self.push_inside(letter, reasoning);
@@ -156,7 +164,26 @@ impl Splitter {
                 self.give_back(&held, reasoning);
                 String::new()
             }
-            State::Closed | State::Answer => String::new(),
+            State::Closed => held.trim_start().to_string(),
+            State::Answer => String::new(),
+        }
+    }
+
+    /// Before any letter of the answer, reasoning may begin again.
+    fn push_closed(&mut self, letter: char) -> String {
+        match self.scanner.push(letter) {
+            Found::Marker(..) => {
+                if self.thought {
+                    self.space.push('\n');
+                }
+                self.go(if self.thought { State::Inside } else { State::Opened });
+                String::new()
+            }
+            Found::Text(text) if text.trim().is_empty() => String::new(),
+            Found::Text(text) => {
+                self.state = State::Answer;
+                text.trim_start().to_string() + &self.scanner.finish()
+            }
         }
     }
 
@@ -191,6 +218,11 @@ impl Splitter {
                 }
             }
             (Found::Text(text), _) => self.reason(&text, reasoning),
+            (Found::Marker(2, text), _) => {
+                let text =
+                    if text.trim().is_empty() && self.state == State::Opened { text } else { text + self.tags.open };
+                self.reason(&text, reasoning);
+            }
             (Found::Marker(1, text), Some(calls)) if self.state == State::Call => {
                 self.held.push_str(&text);
                 self.held.push_str(calls.close);
@@ -211,7 +243,7 @@ impl Splitter {
             (Found::Marker(_, text), _) => {
                 self.give_back(&text, reasoning);
                 self.space.clear();
-                self.state = State::Closed;
+                self.go(State::Closed);
             }
         }
     }
@@ -245,6 +277,7 @@ impl Splitter {
                 reasoning.push_str(&space);
             }
             self.state = State::Inside;
+            self.thought = true;
             reasoning.push(letter);
         }
     }

@@ -142,6 +142,21 @@ fn reasoning_that_the_prompt_opened_needs_no_tag() {
 }
 
 #[test]
+fn reasoning_that_is_opened_again_shows_no_tag() {
+    let start = OutputOptions { reasoning: Some(THINK), ..OutputOptions::default() };
+    let opened =
+        OutputOptions { reasoning: Some(ReasoningTags { place: Place::Opened, ..THINK }), ..OutputOptions::default() };
+    for options in [&start, &opened] {
+        check(options, "<think>\n<think>\nHm</think>Yes", ("Yes", "Hm", &[], None));
+        check(options, "<think></think>\n<think>Hm</think>Yes", ("Yes", "Hm", &[], None));
+        check(options, "<think>a</think>\n\n<think>\nb</think>\nYes", ("Yes", "a\n\nb", &[], None));
+        check(options, "<think>a</think> <thin", ("<thin", "a", &[], None));
+        check(options, "<think>a</think>Yes <think>b</think>", ("Yes <think>b</think>", "a", &[], None));
+        check(options, "<think>use <think> here</think>Yes", ("Yes", "use <think> here", &[], None));
+    }
+}
+
+#[test]
 fn an_answer_that_goes_on_is_split_where_its_beginning_leaves_it() {
     let after = |begun: &str| THINK.after(begun).map(|it| it.place);
     assert_eq!([after(""), after(" \n")], [Some(Place::Start); 2]);
