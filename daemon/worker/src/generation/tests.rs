@@ -117,7 +117,7 @@ fn a_shape_applies_to_what_follows_the_reasoning() {
         }
         asked
     };
-    let (mut choice, tokens) = choice(&folder, asked(), "<think>{\"b\"} is wrong</think>\n\n{\"a\":1}");
+    let (mut choice, tokens) = choice(&folder, asked(), "\n<think>{\"b\"} is wrong</think>\n\n{\"a\":1}");
     let drawn = take_all(&mut choice, &tokens);
     assert_eq!(drawn.iter().map(|it| it.delta.reasoning.as_str()).collect::<String>(), "{\"b\"} is wrong");
     assert_eq!(drawn.iter().map(|it| it.delta.text.as_str()).collect::<String>(), "{\"a\":1}");

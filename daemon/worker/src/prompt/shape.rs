@@ -208,7 +208,9 @@ fn after_reasoning(answer: Grammar, chat: &Chat, tags: Option<ReasoningTags>) ->
     if chat.thinking == Some(false) {
         return answer;
     }
-    let thought = Grammar::Sequence(vec![Grammar::Text(tags.open.to_string()), rest, space]);
+    // GLM begins a line for it.
+    let line = Grammar::Optional(Box::new(Grammar::Text("\n".to_string())));
+    let thought = Grammar::Sequence(vec![line, Grammar::Text(tags.open.to_string()), rest, space]);
     Grammar::Sequence(vec![Grammar::Optional(Box::new(thought)), answer])
 }
 

@@ -99,6 +99,17 @@ fn a_text_or_something_else_is_free_unless_its_tool_is_strict() {
 }
 
 #[test]
+fn a_text_ends_for_its_grammar_where_it_ends_for_its_reader() {
+    let setting = setting();
+    let schema = function(&json!({ "type": "string" }));
+    let grammar = ToolFormat::Coder.call("f", &schema, true).unwrap();
+    let after = "\n</function>";
+    let text = |value: &str| format!("<function=f>\n<parameter=a>\n{value}</parameter>{after}");
+    assert!(setting.allows(&grammar, &text("x")) && setting.allows(&grammar, &text("x\n")));
+    assert!(!setting.allows(&grammar, &text("x</parameter>y\n")));
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_in_many_places_is_refused_in_time() {
     let properties: serde_json::Map<String, Value> =
         (0..12).map(|index| (format!("p{index}"), json!({ "$ref": "#" }))).collect();

@@ -68,7 +68,7 @@ impl<'a> Arguments<'a> {
             if self.strict {
                 return Err("a text or something else".to_string());
             }
-            return Ok(Grammar::Until(end.to_string()));
+            return Ok(until(end));
         }
         if !others.is_empty() {
             either.push(Grammar::Sequence(vec![text("null"), text(end)]));
@@ -154,7 +154,7 @@ impl<'a> Arguments<'a> {
         let unkept = schema.as_object().into_iter().flat_map(Map::keys).find(|key| !kept.contains(&key.as_str()));
         match unkept.filter(|_| self.strict) {
             Some(keyword) => Err(format!("{keyword} of a text")),
-            None => Ok(vec![Grammar::Until(end.to_string())]),
+            None => Ok(vec![until(end)]),
         }
     }
 
@@ -168,6 +168,11 @@ impl<'a> Arguments<'a> {
         }
         Grammar::Shape(Shape::Json { schema, strict: self.strict })
     }
+}
+
+/// Any text and its end, which ends it without a line of its own too.
+fn until(end: &str) -> Grammar {
+    Grammar::Until(end.trim_start().to_string())
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = Property<'_>> {
