@@ -355,7 +355,9 @@ impl Prompter {
         matcher: Option<&Matcher>,
     ) -> Result<Choice, Error> {
         let index = sampling.choice;
-        let Formats { reasoning, tools, harmony, begun } = source.formats;
+        let Formats { reasoning, may_reason, tools, harmony, begun } = source.formats;
+        // A held answer begins at once.
+        let reasoning = reasoning.or((may_reason && matcher.is_none()).then_some(ReasoningTags::UNSAID));
         let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
         detokenizer = detokenizer.showing(reasoning.iter().flat_map(ReasoningTags::shown));
         detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));

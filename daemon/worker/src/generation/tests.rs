@@ -70,6 +70,26 @@ fn a_choice_that_calls_a_tool_says_so_and_splits_its_reasoning() {
 }
 
 #[test]
+fn thoughts_of_a_model_whose_template_says_nothing_of_them_are_no_answer() {
+    let folder = Folder::new("unsaid", |recipe| recipe);
+    let mut asked = conversation(500);
+    if let Prompt::Chat(chat) = &mut asked.prompt {
+        chat.tools.clear();
+    }
+    let says = "<think>Sunny?</think>Yes.<|im_end|>";
+    let (mut choice, tokens) = choice_after("{{ messages[0].content }}", &folder, asked, says);
+    let drawn = take_all(&mut choice, &tokens);
+    let joined = |part: fn(&Drawn) -> &str| drawn.iter().map(part).collect::<String>();
+    assert_eq!(
+        (joined(|it| &it.delta.reasoning), joined(|it| &it.delta.text)),
+        ("Sunny?".to_string(), "Yes.".to_string())
+    );
+    let (mut raw, tokens) = choice_after("{{ messages[0].content }}", &folder, request("Hello", 500), says);
+    let drawn = take_all(&mut raw, &tokens);
+    assert_eq!(drawn.iter().map(|it| it.delta.text.as_str()).collect::<String>(), "<think>Sunny?</think>Yes.");
+}
+
+#[test]
 fn every_token_has_a_delta_even_while_its_text_is_held_back() {
     let folder = Folder::new("held", |recipe| recipe);
     let mut asked = conversation(100);

@@ -39,6 +39,9 @@ const FAMILIES: [(&str, &str); 6] = [
 ];
 
 impl ReasoningTags {
+    /// What models write whose template says nothing of thoughts: Phi 4 mini reasoning, and what is tuned to think.
+    pub const UNSAID: Self = Self { open: FAMILIES[0].0, close: FAMILIES[0].1, place: Place::Start };
+
     /// The tags that a chat template writes or removes, if it knows any; `prompt` is what it rendered.
     pub fn detect(template: &str, prompt: &str) -> Option<Self> {
         let (open, close) = FAMILIES.into_iter().find(|(_, close)| template.contains(close))?;

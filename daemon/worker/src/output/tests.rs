@@ -2,6 +2,7 @@
 
 mod agreement;
 mod families;
+mod reasoning;
 
 use protocol::generation::ToolCallDelta;
 use serde_json::Value;
@@ -123,52 +124,6 @@ fn exactly_the_end_that_may_become_a_stop_string_is_held_back() {
 }
 
 #[test]
-fn reasoning_is_split_from_the_answer() {
-    let options = OutputOptions { reasoning: Some(THINK), ..OutputOptions::default() };
-    check(&options, "<think>\nWhy?\n\nSo.\n</think>\n\nBecause.\n", ("Because.\n", "Why?\n\nSo.", &[], None));
-    check(&options, "\n<think></think>Yes", ("Yes", "", &[], None));
-    check(&options, " No <think>tags</think>", (" No <think>tags</think>", "", &[], None));
-    check(&options, "<thin", ("<thin", "", &[], None));
-    check(&options, "<think>cut off </thi", ("", "cut off </thi", &[], None));
-    check(&options, "<think>a</think>b</think>c", ("b</think>c", "a", &[], None));
-}
-
-#[test]
-fn reasoning_that_the_prompt_opened_needs_no_tag() {
-    let options =
-        OutputOptions { reasoning: Some(ReasoningTags { place: Place::Opened, ..THINK }), ..OutputOptions::default() };
-    check(&options, "Hm.\n</think>\n\nYes.", ("Yes.", "Hm.", &[], None));
-    check(&options, "never closed", ("", "never closed", &[], None));
-}
-
-#[test]
-fn reasoning_that_is_opened_again_shows_no_tag() {
-    let start = OutputOptions { reasoning: Some(THINK), ..OutputOptions::default() };
-    let opened =
-        OutputOptions { reasoning: Some(ReasoningTags { place: Place::Opened, ..THINK }), ..OutputOptions::default() };
-    for options in [&start, &opened] {
-        check(options, "<think>\n<think>\nHm</think>Yes", ("Yes", "Hm", &[], None));
-        check(options, "<think></think>\n<think>Hm</think>Yes", ("Yes", "Hm", &[], None));
-        check(options, "<think>a</think>\n\n<think>\nb</think>\nYes", ("Yes", "a\n\nb", &[], None));
-        check(options, "<think>a</think> <thin", ("<thin", "a", &[], None));
-        check(options, "<think>a</think>Yes <think>b</think>", ("Yes <think>b</think>", "a", &[], None));
-        check(options, "<think>use <think> here</think>Yes", ("Yes", "use <think> here", &[], None));
-    }
-}
-
-#[test]
-fn an_answer_that_goes_on_is_split_where_its_beginning_leaves_it() {
-    let after = |begun: &str| THINK.after(begun).map(|it| it.place);
-    assert_eq!([after(""), after(" \n")], [Some(Place::Start); 2]);
-    assert_eq!([after("<think>"), after("So <think>\n")], [Some(Place::Opened); 2]);
-    assert_eq!([after("<think>Hm"), after("<think>a</think>b<think>c")], [Some(Place::Inside); 2]);
-    assert_eq!([after("It"), after("<think>Hm</think>"), after("<think></think>It")], [None; 3]);
-    let inside = ReasoningTags { place: Place::Inside, ..THINK };
-    let options = OutputOptions { reasoning: Some(inside), ..OutputOptions::default() };
-    check(&options, " and so\n</think>\nYes.", ("Yes.", " and so", &[], None));
-}
-
-#[test]
 fn stop_strings_are_not_looked_for_in_reasoning_and_calls() {
     let options = OutputOptions { reasoning: Some(THINK), ..stops(&["\n\n", "stop"]) };
     check(&options, "<think>a\n\nstop</think>go stop on", ("go ", "a\n\nstop", &[], Some("stop")));
@@ -176,16 +131,6 @@ fn stop_strings_are_not_looked_for_in_reasoning_and_calls() {
     let call = "<tool_call>\n{\"name\": \"stop\", \"arguments\": {\"a\": \"stop\"}}\n</tool_call>";
     check(&options, call, ("", "", &[("stop", "{\"a\": \"stop\"}")], None));
     check(&options, &format!("sto{call}stop"), ("sto", "", &[("stop", "{\"a\": \"stop\"}")], Some("stop")));
-}
-
-#[test]
-fn tags_are_detected_from_template_and_prompt() {
-    let tags = |template, prompt| ReasoningTags::detect(template, prompt).map(|it| (it.open, it.place));
-    assert_eq!(tags("{{ content.split('</think>') }}", "<|im_start|>assistant\n"), Some(("<think>", Place::Start)));
-    assert_eq!(tags("… '<think>\\n' … </think>", "<|Assistant|><think>\n"), Some(("<think>", Place::Opened)));
-    assert_eq!(tags("… </think>", "assistant\n<think>\n\n</think>\n\n"), Some(("<think>", Place::Start)));
-    assert_eq!(tags("[THINK]{{ x }}[/THINK]", "[/INST]"), Some(("[THINK]", Place::Start)));
-    assert_eq!(tags("{{ messages }}", "<think>"), None);
 }
 
 #[test]
@@ -370,36 +315,6 @@ fn mistral_calls_are_read_in_both_forms() {
     check(&options, "[TOOL_CALLS] I would, but no", ("I would, but no", "", &[], None));
     check(&options, "[TOOL_CALLS][5]", ("5]", "", &[], None));
     check(&options, "[TOOL_CALLS]f[ARGS]{\"a", ("", "", &[("f", "{}")], None));
-}
-
-#[test]
-fn reasoning_comes_before_calls_and_hides_markers() {
-    let options = OutputOptions { reasoning: Some(THINK), ..tools(ToolFormat::Hermes) };
-    let text = "<think>use <tool_call>?</think>\n<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
-    check(&options, text, ("", "use <tool_call>?", &[("f", "{}")], None));
-}
-
-#[test]
-fn a_whole_call_at_the_end_of_thoughts_that_nothing_closes_is_a_call() {
-    let opened = Some(ReasoningTags { place: Place::Opened, ..THINK });
-    for (format, call) in [
-        (ToolFormat::Coder, "<tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"),
-        (ToolFormat::Hermes, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>"),
-        (ToolFormat::Glm, "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>"),
-    ] {
-        let options = OutputOptions { reasoning: opened, ..tools(format) };
-        let once = [("f", "{\"a\": 1}")];
-        check(&options, &format!("I should read it.\n{call}\n"), ("", "I should read it.", &once, None));
-        check(&options, &format!("\n{call}\n{call}"), ("", "", &[once[0], once[0]], None));
-        let thought = format!("First {call}, or not?");
-        check(&options, &format!("\n{thought}"), ("", &thought, &[], None));
-        check(&options, &format!("{thought}</think>{call}"), ("", &thought, &once, None));
-        check(&options, &format!("{call}\n</think>\nYes."), ("Yes.", call, &[], None));
-        let cut = &call[..call.len() - 5];
-        check(&options, cut, ("", cut, &[], None));
-    }
-    let mut output = Output::new(OutputOptions { reasoning: opened, ..tools(ToolFormat::Coder) });
-    assert_eq!(output.push("use <tool_call> and so").reasoning, "use <tool_call> and so");
 }
 
 #[test]

@@ -52,6 +52,7 @@ impl Prompter {
         let reasoning = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
         let formats = Formats {
             harmony,
+            may_reason: !harmony && reasoning.is_none() && begun.is_none(),
             reasoning: reasoning.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun))),
             tools: ToolFormat::detect(template.tool_source()).filter(|format| with_tools || format.marks_answers()),
             begun: begun.is_some(),

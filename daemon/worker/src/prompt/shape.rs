@@ -18,6 +18,8 @@ const CALLS_MAX: u32 = 64;
 pub struct Formats {
     /// How it marks its reasoning, if it may reason.
     pub reasoning: Option<ReasoningTags>,
+    /// Whether it may mark it in a way that its template does not show.
+    pub may_reason: bool,
     /// How it writes calls, if it is shown tools.
     pub tools: Option<ToolFormat>,
     /// Whether it answers in the harmony form.
