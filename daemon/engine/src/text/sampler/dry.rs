@@ -28,6 +28,8 @@ pub struct Dry {
     /// Without one no token is a breaker.
     tokenizer: Option<Tokenizer>,
     tokens: Vec<u32>,
+    /// The last bytes of the text, in which a breaker may have begun.
+    tail: Vec<u8>,
     /// Where the last breaker stands, counted from 1.
     broken: usize,
 }
@@ -35,7 +37,7 @@ pub struct Dry {
 impl Dry {
     /// Begins a text.
     pub fn new(settings: DrySettings) -> Self {
-        Self { settings, tokenizer: None, tokens: Vec::new(), broken: 0 }
+        Self { settings, tokenizer: None, tokens: Vec::new(), tail: Vec::new(), broken: 0 }
     }
 
     /// Knows breakers by their spelling.
@@ -47,13 +49,22 @@ impl Dry {
     pub fn observe(&mut self, token: u32) {
         self.tokens.push(token);
         let Some(tokenizer) = &self.tokenizer else { return };
-        let bytes = tokenizer.token_bytes(token);
-        let holds = |breaker: &String| {
-            !breaker.is_empty() && bytes.windows(breaker.len()).any(|part| part == breaker.as_bytes())
+        if tokenizer.is_special(token) {
+            self.broken = self.tokens.len();
+            return self.tail.clear();
+        }
+        let before = self.tail.len();
+        self.tail.extend_from_slice(tokenizer.token_bytes(token));
+        let breakers = self.settings.breakers.iter().filter(|breaker| !breaker.is_empty());
+        let ends = |breaker: &String| {
+            let from = before.saturating_sub(breaker.len() - 1);
+            self.tail[from..].windows(breaker.len()).any(|part| part == breaker.as_bytes())
         };
-        if tokenizer.is_special(token) || self.settings.breakers.iter().any(holds) {
+        if breakers.clone().any(ends) {
             self.broken = self.tokens.len();
         }
+        let kept = breakers.map(|breaker| breaker.len() - 1).max().unwrap_or(0);
+        self.tail.drain(..self.tail.len().saturating_sub(kept));
     }
 
     /// Subtracts from the logits of tokens that would go on with a repetition.
@@ -107,4 +118,33 @@ fn common_starts(tokens: &[u32]) -> Vec<u32> {
         lengths[index] = length as u32;
     }
     lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Recipe;
+    use crate::text::Special;
+
+    /// Checks that the end of a text which is compared with what stands before is this one.
+    #[track_caller]
+    fn check(breaker: &str, text: &str, compared: &str) {
+        let folder = Recipe::tiny("qwen3", 7).temporary().unwrap();
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        let encode = |text: &str| tokenizer.encode(text, Special::Parse).unwrap();
+        let breakers = vec![breaker.to_string()];
+        let settings = DrySettings { multiplier: 1.0, base: 1.5, allowed_length: 1, breakers };
+        let mut dry = Dry::new(settings).reading(&tokenizer);
+        encode(text).into_iter().for_each(|token| dry.observe(token));
+        let longest = dry.repetitions().into_iter().map(|(_, length)| length).max().unwrap_or(0);
+        assert_eq!(longest as usize, encode(compared).len(), "{breaker} in {text}");
+    }
+
+    #[test]
+    fn a_breaker_may_take_several_tokens() {
+        check("###", "ab ### cd ab ### cd", " cd");
+        check("##", "ab ### cd ab ### cd", " cd");
+        check("#!", " ab ### cd ab ### cd", " ab ### cd");
+        check("###", "##<|im_end|># cd##<|im_end|># cd", "# cd");
+    }
 }
