@@ -269,7 +269,7 @@ pub struct Stop {
     pub ignore_eos: bool,
     /// The most tokens one choice may have; `None` takes what the context leaves, and 0 only reports the prompt's.
     pub max_tokens: Option<u32>,
-    /// The fewest tokens before an end-of-turn token may be drawn.
+    /// The fewest tokens before an end-of-turn token may be drawn, or a stop string counts.
     pub min_tokens: u32,
 }
 

@@ -150,6 +150,8 @@ impl Generation {
 pub struct Ends {
     /// Tokens that end an answer and are no part of it.
     pub tokens: HashSet<u32>,
+    /// How many tokens a choice must have before a stop string counts.
+    pub tokens_min: u32,
     /// The most tokens of a choice.
     pub tokens_max: u32,
 }
@@ -372,6 +374,7 @@ impl Choice {
             Some(follower) if !ended => follower.take(token)?,
             _ => false,
         };
+        self.output.set_too_short(self.tokens <= self.ends.tokens_min);
         let mut piece = if ended { Piece::default() } else { self.output.push(&self.detokenizer.push(token)) };
         if piece.stopped.is_none() && (ended || over || self.tokens >= self.ends.tokens_max) {
             append(&mut piece, self.output.push(&self.detokenizer.finish()));

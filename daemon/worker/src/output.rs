@@ -89,6 +89,11 @@ impl Output {
         }
     }
 
+    /// Says whether the answer is too short to be stopped by its stop strings.
+    pub fn set_too_short(&mut self, too_short: bool) {
+        self.answer.set_too_short(too_short);
+    }
+
     /// Adds text; returns what can be told apart by now. After a stop everything is dropped.
     pub fn push(&mut self, text: &str) -> Piece {
         let mut reasoning = String::new();

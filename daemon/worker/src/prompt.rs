@@ -19,7 +19,6 @@ mod tests;
 mod turns;
 mod window;
 
-use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, OnceLock};
@@ -238,7 +237,7 @@ impl Prompter {
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
         let tokens_max = self.window.room(request.stop.max_tokens, source.tokens.len())?;
-        let ends = Arc::new(Ends { tokens: self.end_tokens(&request), tokens_max });
+        let ends = Arc::new(self.ends(&request, tokens_max));
         let mut generation = Generation {
             work,
             prompt: Vec::new(),
@@ -412,10 +411,7 @@ impl Prompter {
             seed,
             choice,
             eos: ends.tokens.iter().copied().collect(),
-            min_tokens: match request.stop.min_tokens {
-                0 => own.min_tokens.unwrap_or(0).min(ends.tokens_max),
-                asked => asked,
-            },
+            min_tokens: ends.tokens_min,
             logprobs: request.logprobs,
         }
     }
@@ -426,9 +422,13 @@ impl Prompter {
         tokens.into_iter().filter(|token| self.tokenizer.token_bytes(*token) == b"\n")
     }
 
-    fn end_tokens(&self, request: &GenerateRequest) -> HashSet<u32> {
+    fn ends(&self, request: &GenerateRequest, tokens_max: u32) -> Ends {
         let own = if request.stop.ignore_eos { &[][..] } else { &self.defaults.eos };
-        own.iter().chain(&request.stop.tokens).copied().collect()
+        let tokens_min = match request.stop.min_tokens {
+            0 => self.defaults.min_tokens.unwrap_or(0).min(tokens_max),
+            asked => asked,
+        };
+        Ends { tokens: own.iter().chain(&request.stop.tokens).copied().collect(), tokens_min, tokens_max }
     }
 
     fn stop_strings(&self, request: &GenerateRequest) -> Vec<String> {

@@ -102,6 +102,29 @@ fn every_token_has_a_delta_even_while_its_text_is_held_back() {
 }
 
 #[test]
+fn a_stop_string_counts_once_an_answer_is_as_long_as_it_must_be() {
+    let folder = Folder::new("too-short", |recipe| recipe);
+    let asked = |min_tokens| {
+        let mut asked = conversation(100);
+        asked.stop.strings = vec!["#".to_string()];
+        asked.stop.min_tokens = min_tokens;
+        asked
+    };
+    for (min_tokens, said) in [(0, "1"), (1, "1"), (2, "1#2"), (3, "1#2"), (5, "1#2#3")] {
+        let (mut choice, tokens) = choice(&folder, asked(min_tokens), "1#2#3#4");
+        let mut text = String::new();
+        for token in tokens {
+            let drawn = choice.take(token).unwrap();
+            text += &drawn.delta.text;
+            if drawn.finished.is_some() {
+                break;
+            }
+        }
+        assert_eq!(text, said, "after {min_tokens} tokens");
+    }
+}
+
+#[test]
 fn the_last_token_allowed_ends_the_choice_with_what_was_held_back() {
     let folder = Folder::new("length", |recipe| recipe);
     let (mut choice, tokens) = choice(&folder, conversation(3), "é!é");

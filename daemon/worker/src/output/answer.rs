@@ -13,6 +13,8 @@ pub struct Answer {
     stops: Scanner,
     stop_strings: Vec<String>,
     stopped: bool,
+    /// The answer is too short yet to be stopped.
+    too_short: bool,
     calls_may_follow: bool,
     /// A call came last: white space that follows it separates and is dropped.
     after_call: bool,
@@ -30,6 +32,7 @@ impl Answer {
             stops: Scanner::new(&stop_strings),
             stop_strings,
             stopped: false,
+            too_short: false,
             calls_may_follow,
             after_call: false,
             space: String::new(),
@@ -37,6 +40,11 @@ impl Answer {
             calls: 0,
             call_id_seed,
         }
+    }
+
+    /// Says whether the answer is too short to be stopped; a stop string counts if all of it comes later.
+    pub fn set_too_short(&mut self, too_short: bool) {
+        self.too_short = too_short;
     }
 
     /// Whether a stop string has ended the answer.
@@ -53,6 +61,9 @@ impl Answer {
     pub fn text(&mut self, letter: char) {
         if self.stopped {
             return;
+        }
+        if self.too_short {
+            return self.show(letter.encode_utf8(&mut [0; 4]));
         }
         match self.stops.push(letter) {
             Found::Text(text) => self.show(&text),

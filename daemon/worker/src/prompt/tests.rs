@@ -1,6 +1,5 @@
 //! What a request may ask, and how a refusal names what is wrong. The model is tiny and random; only its text side is read.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use pipe::{Answer, Question};
@@ -11,7 +10,7 @@ use protocol::{Error, ErrorKind};
 
 use super::{Prompter, Window};
 use crate::facts::resident_bytes;
-use crate::generation::{Ends, Generation};
+use crate::generation::Generation;
 use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
@@ -181,8 +180,8 @@ fn a_models_own_ways_to_draw_and_to_end_stand_behind_those_of_a_request() {
     let own = r#"{"typical_p": 0.5, "min_new_tokens": 4, "stop_strings": ["STOP"]}"#;
     std::fs::write(folder.path().join("generation_config.json"), own).unwrap();
     let prompter = prompter(&folder);
-    let ends = |tokens_max| Ends { tokens: HashSet::new(), tokens_max };
-    let drawn = |request: &GenerateRequest, tokens_max| prompter.sampling(request, 0, &ends(tokens_max), 1);
+    let drawn =
+        |request: &GenerateRequest, tokens_max| prompter.sampling(request, 0, &prompter.ends(request, tokens_max), 1);
     let mut asked = request("Hi", 10);
     assert_eq!((drawn(&asked, 10).typical_p, drawn(&asked, 10).min_tokens), (0.5, 4));
     assert_eq!(drawn(&asked, 3).min_tokens, 3, "never more than there may be");
