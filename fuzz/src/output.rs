@@ -49,7 +49,6 @@ pub fn read(bytes: &[u8]) {
         begun: more & 32 != 0,
         functions: Functions::of(["f", "g"].map(|name| (name, &serde_json::Value::Null))),
         call_id_seed: 3,
-        ..OutputOptions::default()
     };
     let whole = gather(&options, [&*text].into_iter());
     for length in [1, 2, 7] {

@@ -104,7 +104,10 @@ impl Harmony {
                     answer.texts(&call.give_back());
                     self.state = if is_call { State::After } else { State::Answer };
                     // What is no JSON was said to a function, and is an answer rather than lost.
-                    return if is_call { () } else { answer.texts(&text[at..]) };
+                    if !is_call {
+                        answer.texts(&text[at..]);
+                    }
+                    return;
                 }
             }
         }
