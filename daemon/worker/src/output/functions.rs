@@ -1,7 +1,8 @@
 //! The functions that may be called, which types of JSON their arguments may have, and what a written argument then is.
 //!
-//! Readers ask for names where what looks like a call may be none. Some families write arguments without their types: text as it stands, and all else as JSON or as Python prints it. Where
-//! a schema says nothing, what reads as JSON is JSON. It checks no value: a schema may hold rules that only grammars keep.
+//! Readers ask for names where what looks like a call may be none. Some families write arguments without their types: text as
+//! it stands, and all else as JSON or as Python prints it. Where a schema says nothing, what reads as JSON is JSON. It checks
+//! no value: a schema may hold rules that only grammars keep.
 
 use std::collections::HashMap;
 use std::sync::Arc;

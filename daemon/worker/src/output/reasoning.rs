@@ -84,6 +84,8 @@ pub struct Splitter {
     space: String,
     /// What may be calls in place of reasoning.
     held: String,
+    /// How much of what comes first in a call was said.
+    begun: usize,
     /// Whether any reasoning was said.
     thought: bool,
 }
@@ -119,6 +121,7 @@ impl Splitter {
             scanner: Scanner::new([""]),
             space: String::new(),
             held: String::new(),
+            begun: 0,
             thought: false,
         };
         splitter.go(state);
@@ -215,8 +218,9 @@ impl Splitter {
                 self.give_back(&text, reasoning);
             }
             (Found::Text(text), _) if calling => {
+                let call = self.state != State::Call || self.may_be_call(&text);
                 self.held.push_str(&text);
-                if self.state == State::Call && !self.may_be_call() {
+                if !call {
                     self.give_back("", reasoning);
                 }
             }
@@ -241,6 +245,7 @@ impl Splitter {
                     self.space.clear();
                 }
                 self.held.push_str(calls.open);
+                self.begun = 0;
                 self.go(State::Call);
             }
             (Found::Marker(_, text), _) => {
@@ -251,11 +256,21 @@ impl Splitter {
         }
     }
 
-    fn may_be_call(&self) -> bool {
-        self.calls.is_some_and(|calls| {
-            let begun = self.held.rsplit(calls.open).next().unwrap_or_default().trim_start();
-            begun.is_empty() || begun.starts_with(calls.first)
-        })
+    fn may_be_call(&mut self, text: &str) -> bool {
+        let first = self.calls.map_or("", |calls| calls.first);
+        for letter in text.chars() {
+            if self.begun == first.len() {
+                break;
+            }
+            if self.begun == 0 && letter.is_whitespace() {
+                continue;
+            }
+            if !first[self.begun..].starts_with(letter) {
+                return false;
+            }
+            self.begun += letter.len_utf8();
+        }
+        true
     }
 
     /// Goes on with reasoning: what looked like a call was a thought.
