@@ -31,6 +31,8 @@ struct Script {
     hang_at: Option<u32>,
     /// ... in its first so many lives.
     lives: u64,
+    /// Dies when an answer has got this many tokens in one life.
+    stint: Option<u32>,
     /// Milliseconds for a step.
     pace_ms: u64,
     /// Megabytes of its weights.
@@ -40,7 +42,7 @@ struct Script {
 impl Default for Script {
     fn default() -> Self {
         let (load, tokens, pace_ms, megabytes) = ("ok".to_owned(), 8, 1, 10);
-        Self { load, tokens, die_at: None, hang_at: None, lives: u64::MAX, pace_ms, megabytes }
+        Self { load, tokens, die_at: None, hang_at: None, lives: u64::MAX, stint: None, pace_ms, megabytes }
     }
 }
 
@@ -48,6 +50,8 @@ impl Default for Script {
 struct Running {
     submit: Submit,
     made: u32,
+    /// How many were made in earlier lives.
+    before: u32,
     tokens: u32,
 }
 
@@ -217,12 +221,12 @@ fn accept(open: &Open, script: &Script, submit: Submit, works: &mut BTreeMap<Wor
     tell(submit.id, vec![], Event::Started(started));
     let made = submit.delivered.first().map_or(0, |choice| choice.tokens.len() as u32);
     let tokens = submit.request.stop.max_tokens.unwrap_or(script.tokens);
-    works.insert(submit.id, Running { submit, made, tokens });
+    works.insert(submit.id, Running { submit, made, before: made, tokens });
 }
 
 /// Makes one token; returns whether more are to come.
 fn step(script: &Script, id: WorkId, work: &mut Running) -> bool {
-    if script.die_at == Some(work.made) {
+    if script.die_at == Some(work.made) || script.stint == Some(work.made - work.before) {
         std::process::abort();
     }
     if script.hang_at == Some(work.made) {

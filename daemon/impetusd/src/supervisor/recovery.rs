@@ -101,13 +101,12 @@ impl State {
 /// Puts a dead worker's requests back in line, before those that came later; ones that were there too often fail.
 fn requeue(model: &mut Model, worker: Worker, deaths_max: u32, how: &str) {
     for mut work in worker.works.into_values().rev() {
-        work.deaths = work.deaths.saturating_add(1);
-        if work.deaths >= deaths_max {
-            let message =
-                format!("the worker died {} times while it answered this request; at last {how}", work.deaths);
-            work.transcript.fail(Error::internal(message).hint("see the cause with `impetusctl logs`"));
-        } else {
-            model.waiting.push_front(work);
+        match work.outlives(deaths_max) {
+            Ok(()) => model.waiting.push_front(work),
+            Err(deaths) => {
+                let message = format!("the worker died {deaths} times while it answered this request; at last {how}");
+                work.transcript.fail(Error::internal(message).hint("see the cause with `impetusctl logs`"));
+            }
         }
     }
 }

@@ -278,6 +278,16 @@ async fn a_request_that_kills_every_worker_is_given_up() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_further_in_each_life_outlives_any_number_of_deaths() {
+    let mut world = World::new();
+    world.config.worker.restarts_max = 100;
+    let (supervisor, _task) = world.start(&[("m", r#"{"stint": 2}"#)]).await;
+    let events = read(&world.begin(&supervisor, ask("m", 17)).await.unwrap()).await;
+    assert_eq!(text(&events), answer(17));
+    assert_eq!(lives(&world.path("m")), 9);
+}
+
+#[tokio::test]
 async fn cancelling_ends_running_and_waiting_work() {
     let world = World::new();
     let (supervisor, _task) = world.start(&[("m", "{}"), ("stuck", r#"{"load": "hang"}"#)]).await;

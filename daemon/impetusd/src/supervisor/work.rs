@@ -27,8 +27,10 @@ pub struct Work {
     pub transcript: Arc<Transcript>,
     /// When it is given up.
     pub deadline: Instant,
-    /// How many workers died while answering it.
-    pub deaths: u32,
+    /// How many workers died while answering it, since it last came further.
+    deaths: u32,
+    /// Whether it came further since the last death.
+    further: bool,
     /// Where it stands in a trace.
     trace: Option<TraceParent>,
     task: Task,
@@ -107,7 +109,7 @@ impl Generation {
 impl Work {
     /// Makes the work of a request that was admitted.
     pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant, trace: Option<TraceParent>) -> Self {
-        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, trace, task, started: false }
+        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, further: false, trace, task, started: false }
     }
 
     /// Returns the message that gives it to a worker.
@@ -125,14 +127,18 @@ impl Work {
     /// Takes in what a worker says about it; returns whether the work has ended. What a resubmission repeats is
     /// dropped here, so that readers see an undisturbed stream.
     pub fn take(&mut self, mut event: WorkEvent) -> bool {
-        if matches!(event.event, Event::Started(_)) && std::mem::replace(&mut self.started, true) {
-            return false;
+        if matches!(event.event, Event::Started(_)) {
+            if std::mem::replace(&mut self.started, true) {
+                return false;
+            }
+            self.deaths = 0;
         }
         let news = match &mut self.task {
             Task::Generate(generation) => generation.take(&event),
             Task::Encode(encoding) => encoding.take(&mut event.event),
         };
         if news {
+            self.further |= !matches!(event.event, Event::Started(_) | Event::Progress(_));
             self.transcript.append(event.event);
         }
         self.transcript.ended().is_some()
@@ -143,6 +149,15 @@ impl Work {
         let subject = model.to_owned();
         let progress = Progress { stage: Stage::Queued, subject, done: 0, total: None, unit: Unit::Steps };
         self.transcript.append(Event::Progress(progress));
+    }
+
+    /// Notes that its worker died; whether it may be tried again, and else how often that was. What came further since
+    /// the last death was not the cause of this one, and what no worker had begun with only may have been: it is given
+    /// twice as many.
+    pub fn outlives(&mut self, deaths_max: u32) -> Result<(), u32> {
+        self.deaths = if std::mem::take(&mut self.further) { 0 } else { self.deaths.saturating_add(1) };
+        let most = if self.started { deaths_max } else { deaths_max.saturating_mul(2) };
+        if self.deaths < most { Ok(()) } else { Err(self.deaths) }
     }
 
     /// Ends it because its time is over; `during` says what it was doing.
@@ -166,9 +181,33 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use protocol::generation::{Delta, Prompt, PromptToken};
+    use protocol::generation::{Delta, Prompt, PromptToken, Started};
 
     use super::*;
+
+    #[test]
+    fn deaths_count_while_a_request_comes_no_further_and_twice_as_many_before_it_began() {
+        let config = crate::config::Config::testing("/nowhere".as_ref());
+        let transcripts = crate::transcript::Transcripts::new(&config.transcripts);
+        let asker = Asker { client: 0, salt: 0, trace: None };
+        let generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
+        let mut work = Work::new(transcripts.open(), Task::Generate(Box::new(generation)), Instant::now(), None);
+        let say = |work: &mut Work, tokens: Vec<u32>, event| {
+            assert!(!work.take(WorkEvent { id: WorkId(1), tokens, sampler: None, event }));
+        };
+        for _ in 1..6 {
+            work.outlives(3).unwrap();
+        }
+        say(&mut work, vec![], Event::Started(Started { model: "m".to_owned(), prompt_tokens: 9, seed: 1 }));
+        for _ in 0..9 {
+            work.outlives(3).unwrap();
+            say(&mut work, vec![7], Event::Delta(Delta { tokens: 1, ..Delta::default() }));
+        }
+        for _ in 0..3 {
+            work.outlives(3).unwrap();
+        }
+        assert_eq!(work.outlives(3), Err(3));
+    }
 
     #[test]
     fn another_worker_is_told_how_much_of_the_prompt_was_reported() {
