@@ -5,6 +5,7 @@
 mod cache;
 mod download;
 mod listing;
+mod made;
 #[cfg(test)]
 pub mod tests;
 
@@ -49,9 +50,9 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Makes a hub; nothing is asked yet.
-    pub fn new(config: &config::Hub) -> Self {
-        Self { config: config.clone(), cache: Cache::new(&config.cache) }
+    /// Makes a hub; nothing is asked yet. In the folder `made` it keeps what it put into the cache.
+    pub fn new(config: &config::Hub, made: PathBuf) -> Self {
+        Self { config: config.clone(), cache: Cache::new(&config.cache, made) }
     }
 
     /// Fetches a model; `transcript` hears of it, and ends it by being cancelled.
@@ -76,6 +77,7 @@ impl Hub {
     }
 
     /// Deletes what was fetched of a repository, whatever the commit, unless one of `used` lies there: commits share files.
+    /// What other tools put there stays.
     pub fn delete(&self, repo: &str, used: &[PathBuf]) -> Result<()> {
         let repo = Repo::new(repo.to_owned(), RepoType::Model);
         self.cache.delete(&repo, used).map_err(|error| cache::broken(self.cache.root(), &error))

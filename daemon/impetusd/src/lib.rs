@@ -153,6 +153,7 @@ fn assemble(
         newsroom: newsroom.clone(),
     };
     let (supervisor, supervision) = Supervisor::start(setting, models);
+    let hub = Hub::new(&config.hub, paths.fetched());
     let daemon = Daemon {
         paths,
         supervisor,
@@ -164,7 +165,7 @@ fn assemble(
         traces: Traces::start(&config.traces),
         catalogue,
         inspector,
-        hub: Hub::new(&config.hub),
+        hub,
         fetches: Arc::new(Semaphore::new(config.hub.pulls_max)),
         fetching: Default::default(),
         shutdown,

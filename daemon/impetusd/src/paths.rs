@@ -90,6 +90,11 @@ impl Paths {
         self.models().join("imported")
     }
 
+    /// The lists of what was fetched into the cache that all tools of the hub share.
+    pub fn fetched(&self) -> PathBuf {
+        self.models().join("fetched")
+    }
+
     /// The key that those prefixes are sealed with, readable by the owner only.
     pub fn prefix_key(&self) -> PathBuf {
         self.home.join("cache.key")

@@ -9,18 +9,21 @@ use protocol::{Error, ErrorKind};
 
 use super::Fetched;
 use super::listing::File;
+use super::made::Made;
 
 /// The cache folder that Hugging Face tools share.
 #[derive(Clone, Debug)]
 pub struct Cache {
     hub: hf_hub::Cache,
+    /// The folder of the lists of what Impetus put there.
+    made: PathBuf,
 }
 
 impl Cache {
-    /// Uses the folder `path`; empty means the usual place in the user's home.
-    pub fn new(path: &str) -> Self {
+    /// Uses the folder `path`; empty means the usual place in the user's home. In `made` is kept what Impetus puts there.
+    pub fn new(path: &str, made: PathBuf) -> Self {
         let hub = if path.is_empty() { hf_hub::Cache::default() } else { hf_hub::Cache::new(PathBuf::from(path)) };
-        Self { hub }
+        Self { hub, made }
     }
 
     /// The folder.
@@ -49,9 +52,15 @@ impl Cache {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.bytes)
     }
 
+    /// Notes that the bytes of a file are about to be fetched.
+    pub fn note(&self, repo: &Repo, file: &File) -> io::Result<()> {
+        self.made(repo).note(&format!("blobs/{}", file.digest))
+    }
+
     /// Links the snapshot of `repo`, whose revision is a commit, to a blob that is complete.
     pub fn link(&self, repo: &Repo, file: &File) -> io::Result<()> {
         let link = self.snapshot(repo, repo.revision()).join(&file.name);
+        self.made(repo).note(&format!("snapshots/{}/{}", repo.revision(), file.name))?;
         if let Some(folder) = link.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -66,10 +75,15 @@ impl Cache {
 
     /// Notes which commit a branch or tag is.
     pub fn remember(&self, repo: &Repo, commit: &str) -> io::Result<()> {
+        self.made(repo).note(&format!("refs/{}", repo.revision()))?;
         self.hub.repo(repo.clone()).create_ref(commit)
     }
 
-    /// Deletes everything of a repository, unless one of `used` lies in it; nothing there is no error.
+    fn made(&self, repo: &Repo) -> Made {
+        Made::of(&self.made, &repo.folder_name())
+    }
+
+    /// Deletes what Impetus put into the folder of a repository, unless one of `used` lies in it; nothing there is no error.
     pub fn delete(&self, repo: &Repo, used: &[PathBuf]) -> io::Result<()> {
         // Links are followed, because a folder that was added is known by where it really is.
         let folder = match self.root().join(repo.folder_name()).canonicalize() {
@@ -77,7 +91,7 @@ impl Cache {
             folder => folder?,
         };
         let is_used = used.iter().any(|path| path.canonicalize().is_ok_and(|path| path.starts_with(&folder)));
-        if is_used { Ok(()) } else { std::fs::remove_dir_all(folder) }
+        if is_used { Ok(()) } else { self.made(repo).delete(&folder) }
     }
 
     /// Finds what was fetched before, if it looks like a whole model.

@@ -34,6 +34,7 @@ impl Hub {
         if length(&blob) == Some(file.bytes) {
             meter.add(file.bytes);
         } else {
+            self.cache.note(repo, file).map_err(broken)?;
             self.fetch_blob(repo, file, &blob, meter)?;
         }
         self.cache.link(repo, file).map_err(broken)

@@ -111,7 +111,7 @@ impl Sibling {
 /// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights, but for
 /// the one in which sentence-transformers says how an embedder pools.
 fn is_needed(name: &str) -> bool {
-    let plain = |name: &str| !name.contains(['/', '\\', '\0']) && !name.starts_with('.');
+    let plain = |name: &str| !name.contains(['/', '\\']) && !name.contains(char::is_control) && !name.starts_with('.');
     if let Some(folder) = name.strip_suffix("/config.json") {
         return plain(folder) && folder.ends_with("_Pooling");
     }

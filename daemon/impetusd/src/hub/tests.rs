@@ -145,7 +145,7 @@ fn hub(endpoint: &str, cache: &Path) -> Hub {
     config.cache = cache.join("hub").to_str().unwrap().to_owned();
     config.retries = 1;
     config.request = Duration::from_secs(5);
-    Hub::new(&config)
+    Hub::new(&config, cache.join("fetched"))
 }
 
 fn fetch(hub: &Hub, repo: &str) -> (Result<Fetched>, Arc<Transcript>) {
@@ -190,7 +190,33 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     assert_eq!(fetch(&hub, "org/model").0.unwrap(), fetched);
     assert_eq!(fake.ranges().len(), before);
     hub.delete("org/model", &[]).unwrap();
+    assert!(!folder.path().join("hub/models--org--model").exists());
+}
+
+#[test]
+fn what_other_tools_of_the_hub_fetched_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let fetched = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap();
+    // Another Impetus, to which all that is there is somebody else's.
+    let mut stranger = Config::testing(folder.path()).hub;
+    (stranger.endpoint, stranger.cache) =
+        (fake.address.clone(), folder.path().join("hub").to_str().unwrap().to_owned());
+    let stranger = Hub::new(&stranger, folder.path().join("elsewhere"));
+    assert_eq!(fetch(&stranger, "org/model").0.unwrap(), fetched);
+    stranger.delete("org/model", &[]).unwrap();
+    assert_eq!(names(&fetched.path).len(), 3, "it was whole before");
+
+    let repo = folder.path().join("hub/models--org--model");
+    let others = repo.join("snapshots").join(NEWER);
+    std::fs::create_dir(&others).unwrap();
+    std::fs::write(others.join("model.gguf"), "another form").unwrap();
+    std::os::unix::fs::symlink("../../blobs/0000002", others.join("config.json")).unwrap();
+    hub(&fake.address, folder.path()).delete("org/model", &[]).unwrap();
     assert!(!fetched.path.exists());
+    assert_eq!(names(&others), ["config.json", "model.gguf"]);
+    assert_eq!(std::fs::read_to_string(others.join("config.json")).unwrap(), "{}", "its bytes are shared");
+    assert_eq!(names(&repo.join("blobs")), ["0000002"]);
 }
 
 #[test]
