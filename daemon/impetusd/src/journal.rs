@@ -49,6 +49,8 @@ pub struct Observation {
     began: Instant,
     /// Whether the model is one that there is: names in requests are anything.
     found: bool,
+    /// Whether the model began with it.
+    started: bool,
     /// The request's span in a trace.
     recorded: Option<Box<Recorded>>,
 }
@@ -93,7 +95,7 @@ impl Journal {
             latency_ms: 0,
             charged: false,
         };
-        Observation { journal: self.clone(), entry, began: Instant::now(), found: false, recorded: None }
+        Observation { journal: self.clone(), entry, began: Instant::now(), found: false, started: false, recorded: None }
     }
 
     /// Waits until everything so far is on disk.
@@ -107,7 +109,7 @@ impl Journal {
 }
 
 impl Observation {
-    /// Notes that the request counts against its key's limits.
+    /// Notes that the request counts against its key's limits, unless it ends before a model began with it.
     pub fn charged(mut self) -> Self {
         self.entry.charged = true;
         self
@@ -152,6 +154,11 @@ impl Observation {
             });
         }
         if let Some(key) = &self.entry.key_id {
+            if self.entry.charged && !self.started && error.is_some() {
+                // Retries of what a full machine refuses would use up the day.
+                self.entry.charged = false;
+                self.journal.keys.refund(key);
+            }
             let tokens = u64::from(self.entry.prompt_tokens) + u64::from(self.entry.completion_tokens);
             self.journal.keys.spend(key, tokens);
         }
@@ -171,7 +178,7 @@ impl Observer for Observation {
         match event {
             Event::Started(started) => {
                 self.entry.model = Some(started.model.clone());
-                self.found = true;
+                (self.found, self.started) = (true, true);
                 self.entry.prompt_tokens = started.prompt_tokens;
             }
             Event::Delta(delta) => {

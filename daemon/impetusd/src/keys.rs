@@ -161,6 +161,13 @@ impl Keys {
         Ok(())
     }
 
+    /// Takes back a request that was counted and got nothing.
+    pub fn refund(&self, id: &str) {
+        if let Some(held) = self.lock().today().keys.get_mut(id) {
+            held.spent.requests = held.spent.requests.saturating_sub(1);
+        }
+    }
+
     /// Counts tokens against a key's limit of the day.
     pub fn spend(&self, id: &str, tokens: u64) {
         if let Some(held) = self.lock().today().keys.get_mut(id) {
