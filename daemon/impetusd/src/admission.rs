@@ -19,6 +19,9 @@ pub use whole::{Whole, check_whole, resolve_whole, suits_whole};
 /// The longest deadline of work that gives way to all other.
 const LOW_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Bytes of a model's name.
+pub const NAME_BYTES_MAX: usize = 128;
+
 /// What one request may ask for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -132,6 +135,17 @@ pub fn resolve<'a>(
             Error::new(ErrorKind::ModelNotFound, "this daemon has no models").hint("add one: impetusctl pull ORG/NAME")
         }),
     }
+}
+
+/// Refuses what no model can be called, before it gets into a log, a trace or the eye of an administrator: a name in a
+/// request may be as large as the request.
+pub fn nameable(model: Option<&str>) -> Result<()> {
+    let Some(model) = model.filter(|model| model.len() > NAME_BYTES_MAX || model.contains(char::is_control)) else {
+        return Ok(());
+    };
+    let message = format!("there is no such model: a name has {NAME_BYTES_MAX} bytes at most and no control characters");
+    let hint = format!("this one has {} bytes; `impetusctl models` lists the names", model.len());
+    Err(Error::new(ErrorKind::ModelNotFound, message).param("model").hint(hint))
 }
 
 /// Says that no model has this name, and which one may have been meant.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use protocol::client::{Client, Patience};
+use protocol::encode::{EmbedRequest, Input, Overlong};
 use protocol::generation::{GenerateRequest, Json, Priority, Prompt, Sampling, Stop};
 use protocol::journal::{AuditRequest, RequestsRequest};
 use protocol::key::{CreateKeyRequest, KeyRole, Knock, LimitsRequest, Proof, Purpose, RotateKeyRequest};
@@ -328,6 +329,30 @@ async fn requests_and_changes_are_written_down_for_whoever_made_them() {
     let ours = actions.iter().filter(|entry| entry.actor != "impetusd");
     assert_eq!(ours.map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["model.unload", "key.create"]);
     house.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_no_model_can_have_is_refused_and_not_kept() {
+    let house = House::start().await;
+    let client = house.client().await;
+    for name in ["x".repeat(1 << 20), "\u{1b}]52;c;AAAA\u{7}".to_owned()] {
+        let named = |ask| GenerateRequest { model: Some(name.clone()), ..ask };
+        assert_eq!(client.begin(named(ask(1))).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+        let embed = EmbedRequest { model: Some(name.clone()), ..embed_nothing() };
+        assert_eq!(client.embed(embed).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+        let error = client.tokenize(letters(&name)).await.unwrap_err();
+        assert!(error.kind == ErrorKind::ModelNotFound && error.message.len() < 200, "{error:?}");
+    }
+    let house = House::start_in(house.stop().await, |_| {}).await;
+    let kept = house.client().await.requests(RequestsRequest::default()).await.unwrap().entries;
+    assert_eq!((kept.len(), kept[0].status.as_str(), &kept[0].model), (4, "model_not_found", &None));
+    assert!(kept.iter().all(|entry| entry.model.is_none()), "{:.300}", format!("{kept:?}"));
+    house.stop().await;
+}
+
+fn embed_nothing() -> EmbedRequest {
+    let (inputs, overlong) = (vec![Input::Text("hi".to_owned())], Overlong::Refuse);
+    EmbedRequest { model: None, inputs, dimensions: None, overlong, priority: Priority::Normal, deadline_ms: None }
 }
 
 /// Adds a model whose worker follows `script`.

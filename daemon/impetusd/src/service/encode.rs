@@ -4,7 +4,7 @@ use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, Result};
 
-use crate::admission::Whole;
+use crate::admission::{Whole, nameable};
 use crate::session::Session;
 
 pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>) -> Result<TranscriptId> {
@@ -16,9 +16,11 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
         Whole::Rerank(request) => ("rerank", "rerank", request.model.clone()),
     };
     let asker = session.asker(recording.place());
+    let named = nameable(model.as_deref());
+    let model = model.filter(|_| named.is_ok());
     let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
     observation.record(recording, operation, Vec::new());
-    match admit(session, model.as_deref()) {
+    match named.and_then(|()| admit(session, model.as_deref())) {
         Ok(()) => observation = observation.charged(),
         Err(error) => {
             observation.end(Some(&error));

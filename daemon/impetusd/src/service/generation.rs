@@ -7,6 +7,7 @@ use protocol::trace::TraceParent;
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use protocol::{Error, Result};
 
+use crate::admission::nameable;
 use crate::session::Session;
 use crate::traces;
 
@@ -24,9 +25,15 @@ pub async fn begin(
     let key = session.key().map(str::to_owned);
     let asker = session.asker(recording.place());
     let (operation, asked) = traces::asked(&request, recording.is_on());
-    let mut observation = daemon.journal.observe("generate", request.model.clone(), key);
+    let named = nameable(request.model.as_deref());
+    let model = request.model.clone().filter(|_| named.is_ok());
+    let mut observation = daemon.journal.observe("generate", model, key);
     observation.record(recording, operation, asked);
-    match admit(session, &mut request.model).await {
+    let admitted = match named {
+        Ok(()) => admit(session, &mut request.model).await,
+        refused => refused,
+    };
+    match admitted {
         Ok(()) => observation = observation.charged(),
         Err(error) => {
             observation.end(Some(&error));

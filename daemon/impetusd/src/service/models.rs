@@ -11,12 +11,9 @@ use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 
-use crate::admission::unknown_model;
+use crate::admission::{NAME_BYTES_MAX, nameable, unknown_model};
 use crate::daemon::{Daemon, blocking};
 use crate::session::Session;
-
-/// Bytes of a model's name.
-const NAME_BYTES_MAX: usize = 128;
 
 /// How long `unload` waits for a model with work to be out, before it answers that it is on its way.
 const UNLOAD_WAIT: Duration = Duration::from_secs(10);
@@ -129,6 +126,7 @@ async fn delete_files(daemon: &Daemon, card: &ModelCard, others: Vec<PathBuf>) -
 
 pub async fn load(session: &Arc<Session>, request: LoadRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let daemon = &session.daemon;
+    nameable(Some(&request.model))?;
     daemon.prepared().await;
     if let Some(key) = session.key() {
         daemon.keys.allows(key, &request.model)?;

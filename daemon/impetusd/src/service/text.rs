@@ -10,6 +10,7 @@ use protocol::transcript::{Cursor, Event};
 use protocol::{Error, ErrorKind, Result};
 
 use super::generation::allowed;
+use crate::admission::nameable;
 use crate::session::Session;
 use crate::supervisor::Asked;
 
@@ -44,6 +45,7 @@ async fn traced(
     model: Option<String>,
     question: Question,
 ) -> Result<Answer> {
+    nameable(model.as_deref())?;
     let watched =
         session.watched(trace, format!("{verb} {}", model.as_deref().unwrap_or_default()).trim_end().to_owned());
     let answer = ask(session, model, question, watched.place()).await;
