@@ -217,6 +217,7 @@ impl State {
         tracing::info!(model = %name, load_ms = ready.load_ms, device = %ready.device, "loaded");
         model.used = now;
         model.loads += 1;
+        model.deaths.loaded();
         model.record_mut().facts = ready.facts.clone();
         worker.pulse = ready.pulse;
         worker.ready = Some(ready);

@@ -17,6 +17,8 @@ use crate::config;
 #[derive(Debug, Default)]
 pub struct Deaths {
     at: VecDeque<Instant>,
+    /// Deaths in a row while the model was loaded: one that takes long to die would fit into no window.
+    loading: usize,
 }
 
 /// What follows a death.
@@ -24,22 +26,31 @@ pub struct Deaths {
 pub enum Verdict {
     /// Start again after this long.
     Restart(Duration),
-    /// It died this often within the window: something is wrong that a restart does not mend.
-    GiveUp(usize),
+    /// It died so often that something is wrong that a restart does not mend.
+    GiveUp(String),
 }
 
 impl Deaths {
     /// Counts a death and decides what follows.
-    pub fn count(&mut self, now: Instant, config: &config::Worker) -> Verdict {
+    pub fn count(&mut self, loading: bool, now: Instant, config: &config::Worker) -> Verdict {
+        self.loading += usize::from(loading);
         self.at.push_back(now);
         self.at.retain(|at| now.saturating_duration_since(*at) <= config.restart_window);
-        let deaths = self.at.len();
-        if deaths > config.restarts_max {
-            self.at.clear();
-            return Verdict::GiveUp(deaths);
+        let (recent, loads) = (self.at.len(), self.loading);
+        if recent > config.restarts_max || loads > config.restarts_max {
+            *self = Self::default();
+            return Verdict::GiveUp(match loads > config.restarts_max {
+                true => format!("{loads} times in a row while it loaded"),
+                false => format!("{recent} times within {} s", config.restart_window.as_secs()),
+            });
         }
-        let doublings = u32::try_from(deaths - 1).unwrap_or(u32::MAX).min(16);
+        let doublings = u32::try_from(recent - 1).unwrap_or(u32::MAX).min(16);
         Verdict::Restart(config.backoff.saturating_mul(1 << doublings).min(config.backoff_max))
+    }
+
+    /// Notes that the model was loaded.
+    pub fn loaded(&mut self) {
+        self.loading = 0;
     }
 }
 
@@ -59,16 +70,17 @@ impl State {
                 }
                 self.settle();
             }
-            Phase::Loading(worker) | Phase::Loaded(worker) => self.died(name, worker, how, now),
+            Phase::Loading(worker) => self.died(name, worker, true, how, now),
+            Phase::Loaded(worker) => self.died(name, worker, false, how, now),
             other => model.phase = other,
         }
     }
 
-    fn died(&mut self, name: &str, worker: Worker, how: &str, now: Instant) {
+    fn died(&mut self, name: &str, worker: Worker, loading: bool, how: &str, now: Instant) {
         let how = worker.killed.clone().unwrap_or_else(|| how.to_owned());
         let config = &self.setting.config.worker;
         let Some(model) = self.models.get_mut(name) else { return };
-        let verdict = model.deaths.count(now, config);
+        let verdict = model.deaths.count(loading, now, config);
         model.died += 1;
         tracing::warn!(model = %name, pid = worker.process.pid(), works = worker.works.len(), ?verdict, "worker died: {how}");
         requeue(model, worker, config.resubmits_max, &how);
@@ -77,8 +89,7 @@ impl State {
             Verdict::Restart(after) if wanted => model.phase = Phase::Backoff(now + after),
             Verdict::Restart(_) => self.settle(),
             Verdict::GiveUp(deaths) => {
-                let window = config.restart_window.as_secs();
-                let message = format!("the worker of {name} died {deaths} times within {window} s; at last {how}");
+                let message = format!("the worker of {name} died {deaths}; at last {how}");
                 let hint = "see the cause with `impetusctl logs`, then `impetusctl load` tries again";
                 self.fail(name, Error::new(ErrorKind::ModelNotLoaded, message).hint(hint), now);
             }
@@ -121,12 +132,12 @@ mod tests {
         let start = Instant::now();
         let mut deaths = Deaths::default();
         let verdicts: Vec<Verdict> =
-            (0..6).map(|second| deaths.count(start + Duration::from_secs(second), &config)).collect();
+            (0..6).map(|second| deaths.count(false, start + Duration::from_secs(second), &config)).collect();
         let waits = [100, 200, 400, 800, 1600].map(|ms| Verdict::Restart(Duration::from_millis(ms)));
         assert_eq!(verdicts[..5], waits);
-        assert_eq!(verdicts[5], Verdict::GiveUp(6));
+        assert_eq!(verdicts[5], Verdict::GiveUp("6 times within 60 s".to_owned()));
         // A model that was given up starts with a clean slate.
-        assert_eq!(deaths.count(start + Duration::from_secs(7), &config), Verdict::Restart(config.backoff));
+        assert_eq!(deaths.count(false, start + Duration::from_secs(7), &config), Verdict::Restart(config.backoff));
     }
 
     #[test]
@@ -135,8 +146,21 @@ mod tests {
         let start = Instant::now();
         let mut deaths = Deaths::default();
         for minute in 0..100 {
-            let verdict = deaths.count(start + Duration::from_secs(61 * minute), &config);
+            let verdict = deaths.count(false, start + Duration::from_secs(61 * minute), &config);
             assert_eq!(verdict, Verdict::Restart(config.backoff));
         }
+    }
+
+    #[test]
+    fn a_model_that_dies_slowly_whenever_it_is_loaded_is_given_up() {
+        let config = config::Config::testing("/nowhere".as_ref()).worker;
+        let start = Instant::now();
+        let mut deaths = Deaths::default();
+        let mut slowly = |load: u32| deaths.count(true, start + config.load_silence * load, &config);
+        assert!((0..5).all(|load| slowly(load) == Verdict::Restart(config.backoff)));
+        assert_eq!(slowly(5), Verdict::GiveUp("6 times in a row while it loaded".to_owned()));
+        assert!((6..11).all(|load| slowly(load) == Verdict::Restart(config.backoff)), "a clean slate");
+        deaths.loaded();
+        assert_eq!(deaths.count(true, start + config.load_silence * 12, &config), Verdict::Restart(config.backoff));
     }
 }
