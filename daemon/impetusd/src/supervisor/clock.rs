@@ -1,6 +1,8 @@
 //! What time ends: requests past their deadline, workers that say nothing, models nobody uses, the drain itself.
 //! Looked at on every tick of the supervisor; how often that is, `supervisor` knows.
 
+use std::time::Duration;
+
 use pipe::ToWorker;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind};
@@ -12,10 +14,14 @@ use super::work::Work;
 use crate::config;
 use crate::residency;
 
+/// A look that comes this late was held up together with everything else: the machine slept, or the daemon was stopped.
+const HELD_UP: Duration = Duration::from_secs(5);
+
 impl State {
     /// Looks at everything that time ends.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
+        self.forgive(now);
         self.ticked = now;
         for (name, model) in &mut self.models {
             expire_works(model, now);
@@ -34,6 +40,16 @@ impl State {
         self.settle();
         if let Some(deadline) = self.draining {
             self.drain(deadline <= now, now);
+        }
+    }
+
+    /// Counts time in which nobody was heard, because nobody could be, against no worker.
+    fn forgive(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.ticked);
+        if late >= HELD_UP {
+            for worker in self.models.values_mut().filter_map(Model::worker_mut) {
+                worker.heard = (worker.heard + late).min(now);
+            }
         }
     }
 
@@ -65,6 +81,7 @@ impl State {
         }
     }
 }
+
 /// Ends the requests whose time is over.
 fn expire_works(model: &mut Model, now: Instant) {
     let late = |work: &Work| work.deadline <= now;

@@ -39,6 +39,11 @@ impl World {
 
     /// Starts the supervisor with a model for each script.
     async fn start(&self, scripts: &[(&str, &str)]) -> (Supervisor, JoinHandle<()>) {
+        let models = self.models(scripts).await;
+        Supervisor::start(self.setting(), models)
+    }
+
+    async fn models(&self, scripts: &[(&str, &str)]) -> Vec<ModelCard> {
         let inspector = Inspector::new(testing::scripted_worker(), LIMIT);
         let mut models = Vec::new();
         for (name, script) in scripts {
@@ -55,7 +60,11 @@ impl World {
                 created_unix_s: 0,
             });
         }
-        let setting = Setting {
+        models
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
             config: self.config.clone(),
             pools: Pools { budget: self.budget, kv_max: 1_000_000 },
             machine: placement::Machine { cores: 2, performance_cores: None },
@@ -63,8 +72,7 @@ impl World {
             prefixes: PathBuf::new(),
             prefix_key: None,
             newsroom: Newsroom::default(),
-        };
-        Supervisor::start(setting, models)
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -220,6 +228,25 @@ async fn a_hanging_worker_is_killed_and_its_work_goes_on() {
     let events = read(&world.begin(&supervisor, ask("m", 9)).await.unwrap()).await;
     assert_eq!(text(&events), answer(9));
     assert_eq!(lives(&world.path("m")), 2);
+}
+
+#[tokio::test]
+async fn silence_counts_only_while_the_daemon_could_hear() {
+    let mut world = World::new();
+    world.config.worker.load_silence = Duration::from_secs(8);
+    let models = world.models(&[("m", r#"{"load": "hang"}"#)]).await;
+    let (reports, _outbox) = mpsc::channel(REPORTS_MAX);
+    let mut state = State::new(world.setting(), models, reports);
+    state.want("m", Instant::now());
+    let mut killed = |heard: u64, ticked: u64| {
+        let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
+        state.models.get_mut("m").unwrap().worker_mut().unwrap().heard = ago(heard);
+        state.ticked = ago(ticked);
+        state.tick();
+        state.models["m"].worker().unwrap().killed.is_some()
+    };
+    assert!(!killed(10, 9), "it was asleep along with the daemon");
+    assert!(killed(9, 1), "it was not heard by a daemon that was awake");
 }
 
 #[tokio::test]
