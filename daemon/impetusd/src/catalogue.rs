@@ -65,7 +65,8 @@ impl Catalogue {
 
     /// Writes down what somebody did that changed nothing here.
     pub async fn audit(&self, actor: &str, action: &'static str, subject: String) -> Result<()> {
-        self.change(actor, action, subject, |_| Ok(())).await
+        let (store, entry) = (self.store.clone(), change(actor, action, subject));
+        blocking(move || store.audit().record(entry).map_err(broken)).await
     }
 
     /// Returns what was changed of the configuration, by name. Blocks.
@@ -75,12 +76,10 @@ impl Catalogue {
 
     /// Writes changes of the configuration, or forgets those that are `None`, and who made them.
     pub async fn change_settings(&self, actor: &str, changes: Vec<(String, Option<String>)>) -> Result<()> {
-        let (store, time_unix_ms) = (self.store.clone(), now_ms());
-        let told = |(name, value): &(String, Option<String>)| Change {
-            time_unix_ms,
-            actor: actor.to_owned(),
-            action: if value.is_some() { "setting.change" } else { "setting.reset" }.to_owned(),
-            subject: value.as_ref().map_or_else(|| name.clone(), |value| format!("{name} = {value}")),
+        let store = self.store.clone();
+        let told = |(name, value): &(String, Option<String>)| {
+            let action = if value.is_some() { "setting.change" } else { "setting.reset" };
+            change(actor, action, value.as_ref().map_or_else(|| name.clone(), |value| format!("{name} = {value}")))
         };
         let audit = changes.iter().map(told).collect();
         blocking(move || store.settings().change(changes, audit).map_err(broken)).await
@@ -103,20 +102,21 @@ impl Catalogue {
 
     /// Adds a key.
     pub async fn add_key(&self, actor: &str, secret: Secret, new: NewKey) -> Result<Key> {
-        let change = move |store: &Store| store.keys().insert(&secret, new).map(|key| (key.id.clone(), key));
-        self.change_found(actor, "key.create", change).await
+        self.change(actor, "key.create", secret.id(), move |store| store.keys().insert(&secret, new)).await
     }
 
     /// Gives a key another secret; `None` if there is no such key.
     pub async fn rotate_key(&self, actor: &str, id: String, secret: Secret, old_until: i64) -> Result<Option<Key>> {
-        let change = move |store: &Store| Ok((id.clone(), store.keys().rotate(&id, &secret, old_until)?));
-        self.change_found(actor, "key.rotate", change).await
+        let rotate = {
+            let id = id.clone();
+            move |store: &Store| store.keys().rotate(&id, &secret, old_until)
+        };
+        self.change(actor, "key.rotate", id, rotate).await
     }
 
     /// Revokes a key; `None` if there is no such key.
     pub async fn revoke_key(&self, actor: &str, id: String) -> Result<Option<Key>> {
-        let change = move |store: &Store| Ok((id.clone(), store.keys().revoke(&id, now_s())?));
-        self.change_found(actor, "key.revoke", change).await
+        self.change(actor, "key.revoke", id.clone(), move |store| store.keys().revoke(&id, now_s())).await
     }
 
     /// Notes when keys were last used.
@@ -190,32 +190,21 @@ impl Catalogue {
         Ok(AuditPage { entries: found.into_iter().map(audit_entry).collect(), next })
     }
 
-    /// Changes something, and writes down who changed it.
-    async fn change(
+    /// Changes something, and writes down who changed it, in one go.
+    async fn change<T: Send + 'static>(
         &self,
         actor: &str,
-        action: &'static str,
+        action: &str,
         subject: String,
-        change: impl FnOnce(&Store) -> store::Result<()> + Send + 'static,
-    ) -> Result<()> {
-        self.change_found(actor, action, move |store| change(store).map(|()| (subject, ()))).await
-    }
-
-    /// The same for a change that says what it was made to, and returns something.
-    async fn change_found<T: Send + 'static>(
-        &self,
-        actor: &str,
-        action: &'static str,
-        change: impl FnOnce(&Store) -> store::Result<(String, T)> + Send + 'static,
+        change: impl FnOnce(&Store) -> store::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (store, actor, action) = (self.store.clone(), actor.to_owned(), action.to_owned());
-        blocking(move || {
-            let (subject, changed) = change(&store).map_err(broken)?;
-            let entry = Change { time_unix_ms: now_ms(), actor, action, subject };
-            store.audit().record(entry).map_err(broken).map(|()| changed)
-        })
-        .await
+        let store = self.store.noting(self::change(actor, action, subject));
+        blocking(move || change(&store).map_err(broken)).await
     }
+}
+
+fn change(actor: &str, action: &str, subject: String) -> Change {
+    Change { time_unix_ms: now_ms(), actor: actor.to_owned(), action: action.to_owned(), subject }
 }
 
 fn page(limit: u32) -> Result<u32> {

@@ -136,7 +136,7 @@ impl Keys<'_> {
     /// Adds a key for a secret. A secret that is already known keeps the key it has, which is returned.
     pub fn insert(self, secret: &Secret, new: NewKey) -> Result<Key> {
         let (digest, id) = (secret.digest(), secret.id());
-        self.0.call(move |connection| {
+        self.0.write(move |connection| {
             let insert = "INSERT INTO api_keys (id, label, role, hash, created_unix_s, expires_unix_s, models,
                     inference_per_minute, reads_per_minute, requests_per_day, tokens_per_day)
                 VALUES (:id, :label, :role, :hash, :created, :expires, :models, :inference, :reads, :requests, :tokens)
@@ -165,7 +165,7 @@ impl Keys<'_> {
     /// Gives a key another secret; the old one counts until `old_until_unix_s`. `None` if there is no key of this id.
     pub fn rotate(self, id: &str, secret: &Secret, old_until_unix_s: i64) -> Result<Option<Key>> {
         let (id, digest) = (id.to_owned(), secret.digest());
-        self.0.call(move |connection| {
+        self.0.write(move |connection| {
             let update = "UPDATE api_keys SET old_hash = hash, old_until_unix_s = ?3, hash = ?2 WHERE id = ?1";
             connection.execute(update, (&id, digest.bytes(), old_until_unix_s))?;
             find(connection, &id)
@@ -175,7 +175,7 @@ impl Keys<'_> {
     /// Revokes a key for good; `None` if there is no key of this id. The first time of revoking stays.
     pub fn revoke(self, id: &str, now_unix_s: i64) -> Result<Option<Key>> {
         let id = id.to_owned();
-        self.0.call(move |connection| {
+        self.0.write(move |connection| {
             let update = "UPDATE api_keys SET revoked_unix_s = coalesce(revoked_unix_s, ?2) WHERE id = ?1";
             connection.execute(update, (&id, now_unix_s))?;
             find(connection, &id)

@@ -69,7 +69,7 @@ impl Models<'_> {
 
     /// Adds a model; returns false, and changes nothing, if its name is taken.
     pub fn insert(self, model: Model) -> Result<bool> {
-        self.0.call(move |connection| Ok(write(connection, &model, "ON CONFLICT (name) DO NOTHING")? > 0))
+        self.0.write(move |connection| Ok(write(connection, &model, "ON CONFLICT (name) DO NOTHING")? > 0))
     }
 
     /// Adds a model or replaces the one of its name; keeps when that one was added, its pin and its keep-alive.
@@ -77,7 +77,7 @@ impl Models<'_> {
         let replace = "ON CONFLICT (name) DO UPDATE SET
             source = excluded.source, repo = excluded.repo, revision = excluded.revision,
             path = excluded.path, facts = excluded.facts";
-        self.0.call(move |connection| write(connection, &model, replace).map(drop))
+        self.0.write(move |connection| write(connection, &model, replace).map(drop))
     }
 
     /// Sets whether a model is never evicted; returns false if there is none of this name.
@@ -93,7 +93,7 @@ impl Models<'_> {
     /// Forgets a model; returns false if there is none of this name.
     pub fn remove(self, name: &str) -> Result<bool> {
         let name = name.to_owned();
-        self.0.call(move |connection| Ok(connection.execute("DELETE FROM models WHERE name = ?1", [name])? > 0))
+        self.0.write(move |connection| Ok(connection.execute("DELETE FROM models WHERE name = ?1", [name])? > 0))
     }
 
     /// Returns the default model's name.
@@ -104,7 +104,7 @@ impl Models<'_> {
     /// Sets the default model; returns false, and changes nothing, if there is none of this name.
     pub fn set_default(self, name: &str) -> Result<bool> {
         let name = name.to_owned();
-        self.0.call(move |connection| {
+        self.0.write(move |connection| {
             let set = "UPDATE server_config SET default_model = ?1 WHERE ?1 IN (SELECT name FROM models)";
             Ok(connection.execute(set, [name])? > 0)
         })
@@ -112,7 +112,7 @@ impl Models<'_> {
 
     fn set(self, name: &str, update: &'static str, value: impl rusqlite::ToSql + Send + 'static) -> Result<bool> {
         let name = name.to_owned();
-        self.0.call(move |connection| Ok(connection.execute(update, (name, value))? > 0))
+        self.0.write(move |connection| Ok(connection.execute(update, (name, value))? > 0))
     }
 }
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 
 use crate::error::explain;
-use crate::{Audit, Keys, Models, Records, Requests, Result, Settings, StoreError, migrate};
+use crate::{Audit, Change, Keys, Models, Records, Requests, Result, Settings, StoreError, audit, migrate};
 
 /// How long to wait for another process that holds the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -32,6 +32,8 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub struct Store {
     jobs: SyncSender<Job>,
     path: Arc<Path>,
+    /// What is written down along with what this handle changes.
+    noted: Option<Change>,
 }
 
 impl Store {
@@ -43,7 +45,12 @@ impl Store {
             .name("store".into())
             .spawn(move || work(connection, &queue))
             .map_err(|source| StoreError::Io { what: "cannot start the thread for", path: path.to_owned(), source })?;
-        Ok(Self { jobs, path: path.into() })
+        Ok(Self { jobs, path: path.into(), noted: None })
+    }
+
+    /// A handle whose changes of models and keys go into the log of changes, as `change`: both are on disk, or neither.
+    pub fn noting(&self, change: Change) -> Self {
+        Self { noted: Some(change), ..self.clone() }
     }
 
     /// The models and which of them is the default.
@@ -105,6 +112,20 @@ impl Store {
             let _ = std::fs::remove_file(to);
         }
         copied.map(drop)
+    }
+
+    /// Runs a job that changes something, all of it or nothing, and writes down what this handle notes.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let noted = self.noted.clone();
+        self.call(move |connection| {
+            let transaction = connection.transaction()?;
+            let done = job(&transaction)?;
+            noted.map_or(Ok(()), |change| audit::insert(&transaction, change))?;
+            transaction.commit().map(|()| done)
+        })
     }
 
     /// Runs a job on the store's thread and waits for its result.

@@ -58,7 +58,7 @@ impl Secret {
     }
 
     /// Returns the key's id, `key_` and twelve hexadecimal digits of the digest: it tells nothing about the secret.
-    pub(crate) fn id(&self) -> String {
+    pub fn id(&self) -> String {
         format!("key_{:012x}", self.digest().prefix() >> 16)
     }
 }

@@ -212,6 +212,27 @@ fn a_database_that_others_could_read_is_made_private() {
 }
 
 #[test]
+fn a_change_that_cannot_be_written_down_is_not_made() {
+    let (_directory, store) = store();
+    store.models().insert(model("a")).unwrap();
+    let key = store.keys().insert(&Secret::new().unwrap(), new_key("first", Role::Admin)).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'full'); END";
+    store.call(move |connection| connection.execute_batch(refuse)).unwrap();
+    let (actor, action, subject) = ("uid 1".to_owned(), "key.revoke".to_owned(), key.id.clone());
+    let noting = store.noting(Change { time_unix_ms: 1, actor, action, subject });
+    noting.keys().revoke(&key.id, 5).unwrap_err();
+    noting.keys().rotate(&key.id, &Secret::new().unwrap(), 5).unwrap_err();
+    noting.keys().insert(&Secret::new().unwrap(), new_key("second", Role::User)).unwrap_err();
+    noting.models().put(Model { path: "/models/b".into(), ..model("a") }).unwrap_err();
+    noting.models().put(model("b")).unwrap_err();
+    noting.models().set_pinned("a", true).unwrap_err();
+    noting.models().remove("a").unwrap_err();
+    assert_eq!(store.keys().list().unwrap(), [key]);
+    assert_eq!(store.models().list().unwrap(), [model("a")]);
+    store.keys().revoke(&store.keys().list().unwrap()[0].id, 5).unwrap();
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let error = Store::open(Path::new("/absent/impetus.db")).unwrap_err();
     assert!(error.to_string().contains("/absent/impetus.db"), "{error}");
