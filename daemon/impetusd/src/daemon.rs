@@ -56,6 +56,8 @@ pub struct Daemon {
     pub fetches: Arc<Semaphore>,
     /// Repositories that are being pulled, and names of models that are being imported.
     pub fetching: Mutex<BTreeSet<String>>,
+    /// Held while a model is made known or forgotten, on disk and to the supervisor.
+    pub registering: tokio::sync::Mutex<()>,
     /// How the daemon is asked to end.
     pub shutdown: Shutdown,
     /// The machine.

@@ -168,6 +168,7 @@ fn assemble(
         hub,
         fetches: Arc::new(Semaphore::new(config.hub.pulls_max)),
         fetching: Default::default(),
+        registering: Default::default(),
         shutdown,
         machine: machine::describe(),
         started: Instant::now(),

@@ -119,8 +119,10 @@ enum Command {
     Begin(Arc<Transcript>, Box<GenerateRequest>, Asker, oneshot::Sender<Result<()>>),
     Encode(Arc<Transcript>, Box<Whole>, Asker, oneshot::Sender<Result<()>>),
     Cancel(TranscriptId),
-    Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<()>>),
+    MayLoad(String, oneshot::Sender<Result<()>>),
+    Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<bool>>),
     Unload(String, oneshot::Sender<Result<()>>),
+    MayRegister(Box<ModelCard>, oneshot::Sender<Result<()>>),
     Register(Box<ModelCard>, oneshot::Sender<Result<()>>),
     Remove(String, oneshot::Sender<Result<ModelCard>>),
     Look(oneshot::Sender<Snapshot>),
@@ -161,14 +163,24 @@ impl Supervisor {
         let _ = self.commands.send(Command::Cancel(id)).await;
     }
 
-    /// Brings a model into memory; `transcript` follows it.
-    pub async fn load(&self, transcript: Arc<Transcript>, request: LoadRequest) -> Result<()> {
+    /// Says whether a model could be brought into memory now, and why not.
+    pub async fn may_load(&self, model: String) -> Result<()> {
+        self.ask(|reply| Command::MayLoad(model, reply)).await?
+    }
+
+    /// Brings a model into memory; `transcript` follows it. False if it was there already, or on its way.
+    pub async fn load(&self, transcript: Arc<Transcript>, request: LoadRequest) -> Result<bool> {
         self.ask(|reply| Command::Load(transcript, request, reply)).await?
     }
 
     /// Takes a model out of memory; returns when it is out.
     pub async fn unload(&self, model: String) -> Result<()> {
         self.ask(|reply| Command::Unload(model, reply)).await?
+    }
+
+    /// Says whether `register` would take a model, and why not; only its name, its folder and where it is from count.
+    pub async fn may_register(&self, card: ModelCard) -> Result<()> {
+        self.ask(|reply| Command::MayRegister(Box::new(card), reply)).await?
     }
 
     /// Makes a model known, or known better; one in memory keeps its worker.
@@ -301,8 +313,10 @@ impl State {
                 drop(reply.send(self.encode(transcript, *request, asker)));
             }
             Command::Cancel(id) => self.cancel(id),
+            Command::MayLoad(model, reply) => drop(reply.send(self.may_load(&model))),
             Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
             Command::Unload(model, reply) => self.unload(&model, reply),
+            Command::MayRegister(card, reply) => drop(reply.send(self.may_register(&card))),
             Command::Register(card, reply) => drop(reply.send(self.register(*card))),
             Command::Remove(model, reply) => drop(reply.send(self.remove(&model))),
             Command::Look(reply) => drop(reply.send(self.look())),
@@ -413,20 +427,27 @@ impl State {
         self.settle();
     }
 
+    fn may_register(&self, card: &ModelCard) -> Result<()> {
+        match self.models.get(&card.name) {
+            Some(model) if !model.may_become(card) => {
+                let message = format!("the name {:?} is taken by {}", card.name, model.record().path);
+                let hint = "give another name, or remove that model first";
+                Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn register(&mut self, card: ModelCard) -> Result<()> {
+        self.may_register(&card)?;
         match self.models.get_mut(&card.name) {
             None => self.insert(card),
-            Some(model) if model.may_become(&card) => {
+            Some(model) => {
                 let pinned = model.record().pinned;
                 *model.record_mut() = ModelCard { pinned, ..card };
                 if let Phase::Failed(..) = model.phase {
                     model.phase = Phase::Absent;
                 }
-            }
-            Some(model) => {
-                let message = format!("the name {:?} is taken by {}", card.name, model.record().path);
-                let hint = "give another name, or remove that model first";
-                return Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint));
             }
         }
         self.settle();

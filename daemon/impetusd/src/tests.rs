@@ -10,6 +10,7 @@ use protocol::journal::{AuditRequest, RequestsRequest};
 use protocol::key::{CreateKeyRequest, KeyRole, Knock, LimitsRequest, Proof, Purpose, RotateKeyRequest};
 use protocol::model::{AddRequest, LoadRequest, ModelState, PullRequest, RemoveRequest, Source};
 use protocol::record::{Collection, KeepRequest, ListRequest, RecordId};
+use protocol::setting::{ChangeSettingsRequest, SettingChange};
 use protocol::status::{Bridge, Hello, StopRequest};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
 use protocol::transcript::{Cursor, Event, ReadRequest, TranscriptId};
@@ -353,6 +354,27 @@ async fn a_name_that_no_model_can_have_is_refused_and_not_kept() {
 fn embed_nothing() -> EmbedRequest {
     let (inputs, overlong) = (vec![Input::Text("hi".to_owned())], Overlong::Refuse);
     EmbedRequest { model: None, inputs, dimensions: None, overlong, priority: Priority::Normal, deadline_ms: None }
+}
+
+#[tokio::test]
+async fn only_a_load_that_changed_something_is_written_down_and_no_pin_that_was_refused() {
+    let house = House::start().await;
+    let client = house.client().await;
+    let change = SettingChange { name: "memory.budget".to_owned(), value: Some("100MB".to_owned()) };
+    client.change_settings(ChangeSettingsRequest { changes: vec![change] }).await.unwrap();
+    add_scripted(&house, &client, "large", r#"{"megabytes": 101}"#).await;
+    let load = |model: &str, pin| LoadRequest { model: model.to_owned(), pin, keep_alive_ms: None };
+    for _ in 0..3 {
+        assert!(ends_well(&client, client.load(load("impetus-nano", None)).await.unwrap()).await);
+    }
+    assert_eq!(client.load(load("nobody", Some(true))).await.unwrap_err().kind, ErrorKind::ModelNotFound);
+    assert_eq!(client.load(load("large", Some(true))).await.unwrap_err().kind, ErrorKind::NoMemory);
+    let entries = client.audit(AuditRequest::default()).await.unwrap().entries;
+    let actions = entries.iter().map(|entry| format!("{} {}", entry.action, entry.subject));
+    assert_eq!(actions.take(2).collect::<Vec<_>>(), ["model.load impetus-nano", "model.add large"]);
+    let house = House::start_in(house.stop().await, |_| {}).await;
+    assert!(house.client().await.models().await.unwrap().iter().all(|card| !card.pinned));
+    house.stop().await;
 }
 
 /// Adds a model whose worker follows `script`.

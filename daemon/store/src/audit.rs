@@ -5,6 +5,10 @@ use rusqlite::{Row, Transaction};
 use crate::requests::KEPT;
 use crate::{Result, Store};
 
+/// What ordinary clients do all day, and how many entries of it are kept: it shall not push out who made which key.
+const OFTEN: &str = "action IN ('model.load', 'model.unload')";
+const OFTEN_KEPT: i64 = 10_000;
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -46,8 +50,11 @@ pub(crate) fn insert(transaction: &Transaction<'_>, change: Change) -> rusqlite:
     let insert = "INSERT INTO audit_log (time_unix_ms, actor, action, subject) VALUES (?1, ?2, ?3, ?4)";
     let values = (change.time_unix_ms, change.actor, change.action, change.subject);
     transaction.execute(insert, values)?;
-    let trim = "DELETE FROM audit_log WHERE id <= (SELECT max(id) FROM audit_log) - ?1";
-    transaction.execute(trim, [KEPT]).map(drop)
+    for (which, kept) in [(OFTEN, OFTEN_KEPT), ("true", KEPT)] {
+        let last = format!("SELECT id FROM audit_log WHERE {which} ORDER BY id DESC LIMIT 1 OFFSET {kept}");
+        transaction.execute(&format!("DELETE FROM audit_log WHERE {which} AND id <= ({last})"), [])?;
+    }
+    Ok(())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Change)> {
@@ -58,4 +65,40 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Change)> {
         subject: row.get("subject")?,
     };
     Ok((row.get("id")?, change))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::store;
+
+    /// Writes many entries of one kind in one go.
+    fn fill(store: &Store, action: &'static str, count: i64) {
+        let insert = "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+            INSERT INTO audit_log (time_unix_ms, actor, action, subject) SELECT 0, 'key_1', ?1, 'm' FROM n";
+        store.call(move |connection| connection.execute(insert, (action, count))).unwrap();
+    }
+
+    #[test]
+    fn loads_push_out_loads_and_nothing_else() {
+        let (_directory, store) = store();
+        let change = |action: &str, subject: &str| Change {
+            time_unix_ms: 1,
+            actor: "uid 1".into(),
+            action: action.into(),
+            subject: subject.into(),
+        };
+        store.audit().record(change("key.create", "first")).unwrap();
+        for _ in 0..11 {
+            fill(&store, "model.load", OFTEN_KEPT);
+            store.audit().record(change("model.unload", "m")).unwrap();
+        }
+        let kept = store.audit().page(200_000, None).unwrap();
+        assert_eq!(kept.len() as i64, OFTEN_KEPT + 1);
+        assert_eq!(kept.last().unwrap().1, change("key.create", "first"));
+        fill(&store, "key.create", KEPT);
+        store.audit().record(change("key.revoke", "last")).unwrap();
+        let kept = store.audit().page(200_000, None).unwrap();
+        assert_eq!((kept.len() as i64, kept[0].1.subject.as_str()), (KEPT, "last"));
+    }
 }

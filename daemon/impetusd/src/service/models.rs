@@ -1,5 +1,5 @@
 //! `models`, `texts`, `add`, `remove`, `load` and `unload`: which models are known and in memory. The supervisor
-//! judges first; what it took is then written into the catalogue on disk.
+//! judges first; what it would take is written into the catalogue on disk, and only then taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +69,7 @@ pub(crate) async fn register(
     check_name(&name)?;
     let facts = daemon.inspector.facts(path).await?;
     let path = path.to_str().ok_or_else(|| Error::invalid("path", "the path is not UTF-8"))?.to_owned();
+    let _one_at_a_time = daemon.registering.lock().await;
     let known = daemon.supervisor.look().await?.models.into_iter().find(|card| card.name == name);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let card = ModelCard {
@@ -80,8 +81,9 @@ pub(crate) async fn register(
         pinned: known.as_ref().is_some_and(|known| known.pinned),
         created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
     };
-    daemon.supervisor.register(card.clone()).await?;
+    daemon.supervisor.may_register(card.clone()).await?;
     daemon.catalogue.put(actor, card.clone()).await?;
+    daemon.supervisor.register(card.clone()).await?;
     Ok(card)
 }
 
@@ -97,14 +99,24 @@ pub async fn remove(session: &Session, request: RemoveRequest) -> Result<()> {
     }
     // A model that is only idle in memory leaves; one with work is in use, and says so.
     leave(daemon, card.name.clone()).await?;
-    daemon.supervisor.remove(card.name.clone()).await?;
-    daemon.catalogue.remove(&session.actor(), card.name.clone()).await?;
+    forget(daemon, &session.actor(), &card.name).await?;
     tracing::info!(model = %card.name, "model removed");
     if request.delete_files {
         let others = snapshot.models.iter().filter(|other| other.name != card.name);
         delete_files(daemon, card, others.map(|other| PathBuf::from(&other.path)).collect()).await?;
     }
     Ok(())
+}
+
+/// Forgets a model that is not in use; one that stays on disk stays known.
+async fn forget(daemon: &Daemon, actor: &str, name: &str) -> Result<()> {
+    let _one_at_a_time = daemon.registering.lock().await;
+    let card = daemon.supervisor.remove(name.to_owned()).await?;
+    let forgotten = daemon.catalogue.remove(actor, name.to_owned()).await;
+    if forgotten.is_err() {
+        daemon.supervisor.register(card).await?;
+    }
+    forgotten
 }
 
 /// Deletes the files that Impetus downloaded or made for a model; those of a folder that was added stay, and so do those
@@ -134,19 +146,35 @@ pub async fn load(session: &Arc<Session>, request: LoadRequest, trace: Option<Tr
     let actor = session.actor();
     if let Some(pinned) = request.pin {
         session.allow(KeyRole::Admin)?;
+        daemon.supervisor.may_load(request.model.clone()).await?;
         daemon.catalogue.pin(&actor, request.model.clone(), pinned).await?;
     }
     let model = request.model.clone();
     let observer = session.watched(trace, format!("load {model}"));
-    let start = |transcript| daemon.supervisor.load(transcript, request);
+    let mut changed = false;
+    let start = async |transcript| {
+        changed = daemon.supervisor.load(transcript, request).await?;
+        Ok(())
+    };
     let id = session.begin(Some(Box::new(observer)), start).await?;
-    daemon.catalogue.audit(&actor, "model.load", model).await?;
+    // Ordinary clients load with each request, and mostly what is there already.
+    if changed {
+        note(session, "model.load", model).await;
+    }
     Ok(id)
 }
 
 pub async fn unload(session: &Session, model: String) -> Result<()> {
     leave(&session.daemon, model.clone()).await?;
-    session.daemon.catalogue.audit(&session.actor(), "model.unload", model).await
+    note(session, "model.unload", model).await;
+    Ok(())
+}
+
+/// Writes down what is done already, and changed nothing on disk: where that fails, it does not.
+async fn note(session: &Session, action: &'static str, model: String) {
+    if let Err(error) = session.daemon.catalogue.audit(&session.actor(), action, model).await {
+        tracing::warn!(%error, action, "the log of changes cannot be written");
+    }
 }
 
 async fn leave(daemon: &Daemon, model: String) -> Result<()> {

@@ -79,7 +79,7 @@ async fn ask(
 async fn load(session: &Session, model: String, trace: Option<TraceParent>) -> Result<()> {
     let observer = session.watched(trace, format!("load {model}"));
     let request = LoadRequest { model, pin: None, keep_alive_ms: None };
-    let start = |transcript| session.daemon.supervisor.load(transcript, request);
+    let start = async |transcript| session.daemon.supervisor.load(transcript, request).await.map(drop);
     let id = session.begin(Some(Box::new(observer)), start).await?;
     let transcript = session.daemon.transcripts.find(id)?;
     let mut cursor = Cursor::default();

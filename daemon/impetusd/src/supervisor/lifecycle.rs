@@ -279,17 +279,23 @@ impl State {
         }
     }
 
-    pub(super) fn load(&mut self, transcript: Arc<Transcript>, request: &LoadRequest) -> Result<()> {
+    pub(super) fn may_load(&self, model: &str) -> Result<()> {
         if self.draining.is_some() {
             return Err(Error::new(ErrorKind::Closing, "the daemon is shutting down"));
         }
-        let now = Instant::now();
-        self.known(&request.model)?;
-        if let Decision::Refuse(shortage) = self.decide(&request.model, &[], now) {
-            return Err(no_memory(&request.model, &shortage));
+        self.known(model)?;
+        match self.decide(model, &[], Instant::now()) {
+            Decision::Refuse(shortage) => Err(no_memory(model, &shortage)),
+            _ => Ok(()),
         }
+    }
+
+    /// Says whether the model was not in memory, nor on its way there.
+    pub(super) fn load(&mut self, transcript: Arc<Transcript>, request: &LoadRequest) -> Result<bool> {
+        self.may_load(&request.model)?;
+        let now = Instant::now();
         let keep_alive = self.setting.config.models.keep_alive;
-        let Some(model) = self.models.get_mut(&request.model) else { return Ok(()) };
+        let Some(model) = self.models.get_mut(&request.model) else { return Ok(false) };
         if model.loaders.len() >= LOADERS_MAX {
             let message = format!("{} callers wait for {} already", model.loaders.len(), request.model);
             return Err(Error::new(ErrorKind::Busy, message).retry_after_ms(1_000));
@@ -305,11 +311,12 @@ impl State {
         model.used = now;
         if let Phase::Loaded(_) = model.phase {
             transcript.finish(Finished::default());
-            return Ok(());
+            return Ok(false);
         }
+        let absent = matches!(model.phase, Phase::Absent | Phase::Failed(..));
         model.loaders.push(transcript);
         self.want(&request.model, now);
-        Ok(())
+        Ok(absent)
     }
 
     pub(super) fn unload(&mut self, name: &str, reply: oneshot::Sender<Result<()>>) {
