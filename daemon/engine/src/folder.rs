@@ -54,15 +54,20 @@ impl Folder {
     /// Opens a folder and checks that everything a decoder needs is there, and nothing that it would ignore.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let config = Config::open(path)?;
-        // Before the weights are looked at, so that an unknown architecture is named even where they are missing.
-        let architecture = Description::read(&config, &|_| true)?.architecture;
-        let quantization = config.quantization()?;
-        require_tokenizer(path)?;
+        let (architecture, quantization) = Self::foresee(path, &config)?;
         let checkpoint = Checkpoint::open(path)?;
         let description = Description::read(&config, &|name| checkpoint.has(name))?;
         let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
         folder.check()?;
         Ok(folder)
+    }
+
+    /// What is known before the weights are looked at, so that an unknown architecture is named even where they are missing.
+    fn foresee(path: &Path, config: &Config) -> Result<(String, Quantization), LoadError> {
+        let architecture = Description::read(config, &|_| true)?.architecture;
+        let quantization = config.quantization()?;
+        require_tokenizer(path)?;
+        Ok((architecture, quantization))
     }
 }
 
@@ -71,18 +76,32 @@ impl Folder<Encoder> {
     pub fn open_encoder(path: &Path) -> Result<Option<Self>, LoadError> {
         let config = Config::open(path)?;
         let settings = Settings::open(path)?;
-        if !Encoder::is_meant(&config, &settings)? {
-            return Ok(None);
-        }
-        // Before the weights are looked at, so that what is unsupported is named even where they are missing.
-        let architecture = Encoder::read(&config, &settings, &|_| false)?.architecture;
-        let quantization = config.quantization()?;
-        require_tokenizer(path)?;
+        let Some((architecture, quantization)) = Self::foresee(path, &config, &settings)? else { return Ok(None) };
         let checkpoint = Checkpoint::open(path)?;
         let description = Encoder::read(&config, &settings, &|name| checkpoint.has(name))?;
         let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
         folder.check()?;
         Ok(Some(folder))
+    }
+
+    /// What is known before the weights are looked at, as of a decoder; `None` if it is no encoder.
+    fn foresee(path: &Path, config: &Config, settings: &Settings) -> Result<Option<(String, Quantization)>, LoadError> {
+        if !Encoder::is_meant(config, settings)? {
+            return Ok(None);
+        }
+        let architecture = Encoder::read(config, settings, &|_| false)?.architecture;
+        let quantization = config.quantization()?;
+        require_tokenizer(path)?;
+        Ok(Some((architecture, quantization)))
+    }
+}
+
+/// Refuses a folder that will not load whatever its weights are, which need not be there yet.
+pub fn foresee(path: &Path) -> Result<(), LoadError> {
+    let config = Config::open(path)?;
+    match Folder::<Encoder>::foresee(path, &config, &Settings::open(path)?)? {
+        Some(_) => Ok(()),
+        None => Folder::<Description>::foresee(path, &config).map(drop),
     }
 }
 

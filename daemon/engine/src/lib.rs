@@ -29,5 +29,6 @@ pub mod text;
 pub use encoder::Encoder;
 pub use error::{ForwardError, LoadError};
 pub use facts::{Capabilities, Facts, STATE_TOKENS, facts, inspect};
+pub use folder::foresee;
 pub use model::{Model, Options, Row, State, Wanted};
 pub use native::{Keep, Precision};

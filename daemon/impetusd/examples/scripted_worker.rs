@@ -37,12 +37,24 @@ struct Script {
     pace_ms: u64,
     /// Megabytes of its weights.
     megabytes: u64,
+    /// Whether its folder is refused before its weights are looked at.
+    strange: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let (load, tokens, pace_ms, megabytes) = ("ok".to_owned(), 8, 1, 10);
-        Self { load, tokens, die_at: None, hang_at: None, lives: u64::MAX, stint: None, pace_ms, megabytes }
+        Self {
+            load,
+            tokens,
+            die_at: None,
+            hang_at: None,
+            lives: u64::MAX,
+            stint: None,
+            pace_ms,
+            megabytes,
+            strange: false,
+        }
     }
 }
 
@@ -60,6 +72,7 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve"] => serve(),
         ["inspect", path] => inspect(Path::new(path)),
+        ["foresee", path] => foresee(Path::new(path)),
         ["bundled", path] => bundled(Path::new(path)),
         ["import", file, dir] => import(Path::new(file), Path::new(dir)),
         _ => std::process::exit(64),
@@ -82,6 +95,15 @@ fn facts(script: &Script) -> ModelFacts {
         dimensions: None,
         capabilities: Capabilities { chat: true, tools: true, ..Capabilities::default() },
     }
+}
+
+fn foresee(path: &Path) {
+    if script(path).is_some_and(|script| script.strange) {
+        let error = Error::new(ErrorKind::Unsupported, "architecture strange is not supported");
+        println!("{}", serde_json::to_string(&error).unwrap());
+        std::process::exit(1);
+    }
+    println!("null");
 }
 
 fn inspect(path: &Path) {

@@ -143,7 +143,8 @@ pub fn nameable(model: Option<&str>) -> Result<()> {
     let Some(model) = model.filter(|model| model.len() > NAME_BYTES_MAX || model.contains(char::is_control)) else {
         return Ok(());
     };
-    let message = format!("there is no such model: a name has {NAME_BYTES_MAX} bytes at most and no control characters");
+    let message =
+        format!("there is no such model: a name has {NAME_BYTES_MAX} bytes at most and no control characters");
     let hint = format!("this one has {} bytes; `impetusctl models` lists the names", model.len());
     Err(Error::new(ErrorKind::ModelNotFound, message).param("model").hint(hint))
 }

@@ -9,20 +9,23 @@ mod made;
 #[cfg(test)]
 pub mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hf_hub::{Repo, RepoType};
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind, Result};
 
-use crate::config;
 use crate::transcript::Transcript;
+use crate::{config, machine};
 use cache::Cache;
-use listing::Listing;
+use listing::{File, Listing};
 
 /// How often a reader hears how far a download is, unless a file ends.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// What a pull leaves free on the disk: others write there too, the database among them.
+const ROOM_LEFT: u64 = 500_000_000;
 
 /// A model that is to be fetched.
 #[derive(Clone, Debug)]
@@ -47,16 +50,24 @@ pub struct Fetched {
 pub struct Hub {
     config: config::Hub,
     cache: Cache,
+    /// How much room is left on the disk of a folder.
+    room: fn(&Path) -> Option<u64>,
 }
 
 impl Hub {
     /// Makes a hub; nothing is asked yet. In the folder `made` it keeps what it put into the cache.
     pub fn new(config: &config::Hub, made: PathBuf) -> Self {
-        Self { config: config.clone(), cache: Cache::new(&config.cache, made) }
+        Self { config: config.clone(), cache: Cache::new(&config.cache, made), room: machine::disk_room }
     }
 
-    /// Fetches a model; `transcript` hears of it, and ends it by being cancelled.
-    pub fn fetch(&self, wish: &Wish, transcript: &Transcript) -> Result<Fetched> {
+    /// Fetches a model; `transcript` hears of it, and ends it by being cancelled. Before the weights are fetched, `judge` may
+    /// refuse the folder of all else.
+    pub fn fetch(
+        &self,
+        wish: &Wish,
+        transcript: &Transcript,
+        judge: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Fetched> {
         let repo = Repo::with_revision(wish.repo.clone(), RepoType::Model, wish.revision.clone());
         let listing = match self.listing(&repo, wish) {
             Ok(listing) => listing,
@@ -69,11 +80,39 @@ impl Hub {
         let files = listing.needed(&wish.repo)?;
         let mut meter = Meter::new(transcript, wish, files.iter().map(|file| file.bytes).sum());
         let pinned = Repo::with_revision(wish.repo.clone(), RepoType::Model, listing.commit.clone());
-        for file in &files {
+        self.check_room(&pinned, &files)?;
+        let path = self.cache.snapshot(&repo, &listing.commit);
+        let (small, weights) = files.split_at(files.partition_point(|file| !file.is_weights()));
+        for file in small {
+            self.fetch_file(&pinned, file, &mut meter)?;
+        }
+        judge(&path)?;
+        for file in weights {
             self.fetch_file(&pinned, file, &mut meter)?;
         }
         self.cache.remember(&repo, &listing.commit).map_err(|error| cache::broken(self.cache.root(), &error))?;
-        Ok(Fetched { path: self.cache.snapshot(&repo, &listing.commit), commit: listing.commit })
+        Ok(Fetched { path, commit: listing.commit })
+    }
+
+    /// Refuses what the disk has no room for.
+    fn check_room(&self, repo: &Repo, files: &[File]) -> Result<()> {
+        let missing: u64 = files.iter().map(|file| self.cache.missing(repo, file)).sum();
+        let folder = self.cache.root().ancestors().find(|folder| folder.exists());
+        let Some(room) = folder.and_then(self.room) else { return Ok(()) };
+        if missing == 0 || missing.saturating_add(ROOM_LEFT) <= room {
+            return Ok(());
+        }
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        let message = format!(
+            "{} needs {:.1} GB more on disk, and {} has room for {:.1} GB, of which {:.1} GB stay free",
+            repo.url(),
+            gigabytes(missing),
+            self.cache.root().display(),
+            gigabytes(room),
+            gigabytes(ROOM_LEFT),
+        );
+        let hint = "make room, pull a smaller or more quantized model, or set HF_HOME to a folder on another disk";
+        Err(Error::new(ErrorKind::NoMemory, message).hint(hint))
     }
 
     /// Deletes what was fetched of a repository, whatever the commit, unless one of `used` lies there: commits share files.

@@ -51,6 +51,11 @@ impl Inspector {
         self.ask("inspect", path).await
     }
 
+    /// Refuses a model folder that could not be served whatever its weights are, which need not be there yet.
+    pub async fn foresee(&self, path: &Path) -> Result<()> {
+        self.ask("foresee", path).await
+    }
+
     /// Reads what a model folder holds for people to read.
     pub async fn texts(&self, path: &Path) -> Result<ModelTexts> {
         self.ask("texts", path).await

@@ -95,7 +95,14 @@ impl Journal {
             latency_ms: 0,
             charged: false,
         };
-        Observation { journal: self.clone(), entry, began: Instant::now(), found: false, started: false, recorded: None }
+        Observation {
+            journal: self.clone(),
+            entry,
+            began: Instant::now(),
+            found: false,
+            started: false,
+            recorded: None,
+        }
     }
 
     /// Waits until everything so far is on disk.

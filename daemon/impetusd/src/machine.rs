@@ -8,6 +8,11 @@ mod system;
 #[path = "machine/macos.rs"]
 mod system;
 
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use protocol::status::Machine;
 
 use crate::placement;
@@ -26,6 +31,20 @@ pub struct Memory {
 /// Returns the memory now.
 pub fn memory() -> Memory {
     system::memory()
+}
+
+/// Returns how many bytes may still be written where `path` lies; `None` where the system does not say.
+// macOS counts in other widths than Linux.
+#[allow(unsafe_code, clippy::unnecessary_cast)]
+pub fn disk_room(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut told = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `path` ends in a zero byte, and the call fills the live local where it succeeds; zero is a value of it anyway.
+    let (status, told) = unsafe {
+        let status = libc::statvfs(path.as_ptr(), told.as_mut_ptr());
+        (status, told.assume_init())
+    };
+    (status == 0).then(|| (told.f_bavail as u64).saturating_mul(told.f_frsize as u64))
 }
 
 /// Describes the machine to clients.
@@ -80,6 +99,12 @@ fn cores() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_says_what_room_it_has() {
+        assert!(disk_room(Path::new("/")).is_some_and(|room| room < 1 << 60), "{:?}", disk_room(Path::new("/")));
+        assert_eq!(disk_room(Path::new("/nonexistent")), None);
+    }
 
     #[test]
     fn the_machine_says_what_it_has() {

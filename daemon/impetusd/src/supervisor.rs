@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use protocol::generation::GenerateRequest;
 use protocol::measures::ModelMeasures;
-use protocol::model::{LoadRequest, ModelCard};
+use protocol::model::{LoadRequest, ModelCard, Source};
 use protocol::news::Happening;
 use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
@@ -122,7 +122,7 @@ enum Command {
     MayLoad(String, oneshot::Sender<Result<()>>),
     Load(Arc<Transcript>, LoadRequest, oneshot::Sender<Result<bool>>),
     Unload(String, oneshot::Sender<Result<()>>),
-    MayRegister(Box<ModelCard>, oneshot::Sender<Result<()>>),
+    MayRegister(String, String, Source, oneshot::Sender<Result<()>>),
     Register(Box<ModelCard>, oneshot::Sender<Result<()>>),
     Remove(String, oneshot::Sender<Result<ModelCard>>),
     Look(oneshot::Sender<Snapshot>),
@@ -178,9 +178,9 @@ impl Supervisor {
         self.ask(|reply| Command::Unload(model, reply)).await?
     }
 
-    /// Says whether `register` would take a model, and why not; only its name, its folder and where it is from count.
-    pub async fn may_register(&self, card: ModelCard) -> Result<()> {
-        self.ask(|reply| Command::MayRegister(Box::new(card), reply)).await?
+    /// Says whether `register` would take a model of this name, folder and origin, and why not.
+    pub async fn may_register(&self, name: String, path: String, source: Source) -> Result<()> {
+        self.ask(|reply| Command::MayRegister(name, path, source, reply)).await?
     }
 
     /// Makes a model known, or known better; one in memory keeps its worker.
@@ -316,7 +316,9 @@ impl State {
             Command::MayLoad(model, reply) => drop(reply.send(self.may_load(&model))),
             Command::Load(transcript, request, reply) => drop(reply.send(self.load(transcript, &request))),
             Command::Unload(model, reply) => self.unload(&model, reply),
-            Command::MayRegister(card, reply) => drop(reply.send(self.may_register(&card))),
+            Command::MayRegister(name, path, source, reply) => {
+                drop(reply.send(self.may_register(&name, &path, &source)));
+            }
             Command::Register(card, reply) => drop(reply.send(self.register(*card))),
             Command::Remove(model, reply) => drop(reply.send(self.remove(&model))),
             Command::Look(reply) => drop(reply.send(self.look())),
@@ -427,10 +429,10 @@ impl State {
         self.settle();
     }
 
-    fn may_register(&self, card: &ModelCard) -> Result<()> {
-        match self.models.get(&card.name) {
-            Some(model) if !model.may_become(card) => {
-                let message = format!("the name {:?} is taken by {}", card.name, model.record().path);
+    fn may_register(&self, name: &str, path: &str, source: &Source) -> Result<()> {
+        match self.models.get(name) {
+            Some(model) if !model.may_become(path, source) => {
+                let message = format!("the name {name:?} is taken by {}", model.record().path);
                 let hint = "give another name, or remove that model first";
                 Err(Error::new(ErrorKind::Conflict, message).param("name").hint(hint))
             }
@@ -439,7 +441,7 @@ impl State {
     }
 
     fn register(&mut self, card: ModelCard) -> Result<()> {
-        self.may_register(&card)?;
+        self.may_register(&card.name, &card.path, &card.source)?;
         match self.models.get_mut(&card.name) {
             None => self.insert(card),
             Some(model) => {

@@ -21,6 +21,11 @@ pub fn facts(dir: &Path) -> Result<ModelFacts, Error> {
     engine::facts(dir).map(|facts| model_facts(&facts)).map_err(|error| load_error(&error))
 }
 
+/// Refuses a folder that will not load whatever its weights are, which need not be there yet.
+pub fn foresee(dir: &Path) -> Result<(), Error> {
+    engine::foresee(dir).map_err(|error| load_error(&error))
+}
+
 /// Tells what a model folder holds for people to read.
 pub fn texts(dir: &Path) -> Result<ModelTexts, Error> {
     // A folder that is gone is no model without texts.

@@ -1,7 +1,7 @@
 //! `impetus-worker`: one resident model in a process of its own, started by `impetusd` and by nobody else.
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
-//! folder holds, and `texts` what of that is for people to read; `bundled` writes the models that Impetus ships; `import`
+//! folder holds, `foresee` whether it may be served before its weights are there, and `texts` what is for people to read; `bundled` writes the models that Impetus ships; `import`
 //! makes a folder of a GGUF file; `render` is the process in which `serve` runs a model's chat template and tries the shapes
 //! of answers. Logs are JSON lines on standard error.
 
@@ -25,6 +25,8 @@ impetus-worker holds one model for impetusd, which starts it. Its commands:
   impetus-worker serve          answers requests from standard input on standard output
   impetus-worker inspect PATH [BYTES]
                                 prints what the model folder PATH holds, as JSON, and takes no more memory than 2 GiB, or BYTES
+  impetus-worker foresee PATH   refuses the model folder PATH if it cannot be served whatever its weights are, which may be
+                                missing still
   impetus-worker texts PATH     prints its chat template, license and defaults for sampling, as JSON
   impetus-worker bundled DIR    writes the models that Impetus ships into DIR and prints where they are, as JSON
   impetus-worker import FILE DIR
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
             Ok(bytes) => print(inspect(path, Limits { bytes, ..FILE_LIMITS })),
             Err(_) => misused(),
         },
+        ["foresee", path] => {
+            print(bounded(path, FILE_LIMITS, print_error).and_then(|()| worker::facts::foresee(Path::new(path))))
+        }
         ["texts", path] => {
             print(bounded(path, FILE_LIMITS, print_error).and_then(|()| worker::facts::texts(Path::new(path))))
         }

@@ -52,6 +52,16 @@ impl Cache {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == file.bytes)
     }
 
+    /// How many bytes of a file are still to be fetched.
+    pub fn missing(&self, repo: &Repo, file: &File) -> u64 {
+        let blob = self.blob(repo, file);
+        let there = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        match self.has(repo, file) || there(&blob) == file.bytes {
+            true => 0,
+            false => file.bytes.saturating_sub(there(&blob.with_added_extension("incomplete"))),
+        }
+    }
+
     /// Notes that the bytes of a file are about to be fetched.
     pub fn note(&self, repo: &Repo, file: &File) -> io::Result<()> {
         self.made(repo).note(&format!("blobs/{}", file.digest))

@@ -74,22 +74,28 @@ pub fn ask(config: &config::Hub, cache: &Cache, repo: &Repo, wish: &Wish) -> Res
 }
 
 impl Listing {
-    /// Returns the files that a model needs, small ones first.
+    /// Returns the files that a model needs, small ones first and weights last.
     pub fn needed(&self, repo: &str) -> Result<Vec<File>> {
         let mut files = Vec::new();
         for sibling in self.siblings.iter().filter(|sibling| is_needed(&sibling.rfilename)) {
             files.push(sibling.file(repo)?);
         }
-        let weights = |file: &File| file.name.ends_with(".safetensors");
         let named = |name: &str| files.iter().any(|file| file.name == name);
-        if files.len() > FILES_MAX || !files.iter().any(weights) || !named("config.json") {
+        if files.len() > FILES_MAX || !files.iter().any(File::is_weights) || !named("config.json") {
             let message =
                 format!("{repo} holds no model that Impetus can serve: it needs config.json and *.safetensors");
             let hint = "choose a repository in safetensors format, or download a GGUF file and give it to impetusctl models import";
             return Err(Error::new(ErrorKind::Unsupported, message).hint(hint));
         }
-        files.sort_by_key(|file| file.bytes);
+        files.sort_by_key(|file| (file.is_weights(), file.bytes));
         Ok(files)
+    }
+}
+
+impl File {
+    /// Whether it is not needed to know what the model is.
+    pub fn is_weights(&self) -> bool {
+        self.name.ends_with(".safetensors")
     }
 }
 

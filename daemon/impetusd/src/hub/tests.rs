@@ -69,7 +69,12 @@ impl FakeHub {
         self.state.advanced.store(true, Ordering::Relaxed);
     }
 
-    fn ranges(&self) -> Vec<String> {
+    /// Makes the model one that cannot be served, whatever its weights are.
+    pub fn make_strange(&self) {
+        self.state.files.lock().unwrap().insert("script.json".to_owned(), b"{\"strange\": true}".to_vec());
+    }
+
+    pub fn ranges(&self) -> Vec<String> {
         self.state.seen.lock().unwrap().iter().filter(|seen| seen.starts_with("bytes=")).cloned().collect()
     }
 }
@@ -151,7 +156,7 @@ fn hub(endpoint: &str, cache: &Path) -> Hub {
 fn fetch(hub: &Hub, repo: &str) -> (Result<Fetched>, Arc<Transcript>) {
     let transcript = Transcripts::new(&Config::testing(Path::new("/nowhere")).transcripts).open();
     let wish = Wish { repo: repo.to_owned(), revision: "main".to_owned() };
-    (hub.fetch(&wish, &transcript), transcript)
+    (hub.fetch(&wish, &transcript, |_| Ok(())), transcript)
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -288,6 +293,19 @@ fn missing_and_private_repositories_are_told_apart_from_a_bad_line() {
 }
 
 #[test]
+fn a_model_that_the_disk_has_no_room_for_is_refused_with_the_figures_before_anything_is_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let full = Hub { room: |_| Some(ROOM_LEFT + 399_999), ..hub(&fake.address, folder.path()) };
+    let error = fetch(&full, "org/model").0.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoMemory);
+    assert!(error.message.contains("needs 0.0 GB more") && error.message.contains("room for 0.5 GB"), "{error:?}");
+    assert_eq!(fake.ranges(), [""; 0]);
+    fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap();
+    assert!(fetch(&full, "org/model").0.is_ok(), "nothing is missing");
+}
+
+#[test]
 fn a_cancelled_pull_stops_and_keeps_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let fake = FakeHub::start();
@@ -295,6 +313,6 @@ fn a_cancelled_pull_stops_and_keeps_what_it_has() {
     let transcript = Transcripts::new(&Config::testing(Path::new("/nowhere")).transcripts).open();
     transcript.cancelled().cancel();
     let wish = Wish { repo: "org/model".to_owned(), revision: "main".to_owned() };
-    assert_eq!(hub.fetch(&wish, &transcript).unwrap_err().kind, ErrorKind::Cancelled);
+    assert_eq!(hub.fetch(&wish, &transcript, |_| Ok(())).unwrap_err().kind, ErrorKind::Cancelled);
     assert!(fetch(&hub, "org/model").0.is_ok());
 }

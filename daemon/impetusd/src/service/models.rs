@@ -81,7 +81,7 @@ pub(crate) async fn register(
         pinned: known.as_ref().is_some_and(|known| known.pinned),
         created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
     };
-    daemon.supervisor.may_register(card.clone()).await?;
+    daemon.supervisor.may_register(card.name.clone(), card.path.clone(), card.source.clone()).await?;
     daemon.catalogue.put(actor, card.clone()).await?;
     daemon.supervisor.register(card.clone()).await?;
     Ok(card)

@@ -1,5 +1,6 @@
 //! `pull`: fetches a model from the hub in the background, and registers it when it is whole.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use protocol::model::{PullRequest, Source};
@@ -8,8 +9,8 @@ use protocol::transcript::TranscriptId;
 use protocol::{Error, Result};
 
 use super::background::{self, Turn};
-use super::models::register;
-use crate::daemon::lost;
+use super::models::{check_name, register};
+use crate::daemon::{Daemon, lost};
 use crate::hub::Wish;
 use crate::news::Download;
 use crate::session::Session;
@@ -21,6 +22,7 @@ const REVISION_BYTES_MAX: usize = 128;
 pub async fn pull(session: &Arc<Session>, request: PullRequest, trace: Option<TraceParent>) -> Result<TranscriptId> {
     let wish = wish(&request)?;
     let name = request.name.unwrap_or_else(|| wish.repo.clone());
+    may_register(&session.daemon, &name, &wish).await?;
     let (daemon, order) = (&session.daemon, Order { wish, name, actor: session.actor() });
     let download = Download::new(daemon.newsroom.clone(), order.wish.repo.clone());
     let observer = session.watched(trace, format!("pull {}", order.wish.repo)).with(download);
@@ -48,13 +50,26 @@ async fn run(turn: Arc<Turn>, order: Order, transcript: Arc<Transcript>) -> Resu
     let _place = turn.place(&transcript).await?;
     let fetched = {
         let (turn, wish, transcript) = (turn.clone(), wish.clone(), transcript.clone());
+        let runtime = tokio::runtime::Handle::current();
         // The thread holds the turn too: after a cancellation it may take a moment to stop writing.
-        tokio::task::spawn_blocking(move || turn.daemon.hub.fetch(&wish, &transcript)).await.map_err(lost)??
+        let fetch = move || {
+            let judge = |path: &Path| runtime.block_on(turn.daemon.inspector.foresee(path));
+            turn.daemon.hub.fetch(&wish, &transcript, judge)
+        };
+        tokio::task::spawn_blocking(fetch).await.map_err(lost)??
     };
     let source = Source::Hub { repo: wish.repo.clone(), revision: fetched.commit };
     let card = register(&turn.daemon, &actor, name, &fetched.path, source).await?;
     tracing::info!(request = transcript.id().0, model = %card.name, path = %card.path, "pull ended");
     Ok(())
+}
+
+/// Refuses a name that the model could not have once it is there.
+async fn may_register(daemon: &Daemon, name: &str, wish: &Wish) -> Result<()> {
+    check_name(name)?;
+    daemon.prepared().await;
+    let source = Source::Hub { repo: wish.repo.clone(), revision: wish.revision.clone() };
+    daemon.supervisor.may_register(name.to_owned(), String::new(), source).await
 }
 
 /// Checks what becomes part of an address and of a path.

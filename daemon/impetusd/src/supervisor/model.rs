@@ -153,11 +153,11 @@ impl Model {
         &self.card
     }
 
-    /// Whether another card of its name may take the place of its own: one of the same folder, or of another commit of
-    /// the same repository, or of another build. A worker in memory keeps what it has read.
-    pub fn may_become(&self, card: &ModelCard) -> bool {
-        self.card.path == card.path
-            || match (&self.card.source, &card.source) {
+    /// Whether another model of its name may take its place: one of the same folder, or of another commit of the same
+    /// repository, or of another build. A worker in memory keeps what it has read.
+    pub fn may_become(&self, path: &str, source: &Source) -> bool {
+        self.card.path == path
+            || match (&self.card.source, source) {
                 (Source::Hub { repo: known, .. }, Source::Hub { repo: new, .. }) => known == new,
                 (Source::Bundled, Source::Bundled) => true,
                 _ => false,

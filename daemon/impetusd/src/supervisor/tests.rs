@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use protocol::generation::{Prompt, Sampling, Stop};
-use protocol::model::{ModelState, Source};
+use protocol::model::ModelState;
 use protocol::transcript::{Cursor, Event, Stage};
 use tokio::task::JoinHandle;
 

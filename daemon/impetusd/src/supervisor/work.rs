@@ -109,7 +109,16 @@ impl Generation {
 impl Work {
     /// Makes the work of a request that was admitted.
     pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant, trace: Option<TraceParent>) -> Self {
-        Self { id: WorkId(transcript.id().0), transcript, deadline, deaths: 0, further: false, trace, task, started: false }
+        Self {
+            id: WorkId(transcript.id().0),
+            transcript,
+            deadline,
+            deaths: 0,
+            further: false,
+            trace,
+            task,
+            started: false,
+        }
     }
 
     /// Returns the message that gives it to a worker.
