@@ -4,6 +4,7 @@
 
 mod layers;
 mod quantity;
+mod ranges;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use protocol::setting::{Applies, ChangeSettingsRequest, Setting, SettingChange};
 use protocol::{Error, ErrorKind, Result};
@@ -65,8 +64,8 @@ impl Settings {
                 tracing::info!(setting = %name, %value, "a change is not in force: {by} wins over it");
             }
             let readable = configured.with([(name.as_str(), value.as_str())]).map_err(|error| refusal(&name, &error));
-            match changeable(&name).and(readable).and_then(|config| sensible(&name, &config)) {
-                Ok(()) => drop(changed.insert(name, value)),
+            match changeable(&name).and(readable) {
+                Ok(_) => drop(changed.insert(name, value)),
                 Err(error) => tracing::warn!(setting = %name, %value, "a change is left out: {error}"),
             }
         }
@@ -107,7 +106,6 @@ impl Settings {
             }
         }
         let config = self.laid_over(&changed)?;
-        changes.iter().try_for_each(|change| sensible(&change.name, &config))?;
         let changes = changes.into_iter().map(|change| (change.name, change.value)).collect();
         self.catalogue.change_settings(actor, changes).await?;
         *self.lock() = changed;
@@ -167,32 +165,6 @@ fn changeable(name: &str) -> Result<()> {
 
 fn refusal(name: &str, error: &ConfigError) -> Error {
     Error::invalid(name, error.to_string())
-}
-
-/// Refuses a value that the configuration can hold and no daemon can serve with.
-fn sensible(name: &str, config: &Config) -> Result<()> {
-    let within = |value: u64, least: u64, most: u64| {
-        if (least..=most).contains(&value) {
-            return Ok(());
-        }
-        Err(Error::invalid(name, format!("{name} is {value}; it may be from {least} to {most}")))
-    };
-    let worker = &config.worker;
-    match name {
-        "memory.kv_tokens" => within(config.memory.kv_tokens.into(), 1, u32::MAX.into()),
-        "requests.choices_max" => within(config.requests.choices_max.into(), 1, 128),
-        "worker.draft_tokens_max" => within(worker.draft_tokens_max.into(), 0, 1_024),
-        "worker.prefill_tokens_max" => within(worker.prefill_tokens_max.into(), 1, 1 << 20),
-        "worker.sequences_max" => within(worker.sequences_max.into(), 1, 4_096),
-        "worker.threads" => within(worker.threads.into(), 0, 1_024),
-        "requests.deadline" if config.requests.deadline < Duration::from_secs(1) => {
-            Err(Error::invalid(name, "requests.deadline is less than a second; no work fits into that"))
-        }
-        "worker.step" if worker.step < Duration::from_millis(1) => {
-            Err(Error::invalid(name, "worker.step is less than a millisecond; no step fits into that"))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, ENVIRONMENTS};
+use super::{Config, ConfigError, ENVIRONMENTS, ranges};
 use crate::nearest::nearest;
 
 /// Returns the profile that `IMPETUS_ENV` names.
@@ -190,10 +190,10 @@ impl Layers {
 
     /// Reads what came of it.
     pub fn read(&self, origin: &str) -> Result<Config, ConfigError> {
-        self.merged.clone().try_into().map_err(|error: toml::de::Error| ConfigError::Value {
-            origin: origin.to_owned(),
-            cause: error.to_string().trim().replace('\n', " "),
-        })
+        let wrong = |cause| ConfigError::Value { origin: origin.to_owned(), cause };
+        let read = self.merged.clone().try_into();
+        let config = read.map_err(|error: toml::de::Error| wrong(error.to_string().trim().replace('\n', " ")))?;
+        ranges::check(&config).map(|()| config).map_err(wrong)
     }
 }
 

@@ -31,6 +31,14 @@ fn the_embedded_defaults_are_complete_in_every_environment() {
 }
 
 #[test]
+fn a_number_that_no_daemon_can_serve_with_is_blamed_on_its_source() {
+    refused(Some("[hub]\npulls_max = 0\n"), &[], &[], &["config.toml", "hub.pulls_max is 0", "from 1 to 1000"]);
+    let endless = [("IMPETUS_SERVER_CONNECTIONS_MAX", "9223372036854775807")];
+    refused(None, &endless, &[], &["IMPETUS_SERVER_CONNECTIONS_MAX", "server.connections_max"]);
+    refused(None, &[], &["worker.silence=0s"], &["--set worker.silence=0s", "1ms at least"]);
+}
+
+#[test]
 fn a_later_source_wins() {
     let file = "[memory]\nbudget = \"8GB\"\n[requests]\nactive_max = 7\n[profile.testing.requests]\nactive_max = 8\n";
     let plain = Config::parse(&sources(Some(file), &[], &[])).unwrap();
