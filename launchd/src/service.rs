@@ -78,9 +78,10 @@ impl Service {
         Ok(Self { program: text("program", program)?, home: text("home", home)?, socket, log: text("log", log)? })
     }
 
-    /// The environment of the daemon. Clients and daemon must mean the same socket, so both paths are in it.
-    pub(crate) fn environment(&self) -> [(&'static str, &str); 2] {
-        [("IMPETUS_HOME", &self.home), ("IMPETUS_SOCKET", &self.socket)]
+    /// The environment of the daemon. Clients and daemon must mean the same socket, so both paths are in it. Its log lies in
+    /// its home and is rotated; the file for standard error only gets why it does not start.
+    pub(crate) fn environment(&self) -> [(&'static str, &str); 3] {
+        [("IMPETUS_HOME", &self.home), ("IMPETUS_SOCKET", &self.socket), ("IMPETUS_LOG_STDERR", "false")]
     }
 }
 

@@ -172,6 +172,8 @@ fn serve_starts_what_is_missing_and_stop_ends_it() {
     let models = run(&house, &["models"]);
     assert!(models.out.contains("impetus-nano"), "{models:?}");
     assert_eq!(run(&house, &["stop"]).code, 0);
+    let start = std::fs::read_to_string(house.home().join("logs/impetusd.start.log")).unwrap();
+    assert_eq!(start, "", "its log is elsewhere, and rotated");
 }
 
 #[test]

@@ -28,6 +28,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Files that a program may hold open: every stream of a client is one, and shells grant as few as 256.
 const FILES: u64 = 8192;
 
+/// Whether the daemon's log goes to standard error too.
+const LOG_STDERR: &str = "IMPETUS_LOG_STDERR";
+
 /// Where the daemon is.
 pub struct Daemon {
     socket: PathBuf,
@@ -134,6 +137,10 @@ impl Daemon {
         command.arg("--socket").arg(&self.socket).args(arguments);
         if detach {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(program)?).process_group(0);
+            // It has a log of its own, which is rotated; here it only says why it does not start.
+            if std::env::var_os(LOG_STDERR).is_none() {
+                command.env(LOG_STDERR, "false");
+            }
         } else {
             command.stdin(Stdio::null());
         }

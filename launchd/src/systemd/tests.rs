@@ -48,7 +48,11 @@ fn only_a_crash_restarts_the_service_and_its_workers_end_with_it() {
         ("Service", "LimitNOFILE", "8192:65536"),
         ("Service", "UMask", "0077"),
         ("Service", "ExecStart", "\"/opt/impetus/impetusd\""),
-        ("Service", "Environment", "\"IMPETUS_HOME=/opt/impetus/home\" \"IMPETUS_SOCKET=/opt/impetus/s.sock\""),
+        (
+            "Service",
+            "Environment",
+            "\"IMPETUS_HOME=/opt/impetus/home\" \"IMPETUS_SOCKET=/opt/impetus/s.sock\" \"IMPETUS_LOG_STDERR=false\"",
+        ),
         ("Service", "StandardError", "append:/opt/impetus/log"),
         ("Install", "WantedBy", "default.target"),
     ] {
