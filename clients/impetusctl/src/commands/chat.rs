@@ -1,12 +1,11 @@
-//! `impetusctl chat`: a conversation at the terminal, with history and a few commands.
+//! `impetusctl chat`: a conversation at the terminal, with history and a few commands. What is typed is kept in memory only.
 
 use std::io::{ErrorKind, IsTerminal};
-use std::path::PathBuf;
 
 use protocol::generation::{GenerateRequest, Message, Role};
 use protocol::{Error, Result};
 use rustyline::error::ReadlineError;
-use rustyline::history::FileHistory;
+use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
 use super::answer::{self, Ended, Show};
@@ -31,7 +30,7 @@ pub async fn run(daemon: &Daemon, output: Output, chat: Chat) -> Result<()> {
     }
     let client = daemon.start().await?;
     let mut conversation = Conversation::new(chat.generation);
-    let mut editor = Some(Line::new(daemon.home().join("chat_history"))?);
+    let mut editor = Some(Line::new()?);
     line("Ctrl-C cancels an answer, Ctrl-D leaves, /help shows commands.")?;
     loop {
         // The editor blocks, so it reads on a thread of its own; the daemon's replies go on meanwhile.
@@ -125,28 +124,22 @@ impl Conversation {
 }
 
 struct Line {
-    editor: Editor<(), FileHistory>,
-    history: PathBuf,
+    editor: Editor<(), MemHistory>,
 }
 
 impl Line {
-    fn new(history: PathBuf) -> Result<Self> {
+    fn new() -> Result<Self> {
         let failed = |error: ReadlineError| Error::internal(format!("The terminal failed: {error}."));
         let config = Config::builder().max_history_size(HISTORY_MAX).map_err(failed)?.auto_add_history(true).build();
-        let mut editor = Editor::with_config(config).map_err(failed)?;
-        // A missing history is an empty one.
-        let _ = editor.load_history(&history);
-        Ok(Self { editor, history })
+        let history = MemHistory::with_config(&config);
+        let editor = Editor::with_history(config, history).map_err(failed)?;
+        Ok(Self { editor })
     }
 
     /// Reads a line; `None` at the end of input.
     fn read(&mut self) -> Result<Option<String>> {
         match self.editor.readline("> ") {
-            Ok(typed) => {
-                // Losing history is no reason to end a conversation.
-                let _ = self.editor.save_history(&self.history);
-                Ok(Some(typed))
-            }
+            Ok(typed) => Ok(Some(typed)),
             Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
             Err(ReadlineError::Eof) => Ok(None),
             Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
