@@ -4,6 +4,7 @@
 //! socket 0600, and a lock file beside it keeps a second daemon from taking the socket of a living one. This is the
 //! only file that names interprocess. It speaks no protocol: `client` and `server` do.
 
+pub mod bridges;
 mod listen;
 
 #[cfg(test)]

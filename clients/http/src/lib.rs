@@ -49,6 +49,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 
+use protocol::socket;
 use tokio::net::TcpListener;
 
 /// What the bridge must know to run.
@@ -80,12 +81,19 @@ pub async fn run(
     let bridge = app::Bridge::new(&config, address)
         .await
         .map_err(|error| io::Error::other(format!("{}; {}", error.message, error.hint.unwrap_or_default())))?;
+    let mark = socket::bridges::mark(&config.socket, address);
+    if let Err(error) = &mark {
+        tracing::warn!(%error, "without its daemon, `impetusctl stop` will not find this bridge");
+    }
     let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
+    let announcing = announcer.abort_handle();
     let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
     let reporter = tokio::spawn(traces::report_for_ever(bridge.clone()));
     let sockets = bridge.clone();
     let shutdown = async move {
         shutdown.await;
+        // A daemon that comes now shall not count on it.
+        announcing.abort();
         sockets.sockets.close();
     };
     let served = serve::serve(tls, listener, app::routes(bridge.clone()), shutdown).await;

@@ -87,6 +87,11 @@ impl Daemon {
         self.spawn("impetusd", &[], detach)
     }
 
+    /// Returns the process ids of the bridges that run, whether or not a daemon does.
+    pub fn bridges(&self) -> Vec<u32> {
+        socket::bridges::marked(&self.socket)
+    }
+
     /// Starts a bridge with these flags and waits until it has announced itself; returns what it announced.
     pub async fn spawn_bridge(&self, client: &Client, flags: &[String]) -> Result<(Child, Bridge)> {
         let mut child = self.spawn("impetus-http", flags, true)?;

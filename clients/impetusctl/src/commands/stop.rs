@@ -18,9 +18,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
     let client = match daemon.connect().await {
         Ok(client) => client,
-        Err(error) if error.kind == ErrorKind::Unreachable => {
-            return output.result(&json!({ "stopped": false }), "Impetus is not running.");
-        }
+        Err(error) if error.kind == ErrorKind::Unreachable => return stop_bridges(daemon, output),
         Err(error) => return Err(error),
     };
     let bridges = client.status().await?.bridges;
@@ -34,6 +32,17 @@ pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
             .hint("'impetusctl logs' shows what it waits for.")
     })?;
     output.result(&json!({ "stopped": true }), "Impetus has stopped.")
+}
+
+/// Stops the bridges that outlived their daemon.
+fn stop_bridges(daemon: &Daemon, output: Output) -> Result<()> {
+    let bridges = daemon.bridges();
+    bridges.iter().copied().for_each(terminate);
+    let text = match bridges.len() {
+        0 => "Impetus is not running.",
+        _ => "The daemon was not running; its bridge is told to end.",
+    };
+    output.result(&json!({ "stopped": !bridges.is_empty() }), text)
 }
 
 /// Asks a process to end; one that is gone already needs no asking.
