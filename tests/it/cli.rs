@@ -1,11 +1,13 @@
 //! The command line: what people type works, what programs read is JSON, and exit codes mean what `--help` says.
 
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 
 use engine::random::Recipe;
 use tests::ctl::{command, run, said};
 use tests::house::{House, Plan};
-use tests::{model, wait};
+use tests::{model, process, wait};
 
 #[test]
 fn run_prints_the_answer_and_its_speed() {
@@ -24,9 +26,9 @@ fn a_prompt_comes_from_standard_input_too() {
     use std::io::Write;
     let house = House::start();
     let mut child = command(&house, &["run", "--max-tokens", "8", "-"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(b"Hello there").unwrap();
@@ -39,11 +41,8 @@ fn a_prompt_comes_from_standard_input_too() {
 fn what_is_typed_into_a_chat_is_kept_nowhere() {
     use std::io::Write;
     let house = House::start();
-    let mut child = command(&house, &["chat", "--max-tokens", "4"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        command(&house, &["chat", "--max-tokens", "4"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"my hamster is called Xylophon\n").unwrap();
     let chat = said(child.wait_with_output().unwrap());
     assert_eq!(chat.code, 0, "{chat:?}");
@@ -60,9 +59,9 @@ fn a_prompt_is_all_its_words_and_what_is_piped_in() {
     let ask = |arguments: &[&str], piped: &str| {
         let arguments = [&["run", "--json", "--temperature", "0", "--max-tokens", "4"], arguments].concat();
         let mut child = command(&house, &arguments)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         // A command that reads no input may be gone already.
@@ -195,6 +194,46 @@ fn serve_starts_what_is_missing_and_stop_ends_it() {
 }
 
 #[test]
+fn what_a_foreground_service_starts_ends_with_it() {
+    let mut house = House::start();
+    assert_eq!(run(&house, &["stop"]).code, 0);
+    assert!(house.daemon_ended());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = run(&house, &["serve", "--http", &taken.local_addr().unwrap().to_string()]);
+    assert!(refused.code == 6 && refused.err.contains("cannot listen"), "{refused:?}");
+    assert_eq!(run(&house, &["status"]).code, 6, "the daemon went with it");
+
+    let serve = || {
+        let mut serve = command(&house, &["serve", "--http", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(serve.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(first.contains("serves"), "{first}");
+        serve
+    };
+    let mut foreground = serve();
+    process::hang_up(foreground.id());
+    assert!(foreground.wait().unwrap().success(), "a signal is no failure");
+    assert_eq!(run(&house, &["status"]).code, 6);
+    let mut foreground = serve();
+    assert_eq!(run(&house, &["stop"]).code, 0);
+    assert!(foreground.wait().unwrap().success(), "and neither is being stopped");
+}
+
+#[test]
+fn a_bridge_whose_daemon_was_killed_is_stopped_too() {
+    let mut house = House::start();
+    let url = run(&house, &["serve", "--detach", "--json", "--http", "127.0.0.1:0"]).json()["http"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    house.kill_daemon();
+    let stopped = run(&house, &["stop", "--json"]);
+    assert_eq!(stopped.json()["stopped"], true, "{stopped:?}");
+    wait::until("the bridge listens no more", || TcpStream::connect(url.trim_start_matches("http://")).is_err());
+    wait::until("nothing is left to stop", || run(&house, &["stop", "--json"]).json()["stopped"] == false);
+}
+
+#[test]
 fn a_bridge_is_where_it_was_asked_for_and_outlives_a_killed_daemon() {
     let mut house = House::start();
     let serve = |house: &House, flags: &[&str]| run(house, &[&["serve", "--detach", "--json"], flags].concat());
@@ -208,6 +247,11 @@ fn a_bridge_is_where_it_was_asked_for_and_outlives_a_killed_daemon() {
     let address = first.trim_start_matches("http://");
     let flags = serve(&house, &["--http", address, "--allow-host", "box.lan"]);
     assert!(flags.code == 7 && flags.err.contains(address), "flags that a bridge never saw are no success: {flags:?}");
+    let tls = serve(&house, &["--tls-cert", "/a.pem", "--tls-key", "/a.key"]);
+    assert!(
+        tls.code == 7 && tls.err.contains("certificate"),
+        "a bridge without TLS is not what was asked for: {tls:?}"
+    );
 
     house.kill_daemon();
     let again = serve(&house, &["--http", address]);

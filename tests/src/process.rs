@@ -9,6 +9,11 @@ pub fn kill(pid: u32) {
     kill_process(raw(pid), Signal::KILL).expect("the process runs and is ours");
 }
 
+/// Tells a process that its terminal is gone.
+pub fn hang_up(pid: u32) {
+    kill_process(raw(pid), Signal::HUP).expect("the process runs and is ours");
+}
+
 /// Stops a process in its tracks: it neither works nor ends.
 pub fn pause(pid: u32) {
     kill_process(raw(pid), Signal::STOP).expect("the process runs and is ours");

@@ -65,7 +65,7 @@ impl Daemon {
             Err(error) if error.kind == ErrorKind::Unreachable => {}
             known => return known,
         }
-        let mut child = self.spawn("impetusd", &[], true)?;
+        let mut child = self.spawn_daemon()?;
         self.connected(&mut child).await
     }
 
@@ -82,9 +82,9 @@ impl Daemon {
         }
     }
 
-    /// Starts the daemon; `detach` takes it out of the terminal's hands.
-    pub fn spawn_daemon(&self, detach: bool) -> Result<Child> {
-        self.spawn("impetusd", &[], detach)
+    /// Starts the daemon.
+    pub fn spawn_daemon(&self) -> Result<Child> {
+        self.spawn("impetusd", &[])
     }
 
     /// Returns the process ids of the bridges that run, whether or not a daemon does.
@@ -92,17 +92,21 @@ impl Daemon {
         socket::bridges::marked(&self.socket)
     }
 
-    /// Starts a bridge with these flags and waits until it has announced itself; returns what it announced.
-    pub async fn spawn_bridge(&self, client: &Client, flags: &[String]) -> Result<(Child, Bridge)> {
-        let mut child = self.spawn("impetus-http", flags, true)?;
+    /// Starts a bridge with these flags.
+    pub fn spawn_bridge(&self, flags: &[String]) -> Result<Child> {
+        self.spawn("impetus-http", flags)
+    }
+
+    /// Waits until a started bridge has announced itself; returns what it announced.
+    pub async fn announced(&self, client: &Client, child: &mut Child) -> Result<Bridge> {
         let pid = child.id();
         let end = Instant::now() + START_MAX;
         loop {
             let bridges = client.status().await?.bridges;
             if let Some(bridge) = bridges.into_iter().find(|bridge| bridge.pid == pid) {
-                return Ok((child, bridge));
+                return Ok(bridge);
             }
-            self.alive("impetus-http", &mut child)?;
+            self.alive("impetus-http", child)?;
             if Instant::now() >= end {
                 let message = format!("impetus-http did not announce itself within {} s.", START_MAX.as_secs());
                 return Err(Error::new(ErrorKind::Unreachable, message).hint(self.log_hint("impetus-http")));
@@ -135,19 +139,16 @@ impl Daemon {
         self.home.join("logs").join(format!("{program}.start.log"))
     }
 
-    fn spawn(&self, program: &str, arguments: &[String], detach: bool) -> Result<Child> {
+    /// Starts a program out of the terminal's hands.
+    fn spawn(&self, program: &str, arguments: &[String]) -> Result<Child> {
         let path = beside(program)?;
         more_files();
         let mut command = Command::new(&path);
         command.arg("--socket").arg(&self.socket).args(arguments);
-        if detach {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(program)?).process_group(0);
-            // It has a log of its own, which is rotated; here it only says why it does not start.
-            if std::env::var_os(LOG_STDERR).is_none() {
-                command.env(LOG_STDERR, "false");
-            }
-        } else {
-            command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log(program)?).process_group(0);
+        // It has a log of its own, which is rotated; here it only says why it does not start.
+        if std::env::var_os(LOG_STDERR).is_none() {
+            command.env(LOG_STDERR, "false");
         }
         command.spawn().map_err(|error| Error::internal(format!("{} does not start: {error}.", path.display())))
     }

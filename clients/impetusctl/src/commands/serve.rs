@@ -7,7 +7,7 @@ use protocol::client::Client;
 use protocol::status::{Bridge, StopRequest};
 use protocol::{Error, ErrorKind, Result};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cli::Serve;
@@ -47,8 +47,10 @@ fn asked_for(serve: &Serve, running: Vec<Bridge>) -> Result<Option<Bridge>> {
     let there = |bridge: &Bridge| serve.http.is_none_or(|address| bridge.url.ends_with(&format!("://{address}")));
     let found = running.into_iter().find(there);
     match found {
-        Some(bridge) if !serve.allow_host.is_empty() || !serve.allow_origin.is_empty() => {
-            let message = format!("A bridge runs already at {}, with the hosts and origins of its start.", bridge.url);
+        Some(bridge) if !serve.allow_host.is_empty() || !serve.allow_origin.is_empty() || serve.tls_cert.is_some() => {
+            let url = bridge.url;
+            let message =
+                format!("A bridge runs already at {url}, with the certificate, hosts and origins of its start.");
             Err(Error::new(ErrorKind::Conflict, message)
                 .hint("Stop it with 'impetusctl stop', or give another address with --http."))
         }
@@ -58,10 +60,12 @@ fn asked_for(serve: &Serve, running: Vec<Bridge>) -> Result<Option<Bridge>> {
 
 /// Starts a bridge. One that survived its daemon still holds the address, and soon announces itself to the new one.
 async fn bridge(daemon: &Daemon, client: &Client, serve: &Serve) -> Result<Bridge> {
-    let error = match daemon.spawn_bridge(client, &flags(serve)).await {
-        Ok((_, bridge)) => return Ok(bridge),
+    let mut child = daemon.spawn_bridge(&flags(serve))?;
+    let error = match daemon.announced(client, &mut child).await {
+        Ok(bridge) => return Ok(bridge),
         Err(error) => error,
     };
+    end(&mut child);
     let end = Instant::now() + SURVIVOR_MAX;
     while Instant::now() < end {
         let here = Serve { http: Some(address(serve)), ..serve.clone() };
@@ -74,50 +78,86 @@ async fn bridge(daemon: &Daemon, client: &Client, serve: &Serve) -> Result<Bridg
 }
 
 async fn foreground(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> {
+    // First, so that whatever it starts ends with it.
+    let mut signals = Signals::watch()?;
     if let Ok(client) = daemon.connect().await {
         let pid = client.welcome().pid;
         return Err(Error::new(ErrorKind::Conflict, format!("impetusd runs already, as process {pid}."))
             .hint("Stop it with 'impetusctl stop', or use 'impetusctl serve --detach' to start what is missing."));
     }
-    let mut children = vec![daemon.spawn_daemon(true)?];
-    let client = daemon.connected(&mut children[0]).await?;
-    let mut url = None;
-    if !serve.no_http {
-        let (child, bridge) = daemon.spawn_bridge(&client, &flags(serve)).await?;
-        children.push(child);
-        url = Some(bridge.url);
-    }
-    report(&client, output, url).await?;
-    let ended = watch(&mut children).await;
-    let stopped = client.stop(StopRequest { drain_ms: DRAIN_MS }).await;
-    for child in &mut children[1..] {
-        super::stop::terminate(child.id());
-    }
-    if stopped.is_ok() {
-        let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS + 5_000), client.closed()).await;
-    }
-    for mut child in children {
-        // A child that is gone already cannot be waited for twice; either is an end.
-        let _ = child.wait();
-    }
+    let mut children = Vec::new();
+    let ended = tokio::select! {
+        ended = serve_until_one_ends(daemon, output, serve, &mut children) => ended,
+        () = signals.next() => Ok(()),
+    };
+    end_all(daemon, children).await;
     ended
 }
 
-/// Waits for a signal or for the end of a child.
-async fn watch(children: &mut [Child]) -> Result<()> {
-    let failed = |error: std::io::Error| Error::internal(format!("Signals cannot be watched: {error}."));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+/// Starts the programs, and waits until one of them ends, which is no failure where it was told to.
+async fn serve_until_one_ends(daemon: &Daemon, output: Output, serve: &Serve, children: &mut Vec<Child>) -> Result<()> {
+    children.push(daemon.spawn_daemon()?);
+    let client = daemon.connected(&mut children[0]).await?;
+    let mut url = None;
+    if !serve.no_http {
+        children.push(daemon.spawn_bridge(&flags(serve))?);
+        url = Some(daemon.announced(&client, &mut children[1]).await?.url);
+    }
+    report(&client, output, url).await?;
     loop {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            () = sleep(LOOK) => {}
-        }
+        sleep(LOOK).await;
         for child in children.iter_mut() {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Err(Error::internal(format!("A program of the service ended: {status}."))
-                    .hint("'impetusctl logs' shows why."));
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    return Err(Error::internal(format!("A program of the service ended: {status}."))
+                        .hint("'impetusctl logs' shows why."));
+                }
+                _ => {}
             }
+        }
+    }
+}
+
+/// Ends the programs that were started, the daemon first in line, with time for its work.
+async fn end_all(daemon: &Daemon, children: Vec<Child>) {
+    let asked = async { daemon.connect().await?.stop(StopRequest { drain_ms: DRAIN_MS }).await };
+    let asked = !children.is_empty() && asked.await.is_ok();
+    let limit = Instant::now() + Duration::from_millis(DRAIN_MS + 5_000);
+    for (place, mut child) in children.into_iter().enumerate().rev() {
+        // A daemon that was asked over its socket drains as long as it was told to.
+        if place > 0 || !asked {
+            super::stop::terminate(child.id());
+        }
+        while Instant::now() < limit && matches!(child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        end(&mut child);
+    }
+}
+
+/// Ends a program at once; one that is gone already is as good.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// What ends the foreground service: Ctrl-C, a polite signal, and the end of its terminal.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn watch() -> Result<Self> {
+        let failed = |error: std::io::Error| Error::internal(format!("Signals cannot be watched: {error}."));
+        let watch = |kind| signal(kind).map_err(failed);
+        Ok(Self([watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?, watch(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     }
 }
