@@ -1,7 +1,8 @@
 //! Documents that clients keep here: answers that a later request goes on from, conversations with a name.
 //!
 //! A document has an owner, a version that counts its changes, and an end. A collection is bounded in number and in bytes:
-//! when it is full, those that were not touched for longest go, or no new one is taken. Time is an argument. What a body
+//! when it is full, whoever holds most loses what it has not touched for longest, or no new one is taken, and then no key may take more
+//! than half. Time is an argument. What a body
 //! means is its client's.
 
 #[cfg(test)]
@@ -74,9 +75,9 @@ pub struct Bounds {
 /// What gives way when a collection has no more room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// Those that were not touched for longest go.
+    /// What was not touched for longest goes, of whoever holds most: one busy key drops nothing of the others.
     Drop,
-    /// The new one is not written: something still counts on those that are there.
+    /// The new one is not written: something still counts on those that are there. A key has half of the room at most.
     Refuse,
 }
 
@@ -118,14 +119,13 @@ impl Records<'_> {
             if stranger || draft.replaces.is_some_and(|replaced| replaced != version) {
                 return Ok(Kept::Differs(found));
             }
-            let (collection, id) = (draft.collection, draft.id.clone());
+            let (collection, id, owner) = (draft.collection, draft.id.clone(), draft.owner.clone());
             write(&transaction, draft, version + 1, now_unix_ms)?;
-            if !fits(&transaction, collection, bounds)? {
-                match bounds.full {
-                    Full::Drop => trim(&transaction, collection, &id, bounds)?,
-                    // Nothing was committed.
-                    Full::Refuse => return Ok(Kept::Full),
-                }
+            match bounds.full {
+                Full::Drop => trim(&transaction, collection, &id, bounds)?,
+                // Nothing was committed.
+                Full::Refuse if !fits(&transaction, collection, owner, bounds)? => return Ok(Kept::Full),
+                Full::Refuse => {}
             }
             let written = about(&transaction, collection, &id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             transaction.commit()?;
@@ -215,26 +215,40 @@ fn write(connection: &Connection, draft: Draft, version: u64, now_unix_ms: i64) 
     connection.prepare(upsert)?.execute(values).map(drop)
 }
 
-/// Whether a collection is within its bounds.
-fn fits(connection: &Connection, collection: &str, bounds: Bounds) -> rusqlite::Result<bool> {
-    const HELD: &str = "SELECT count(*), coalesce(sum(bytes), 0) FROM records WHERE collection = ?1";
-    let held = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-    let (count, bytes) = connection.query_row(HELD, [collection], held)?;
-    Ok(count <= i64::from(bounds.count) && bytes <= bounds.bytes as i64)
+/// How many documents there are, and how many bytes: in a collection, or of it what belongs to one key.
+fn held(connection: &Connection, collection: &str, owner: Option<&str>) -> rusqlite::Result<(i64, i64)> {
+    let held = "SELECT count(*), coalesce(sum(bytes), 0) FROM records
+        WHERE collection = ?1 AND (?2 IS NULL OR owner = ?2)";
+    connection.prepare(held)?.query_row((collection, owner), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Drops the documents past a collection's bounds, except the one that was just written.
+/// Whether a collection is within its bounds, and a key within its share.
+fn fits(connection: &Connection, collection: &str, owner: Option<String>, bounds: Bounds) -> rusqlite::Result<bool> {
+    let (count, bytes) = (i64::from(bounds.count), bounds.bytes as i64);
+    let of_all = held(connection, collection, None)?;
+    let of_key = owner.map_or(Ok((0, 0)), |owner| held(connection, collection, Some(&owner)))?;
+    Ok(of_all.0 <= count && of_all.1 <= bytes && 2 * of_key.0 <= count && 2 * of_key.1 <= bytes)
+}
+
+/// Drops documents past a collection's bounds, except the one that was just written: the oldest of whoever holds most.
 fn trim(connection: &Connection, collection: &str, written: &str, bounds: Bounds) -> rusqlite::Result<()> {
-    let delete = "DELETE FROM records WHERE rowid IN (
-        SELECT rowid FROM (
-            SELECT rowid, id, row_number() OVER newest AS place, sum(bytes) OVER newest AS filled
-            FROM records WHERE collection = :collection
-            WINDOW newest AS (ORDER BY id = :written DESC, updated_unix_ms DESC, id DESC)
-        ) WHERE id <> :written AND (place > :count OR filled > :bytes))";
-    let values = named_params! {
-        ":collection": collection, ":written": written, ":count": bounds.count, ":bytes": bounds.bytes as i64,
-    };
-    connection.prepare(delete)?.execute(values).map(drop)
+    loop {
+        let (count, bytes) = held(connection, collection, None)?;
+        let most = match (count > i64::from(bounds.count), bytes > bounds.bytes as i64) {
+            (true, _) => "count(*)",
+            (_, true) => "sum(bytes)",
+            _ => return Ok(()),
+        };
+        let delete = format!(
+            "DELETE FROM records WHERE rowid = (
+                SELECT rowid FROM records WHERE collection = ?1 AND id <> ?2 AND owner IS (
+                    SELECT owner FROM records WHERE collection = ?1 AND id <> ?2 GROUP BY owner ORDER BY {most} DESC LIMIT 1)
+                ORDER BY updated_unix_ms, id LIMIT 1)"
+        );
+        if connection.prepare(&delete)?.execute([collection, written])? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<About> {

@@ -55,7 +55,7 @@ pub async fn keep(session: &Session, request: KeepRequest) -> Result<RecordCard>
         Kept::Differs(found) => Err(differs(&name, replaces, found)),
         Kept::Full => Err(Error::new(
             ErrorKind::NoMemory,
-            format!("there is no room for {name}: the database keeps as much as it may"),
+            format!("there is no room for {name}: the database keeps as much as it may, of this key or at all"),
         )
         .hint("delete files that are not needed any more")),
     }

@@ -136,3 +136,30 @@ fn a_full_collection_that_drops_nothing_takes_nothing_new() {
     assert_eq!(find(&store, "a", Reader::Anyone, 1).unwrap().body, "[1]");
     assert_eq!(names(&store, Reader::Anyone, None, 9, 1).len(), 2);
 }
+
+#[test]
+fn one_busy_key_pushes_out_nothing_of_the_others_and_fills_no_more_than_half() {
+    let (_directory, store) = store();
+    let key = || store.keys().insert(&Secret::new().unwrap(), new_key("k", Role::User)).unwrap().id;
+    let (calm, busy) = (key(), key());
+    let keep = |owner: &str, id: &str, body: &str, bounds, now| {
+        store.records().keep(Draft { owner: Some(owner.to_owned()), ..draft(id, body) }, bounds, now).unwrap()
+    };
+    let few = Bounds { count: 4, bytes: 1 << 20, full: Full::Drop };
+    keep(&calm, "mine", "[]", few, 0);
+    for (at, id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        keep(&busy, id, "[]", few, 1 + at as i64);
+    }
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 9), ["e", "d", "c", "mine"]);
+    keep(&busy, "large", "[\"0123456789\"]", Bounds { count: 9, bytes: 18, full: Full::Drop }, 7);
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 9), ["large", "e", "mine"]);
+
+    let half = Bounds { count: 8, bytes: 1 << 20, full: Full::Refuse };
+    for id in ["f", "g"] {
+        assert!(matches!(keep(&busy, id, "[]", half, 8), Kept::Written(_)), "{id}");
+    }
+    assert_eq!(keep(&busy, "h", "[]", half, 8), Kept::Full);
+    assert!(matches!(keep(&calm, "h", "[]", half, 8), Kept::Written(_)));
+    let small = Bounds { count: 99, bytes: 24, full: Full::Refuse };
+    assert_eq!(keep(&busy, "f", "[1]", small, 9), Kept::Full, "it has more than half of the bytes");
+}
