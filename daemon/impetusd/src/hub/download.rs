@@ -9,6 +9,8 @@ use std::time::Duration;
 use hf_hub::Repo;
 use protocol::transcript::Stage;
 use protocol::{Error, ErrorKind, Result};
+use sha1::Sha1;
+use sha2::digest::DynDigest;
 use sha2::{Digest as _, Sha256};
 use ureq::http::StatusCode;
 
@@ -68,9 +70,7 @@ impl Hub {
             tracing::warn!(file = %file.name, failures, "a piece failed: {}", error.message);
             std::thread::sleep(PAUSE * (1 << failures.min(5)));
         }
-        if file.hashed {
-            verify(file, &part, meter)?;
-        }
+        verify(file, &part, meter)?;
         fs::rename(&part, blob).map_err(broken)
     }
 
@@ -173,7 +173,11 @@ fn verify(file: &File, part: &Path, meter: &mut Meter<'_>) -> Result<()> {
     let broken = |error: io::Error| cache::broken(part, &error);
     meter.say(Stage::Verifying);
     let mut input = fs::File::open(part).map_err(broken)?;
-    let mut hash = Sha256::new();
+    let (what, mut hash): (_, Box<dyn DynDigest>) = match file.hashed {
+        true => ("SHA-256", Box::new(Sha256::new())),
+        // Git names bytes by the SHA-1 of their kind, their length and themselves.
+        false => ("name in git", Box::new(Sha1::new_with_prefix(format!("blob {}\0", file.bytes)))),
+    };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         meter.check()?;
@@ -187,7 +191,7 @@ fn verify(file: &File, part: &Path, meter: &mut Meter<'_>) -> Result<()> {
         return Ok(());
     }
     fs::remove_file(part).map_err(broken)?;
-    let message = format!("{} is damaged: its SHA-256 is {found}, and the hub says {}", file.name, file.digest);
+    let message = format!("{} is damaged: its {what} is {found}, and the hub says {}", file.name, file.digest);
     Err(Error::new(ErrorKind::Unreachable, message)
         .hint("it was deleted; pull again, or look for a proxy that changes files"))
 }

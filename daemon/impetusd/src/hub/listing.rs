@@ -107,7 +107,8 @@ impl Sibling {
             (None, Some(blob), Some(bytes)) => Some(File { name, bytes, digest: blob.clone(), hashed: false }),
             _ => None,
         };
-        file.filter(|file| is_hex(&file.digest)).ok_or_else(|| {
+        let digits = |file: &File| if file.hashed { 64 } else { 40 };
+        file.filter(|file| is_hex(&file.digest) && file.digest.len() == digits(file)).ok_or_else(|| {
             let message = format!("the hub gives no size and digest for {} of {repo}", self.rfilename);
             Error::new(ErrorKind::Unreachable, message)
         })

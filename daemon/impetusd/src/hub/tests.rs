@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -139,9 +140,10 @@ impl State {
     }
 }
 
-/// Stands for git's own digest, which nobody checks.
+/// Git's own digest.
 fn blob_id(bytes: &[u8]) -> String {
-    format!("{:07x}", bytes.len())
+    let digest = Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hub(endpoint: &str, cache: &Path) -> Hub {
@@ -216,12 +218,13 @@ fn what_other_tools_of_the_hub_fetched_is_not_deleted() {
     let others = repo.join("snapshots").join(NEWER);
     std::fs::create_dir(&others).unwrap();
     std::fs::write(others.join("model.gguf"), "another form").unwrap();
-    std::os::unix::fs::symlink("../../blobs/0000002", others.join("config.json")).unwrap();
+    let config = blob_id(b"{}");
+    std::os::unix::fs::symlink(format!("../../blobs/{config}"), others.join("config.json")).unwrap();
     hub(&fake.address, folder.path()).delete("org/model", &[]).unwrap();
     assert!(!fetched.path.exists());
     assert_eq!(names(&others), ["config.json", "model.gguf"]);
     assert_eq!(std::fs::read_to_string(others.join("config.json")).unwrap(), "{}", "its bytes are shared");
-    assert_eq!(names(&repo.join("blobs")), ["0000002"]);
+    assert_eq!(names(&repo.join("blobs")), [config]);
 }
 
 #[test]
@@ -262,7 +265,20 @@ fn damaged_bytes_are_refused_and_deleted() {
     let error = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap_err();
     assert!(error.message.contains("SHA-256") && error.message.contains("model.safetensors"), "{}", error.message);
     let blobs = names(&folder.path().join("hub/models--org--model/blobs"));
-    assert_eq!(blobs, ["0000002", "0000010"], "only the small files stay");
+    assert_eq!(blobs.len(), 2, "only the small files stay");
+    assert!(blobs.contains(&blob_id(b"{}")) && blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a");
+}
+
+#[test]
+fn a_small_file_of_the_right_length_and_the_wrong_bytes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let blobs = folder.path().join("hub/models--org--model/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(blobs.join(format!("{}.incomplete", blob_id(b"{}"))), "[]").unwrap();
+    let error = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap_err();
+    assert!(error.message.contains("config.json") && error.message.contains("git"), "{}", error.message);
+    assert!(fetch(&hub(&fake.address, folder.path()), "org/model").0.is_ok(), "it was deleted");
 }
 
 #[test]
