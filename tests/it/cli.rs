@@ -148,6 +148,15 @@ fn exit_codes_tell_errors_apart() {
 }
 
 #[test]
+fn an_error_that_nobody_hears_keeps_its_exit_code() {
+    let mut house = House::start();
+    house.kill_daemon();
+    let mut status = command(&house, &["status"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(status.stderr.take());
+    assert_eq!(status.wait().unwrap().code(), Some(6));
+}
+
+#[test]
 fn status_names_what_scripts_rely_on() {
     let house = House::start();
     let status = run(&house, &["status", "--json"]).json();

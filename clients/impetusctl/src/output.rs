@@ -31,13 +31,12 @@ impl Output {
     /// Prints an error where errors go and returns its exit code.
     pub fn failure(self, error: &Error) -> ExitCode {
         if self.json {
-            let json = serde_json::json!({ "error": error });
-            eprintln!("{json}");
+            note(serde_json::json!({ "error": error }));
         } else {
-            let red = if io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-            eprintln!("{}error:{} {}", red.0, red.1, error.message);
+            let red = if colour(&io::stderr()) { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+            note(format_args!("{}error:{} {}", red.0, red.1, error.message));
             if let Some(hint) = &error.hint {
-                eprintln!(" hint: {hint}");
+                note(format_args!(" hint: {hint}"));
             }
         }
         exit::code(error)
@@ -57,6 +56,22 @@ pub fn mistake(error: &clap::Error) -> ! {
         let _ = error.print();
     }
     std::process::exit(error.exit_code())
+}
+
+/// Prints a line where errors go; whoever closed that wants to hear nothing.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether what goes there may have colours: a person watches, and has not said otherwise.
+pub fn colour(to: &impl IsTerminal) -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    to.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|kind| kind != "dumb")
+}
+
+/// Returns text of a stranger without what a terminal would obey.
+pub fn harmless(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect()
 }
 
 /// Prints a line.

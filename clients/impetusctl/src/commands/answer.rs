@@ -15,7 +15,7 @@ use protocol::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::Generation;
-use crate::output::{Output, print};
+use crate::output::{Output, colour, harmless, print};
 
 /// An answer and what it took.
 #[derive(Debug, Serialize)]
@@ -66,8 +66,11 @@ pub fn message(role: Role, content: String) -> Message {
 /// What of an answer is printed as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
-    /// All of it, the reasoning dimmed: a person watches.
-    All,
+    /// All of it, the reasoning dimmed where that may be: a person watches, at a terminal that obeys no model.
+    All {
+        /// Whether there may be colours.
+        colour: bool,
+    },
     /// The answer alone: a file or a program takes it.
     Answer,
     /// Nothing: it is printed once it is whole.
@@ -79,7 +82,7 @@ impl Show {
     pub fn to(output: Output) -> Self {
         match output.json {
             true => Self::Nothing,
-            false if std::io::stdout().is_terminal() => Self::All,
+            false if std::io::stdout().is_terminal() => Self::All { colour: colour(&std::io::stdout()) },
             false => Self::Answer,
         }
     }
@@ -165,21 +168,25 @@ impl Answer {
 
     /// Returns what of `delta` is to be printed; a blank line parts the answer from the reasoning before it.
     fn shown(&self, delta: &Delta, show: Show) -> String {
+        let (watched, colour) = match show {
+            Show::Nothing => return String::new(),
+            Show::Answer => (false, false),
+            Show::All { colour } => (true, colour),
+        };
+        let plain = |text: &str| if watched { harmless(text) } else { text.to_owned() };
         let mut text = String::new();
-        if show == Show::Nothing {
-            return text;
-        }
-        if show == Show::All && !delta.reasoning.is_empty() {
-            text += &format!("\x1b[2m{}\x1b[0m", delta.reasoning);
+        if watched && !delta.reasoning.is_empty() {
+            let reasoning = plain(&delta.reasoning);
+            text += &if colour { format!("\x1b[2m{reasoning}\x1b[0m") } else { reasoning };
         }
         let reasoned = !self.reasoning.is_empty() || !delta.reasoning.is_empty();
-        if show == Show::All && reasoned && self.text.is_empty() && !delta.text.is_empty() {
+        if watched && reasoned && self.text.is_empty() && !delta.text.is_empty() {
             text += "\n\n";
         }
-        text += &delta.text;
+        text += &plain(&delta.text);
         for call in &delta.tool_calls {
-            text += call.name.as_deref().unwrap_or_default();
-            text += &call.arguments;
+            text += &plain(call.name.as_deref().unwrap_or_default());
+            text += &plain(&call.arguments);
         }
         text
     }
@@ -224,13 +231,23 @@ mod tests {
     fn reasoning_is_for_people_who_watch() {
         let mut answer = Answer::new();
         let thought = delta("Hm.", "");
-        assert_eq!(answer.shown(&thought, Show::All), "\x1b[2mHm.\x1b[0m");
+        const ALL: Show = Show::All { colour: true };
+        assert_eq!(answer.shown(&thought, ALL), "\x1b[2mHm.\x1b[0m");
+        assert_eq!(answer.shown(&thought, Show::All { colour: false }), "Hm.");
         assert_eq!([Show::Answer, Show::Nothing].map(|show| answer.shown(&thought, show)), ["", ""]);
         answer.take(Event::Delta(thought), Show::Nothing).unwrap();
         let said = delta("", "Yes");
-        assert_eq!(answer.shown(&said, Show::All), "\n\nYes");
+        assert_eq!(answer.shown(&said, ALL), "\n\nYes");
         assert_eq!(answer.shown(&said, Show::Answer), "Yes");
         answer.take(Event::Delta(said), Show::Nothing).unwrap();
-        assert_eq!(answer.shown(&delta("", "."), Show::All), ".");
+        assert_eq!(answer.shown(&delta("", "."), ALL), ".");
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_model() {
+        let said = delta("", "a\tb\n\x1b]52;c;ZXZpbA==\x07\u{9b}31mé");
+        let answer = Answer::new();
+        assert_eq!(answer.shown(&said, Show::All { colour: true }), "a\tb\n]52;c;ZXZpbA==31mé");
+        assert_eq!(answer.shown(&said, Show::Answer), said.text, "a program gets what was said");
     }
 }

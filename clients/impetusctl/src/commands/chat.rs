@@ -11,7 +11,7 @@ use rustyline::{Config, Editor};
 use super::answer::{self, Ended, Show};
 use crate::cli::{Chat, Generation};
 use crate::daemon::Daemon;
-use crate::output::{Output, line};
+use crate::output::{Output, line, note};
 
 const COMMANDS: &str = "/clear           forget the conversation
 /model NAME      talk with another model
@@ -109,7 +109,7 @@ impl Conversation {
             }
             Ok(answer) => {
                 if self.generation.verbose && answer.ended == Ended::Whole {
-                    eprintln!("{}", answer.speed());
+                    note(answer.speed());
                 }
                 self.messages.push(answer::message(Role::Assistant, answer.text));
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::Embed;
 use crate::daemon::Daemon;
-use crate::output::{Output, line};
+use crate::output::{Output, line, note};
 
 /// What programs get.
 #[derive(Debug, Serialize)]
@@ -39,7 +39,7 @@ pub async fn run(daemon: &Daemon, output: Output, embed: Embed) -> Result<()> {
         });
     }
     for index in &answer.cut {
-        eprintln!("text {index} is longer than the model's context; its end was left out");
+        note(format_args!("text {index} is longer than the model's context; its end was left out"));
     }
     for vector in &answer.vectors {
         line(serde_json::to_string(vector).map_err(|error| Error::internal(error.to_string()))?)?;

@@ -12,7 +12,7 @@ use protocol::{Error, ErrorKind, Result};
 use super::answer::{self, Ended, Show};
 use crate::cli::{Cli, Run};
 use crate::daemon::Daemon;
-use crate::output::{Output, line, mistake};
+use crate::output::{Output, line, mistake, note};
 
 /// The longest prompt read from standard input, in bytes.
 const PROMPT_BYTES_MAX: u64 = 8 << 20;
@@ -38,7 +38,7 @@ pub async fn run(daemon: &Daemon, output: Output, run: Run) -> Result<()> {
     } else {
         line("")?;
         if run.generation.verbose {
-            eprintln!("\n{}", answer.speed());
+            note(format_args!("\n{}", answer.speed()));
         }
     }
     match answer.ended {
