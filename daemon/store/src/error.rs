@@ -71,6 +71,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Where a database is kept as it was before a later release changed it.
+    pub(crate) fn older(path: &Path) -> PathBuf {
+        path.with_added_extension("older")
+    }
+
     /// Says what the reader can do about it.
     pub fn hint(&self) -> String {
         match self {
@@ -79,7 +84,10 @@ impl StoreError {
                  start empty; nothing was deleted",
                 path.display()
             ),
-            Self::Newer { .. } => "install the newer release again, or put back a backup of the older one".into(),
+            Self::Newer { path, .. } => format!(
+                "install the newer release again, or put {} in its place, which was kept before that release changed it",
+                Self::older(path).display()
+            ),
             Self::Foreign { .. } => "set IMPETUS_HOME to a folder of its own".into(),
             Self::Locked { .. } => "end the other process that uses this IMPETUS_HOME, then try again".into(),
             Self::Full { .. } => "free some space, then try again; what was saved before is safe".into(),

@@ -38,6 +38,12 @@ pub(crate) fn check(connection: &Connection, path: &Path) -> Result<()> {
     }
 }
 
+/// Whether the database is one of ours that not all migrations have seen.
+pub(crate) fn is_behind(connection: &Connection) -> rusqlite::Result<bool> {
+    let seen = pragma(connection, "user_version")?;
+    Ok(0 < seen && seen < MIGRATIONS.len() as i64)
+}
+
 /// Runs every migration of `migrations` that the database has not seen; all of them or none.
 pub(crate) fn run(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
     // Immediate: whoever comes second waits here, then finds the work done.

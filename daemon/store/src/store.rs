@@ -100,18 +100,7 @@ impl Store {
 
     /// Writes a complete, compact copy to a new file, mode 0600, while the store stays in use.
     pub fn backup(&self, to: &Path) -> Result<()> {
-        create_private(to)?;
-        let name = to.to_str().map(str::to_owned).ok_or_else(|| StoreError::Io {
-            what: "cannot back up to",
-            path: to.to_owned(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
-        })?;
-        let copied = self.call(move |connection| connection.execute("VACUUM INTO ?1", [name]));
-        if copied.is_err() {
-            // Half a copy is worse than none; the file was made by this call.
-            let _ = std::fs::remove_file(to);
-        }
-        copied.map(drop)
+        copy(to, |name| self.call(move |connection| connection.execute("VACUUM INTO ?1", [name])))
     }
 
     /// Runs a job that changes something, all of it or nothing, and writes down what this handle notes.
@@ -163,9 +152,42 @@ pub(crate) fn connect(path: &Path) -> Result<Connection> {
     connection.busy_timeout(BUSY).map_err(failed)?;
     migrate::check(&connection, path)?;
     configure(&connection).map_err(failed)?;
+    keep_older(&connection, path)?;
     migrate::run(&mut connection, migrate::MIGRATIONS).map_err(failed)?;
     protect(path)?;
     Ok(connection)
+}
+
+/// Keeps a copy of a database that is about to be changed so that older releases cannot read it any more; one at a time.
+fn keep_older(connection: &Connection, path: &Path) -> Result<()> {
+    let failed = |source| explain(path, source);
+    if !migrate::is_behind(connection).map_err(failed)? {
+        return Ok(());
+    }
+    let (kept, part) = (StoreError::older(path), path.with_added_extension("part"));
+    let io = |what| move |source| StoreError::Io { what, path: path.to_owned(), source };
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("cannot copy")(error)),
+        _ => {}
+    }
+    copy(&part, |name| connection.execute("VACUUM INTO ?1", [name]).map_err(failed))?;
+    std::fs::rename(part, kept).map_err(io("cannot copy"))
+}
+
+/// Writes a copy of a database to a new file that only its owner can read, by `write`, which is told its name.
+fn copy(to: &Path, write: impl FnOnce(String) -> Result<usize>) -> Result<()> {
+    create_private(to)?;
+    let name = to.to_str().map(str::to_owned).ok_or_else(|| StoreError::Io {
+        what: "cannot back up to",
+        path: to.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
+    });
+    let copied = name.and_then(write);
+    if copied.is_err() {
+        // Half a copy is worse than none; the file was made by this call.
+        let _ = std::fs::remove_file(to);
+    }
+    copied.map(drop)
 }
 
 /// Sets what SQLite does not remember or does not default to.

@@ -115,6 +115,26 @@ fn only_the_migrations_that_are_missing_run() {
 }
 
 #[test]
+fn a_database_is_kept_as_it_was_before_it_is_migrated() {
+    let (_directory, path) = fresh();
+    for known in [MIGRATIONS.len() - 2, MIGRATIONS.len() - 1] {
+        // Twice: the second copy takes the place of the first.
+        let _ = std::fs::remove_file(&path);
+        let mut older = Connection::open(&path).unwrap();
+        migrate::run(&mut older, &MIGRATIONS[..known]).unwrap();
+        drop(older);
+        drop(connect(&path).unwrap());
+        let kept = path.with_file_name("impetus.db.older");
+        assert_eq!(mode(&kept), 0o600);
+        assert_eq!(version(&Connection::open(&kept).unwrap()), known as i64);
+        assert_eq!(version(&Connection::open(&path).unwrap()), MIGRATIONS.len() as i64);
+    }
+    let (_directory, new) = fresh();
+    drop(connect(&new).unwrap());
+    assert!(!new.with_file_name("impetus.db.older").exists(), "there was nothing to keep");
+}
+
+#[test]
 fn a_database_of_a_later_release_is_refused_and_left_alone() {
     let (_directory, path) = fresh();
     connect(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
