@@ -19,7 +19,7 @@ use tokio_util::codec::Framed;
 
 use crate::service::Impetus;
 use crate::wire::transport::ServerTransport;
-use crate::wire::{ACCEPTED, Codec, PREFACE_BYTES, Preface, REFUSED, framing};
+use crate::wire::{ACCEPTED, Codec, PREFACE_BYTES, Preface, REFUSED, STOP, framing};
 use crate::{Error, ErrorKind, PROTOCOL_VERSION};
 
 /// What one connection may take.
@@ -47,6 +47,9 @@ pub enum ServeError {
     /// The client did not send its eight bytes in time.
     #[error("the client sent no preface within {0:?}")]
     Silent(Duration),
+    /// The client came only to end the daemon, and was told that it will.
+    #[error("the client asks for the daemon's end")]
+    Stop,
     /// The client was told why it is refused.
     #[error("the client was refused: {0}")]
     Refused(Error),
@@ -72,6 +75,10 @@ where
     let silent = |_| ServeError::Silent(limits.preface);
     let mut bytes = [0; PREFACE_BYTES];
     tokio::time::timeout(limits.preface, stream.read_exact(&mut bytes)).await.map_err(silent)??;
+    if Preface::from_bytes(bytes).is_some_and(|preface| preface.status == STOP) {
+        stream.write_all(&Preface::server(bytes[PREFACE_BYTES - 2], ACCEPTED).to_bytes()).await?;
+        return Err(ServeError::Stop);
+    }
     match check(bytes) {
         Ok(codec) => {
             stream.write_all(&Preface::server(codec.number(), ACCEPTED).to_bytes()).await?;

@@ -33,6 +33,10 @@ pub const ACCEPTED: u8 = 0;
 /// The status of a server's preface that is followed by one error frame in JSON and the end of the connection.
 pub const REFUSED: u8 = 1;
 
+/// The status of a client's preface that asks for nothing but the daemon's end. Its version does not matter, so that the client
+/// of any release can stop the daemon of any other.
+pub const STOP: u8 = 2;
+
 /// What went wrong between words and bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
@@ -132,7 +136,7 @@ pub struct Preface {
     pub version: u16,
     /// The codec's number; a server repeats the client's.
     pub codec: u8,
-    /// 0 from a client; from a server `ACCEPTED` or `REFUSED`.
+    /// 0 or `STOP` from a client; from a server `ACCEPTED` or `REFUSED`.
     pub status: u8,
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use protocol::Result;
 use protocol::client::{Client, Patience};
 use protocol::status::{Bridge as Announcement, Hello};
+use protocol::{ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::app::Bridge;
@@ -71,8 +71,9 @@ impl Daemon {
     }
 }
 
-/// Tells the daemon where this bridge listens, again after every reconnection.
-pub async fn announce_for_ever(bridge: Arc<Bridge>) {
+/// Tells the daemon where this bridge listens, again after every reconnection; returns when a daemon of another release has
+/// come, which this bridge cannot speak with.
+pub async fn announce(bridge: Arc<Bridge>) {
     loop {
         let announcement = Announcement { url: bridge.url.clone(), pid: std::process::id() };
         match bridge.daemon.own().await {
@@ -80,6 +81,9 @@ pub async fn announce_for_ever(bridge: Arc<Bridge>) {
                 Ok(()) => client.closed().await,
                 Err(error) => tracing::warn!(%error, "the daemon did not take the announcement"),
             },
+            Err(error) if error.kind == ErrorKind::Incompatible => {
+                return tracing::error!("the bridge ends: {}", error.message);
+            }
             Err(error) => tracing::debug!(%error, "the daemon is not reachable"),
         }
         tokio::time::sleep(ANNOUNCE_PAUSE).await;

@@ -85,20 +85,20 @@ pub async fn run(
     if let Err(error) = &mark {
         tracing::warn!(%error, "without its daemon, `impetusctl stop` will not find this bridge");
     }
-    let announcer = tokio::spawn(daemon::announce_for_ever(bridge.clone()));
-    let announcing = announcer.abort_handle();
+    let mut announcer = tokio::spawn(daemon::announce(bridge.clone()));
     let batches = tokio::spawn(openai::batches::runner::work_for_ever(bridge.clone()));
     let reporter = tokio::spawn(traces::report_for_ever(bridge.clone()));
     let sockets = bridge.clone();
     let shutdown = async move {
-        shutdown.await;
-        // A daemon that comes now shall not count on it.
-        announcing.abort();
+        tokio::select! {
+            // A daemon that comes now shall not count on it.
+            () = shutdown => announcer.abort(),
+            _ = &mut announcer => {}
+        }
         sockets.sockets.close();
     };
     let served = serve::serve(tls, listener, app::routes(bridge.clone()), shutdown).await;
     bridge.sockets.ended().await;
-    announcer.abort();
     batches.abort();
     reporter.abort();
     served

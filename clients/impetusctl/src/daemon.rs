@@ -87,6 +87,19 @@ impl Daemon {
         self.spawn("impetusd", &[])
     }
 
+    /// Asks a daemon of another release to end, and waits for that as long as `patience`; whether it did.
+    pub async fn end_other(&self, patience: Duration) -> Result<bool> {
+        let end = Instant::now() + patience;
+        Client::end(&self.socket).await?;
+        while Instant::now() < end {
+            if self.connect().await.is_err_and(|error| error.kind == ErrorKind::Unreachable) {
+                return Ok(true);
+            }
+            sleep(LOOK).await;
+        }
+        Ok(false)
+    }
+
     /// Returns the process ids of the bridges that run, whether or not a daemon does.
     pub fn bridges(&self) -> Vec<u32> {
         socket::bridges::marked(&self.socket)

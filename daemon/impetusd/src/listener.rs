@@ -8,12 +8,13 @@ use std::time::Duration;
 use impetus_launchd::{Activation, ActivationError, SOCKET_NAME};
 use protocol::server::{self, Limits, ServeError};
 use protocol::socket::{self, Listener, SocketError, Stream};
+use protocol::status::StopRequest;
 use protocol::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::Daemon;
-use crate::service::Service;
+use crate::service::{Service, status};
 use crate::session::Session;
 
 /// How long accepting pauses after a failure, such as too many open files.
@@ -102,6 +103,10 @@ async fn refuse(stream: Stream, error: Error) {
 async fn converse(stream: Stream, daemon: Arc<Daemon>) {
     let limits = Limits { requests_max: daemon.config.server.in_flight_max, ..Limits::default() };
     let ended = match server::accept(stream, &limits).await {
+        Err(ServeError::Stop) => {
+            let drain_ms = u64::try_from(daemon.config.server.drain.as_millis()).unwrap_or(u64::MAX);
+            status::stop(&daemon, StopRequest { drain_ms }).await.map_err(ServeError::Refused)
+        }
         Ok(connection) => {
             let session = Session::open(daemon);
             tracing::debug!(session = session.id, "a client connected");

@@ -12,7 +12,7 @@ mod news;
 mod pull;
 mod records;
 mod settings;
-mod status;
+pub(crate) mod status;
 mod text;
 
 use std::sync::Arc;

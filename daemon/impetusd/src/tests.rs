@@ -228,6 +228,15 @@ async fn a_client_can_stop_the_daemon_which_then_takes_no_more_work() {
     tokio::time::timeout(LIMIT, house.task).await.unwrap().unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_client_of_another_release_can_stop_the_daemon_too() {
+    let house = House::start().await;
+    let long = house.client().await.begin(ask(100_000)).await.unwrap();
+    Client::end(&house.config.socket).await.unwrap();
+    tokio::time::timeout(LIMIT, house.task).await.unwrap().unwrap().unwrap();
+    assert_eq!(Client::end(&house.config.socket).await.unwrap_err().kind, ErrorKind::Unreachable, "{long:?}");
+}
+
 fn knock(secret: &str) -> Knock {
     Knock {
         proof: Proof::Secret(secret.to_owned()),

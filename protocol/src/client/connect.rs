@@ -18,7 +18,7 @@ use super::{Client, QUICK, call};
 use crate::service::ImpetusClient;
 use crate::status::Hello;
 use crate::wire::transport::ClientTransport;
-use crate::wire::{ACCEPTED, Codec, PREFACE_BYTES, Preface, framing};
+use crate::wire::{ACCEPTED, Codec, PREFACE_BYTES, Preface, STOP, framing};
 use crate::{Error, ErrorKind, PROTOCOL_VERSION, Result, socket};
 
 /// The first pause between two attempts; each next one is twice as long.
@@ -66,6 +66,23 @@ impl Client {
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Asks the daemon on `path` to end, whatever version of the protocol it speaks; returns when it has said that it will.
+    pub async fn end(path: &Path) -> Result<()> {
+        let mut stream = socket::connect(path).await.map_err(|error| unreachable(path, &error))?;
+        let preface = Preface { status: STOP, ..Preface::client(Codec::Json) };
+        let asked = async {
+            stream.write_all(&preface.to_bytes()).await?;
+            let mut bytes = [0; PREFACE_BYTES];
+            stream.read_exact(&mut bytes).await.map(|_| bytes)
+        };
+        let answer = tokio::time::timeout(QUICK, asked).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+        match Preface::from_bytes(answer.map_err(|error| lost(&error))?) {
+            Some(preface) if preface.status == ACCEPTED => Ok(()),
+            _ => Err(Error::new(ErrorKind::Incompatible, "whatever answers on this socket does not end when asked to")
+                .hint("end its process by hand, or check IMPETUS_SOCKET")),
         }
     }
 

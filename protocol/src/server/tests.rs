@@ -53,6 +53,16 @@ async fn refused(bytes: &[u8]) -> Error {
     error
 }
 
+#[tokio::test]
+async fn a_client_of_any_version_can_ask_for_the_end() {
+    for version in [0, PROTOCOL_VERSION, PROTOCOL_VERSION + 1] {
+        let preface = Preface { version, codec: 9, status: STOP };
+        let (mut stream, served) = send(&Daemon::new(), &preface.to_bytes()).await;
+        assert_eq!(read_preface(&mut stream).await.status, ACCEPTED);
+        assert!(matches!(within(served).await.unwrap(), Some(ServeError::Stop)));
+    }
+}
+
 /// Checks that a JSON client which sends this after its preface gets one last reply, and returns it.
 async fn last_reply(bytes: &[u8]) -> Value {
     let (mut stream, served) = send(&Daemon::new(), &Preface::client(Codec::Json).to_bytes()).await;

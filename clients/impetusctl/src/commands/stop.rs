@@ -14,11 +14,20 @@ use crate::output::Output;
 /// How long the daemon may take beyond the time that running work was given.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a daemon of another release gives its running work.
+const OTHERS_DRAIN: Duration = Duration::from_secs(20);
+
 /// Runs the command; stopping what does not run is no error.
 pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
     let client = match daemon.connect().await {
         Ok(client) => client,
         Err(error) if error.kind == ErrorKind::Unreachable => return stop_bridges(daemon, output),
+        // After an upgrade the daemon of the older release runs on, and speaks of nothing but its end.
+        Err(error) if error.kind == ErrorKind::Incompatible => {
+            let limit = OTHERS_DRAIN + GRACE;
+            daemon.bridges().into_iter().for_each(terminate);
+            return ended(output, daemon.end_other(limit).await?, limit);
+        }
         Err(error) => return Err(error),
     };
     let bridges = client.status().await?.bridges;
@@ -27,10 +36,14 @@ pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
         terminate(bridge.pid);
     }
     let limit = Duration::from_secs(stop.drain) + GRACE;
-    tokio::time::timeout(limit, client.closed()).await.map_err(|_| {
-        Error::new(ErrorKind::DeadlineExceeded, format!("The daemon still runs after {} s.", limit.as_secs()))
-            .hint("'impetusctl logs' shows what it waits for.")
-    })?;
+    ended(output, tokio::time::timeout(limit, client.closed()).await.is_ok(), limit)
+}
+
+fn ended(output: Output, stopped: bool, limit: Duration) -> Result<()> {
+    if !stopped {
+        let message = format!("The daemon still runs after {} s.", limit.as_secs());
+        return Err(Error::new(ErrorKind::DeadlineExceeded, message).hint("'impetusctl logs' shows what it waits for."));
+    }
     output.result(&json!({ "stopped": true }), "Impetus has stopped.")
 }
 
