@@ -144,4 +144,20 @@ mod tests {
         assert_eq!((told.sampling.temperature, told.sampling.top_k, told.license), (Some(0.5), Some(20), None));
         assert!(texts(&folder.path().join("gone")).is_err());
     }
+
+    #[test]
+    fn a_folder_that_cannot_be_served_is_refused_before_its_weights_are_there() {
+        let folder = Folder::new("foresee", |recipe| recipe);
+        for entry in std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.extension().is_some_and(|ending| ending == "safetensors") {
+                std::fs::remove_file(entry).unwrap();
+            }
+        }
+        foresee(folder.path()).unwrap();
+        assert!(inspect(folder.path()).is_err());
+        let config = folder.path().join("config.json");
+        let strange = std::fs::read_to_string(&config).unwrap().replace("\"model_type\"", "\"model_type_\"");
+        std::fs::write(config, strange.replacen('{', "{\"model_type\": \"mamba\",", 1)).unwrap();
+        assert!(foresee(folder.path()).unwrap_err().message.contains("mamba"));
+    }
 }
