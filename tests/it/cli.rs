@@ -38,21 +38,6 @@ fn a_prompt_comes_from_standard_input_too() {
 }
 
 #[test]
-fn what_is_typed_into_a_chat_is_kept_nowhere() {
-    use std::io::Write;
-    let house = House::start();
-    let mut child =
-        command(&house, &["chat", "--max-tokens", "4"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"my hamster is called Xylophon\n").unwrap();
-    let chat = said(child.wait_with_output().unwrap());
-    assert_eq!(chat.code, 0, "{chat:?}");
-    for entry in std::fs::read_dir(house.home()).unwrap().map(|entry| entry.unwrap().path()) {
-        let bytes = std::fs::read(&entry).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&bytes).contains("Xylophon"), "{}", entry.display());
-    }
-}
-
-#[test]
 fn a_prompt_is_all_its_words_and_what_is_piped_in() {
     use std::io::Write;
     let house = House::start();
