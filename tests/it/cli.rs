@@ -38,6 +38,37 @@ fn a_prompt_comes_from_standard_input_too() {
 }
 
 #[test]
+fn what_is_typed_into_a_chat_is_kept_nowhere() {
+    use std::io::Write;
+    let house = House::start();
+    let chat = command(&house, &["chat", "--max-tokens", "4"]);
+    // Only lines that are typed at a terminal have a history.
+    let mut terminal = std::process::Command::new("python3")
+        .args(["-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"])
+        .arg(chat.get_program())
+        .args(chat.get_args())
+        .envs(chat.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is installed: tools/bootstrap.sh sees to it");
+    let mut typed = terminal.stdin.take().unwrap();
+    typed.write_all(b"my hamster is called Xylophon\r").unwrap();
+    wait::until("the chat ends", || {
+        // What is typed during an answer may be lost, and after the end nobody reads.
+        let _ = typed.write_all(b"/exit\r");
+        terminal.try_wait().unwrap().is_some()
+    });
+    let chat = said(terminal.wait_with_output().unwrap());
+    assert!(chat.code == 0 && chat.out.contains("Xylophon"), "{chat:?}");
+    for entry in std::fs::read_dir(house.home()).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&entry).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&bytes).contains("Xylophon"), "{}", entry.display());
+    }
+}
+
+#[test]
 fn a_prompt_is_all_its_words_and_what_is_piped_in() {
     use std::io::Write;
     let house = House::start();
