@@ -39,8 +39,9 @@ const BLOCKS: usize = 11;
 const COLUMNS: usize = 12;
 /// From so many columns on, pairs are faster: for fewer, taking weights apart costs as much as it saves.
 const PAIRED: usize = 6;
-/// From so many columns on, two tiles in cache share what is loaded of them, where that is what products wait for. Of eight
-/// they are as fast one after the other, and from memory one forward stream is read faster than two.
+/// From so many columns on, two tiles of 4-bit weights in cache share what is loaded of them, where that is what products wait
+/// for. Of eight they are as fast one after the other; two streams of memory are read slower than one, and 8-bit weights, which
+/// both halves of the columns read from the second cache, gain nothing.
 const SHARING: usize = 10;
 /// How far ahead weights are fetched, in bytes: into the second cache, which takes more lines at a time, and from there into
 /// the first. With 4 to 16 rows it gains 20 %, and where memory is fast a third with one.
@@ -339,9 +340,9 @@ impl Product<'_> {
         // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller. The kernels write the
         // sums of every column, of one tile or of two, before they are read.
         unsafe {
-            let share = again && self.isa.multiplies_beside_loads() && columns.count >= SHARING;
+            let share = again && self.isa.multiplies_beside_loads() && format.bits == 4 && columns.count >= SHARING;
             if share && lanes > ROWS {
-                two(format.bits, &call);
+                two(&call);
             } else {
                 run(self.isa, format.bits, &call);
                 if lanes > ROWS {
@@ -383,19 +384,19 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     }
 }
 
-/// Runs `call` for its tile and the one behind it, for an instruction set that multiplies faster than it loads.
+/// Runs `call` for its tile of 4-bit weights and the one behind it, for an instruction set that multiplies faster than it loads.
 ///
 /// # Safety
 /// As for `run` of either tile, with at least `SHARING` columns.
 #[allow(unsafe_code)]
-unsafe fn two(bits: usize, call: &Call) {
+unsafe fn two(call: &Call) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on to the caller; it is AVX-512 with VNNI, and a pool carries only what runs here.
     unsafe {
-        x86::two(bits, call);
+        x86::two(call);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bits, call);
+    let _ = call;
 }
 
 /// Writes what the pairs of weights of a tile give, for an instruction set that multiplies pairs.

@@ -19,8 +19,8 @@ pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
     macro_rules! by_count {
         ($aided:literal: $($count:literal)*) => {
             match (bits, call.columns.count) {
-                $((4, $count) => vnni::<1, $count, { apart($count) }, 4, $aided>(call),)*
-                $((_, $count) => vnni::<1, $count, { apart($count) }, 8, $aided>(call),)*
+                $((4, $count) => vnni::<$count, { apart($count) }, 4, $aided>(call),)*
+                $((_, $count) => vnni::<$count, { apart($count) }, 8, $aided>(call),)*
                 _ => debug_assert!(false, "1 to 12 columns"),
             }
         };
@@ -46,13 +46,13 @@ pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
     }
 }
 
-/// The tile of `call` and the one behind it, for processors that multiply faster than they load: what is loaded of a column
-/// serves both. Registers hold the sums of half of the columns.
+/// The tile of `call` and the one behind it, of 4-bit weights, for processors that multiply faster than they load: what is loaded
+/// of a column serves both. Registers hold the sums of half of the columns.
 ///
 /// # Safety
 /// As for `super::run` of either tile, with 10 to 12 columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn two(bits: usize, call: &Call) {
+pub(super) unsafe fn two(call: &Call) {
     let Columns { count, q, scale, sum, .. } = call.columns;
     debug_assert!((10..=12).contains(&count));
     for half in [0..count / 2, count / 2..count] {
@@ -61,11 +61,9 @@ pub(super) unsafe fn two(bits: usize, call: &Call) {
         unsafe {
             let columns = Columns { q: q.add(first), scale: scale.add(first), sum: sum.add(first), ..call.columns };
             let call = &Call { columns, out, ..*call };
-            match (bits, half.len()) {
-                (4, 5) => vnni::<2, 5, 1, 4, true>(call),
-                (4, _) => vnni::<2, 6, 1, 4, true>(call),
-                (_, 5) => vnni::<2, 5, 1, 8, true>(call),
-                _ => vnni::<2, 6, 1, 8, true>(call),
+            match half.len() {
+                5 => sharing::<5>(call),
+                _ => sharing::<6>(call),
             }
         }
     }
@@ -117,83 +115,113 @@ fn fetch_ahead<const AIDED: bool>(at: *const u8, [far, near]: [usize; 2]) {
     }
 }
 
-/// `T` tiles, one behind the other, times `C` columns: 12 to 20 integer and up to 12 float accumulators of the 32 registers.
-/// The activations of a single tile are memory operands.
+/// 12 to 20 integer and up to 12 float accumulators of the 32 registers; activations are memory operands.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn vnni<const T: usize, const C: usize, const APART: usize, const BITS: usize, const AIDED: bool>(call: &Call) {
+unsafe fn vnni<const C: usize, const APART: usize, const BITS: usize, const AIDED: bool>(call: &Call) {
     let nibble = _mm512_set1_epi8(15);
-    let mut sums = [[_mm512_setzero_ps(); C]; T];
+    let mut sums = [_mm512_setzero_ps(); C];
     let (mut w, mut q, mut x_scale, mut x_sum) =
         (call.tile, call.columns.q.cast_const(), call.columns.scale.cast_const(), call.columns.sum.cast_const());
-    // A single tile takes the whole block.
-    let count = if T == 1 { C } else { call.columns.count };
     let weight_bytes = call.lines * call.halves * 64;
     let pair_bytes = ROWS * if call.narrow { 2 } else { 4 };
-    let tile_bytes = call.groups * (weight_bytes + 2 * pair_bytes);
-    // SAFETY: the loops walk the tiles and the columns exactly as `Call` and `Columns` lay them out; prefetching may
+    // SAFETY: the loops walk the tile and the columns exactly as `Call` and `Columns` lay them out; prefetching may
     // point anywhere.
     unsafe {
         for _ in 0..call.groups {
             let pairs = w.add(weight_bytes);
+            let scale = sixteen(pairs, call.narrow);
             for _ in 0..call.halves {
-                let mut dots = [[[_mm512_setzero_si512(); APART]; C]; T];
+                let mut dots = [[_mm512_setzero_si512(); APART]; C];
                 // A group has an even number of lines.
                 for _ in 0..call.lines / 2 {
                     for line in 0..2 {
-                        let (mut low, mut high) = ([nibble; T], [nibble; T]);
-                        for (t, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
-                            let bytes = _mm512_load_si512(w.add(t * tile_bytes).cast());
-                            fetch_ahead::<AIDED>(w.wrapping_add(t * tile_bytes), call.ahead);
-                            *low = if BITS == 4 { _mm512_and_si512(bytes, nibble) } else { bytes };
-                            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
-                        }
+                        let bytes = _mm512_load_si512(w.cast());
+                        fetch_ahead::<AIDED>(w, call.ahead);
                         if BITS == 4 {
-                            multiply(&mut dots, 2 * line, low, q);
-                            multiply(&mut dots, 2 * line + 1, high, q.add(count));
+                            let low = _mm512_and_si512(bytes, nibble);
+                            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[2 * line % APART], *q.add(c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, low, _mm512_set1_epi32(x));
+                            }
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[(2 * line + 1) % APART], *q.add(C + c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, high, _mm512_set1_epi32(x));
+                            }
                         } else {
-                            multiply(&mut dots, line, low, q);
+                            for (c, dots) in dots.iter_mut().enumerate() {
+                                let (dot, x) = (&mut dots[line % APART], *q.add(c) as i32);
+                                *dot = _mm512_dpbusd_epi32(*dot, bytes, _mm512_set1_epi32(x));
+                            }
                         }
                         w = w.add(64);
-                        q = q.add(count * 8 / BITS);
+                        q = q.add(C * 8 / BITS);
                     }
                 }
+                let dots =
+                    dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)));
+                add_scaled(&mut sums, dots, scale, x_scale);
+                x_scale = x_scale.add(C);
+            }
+            let bias = sixteen(pairs.add(pair_bytes), call.narrow);
+            fetch_ahead::<AIDED>(pairs, call.ahead);
+            add_biased(&mut sums, bias, x_sum);
+            x_sum = x_sum.add(C);
+            w = pairs.add(2 * pair_bytes);
+        }
+        store(call, sums);
+    }
+}
+
+/// Two tiles of 4-bit weights, one behind the other, times `C` columns of a block: with 6, 24 integer and float accumulators.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn sharing<const C: usize>(call: &Call) {
+    let nibble = _mm512_set1_epi8(15);
+    let mut sums = [[_mm512_setzero_ps(); C]; 2];
+    let Columns { count, q, scale, sum, .. } = call.columns;
+    let (mut w, mut q, mut x_scale, mut x_sum) = (call.tile, q.cast_const(), scale.cast_const(), sum.cast_const());
+    let weight_bytes = call.lines * call.halves * 64;
+    let pair_bytes = ROWS * if call.narrow { 2 } else { 4 };
+    let tile_bytes = call.groups * (weight_bytes + 2 * pair_bytes);
+    // SAFETY: as for `vnni`, of both tiles; the columns are `C` of `count`.
+    unsafe {
+        for _ in 0..call.groups {
+            let pairs = w.add(weight_bytes);
+            for _ in 0..call.halves {
+                let mut dots = [[_mm512_setzero_si512(); C]; 2];
+                for _ in 0..call.lines {
+                    let bytes = [_mm512_load_si512(w.cast()), _mm512_load_si512(w.add(tile_bytes).cast())];
+                    fetch_ahead::<true>(w, call.ahead);
+                    fetch_ahead::<true>(w.add(tile_bytes), call.ahead);
+                    for c in 0..C {
+                        let x = _mm512_set1_epi32(*q.add(c) as i32);
+                        for (dots, bytes) in dots.iter_mut().zip(bytes) {
+                            dots[c] = _mm512_dpbusd_epi32(dots[c], _mm512_and_si512(bytes, nibble), x);
+                        }
+                    }
+                    for c in 0..C {
+                        let x = _mm512_set1_epi32(*q.add(count + c) as i32);
+                        for (dots, bytes) in dots.iter_mut().zip(bytes) {
+                            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+                            dots[c] = _mm512_dpbusd_epi32(dots[c], high, x);
+                        }
+                    }
+                    w = w.add(64);
+                    q = q.add(2 * count);
+                }
                 for (t, (sums, dots)) in sums.iter_mut().zip(dots).enumerate() {
-                    let scale = sixteen(pairs.add(t * tile_bytes), call.narrow);
-                    let dots =
-                        dots.map(|dots| dots.into_iter().fold(_mm512_setzero_si512(), |a, b| _mm512_add_epi32(a, b)));
-                    add_scaled(sums, dots, scale, x_scale);
+                    add_scaled(sums, dots, sixteen(pairs.add(t * tile_bytes), call.narrow), x_scale);
                 }
                 x_scale = x_scale.add(count);
             }
             for (t, sums) in sums.iter_mut().enumerate() {
-                let bias = sixteen(pairs.add(t * tile_bytes + pair_bytes), call.narrow);
-                fetch_ahead::<AIDED>(pairs.wrapping_add(t * tile_bytes), call.ahead);
-                add_biased(sums, bias, x_sum);
+                add_biased(sums, sixteen(pairs.add(t * tile_bytes + pair_bytes), call.narrow), x_sum);
             }
             x_sum = x_sum.add(count);
             w = pairs.add(2 * pair_bytes);
         }
         for (t, sums) in sums.into_iter().enumerate() {
             store(&Call { out: call.out.add(t * ROWS), ..*call }, sums);
-        }
-    }
-}
-
-/// Adds the products of a line of each tile's weights and a dword of each column to the accumulators whose turn it is.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn multiply<const T: usize, const C: usize, const APART: usize>(
-    dots: &mut [[[__m512i; APART]; C]; T],
-    turn: usize,
-    weights: [__m512i; T],
-    q: *const u32,
-) {
-    for c in 0..C {
-        // SAFETY: passed on to the caller: a dword for each column.
-        let x = _mm512_set1_epi32(unsafe { *q.add(c) } as i32);
-        for (dots, weights) in dots.iter_mut().zip(weights) {
-            let dot = &mut dots[c][turn % APART];
-            *dot = _mm512_dpbusd_epi32(*dot, weights, x);
         }
     }
 }
