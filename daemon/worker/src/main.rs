@@ -1,9 +1,9 @@
 //! `impetus-worker`: one resident model in a process of its own, started by `impetusd` and by nobody else.
 //!
 //! `serve` speaks the daemon's pipe on standard input and output and ends with its input; `inspect` tells what a model
-//! folder holds, `foresee` whether it may be served before its weights are there, and `texts` what is for people to read; `bundled` writes the models that Impetus ships; `import`
-//! makes a folder of a GGUF file; `render` is the process in which `serve` runs a model's chat template and tries the shapes
-//! of answers. Logs are JSON lines on standard error.
+//! folder holds, `foresee` whether it may be served before its weights are there, and `texts` what is for people to read;
+//! `bundled` writes the models that Impetus ships; `import` makes a folder of a GGUF file; `render` is the process in which
+//! `serve` runs a model's chat template and tries the shapes of answers. Logs are JSON lines on standard error.
 
 use std::fs::File;
 use std::os::fd::AsFd;
