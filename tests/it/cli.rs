@@ -245,6 +245,23 @@ fn what_a_foreground_service_starts_ends_with_it() {
 }
 
 #[test]
+fn a_foreground_service_serves_on_when_nobody_reads_what_it_says() {
+    let mut house = House::start();
+    assert_eq!(run(&house, &["stop"]).code, 0);
+    assert!(house.daemon_ended());
+    let mut deaf = command(&house, &["serve", "--http", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(deaf.stdout.take());
+    wait::until("the bridge is announced", || {
+        let status = run(&house, &["status", "--json"]);
+        status.code == 0 && status.json()["http"].is_string()
+    });
+    assert_eq!(run(&house, &["models"]).code, 0);
+    process::hang_up(deaf.id());
+    assert!(deaf.wait().unwrap().success());
+    assert_eq!(run(&house, &["status"]).code, 6, "it was there to end what it had started");
+}
+
+#[test]
 fn a_bridge_whose_daemon_was_killed_is_stopped_too() {
     let mut house = House::start();
     let url = run(&house, &["serve", "--detach", "--json", "--http", "127.0.0.1:0"]).json()["http"]

@@ -22,10 +22,15 @@ impl Output {
         if self.json { self.document(value) } else { line(text) }
     }
 
+    /// Prints what a program that goes on has to say, as a result; whoever closed the pipe has read enough.
+    pub fn news<T: Serialize>(self, value: &T, text: impl Display) -> Result<()> {
+        let text = if self.json { json(value)? } else { text.to_string() };
+        written(format_args!("{text}\n")).map(drop)
+    }
+
     /// Prints one JSON document.
     pub fn document<T: Serialize>(self, value: &T) -> Result<()> {
-        let json = serde_json::to_string_pretty(value).map_err(|error| Error::internal(error.to_string()))?;
-        line(json)
+        line(json(value)?)
     }
 
     /// Prints an error where errors go and returns its exit code.
@@ -81,12 +86,21 @@ pub fn line(text: impl Display) -> Result<()> {
 
 /// Prints text as it is and flushes it; a closed pipe ends the program quietly.
 pub fn print(text: impl Display) -> Result<()> {
+    if written(text)? { Ok(()) } else { std::process::exit(0) }
+}
+
+/// Writes text in one go, so that whoever reads its first line has all of it; whether anybody still reads.
+fn written(text: impl Display) -> Result<bool> {
     let mut stdout = io::stdout().lock();
-    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+    match stdout.write_all(text.to_string().as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::internal(format!("Standard output failed: {error}."))),
     }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::internal(error.to_string()))
 }
 
 /// Returns a byte count as people write it.

@@ -6,7 +6,7 @@ use std::process::Child;
 use protocol::client::Client;
 use protocol::status::{Bridge, StopRequest};
 use protocol::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -39,7 +39,8 @@ async fn detached(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()> 
         None if serve.no_http => None,
         None => Some(bridge(daemon, &client, serve).await?.url),
     };
-    report(&client, output, url).await
+    let (value, text) = report(&client, url).await?;
+    output.result(&value, text)
 }
 
 /// Finds the bridge that was asked for among those that run.
@@ -103,7 +104,8 @@ async fn serve_until_one_ends(daemon: &Daemon, output: Output, serve: &Serve, ch
         children.push(daemon.spawn_bridge(&flags(serve))?);
         url = Some(daemon.announced(&client, &mut children[1]).await?.url);
     }
-    report(&client, output, url).await?;
+    let (value, text) = report(&client, url).await?;
+    output.news(&value, text)?;
     loop {
         sleep(LOOK).await;
         for child in children.iter_mut() {
@@ -179,7 +181,8 @@ fn flags(serve: &Serve) -> Vec<String> {
     flags
 }
 
-async fn report(client: &Client, output: Output, url: Option<String>) -> Result<()> {
+/// Returns what there is to say of the service, for programs and for people.
+async fn report(client: &Client, url: Option<String>) -> Result<(Value, String)> {
     // Ready is who can answer: at the very first start the bundled models are written to disk meanwhile.
     client.models().await?;
     let status = client.status().await?;
@@ -187,11 +190,9 @@ async fn report(client: &Client, output: Output, url: Option<String>) -> Result<
         "version": status.version, "pid": status.pid, "socket": status.socket, "http": url, "home": status.home,
     });
     let http = url.unwrap_or_else(|| "no bridge".to_owned());
-    output.result(
-        &value,
-        format_args!(
-            "Impetus {} serves, pid {}\n  socket  {}\n  http    {http}\n  stop    impetusctl stop",
-            status.version, status.pid, status.socket
-        ),
-    )
+    let text = format!(
+        "Impetus {} serves, pid {}\n  socket  {}\n  http    {http}\n  stop    impetusctl stop",
+        status.version, status.pid, status.socket
+    );
+    Ok((value, text))
 }
