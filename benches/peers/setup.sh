@@ -27,6 +27,9 @@ if [ "$missing" = 1 ]; then
             tar -xzf "$place/llama_cpp_python-$version.tar.gz" -C "$place/unpacked" --strip-components 1
             mv "$place/unpacked/vendor/llama.cpp" "$place/source"
             rm -rf "$place/unpacked"
+            # gcc 12 drops most of what the tile unit's set-up reads, and the first product on a processor with AMX is illegal.
+            sed -i 's|^    _tile_loadconfig(&tc);|    __asm__ volatile("" : : "r"(\&tc) : "memory");\n&|' \
+                "$place/source/ggml/src/ggml-cpu/amx/mmq.cpp"
         }
         "$place/python/bin/cmake" -S "$place/source" -B "$place/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
             -DBUILD_SHARED_LIBS=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \

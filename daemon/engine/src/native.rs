@@ -5,6 +5,8 @@
 //! thread count it is computed with. It knows nothing of architectures, checkpoints or text; `models` calls it.
 
 mod activation;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod amx;
 mod attention;
 mod bandwidth;
 mod cpu;

@@ -85,7 +85,7 @@ pub fn attend(
     layer.cache().check(spans);
     let longest = spans.iter().map(Span::end).max().unwrap_or(0);
     let chunks = longest.div_ceil(CHUNK * super::BLOCK_TOKENS);
-    let (group, columns) = (shape.heads / layer.kv_heads(), pool.isa().columns());
+    let (group, columns) = (shape.heads / layer.kv_heads(), room::columns(pool.isa(), layer.keep()));
     // Enough items for every thread come before long runs.
     let together = (spans.len() * layer.kv_heads() * chunks / (4 * pool.threads())).max(1);
     let job = Job { layer, q, spans, shape, group, columns, together };

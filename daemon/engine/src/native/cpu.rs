@@ -3,11 +3,15 @@
 //! The pool carries the instruction set; every kernel asks the pool. Data layouts are the same for all of them, so
 //! a matrix packed under one can be multiplied under another, which is how the tests compare them.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use std::sync::OnceLock;
 
 /// An instruction set that the kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// AVX-512 with VNNI and BF16, and Intel's tile unit.
+    Amx,
     /// AVX-512 with VNNI (int8 dot products) and BF16 dot products, on pipes of 512 bits, as AMD's have been since Zen 5.
     Avx512Full,
     /// The same on pipes of 256 bits.
@@ -31,11 +35,11 @@ impl Isa {
 
     /// Every instruction set that this processor runs, best first; the last is always `Scalar`.
     pub fn available() -> Vec<Isa> {
-        let mut all = [Isa::Avx512Bf16, Isa::Avx512Full, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        let mut all = [Isa::Amx, Isa::Avx512Bf16, Isa::Avx512Full, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
         if prefers_floats() {
-            all.swap(0, 2);
+            all.swap(1, 3);
         } else if has_full_pipes() {
-            all.swap(0, 1);
+            all.swap(1, 2);
         }
         all.into_iter().filter(|isa| isa.runs_here()).collect()
     }
@@ -49,6 +53,7 @@ impl Isa {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         match self {
+            Isa::Amx => vnni && is_x86_feature_detected!("avx512bf16") && amx::permitted(),
             Isa::Avx512Full | Isa::Avx512Bf16 => vnni && is_x86_feature_detected!("avx512bf16"),
             Isa::Avx512Vnni => vnni,
             Isa::Avx2 => avx2,
@@ -62,7 +67,7 @@ impl Isa {
         match self {
             Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             Isa::Scalar => true,
-            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
+            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
         }
     }
 
@@ -74,7 +79,7 @@ impl Isa {
     /// Columns (activation rows) that one kernel call holds in registers.
     pub(super) fn columns(self) -> usize {
         match self {
-            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
+            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
             Isa::Avx2 | Isa::Neon | Isa::Scalar => 3,
         }
     }
@@ -94,6 +99,7 @@ impl Isa {
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
+            Isa::Amx => "AVX-512 VNNI and AMX",
             Isa::Avx512Full => "AVX-512 VNNI and BF16, 512 bits wide",
             Isa::Avx512Bf16 => "AVX-512 VNNI and BF16",
             Isa::Avx512Vnni => "AVX-512 VNNI",
@@ -141,7 +147,9 @@ macro_rules! versions {
                 }
                 match isa {
                     // SAFETY: a pool carries only what `Isa::available` has found on this processor.
-                    Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => return unsafe { avx512($($argument),*) },
+                    Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => {
+                        return unsafe { avx512($($argument),*) };
+                    }
                     // SAFETY: as above.
                     Isa::Avx2 => return unsafe { avx2($($argument),*) },
                     Isa::Neon | Isa::Scalar => {}

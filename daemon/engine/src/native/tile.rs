@@ -5,7 +5,7 @@
 //! pairs where the processor multiplies those at once (`column`). Each output is summed in step order by itself, so nothing
 //! depends on the number of columns.
 
-use super::Isa;
+use super::{Isa, amx};
 
 /// Outputs of one panel.
 pub(super) const LANES: usize = 32;
@@ -37,15 +37,18 @@ pub(super) struct Call {
     /// The panel: `steps * STEP` bytes, aligned to a cache line.
     pub panel: *const u8,
     pub steps: usize,
-    /// Panels, 1 or what `beside` said, and bytes from one to the next. When `apart` they share the columns, and their
-    /// outputs are 32 of each column after those of the panel before; else each has its own columns and outputs, which
-    /// follow those of the panel before.
+    /// Panels, 1 or what `beside` said, and bytes from one to the next. When they share the columns, their outputs are 32 of
+    /// each column after those of the panel before; else each has its own columns and outputs, which follow those of the
+    /// panel before.
     pub beside: usize,
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub pitch: usize,
-    /// Dwords of the kind that `column` says; number i of column c is `i * count + c`, or `c * APART + i` when `apart`.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub shared: bool,
+    /// Dwords of the kind that `column` says; number i of column c is `i * count + c` if `apart` is 0, else `c * apart + i`:
+    /// what the function `apart` says, or `APART`.
     pub columns: *const u32,
-    pub apart: bool,
+    pub apart: usize,
     pub count: usize,
     /// f32; that of column c and lane l is `c * stride + l`.
     pub out: *mut f32,
@@ -58,18 +61,34 @@ pub(super) struct Call {
     pub next: *const u8,
 }
 
-/// Dwords between columns that lie apart: the probabilities of a block of tokens.
-const APART: usize = LANES;
+/// Dwords between columns that lie apart for every instruction set: the probabilities of a block of tokens.
+pub(super) const APART: usize = LANES;
+
+/// Columns of a call at most.
+pub(super) fn columns(isa: Isa, kind: Kind) -> usize {
+    if unit(isa, kind) { amx::ROWS } else { isa.columns() }
+}
+
+/// How far columns of so many dwords lie apart where a call may choose: 0 where they lie between each other.
+pub(super) fn apart(isa: Isa, kind: Kind, dwords: usize) -> usize {
+    if unit(isa, kind) { dwords } else { 0 }
+}
+
+/// Whether a tile unit multiplies panels of `kind`.
+fn unit(isa: Isa, kind: Kind) -> bool {
+    isa == Isa::Amx && kind == Kind::Bf16
+}
 
 /// What the columns for panels of `kind` hold.
 pub(super) fn column(isa: Isa, kind: Kind) -> Kind {
-    if matches!(isa, Isa::Avx512Full | Isa::Avx512Bf16) { kind } else { Kind::F32 }
+    if matches!(isa, Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16) { kind } else { Kind::F32 }
 }
 
 /// How many of `panels` to take at once for so many columns: a divisor of theirs. A sum waits long for the one before it in
 /// the same register, so few columns need several panels to keep the multipliers busy.
 pub(super) fn beside(isa: Isa, kind: Kind, columns: usize, panels: usize) -> usize {
     let most = match (isa, kind, columns) {
+        (Isa::Amx, Kind::Bf16, _) => return panels,
         (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 1 | 2) => 4,
         (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 3 | 4) => 2,
         _ => 1,
@@ -84,15 +103,18 @@ pub(super) fn beside(isa: Isa, kind: Kind, columns: usize, panels: usize) -> usi
 /// what is read or touches what is written, and this processor runs `isa`.
 #[allow(unsafe_code)]
 pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
-    debug_assert!((1..=isa.columns()).contains(&call.count));
+    debug_assert!((1..=columns(isa, kind)).contains(&call.count));
+    debug_assert!(unit(isa, kind) || call.apart == 0 || call.apart == APART && (call.beside == 1 || call.shared));
     debug_assert_eq!(call.beside, beside(isa, kind, call.count, call.beside), "as `beside` says");
     // SAFETY: passed on to the caller.
     unsafe {
         match (isa, kind) {
             #[cfg(target_arch = "x86_64")]
+            (Isa::Amx, Kind::Bf16) => x86::tiled(call),
+            #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Full | Isa::Avx512Bf16, Kind::Bf16) => x86::bf16(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
+            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Vnni, Kind::Bf16) => x86::floats(call),
             #[cfg(target_arch = "x86_64")]
@@ -129,7 +151,7 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn portable<const C: usize, const PAIRS: bool, const FUSED: bool>(call: &Call) {
-    let (step_apart, column_apart) = if call.apart { (1, APART) } else { (C, 1) };
+    let (step_apart, column_apart) = if call.apart == 0 { (C, 1) } else { (1, APART) };
     let mut sums = [[0.0f32; LANES]; C];
     // SAFETY: every address lies in the ranges that `Call` states.
     unsafe {
@@ -167,6 +189,7 @@ unsafe fn portable<const C: usize, const PAIRS: bool, const FUSED: bool>(call: &
 #[allow(unsafe_code)]
 mod x86 {
     use super::{APART, Call, LANES, STEP, few, portable};
+    use crate::native::amx::{ROWS, Tiles};
     use std::arch::x86_64::*;
 
     /// One function per number of columns, 1 to 12.
@@ -210,7 +233,7 @@ mod x86 {
     /// One function per number of columns, of panels and place of the columns.
     macro_rules! by_panels {
         ($call:expr, $kernel:ident, $($panels:literal of $count:literal)*) => {
-            match ($call.beside, $call.count, $call.apart) {
+            match ($call.beside, $call.count, $call.apart != 0) {
                 $(($panels, $count, true) => $kernel::<$count, $panels, true>($call),)*
                 $(($panels, $count, false) => $kernel::<$count, $panels, false>($call),)*
                 (_, _, true) => by_count!($call, $kernel, 1, true),
@@ -295,6 +318,101 @@ mod x86 {
         /// Columns of f32, by two multiplications: twice as fast where vdpbf16ps takes the time of four.
         #[target_feature(enable = "avx512f")]
         fused, 2, halves_of, add_halves
+    }
+
+    /// Bf16 panels times columns of pairs that lie apart, by the tile unit: 16 columns, 16 steps and half a panel at a time.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn tiled(call: &Call) {
+        // SAFETY: every address lies in the ranges that `Call` states.
+        unsafe {
+            if !call.keep.is_null() {
+                scale(call);
+            }
+            let tiles = Tiles::new(call.count, ROWS);
+            // A product waits long for the one before it in the same tile, so two panels take turns.
+            for p in (0..call.beside).step_by(2) {
+                let two = p + 1 < call.beside;
+                begin::<0>(&tiles, call, p);
+                if two {
+                    begin::<1>(&tiles, call, p + 1);
+                }
+                for step in (0..call.steps).step_by(ROWS) {
+                    add::<0>(&tiles, call, p, step);
+                    if two {
+                        add::<1>(&tiles, call, p + 1, step);
+                    }
+                }
+                tiles.store::<0>(out(call, p, 0), 4 * call.stride);
+                if two {
+                    tiles.store::<1>(out(call, p + 1, 0), 4 * call.stride);
+                }
+            }
+        }
+    }
+
+    /// Takes what panel `p` adds to.
+    #[inline(always)]
+    unsafe fn begin<const PAIR: usize>(tiles: &Tiles, call: &Call, p: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if call.keep.is_null() {
+                tiles.clear::<PAIR>();
+            } else {
+                tiles.load::<PAIR>(out(call, p, 0), 4 * call.stride);
+            }
+        }
+    }
+
+    /// Adds the products of up to `ROWS` steps of panel `p` from `step` on.
+    #[inline(always)]
+    unsafe fn add<const PAIR: usize>(tiles: &Tiles, call: &Call, p: usize, step: usize) {
+        // SAFETY: passed on to the caller; a prefetch may point anywhere.
+        unsafe {
+            let columns = call.columns.add(step + if call.shared { 0 } else { p * call.count * call.apart }).cast();
+            let panel = call.panel.add(p * call.pitch + step * STEP);
+            if !call.next.is_null() {
+                let next = call.next.wrapping_add(p * call.pitch + step * STEP);
+                for line in 0..ROWS * STEP / 64 {
+                    _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line).cast());
+                }
+            }
+            if call.steps - step >= ROWS {
+                return tiles.pairs::<PAIR>(columns, 4 * call.apart, panel, STEP);
+            }
+            // What follows may be another's, and no number.
+            let mut rest = Rest([0; ROWS * STEP]);
+            rest.0.as_mut_ptr().copy_from_nonoverlapping(panel, (call.steps - step) * STEP);
+            tiles.pairs::<PAIR>(columns, 4 * call.apart, rest.0.as_ptr(), STEP);
+        }
+    }
+
+    /// The last steps of a panel, and zeros.
+    #[repr(align(64))]
+    struct Rest([u8; ROWS * STEP]);
+
+    /// Makes the old outputs what they are worth.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn scale(call: &Call) {
+        for c in 0..call.count {
+            // SAFETY: passed on to the caller.
+            unsafe {
+                let factor = *call.keep.add(c);
+                if factor == 1.0 {
+                    continue;
+                }
+                for half in 0..2 * call.beside {
+                    let out = out(call, half / 2, c).add(16 * (half % 2));
+                    _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_loadu_ps(out), _mm512_set1_ps(factor)));
+                }
+            }
+        }
+    }
+
+    /// The outputs of column `c` and panel `p`.
+    #[inline(always)]
+    unsafe fn out(call: &Call, p: usize, c: usize) -> *mut f32 {
+        // SAFETY: passed on to the caller.
+        unsafe { call.out.add(c * call.stride + p * if call.shared { LANES } else { call.count * call.stride }) }
     }
 
     #[inline]

@@ -13,7 +13,7 @@ use crate::native::exponential::exp2;
 use crate::native::kv::int8::{key_scales, value_scales};
 use crate::native::kv::{BLOCK_TOKENS, Keep, padded, values_at};
 use crate::native::memory::{Shared, fetch};
-use crate::native::tile::{self, Call, Kind, LANES, STEP};
+use crate::native::tile::{self, APART, Call, Kind, LANES, STEP};
 use crate::native::{Isa, pair, pairs};
 use std::ops::{Range, RangeInclusive};
 
@@ -207,7 +207,12 @@ impl<'a> Item<'a> {
             // SAFETY: each head has `dwords * count` dwords of this thread's room.
             let out =
                 unsafe { std::slice::from_raw_parts_mut(room.queries().add(head * dwords * count), dwords * count) };
-            interleave(isa, room.column, &self.job.q[at..at + dim], out, (count, column % count));
+            let (out, place) = if room.apart == 0 {
+                (out, (count, column % count))
+            } else {
+                (&mut out[column % count * dwords..][..dwords], (1, 0))
+            };
+            interleave(isa, room.column, &self.job.q[at..at + dim], out, place);
         }
     }
 
@@ -255,8 +260,9 @@ impl<'a> Item<'a> {
                 steps: room.steps(),
                 beside,
                 pitch: self.job.layer.unit_bytes(),
+                shared: false,
                 columns: room.queries().add(head * room.dwords() * count),
-                apart: false,
+                apart: room.apart,
                 count,
                 out: scores,
                 stride: LANES,
@@ -301,8 +307,9 @@ impl<'a> Item<'a> {
                     let (weights, worth) = (columns, worth.as_ptr());
                     int8::values(isa, &int8::Values { count, panel, steps, weights, worth, out, stride, keep, next });
                 } else {
-                    let apart = true;
-                    let call = Call { panel, steps, beside, pitch, columns, apart, count, out, stride, keep, next };
+                    let (shared, apart) = (true, APART);
+                    let call =
+                        Call { panel, steps, beside, pitch, shared, columns, apart, count, out, stride, keep, next };
                     tile::run(isa, kind, &call);
                 }
             }

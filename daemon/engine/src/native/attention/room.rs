@@ -8,6 +8,11 @@ use crate::native::kv::{Keep, padded};
 use crate::native::memory::lines;
 use crate::native::tile::{self, Kind, LANES};
 
+/// Columns of an item at most.
+pub(super) fn columns(isa: Isa, keep: Keep) -> usize {
+    if keep == Keep::Int8 { isa.columns() } else { tile::columns(isa, keep.kind()) }
+}
+
 /// A thread's working memory, all of it `[columns, ..]`.
 #[derive(Clone, Copy)]
 pub(super) struct Room {
@@ -15,6 +20,8 @@ pub(super) struct Room {
     pub head_dim: usize,
     /// What a dword of a float query or probability holds.
     pub column: Kind,
+    /// Dwords from one float query to the next, or 0 where they are interleaved.
+    pub apart: usize,
     columns: usize,
     base: *mut u8,
 }
@@ -25,8 +32,10 @@ unsafe impl Sync for Room {}
 
 impl Room {
     pub(super) fn new(isa: Isa, keep: Keep, head_dim: usize) -> Room {
-        let column = tile::column(isa, keep.kind());
-        Room { keep, head_dim, column, columns: isa.columns(), base: std::ptr::null_mut() }
+        let (kind, columns) = (keep.kind(), columns(isa, keep));
+        let column = tile::column(isa, kind);
+        let apart = tile::apart(isa, kind, padded(head_dim) / column.width());
+        Room { keep, head_dim, column, apart, columns, base: std::ptr::null_mut() }
     }
 
     pub(super) fn at(self, base: *mut u8) -> Room {

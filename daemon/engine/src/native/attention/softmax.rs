@@ -51,11 +51,11 @@ pub(super) fn softmax(isa: Isa, block: &mut Block<'_>, running: &mut Running) ->
         // SAFETY: a pool carries only what `Isa::available` has found on this processor.
         #[allow(unsafe_code)]
         match (isa, block.keep) {
-            (Isa::Avx512Full | Isa::Avx512Bf16, Keep::Bf16) => {
+            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16, Keep::Bf16) => {
                 unsafe { x86::rounded(block, running, &mut keep) };
                 return keep;
             }
-            (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Bf16 | Keep::Int8) => {
+            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Bf16 | Keep::Int8) => {
                 unsafe { x86::whole(block, running, &mut keep) };
                 return keep;
             }

@@ -12,6 +12,8 @@
 //! Comput. C-17, 1968): v x + w y = (v + y)(w + x) - v w - y x. That halves the products and adds no rounding; what weights and
 //! inputs give by themselves is computed once.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -20,7 +22,7 @@ mod scalar;
 mod x86;
 
 use super::Affine;
-use super::columns::{Columns, GROUP_MAX, Layout, PAIRED_LIMIT};
+use super::columns::{Columns, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
 use super::finish::{Finish, WIDE, finish};
 use crate::native::memory::{Memory, Scratch, Shared, fetch, share};
 use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
@@ -35,8 +37,10 @@ const TILES: usize = 4;
 const _: () = assert!(TILES.is_multiple_of(2), "two tiles go together");
 /// Blocks of columns that stay in cache while a thread's tiles pass.
 const BLOCKS: usize = 11;
-/// Columns of a kernel call at most.
-const COLUMNS: usize = 12;
+/// Columns of a kernel call at most: rows of a tile unit.
+const COLUMNS: usize = 16;
+/// From so many rows on, a tile unit multiplies them: opening weights for fewer costs as much as it saves.
+const TILED: usize = 32;
 /// From so many columns on, pairs are faster: for fewer, taking weights apart costs as much as it saves.
 const PAIRED: usize = 6;
 /// From so many columns on, two tiles of 4-bit weights in cache share what is loaded of them, where that is what products wait
@@ -84,9 +88,16 @@ impl Format {
         self.inputs / self.group.min(GROUP_MAX) * ROWS * 2
     }
 
-    fn layout(&self, isa: Isa) -> Layout {
+    /// Bytes of a tile's weights as a byte each, where they are not.
+    fn opened_bytes(&self) -> usize {
+        if self.bits == 4 { self.inputs * ROWS } else { 0 }
+    }
+
+    /// The layout of so many rows.
+    fn layout(&self, isa: Isa, rows: usize) -> Layout {
         let limit = if self.bits == 4 { PAIRED_LIMIT } else { i8::MAX };
-        Layout { inputs: self.inputs, group: self.group, columns_max: isa.columns(), limit }
+        let columns_max = if tiled(isa, rows) { COLUMNS } else { isa.columns() };
+        Layout { inputs: self.inputs, group: self.group, columns_max, limit }
     }
 }
 
@@ -164,6 +175,17 @@ impl Tiles {
         self.memory.len() + self.pairs.as_ref().map_or(0, Memory::len)
     }
 
+    /// How so many rows in so many blocks lie.
+    fn form(&self, isa: Isa, rows: usize, blocks: usize) -> Form {
+        if tiled(isa, rows) {
+            Form::Rows
+        } else if self.pairs.is_some() && isa.adds_beside_products() && rows / blocks >= PAIRED {
+            Form::Paired
+        } else {
+            Form::Beside
+        }
+    }
+
     /// Tile `t`, and what its pairs of weights give, or null.
     fn tile(&self, t: usize) -> (*const u8, *const u8) {
         let at = |memory: &Memory, bytes| memory.bytes()[t * bytes..].as_ptr();
@@ -210,12 +232,15 @@ impl Tiles {
         (y, finish): (&mut [f32], Finish),
     ) {
         assert_eq!(self.gated, matches!(finish, Finish::Gate(_)), "gates are for gated tiles");
-        let layout = self.format.layout(pool.isa());
+        let layout = self.format.layout(pool.isa(), rows);
         let blocks = rows.div_ceil(layout.columns_max);
         let private = rows <= PRIVATE_ROWS;
         let bytes = layout.block_bytes();
-        let base = scratch.reserve(blocks * bytes * if private { pool.threads() } else { 1 });
-        let product = Product { tiles: self, isa: pool.isa(), layout, rows, blocks, y: Shared::new(y), finish };
+        let sets = blocks * bytes * if private { pool.threads() } else { 1 };
+        let form = self.form(pool.isa(), rows, blocks);
+        let room = if form == Form::Rows { TILES * self.format.opened_bytes() } else { 0 };
+        let base = scratch.reserve(sets + pool.threads() * room);
+        let product = Product { tiles: self, isa: pool.isa(), layout, rows, blocks, form, y: Shared::new(y), finish };
         if !private {
             // Whole blocks per thread: threads that interleave rows of one block share its cache lines, which cost
             // a third of a long prompt's time.
@@ -239,15 +264,23 @@ impl Tiles {
                 }
             }
         };
+        // SAFETY: as above, behind the sets.
+        #[allow(unsafe_code)]
+        let room = |thread: usize| unsafe { base.get().add(sets + thread * room) };
         let panels = product.panels();
         pool.deal_after(&prepare, panels * blocks.div_ceil(BLOCKS), &|thread, index| {
             // SAFETY: the set is quantized and only read from here on; every index has outputs of its own.
             #[allow(unsafe_code)]
             unsafe {
-                product.multiply(index % panels, index / panels, set(thread));
+                product.multiply(index % panels, index / panels, set(thread), room(thread));
             }
         });
     }
+}
+
+/// Whether a tile unit multiplies so many rows.
+fn tiled(isa: Isa, rows: usize) -> bool {
+    isa == Isa::Amx && rows >= TILED
 }
 
 /// A matrix product under way.
@@ -257,6 +290,7 @@ struct Product<'a> {
     layout: Layout,
     rows: usize,
     blocks: usize,
+    form: Form,
     y: Shared<f32>,
     finish: Finish,
 }
@@ -266,9 +300,8 @@ impl Product<'_> {
     #[allow(unsafe_code)]
     unsafe fn block(&self, b: usize, set: *mut u8) -> (Columns, usize) {
         let part = share(self.rows, b, self.blocks);
-        let paired = self.tiles.pairs.is_some() && self.isa.adds_beside_products() && part.len() >= PAIRED;
         // SAFETY: the set has `blocks` blocks of `block_bytes` each.
-        (unsafe { self.layout.block(set.add(b * self.layout.block_bytes()), part.len(), paired) }, part.start)
+        (unsafe { self.layout.block(set.add(b * self.layout.block_bytes()), part.len(), self.form) }, part.start)
     }
 
     /// Quantizes blocks `range` of `x` into the set at `set`.
@@ -295,11 +328,18 @@ impl Product<'_> {
     /// Multiplies the tiles of `panel` with the blocks of `chunk`.
     ///
     /// # Safety
-    /// The set is quantized, and no other thread touches the outputs of those.
+    /// The set is quantized, no other thread touches the outputs of those, and the room is this thread's.
     #[allow(unsafe_code)]
-    unsafe fn multiply(&self, panel: usize, chunk: usize, set: *mut u8) {
+    unsafe fn multiply(&self, panel: usize, chunk: usize, set: *mut u8, room: *mut u8) {
         let tiles = panel * TILES..self.tiles.outputs.div_ceil(ROWS).min((panel + 1) * TILES);
         let blocks = chunk * BLOCKS..self.blocks.min((chunk + 1) * BLOCKS);
+        #[cfg(target_arch = "x86_64")]
+        if self.form == Form::Rows {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.tiled(tiles, blocks, set, room) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = room;
         for b in blocks.clone() {
             // SAFETY: passed on to the caller.
             let (columns, first) = unsafe { self.block(b, set) };
@@ -314,15 +354,9 @@ impl Product<'_> {
     /// Multiplies tile `t`, and the next if there is one, with a block of columns, whose first row is `first`.
     #[allow(unsafe_code)]
     unsafe fn tiles(&self, t: usize, columns: Columns, first: usize, again: bool) {
-        let (format, outputs) = (&self.tiles.format, self.tiles.outputs);
+        let format = &self.tiles.format;
         let mut sums = MaybeUninit::<[[f32; WIDE]; COLUMNS]>::uninit();
-        let (width, at) = match self.finish {
-            Finish::Gate(_) => (outputs / 2, t / 2 * ROWS),
-            Finish::Write | Finish::Add => (outputs, t * ROWS),
-        };
-        let out = self.y.get().wrapping_add(first * width + at);
-        // They are here by the time that the sums are.
-        (0..columns.count).for_each(|c| fetch(out.wrapping_add(c * width), WIDE));
+        self.expect(t, columns.count, first);
         let (tile, pairs) = self.tiles.tile(t);
         let call = Call {
             tile,
@@ -336,28 +370,57 @@ impl Product<'_> {
             stride: WIDE,
             ahead: if again { AGAIN } else { AHEAD },
         };
-        let lanes = (outputs - t * ROWS).min(WIDE);
+        let two_tiles = self.tiles.outputs - t * ROWS > ROWS;
         // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller. The kernels write the
         // sums of every column, of one tile or of two, before they are read.
         unsafe {
             let share = again && self.isa.multiplies_beside_loads() && format.bits == 4 && columns.count >= SHARING;
-            if share && lanes > ROWS {
+            if share && two_tiles {
                 two(&call);
             } else {
                 run(self.isa, format.bits, &call);
-                if lanes > ROWS {
+                if two_tiles {
                     let (tile, pairs) = self.tiles.tile(t + 1);
                     run(self.isa, format.bits, &Call { tile, pairs, out: call.out.add(ROWS), ..call });
                 }
             }
-            if lanes == WIDE {
-                let sums = std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count);
-                return finish(self.isa, self.finish, sums, out, width);
-            }
-            for c in 0..columns.count {
-                for lane in 0..lanes {
-                    let (sum, out) = (*call.out.add(c * WIDE + lane), out.add(c * width + lane));
-                    *out = if self.finish == Finish::Add { *out + sum } else { sum };
+            let sums = std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count);
+            self.end(t, sums, first);
+        }
+    }
+
+    /// Where the outputs of tile `t` and the next begin in row `first`, and the width of a row.
+    fn place(&self, t: usize, first: usize) -> (*mut f32, usize) {
+        let (width, at) = match self.finish {
+            Finish::Gate(_) => (self.tiles.outputs / 2, t / 2 * ROWS),
+            Finish::Write | Finish::Add => (self.tiles.outputs, t * ROWS),
+        };
+        (self.y.get().wrapping_add(first * width + at), width)
+    }
+
+    /// Fetches where `end` will write: it is here by the time that the sums are.
+    fn expect(&self, t: usize, count: usize, first: usize) {
+        let (out, width) = self.place(t, first);
+        (0..count).for_each(|c| fetch(out.wrapping_add(c * width), WIDE));
+    }
+
+    /// Ends the rows from `first` on, of which these are the sums of tile `t` and the next, if there is one.
+    ///
+    /// # Safety
+    /// No other thread touches their outputs.
+    #[allow(unsafe_code)]
+    unsafe fn end(&self, t: usize, sums: &[[f32; WIDE]], first: usize) {
+        let (out, width) = self.place(t, first);
+        let lanes = (self.tiles.outputs - t * ROWS).min(WIDE);
+        if lanes == WIDE {
+            return finish(self.isa, self.finish, sums, out, width);
+        }
+        for (c, sums) in sums.iter().enumerate() {
+            for (lane, sum) in sums[..lanes].iter().enumerate() {
+                // SAFETY: one of these rows' outputs.
+                unsafe {
+                    let out = out.add(c * width + lane);
+                    *out = if self.finish == Finish::Add { *out + sum } else { *sum };
                 }
             }
         }
@@ -374,7 +437,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
+            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::avx2(bits, call),
             #[cfg(target_arch = "aarch64")]

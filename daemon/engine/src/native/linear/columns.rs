@@ -31,19 +31,29 @@ pub(super) struct Layout {
     pub limit: i8,
 }
 
+/// How the inputs of a block's columns lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Side by side, as vectors of outputs meet one dword of each.
+    Beside,
+    /// So, and paired.
+    Paired,
+    /// Activation group after group, and in it column after column, as rows of a tile unit.
+    Rows,
+}
+
 /// One block: `count` columns.
 #[derive(Clone, Copy)]
 pub(super) struct Columns {
     pub count: usize,
-    /// Dwords of four inputs: that of inputs 4s.. of column c is `s * count + c`.
+    /// Dwords of four inputs: that of inputs 4s.. of column c is `s * count + c`, but for `Form::Rows`.
     pub q: *mut u32,
     /// That of activation group a is `a * count + c`.
     pub scale: *mut f32,
     /// Sum over weight group g of scale * q: `g * count + c`.
     pub sum: *mut f32,
-    /// Whether the columns are paired ...
-    pub paired: bool,
-    /// ... and then the sum over activation group a of what pairs of its inputs give, as stored: `a * count + c`.
+    pub form: Form,
+    /// Of paired columns, the sum over activation group a of what pairs of its inputs give, as stored: `a * count + c`.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub pairs: *mut i32,
 }
@@ -65,18 +75,18 @@ impl Layout {
         lines(self.columns_max * self.inputs) + lines(self.columns_max * words * 4)
     }
 
-    /// The block of `count` columns at `base`; only AVX-512 pairs them.
+    /// The block of `count` columns at `base`; all but `Form::Beside` are for AVX-512.
     ///
     /// # Safety
     /// `base` is aligned to 4 and has `block_bytes` bytes.
     #[allow(unsafe_code)]
-    pub(super) unsafe fn block(&self, base: *mut u8, count: usize, paired: bool) -> Columns {
+    pub(super) unsafe fn block(&self, base: *mut u8, count: usize, form: Form) -> Columns {
         let groups = self.inputs / self.step();
         // SAFETY: the four parts together are at most `block_bytes`.
         unsafe {
             let scale = base.add(lines(self.columns_max * self.inputs)).cast::<f32>();
             let pairs = scale.add(count * groups).cast::<i32>();
-            Columns { count, q: base.cast(), scale, sum: pairs.add(count * groups).cast(), paired, pairs }
+            Columns { count, q: base.cast(), scale, sum: pairs.add(count * groups).cast(), form, pairs }
         }
     }
 
@@ -91,7 +101,7 @@ impl Layout {
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(self, x, columns),
+                Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(self, x, columns),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::avx2(self, x, columns),
                 _ => self.rows(x, columns),
@@ -112,7 +122,7 @@ impl Layout {
     #[allow(unsafe_code)]
     #[inline(always)]
     unsafe fn row(&self, row: &[f32], columns: Columns, column: usize) {
-        debug_assert!(!columns.paired, "only AVX-512 pairs columns");
+        debug_assert_eq!(columns.form, Form::Beside, "the others are for AVX-512");
         let (step, halves) = (self.step(), self.halves());
         let mut sum = 0.0;
         for (a, x) in row.chunks_exact(step).enumerate() {
@@ -173,7 +183,7 @@ fn nearest(x: f32) -> i32 {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{Columns, GROUP_MAX, LOWERED, Layout, PAIRED_LIMIT, scales};
+    use super::{Columns, Form, GROUP_MAX, LOWERED, Layout, PAIRED_LIMIT, scales};
     use std::arch::x86_64::*;
 
     /// Rows whose dwords are written together.
@@ -204,6 +214,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     unsafe fn rows<const N: usize>(layout: &Layout, x: &[f32], columns: Columns, column: usize) {
         let (step, halves, count) = (layout.step(), layout.halves(), columns.count);
+        let paired = columns.form == Form::Paired;
         let mut sums = [0.0f32; N];
         for a in 0..layout.inputs / step {
             // Sixteen inputs of each row.
@@ -212,17 +223,24 @@ mod x86 {
             unsafe {
                 for (n, sum) in sums.iter_mut().enumerate() {
                     let x = &x[(column + n) * layout.inputs + a * step..][..step];
-                    let (row, scale, total, pairs) = group(x, layout.limit, columns.paired);
+                    let (row, scale, total, pairs) = group(x, layout.limit, paired);
                     bytes.iter_mut().zip(row).for_each(|(bytes, row)| bytes[n] = row);
                     let part = scale * total as f32;
                     *sum = if a % halves == 0 { part } else { *sum + part };
                     *columns.scale.add(a * count + column + n) = scale;
                     *columns.sum.add(a / halves * count + column + n) = *sum;
-                    if columns.paired {
+                    if paired {
                         *columns.pairs.add(a * count + column + n) = pairs;
                     }
                 }
                 for (v, bytes) in bytes.into_iter().take(step / 16).enumerate() {
+                    if columns.form == Form::Rows {
+                        for (n, bytes) in bytes.into_iter().enumerate() {
+                            let at = (a * count + column + n) * step / 4 + 4 * v;
+                            _mm_storeu_si128(columns.q.add(at).cast(), bytes);
+                        }
+                        continue;
+                    }
                     write(bytes, columns.q.add((a * step / 4 + 4 * v) * count + column), count);
                 }
             }

@@ -5,7 +5,18 @@ use crate::native::memory::{Memory, Scratch, Shared, lines, share};
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
 use crate::native::{Isa, Pool, Precision, ShapeError, from_bf16, pair};
 
-/// A packed matrix: for each 32 outputs one panel over all inputs (the last panel and step padded with zeros).
+/// Columns of a call at most.
+const COLUMNS: usize = 16;
+/// Steps of bf16 panels come in runs of so many, as a tile unit takes them.
+const RUN: usize = 16;
+
+/// Steps of a panel.
+fn steps(kind: Kind, inputs: usize) -> usize {
+    let steps = inputs.div_ceil(kind.width());
+    if kind == Kind::Bf16 { steps.next_multiple_of(RUN) } else { steps }
+}
+
+/// A packed matrix: for each 32 outputs one panel over all inputs (the last panel and steps padded with zeros).
 pub(super) struct Panels {
     memory: Memory,
     kind: Kind,
@@ -23,7 +34,7 @@ impl Panels {
     ) -> Result<Panels, ShapeError> {
         let (outputs, inputs) = shape;
         let kind = if precision == Precision::Fast { Kind::Bf16 } else { Kind::F32 };
-        let panel = inputs.div_ceil(kind.width()) * STEP;
+        let panel = steps(kind, inputs) * STEP;
         let panels = outputs.div_ceil(LANES);
         let mut memory = Memory::zeroed(panels * panel)?;
         let base = Shared::new(memory.bytes_mut());
@@ -43,7 +54,7 @@ impl Panels {
     }
 
     fn steps(&self) -> usize {
-        self.inputs.div_ceil(self.kind.width())
+        steps(self.kind, self.inputs)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -68,10 +79,12 @@ impl Panels {
 
     pub(super) fn forward(&self, pool: &Pool, scratch: &mut Scratch, x: &[f32], rows: usize, y: &mut [f32]) {
         let isa = pool.isa();
-        let blocks = rows.div_ceil(isa.columns());
+        let columns_max = tile::columns(isa, self.kind);
+        let blocks = rows.div_ceil(columns_max);
         let kind = tile::column(isa, self.kind);
         let dwords = self.steps() * self.kind.width() / kind.width();
-        let block_bytes = lines(dwords * isa.columns() * 4);
+        let apart = tile::apart(isa, self.kind, dwords);
+        let block_bytes = lines(dwords * columns_max * 4);
         let columns = scratch.reserve(blocks * block_bytes);
         let part = |b: usize| share(rows, b, blocks);
         let pack = |b: usize| {
@@ -81,7 +94,14 @@ impl Panels {
                 let at = columns.get().add(b * block_bytes).cast::<u32>();
                 std::slice::from_raw_parts_mut(at, part(b).len() * dwords)
             };
-            pack_columns(kind, &x[part(b).start * self.inputs..part(b).end * self.inputs], part(b).len(), out);
+            let x = &x[part(b).start * self.inputs..part(b).end * self.inputs];
+            if apart == 0 {
+                pack_columns(kind, x, part(b).len(), out);
+            } else {
+                x.chunks_exact(self.inputs)
+                    .zip(out.chunks_exact_mut(apart))
+                    .for_each(|(x, out)| pack_columns(kind, x, 1, out));
+            }
         };
         if blocks == 1 {
             pack(0);
@@ -95,7 +115,7 @@ impl Panels {
                 #[allow(unsafe_code)]
                 unsafe {
                     let columns = columns.get().add(b * block_bytes).cast::<u32>();
-                    self.multiply(isa, p, columns, part(b), y);
+                    self.multiply(isa, p, (columns, apart), part(b), y);
                 }
             }
         });
@@ -106,9 +126,16 @@ impl Panels {
     /// # Safety
     /// `columns` holds those rows, `y` is `[.., outputs]`, and no other thread touches panel `p`'s part of it.
     #[allow(unsafe_code)]
-    unsafe fn multiply(&self, isa: Isa, p: usize, columns: *const u32, rows: std::ops::Range<usize>, y: Shared<f32>) {
+    unsafe fn multiply(
+        &self,
+        isa: Isa,
+        p: usize,
+        (columns, apart): (*const u32, usize),
+        rows: std::ops::Range<usize>,
+        y: Shared<f32>,
+    ) {
         let lanes = LANES.min(self.outputs - p * LANES);
-        let mut ragged = [0.0f32; 12 * LANES];
+        let mut ragged = [0.0f32; COLUMNS * LANES];
         // SAFETY: the panel lies inside `memory`, the rest is passed on to the caller.
         unsafe {
             let out = y.get().add(rows.start * self.outputs + p * LANES);
@@ -118,8 +145,9 @@ impl Panels {
                 steps: self.steps(),
                 beside: 1,
                 pitch: 0,
+                shared: true,
                 columns,
-                apart: false,
+                apart,
                 count: rows.len(),
                 out: if whole { out } else { ragged.as_mut_ptr() },
                 stride: if whole { self.outputs } else { LANES },

@@ -29,8 +29,8 @@ fn affine_products_are_within_int8_noise_and_bit_equal_on_every_instruction_set(
     {
         for (outputs, inputs) in [(16, 128), (40, 256), (5, 384), (97, 640)] {
             let matrix = Quantized::new(&mut random, (outputs, inputs), bits_each, group, dtype);
-            // Two blocks of columns, of which the second has 11.
-            let x = random.floats(23 * inputs);
+            // Blocks of 11 and of 12 columns, and as many as are worth a tile unit.
+            let x = random.floats(35 * inputs);
             let want = reference(matrix.shape, &|o, i| matrix.weight(o, i), &x);
             let scalar = Pool::with_isa(1, Isa::Scalar);
             let linear = Linear::from_affine(&matrix.affine(), Precision::Fast, &scalar).unwrap();
@@ -51,7 +51,7 @@ fn affine_products_are_within_int8_noise_and_bit_equal_on_every_instruction_set(
 
 #[test]
 fn the_largest_weights_and_inputs_in_every_place_of_a_pair_have_the_same_bits_on_every_instruction_set() {
-    let (outputs, inputs, rows) = (32, 256, 16);
+    let (outputs, inputs, rows) = (32, 256, 32);
     // Each output and each row has its own of 16 patterns of eight: the bits of its number say where the extremes are.
     let bit = |number: usize, at: usize| number >> (at % 4) & 1;
     let weights: Vec<u8> = (0..outputs)
@@ -203,7 +203,7 @@ fn outputs_that_are_added_or_gated_are_those_of_the_passes_that_would_follow() {
         let mut part = || Quantized::new(&mut random, (width, inputs), bits_each, group, Dtype::Bf16);
         let parts = [part(), part()];
         let affine: Vec<Affine<'_>> = parts.iter().map(Quantized::affine).collect();
-        for (isa, rows) in Isa::available().into_iter().flat_map(|isa| [1, 6, 7, 12, 30].map(|rows| (isa, rows))) {
+        for (isa, rows) in Isa::available().into_iter().flat_map(|isa| [1, 6, 7, 12, 30, 39].map(|rows| (isa, rows))) {
             let (pool, mut scratch) = (Pool::with_isa(2, isa), Scratch::new());
             let plain = Linear::from_affine_stack(&affine, Precision::Fast, &pool).unwrap();
             let x = random.floats(rows * inputs);

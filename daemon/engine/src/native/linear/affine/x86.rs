@@ -4,7 +4,7 @@
 
 use super::{Call, Columns, Format, GROUP_MAX, PAIRED_LIMIT, ROWS};
 use crate::native::Isa;
-use crate::native::linear::columns::LOWERED;
+use crate::native::linear::columns::{Form, LOWERED};
 use std::arch::x86_64::*;
 
 /// The least that the pairs of weights of an activation group give beside inputs: 15 * -`LOWERED` each.
@@ -27,7 +27,7 @@ pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
     }
     // SAFETY: passed on to the caller.
     unsafe {
-        if call.columns.paired {
+        if call.columns.form == Form::Paired {
             return match call.columns.count {
                 6 => paired::<6>(call),
                 7 => paired::<7>(call),
@@ -72,7 +72,7 @@ pub(super) unsafe fn two(call: &Call) {
 /// Sixteen scales or biases as f32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]
-unsafe fn sixteen(at: *const u8, narrow: bool) -> __m512 {
+pub(super) unsafe fn sixteen(at: *const u8, narrow: bool) -> __m512 {
     // SAFETY: passed on to the caller: 16 values at `at`.
     unsafe {
         if narrow {
@@ -99,7 +99,7 @@ const UNAIDED: usize = 2;
 
 /// Whether hints help few columns too: on Intel's processors they read memory at its full speed, and at 60 % of it without.
 fn aids_few(isa: Isa) -> bool {
-    isa == Isa::Avx512Vnni
+    matches!(isa, Isa::Amx | Isa::Avx512Vnni)
 }
 
 /// Fetches the weights ahead of `at`.
@@ -240,7 +240,7 @@ unsafe fn add_scaled<const C: usize>(sums: &mut [__m512; C], dots: [__m512i; C],
 /// Adds the biases of a weight group, each times the sum of its column.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn add_biased<const C: usize>(sums: &mut [__m512; C], bias: __m512, x_sum: *const f32) {
+pub(super) unsafe fn add_biased<const C: usize>(sums: &mut [__m512; C], bias: __m512, x_sum: *const f32) {
     for (c, sum) in sums.iter_mut().enumerate() {
         // SAFETY: passed on to the caller: a sum for each column.
         *sum = _mm512_fmadd_ps(bias, _mm512_set1_ps(unsafe { *x_sum.add(c) }), *sum);
@@ -250,7 +250,7 @@ unsafe fn add_biased<const C: usize>(sums: &mut [__m512; C], bias: __m512, x_sum
 /// Writes the sums of each column.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<const C: usize>(call: &Call, sums: [__m512; C]) {
+pub(super) unsafe fn store<const C: usize>(call: &Call, sums: [__m512; C]) {
     for (c, sum) in sums.into_iter().enumerate() {
         // SAFETY: passed on to the caller: 16 outputs for each column.
         unsafe { _mm512_storeu_ps(call.out.add(c * call.stride), sum) };
