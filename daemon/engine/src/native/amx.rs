@@ -2,8 +2,8 @@
 //!
 //! A product multiplies up to 16 rows of 64 bytes with 16 lines of 64 bytes: steps of a panel or lines of a tile, which lie in
 //! memory as the unit reads them. Its instructions stand here in assembly, as the compiler knows no stable name for them. A
-//! thread keeps its unit set up between products, so nothing else may use the unit on a thread of the pool. The affine and the
-//! float kernels call it.
+//! thread keeps its unit set up, and its tiles full, between products: the compiler never touches them, and nothing else may on a
+//! thread of the pool. The affine and the float kernels call it.
 
 /// Rows and steps of a tile at most.
 pub(super) const ROWS: usize = 16;
@@ -207,14 +207,14 @@ mod x86 {
             // SAFETY: passed on to the caller.
             unsafe {
                 asm!(
-                    "tileloadd tmm{rows_}, [{rows} + {pitch}]",
+                    "tileloadd tmm{a}, [{rows} + {pitch}]",
                     "tileloadd tmm6, [{lines} + {line}]",
                     "tileloadd tmm7, [{lines} + {line} + 64]",
-                    "tdpbf16ps tmm{first}, tmm{rows_}, tmm6",
-                    "tdpbf16ps tmm{second}, tmm{rows_}, tmm7",
+                    "tdpbf16ps tmm{first}, tmm{a}, tmm6",
+                    "tdpbf16ps tmm{second}, tmm{a}, tmm7",
                     first = const 2 * PAIR,
                     second = const 2 * PAIR + 1,
-                    rows_ = const 4 + PAIR,
+                    a = const 4 + PAIR,
                     rows = in(reg) rows,
                     pitch = in(reg) pitch,
                     lines = in(reg) lines,

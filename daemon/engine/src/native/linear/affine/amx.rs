@@ -139,6 +139,7 @@ unsafe fn tiled<const C: usize>(bits: usize, call: &Call, lines: *const u8) {
     unsafe {
         let mut walk = Walk::<C> {
             call,
+            // Few set-ups: rows beyond the columns are other numbers of the block, and nobody reads their sums.
             tiles: Tiles::new(C.next_multiple_of(8), steps),
             steps,
             q: columns.q.cast(),
