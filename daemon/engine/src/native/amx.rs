@@ -3,7 +3,7 @@
 //! A product multiplies up to 16 rows of 64 bytes with 16 lines of 64 bytes: steps of a panel or lines of a tile, which lie in
 //! memory as the unit reads them. Its instructions stand here in assembly, as the compiler knows no stable name for them. A
 //! thread keeps its unit set up, and its tiles full, between products: the compiler never touches them, and nothing else may on a
-//! thread of the pool. The affine and the float kernels call it.
+//! thread of the pool. The affine and the float kernels call it; of weights and attention it knows nothing.
 
 /// Rows and steps of a tile at most.
 pub(super) const ROWS: usize = 16;

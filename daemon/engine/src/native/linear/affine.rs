@@ -24,6 +24,7 @@ mod x86;
 use super::Affine;
 use super::columns::{Columns, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
 use super::finish::{Finish, WIDE, finish};
+use crate::native::amx as unit;
 use crate::native::memory::{Memory, Scratch, Shared, fetch, share};
 use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
 use std::mem::MaybeUninit;
@@ -38,7 +39,7 @@ const _: () = assert!(TILES.is_multiple_of(2), "two tiles go together");
 /// Blocks of columns that stay in cache while a thread's tiles pass.
 const BLOCKS: usize = 11;
 /// Columns of a kernel call at most: rows of a tile unit.
-const COLUMNS: usize = 16;
+const COLUMNS: usize = unit::ROWS;
 /// From so many rows on, a tile unit multiplies them: opening weights for fewer costs as much as it saves.
 const TILED: usize = 32;
 /// From so many columns on, pairs are faster: for fewer, taking weights apart costs as much as it saves.
@@ -357,19 +358,7 @@ impl Product<'_> {
         let format = &self.tiles.format;
         let mut sums = MaybeUninit::<[[f32; WIDE]; COLUMNS]>::uninit();
         self.expect(t, columns.count, first);
-        let (tile, pairs) = self.tiles.tile(t);
-        let call = Call {
-            tile,
-            groups: format.groups(),
-            lines: format.weight_bytes() / 64 / self.layout.halves(),
-            halves: self.layout.halves(),
-            narrow: format.narrow,
-            pairs,
-            columns,
-            out: sums.as_mut_ptr().cast(),
-            stride: WIDE,
-            ahead: if again { AGAIN } else { AHEAD },
-        };
+        let call = self.call(t, columns, sums.as_mut_ptr().cast(), if again { AGAIN } else { AHEAD });
         let two_tiles = self.tiles.outputs - t * ROWS > ROWS;
         // SAFETY: the tiles lie inside `memory`; the block and the outputs are those of the caller. The kernels write the
         // sums of every column, of one tile or of two, before they are read.
@@ -387,6 +376,14 @@ impl Product<'_> {
             let sums = std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count);
             self.end(t, sums, first);
         }
+    }
+
+    /// The call of tile `t`, whose sums go to `out`.
+    fn call(&self, t: usize, columns: Columns, out: *mut f32, ahead: [usize; 2]) -> Call {
+        let (format, halves) = (&self.tiles.format, self.layout.halves());
+        let ((tile, pairs), lines) = (self.tiles.tile(t), format.weight_bytes() / 64 / halves);
+        let (groups, narrow, stride) = (format.groups(), format.narrow, WIDE);
+        Call { tile, groups, lines, halves, narrow, pairs, columns, out, stride, ahead }
     }
 
     /// Where the outputs of tile `t` and the next begin in row `first`, and the width of a row.

@@ -1,14 +1,15 @@
 //! Float weights as panels of 32 outputs: bf16 pairs under `Fast`, f32 under `Exact`.
 
+use crate::native::amx;
 use crate::native::cpu::versions;
 use crate::native::memory::{Memory, Scratch, Shared, lines, share};
 use crate::native::tile::{self, Call, Kind, LANES, STEP};
 use crate::native::{Isa, Pool, Precision, ShapeError, from_bf16, pair};
 
 /// Columns of a call at most.
-const COLUMNS: usize = 16;
+const COLUMNS: usize = amx::ROWS;
 /// Steps of bf16 panels come in runs of so many, as a tile unit takes them.
-const RUN: usize = 16;
+const RUN: usize = amx::ROWS;
 
 /// Steps of a panel.
 fn steps(kind: Kind, inputs: usize) -> usize {

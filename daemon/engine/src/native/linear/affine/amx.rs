@@ -2,11 +2,12 @@
 //!
 //! An activation group is one product of the unit; its sums are scaled by vectors as in the other kernels, to the same bits.
 //! 8-bit weights lie as the unit reads them; of 4-bit ones a thread opens a few tiles, and multiplies them with many blocks.
+//! Few rows are never its business: `affine` says from how many on they are.
 
 #![allow(unsafe_code)]
 
 use super::x86::{add_biased, sixteen, store};
-use super::{AHEAD, COLUMNS, Call, Columns, Format, Product, ROWS, WIDE};
+use super::{AHEAD, COLUMNS, Call, Format, Product, ROWS, WIDE};
 use crate::native::amx::Tiles;
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -33,31 +34,15 @@ impl Product<'_> {
                 let mut sums = MaybeUninit::<[[f32; WIDE]; COLUMNS]>::uninit();
                 self.expect(t, columns.count, first);
                 for t in t..tiles.end.min(t + 2) {
-                    let tile = self.tiles.tile(t).0;
-                    let lines = if format.bits == 4 { opened(t).cast_const() } else { tile };
                     let out = sums.as_mut_ptr().cast::<f32>().wrapping_add(t % 2 * ROWS);
+                    let call = self.call(t, columns, out, AHEAD);
+                    let lines = if format.bits == 4 { opened(t).cast_const() } else { call.tile };
                     // SAFETY: passed on to the caller; the sums of this tile go side by side with those of its neighbour.
-                    unsafe { run(format.bits, &self.call(tile, columns, out), lines) };
+                    unsafe { run(format.bits, &call, lines) };
                 }
                 // SAFETY: the sums of these columns are there, and nobody else's outputs.
                 unsafe { self.end(t, std::slice::from_raw_parts(sums.as_ptr().cast(), columns.count), first) };
             }
-        }
-    }
-
-    fn call(&self, tile: *const u8, columns: Columns, out: *mut f32) -> Call {
-        let (format, halves) = (&self.tiles.format, self.layout.halves());
-        Call {
-            tile,
-            groups: format.groups(),
-            lines: format.weight_bytes() / 64 / halves,
-            halves,
-            narrow: format.narrow,
-            pairs: std::ptr::null(),
-            columns,
-            out,
-            stride: WIDE,
-            ahead: AHEAD,
         }
     }
 }
