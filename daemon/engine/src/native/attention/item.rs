@@ -1,8 +1,7 @@
 //! One item of attention: a few columns that walk the same blocks, of one key-value head or of several beside each other.
 //!
 //! Column c belongs to head `heads.start + c / columns.len()`. In a block the keys of all heads come first, then one
-//! softmax over all columns, then their values; each of these is a *piece* of memory. What is read some pieces on is fetched
-//! ahead.
+//! softmax over all columns, then their values; each of these is a *piece* of memory. The next block is fetched meanwhile.
 
 use super::int8;
 use super::room::Room;
@@ -178,20 +177,18 @@ impl<'a> Item<'a> {
         self.positions.map(|position| below(self.reach(position) + 1) & !below((position + 1).saturating_sub(window)))
     }
 
-    /// The piece of memory that is read `ahead` pieces after `piece` of `block`, or null: with one head and two pieces, the same
-    /// of the next block. What follows the last block is the next item's, as far as it is known.
-    fn upcoming(&self, block: usize, piece: usize, ahead: usize) -> *const u8 {
-        let (heads, layer) = (self.heads.len(), &self.job.layer);
-        let (block, piece) = (block + (piece + ahead) / (2 * heads), (piece + ahead) % (2 * heads));
-        let unit = if block <= self.last() / BLOCK_TOKENS {
-            layer.unit(self.span.blocks[block], self.heads.start + piece % heads)
-        } else if self.next.is_null() {
-            return self.next;
+    /// What is fetched while `piece` of `block` is read, or null: its share of these heads in the next block, which is read
+    /// from one end to the other, whatever the order of the pieces. What follows the last block is the next item's, as far as
+    /// it is known.
+    fn upcoming(&self, block: usize, piece: usize) -> *const u8 {
+        let (next, layer) = (block + 1, &self.job.layer);
+        let start = if next <= self.last() / BLOCK_TOKENS {
+            layer.unit(self.span.blocks[next], self.heads.start)
         } else {
             // Heads lie beside each other, and an item rarely has fewer than the one before it.
-            self.next.wrapping_add(piece % heads * layer.unit_bytes())
+            self.next
         };
-        unit.wrapping_add(if piece < heads { 0 } else { values_at(layer.keep(), layer.head_dim()) })
+        if start.is_null() { start } else { start.wrapping_add(piece * layer.unit_bytes() / 2) }
     }
 
     #[allow(unsafe_code)]
@@ -236,7 +233,7 @@ impl<'a> Item<'a> {
             let keep = softmax(isa, &mut probabilities, running);
             let keep = if opens { std::ptr::null() } else { keep.as_ptr() };
             for head in 0..self.heads.len() {
-                self.values(isa, (block, head), beside, room, keep, sums);
+                self.values(isa, (block, head), room, keep, sums);
             }
         }
     }
@@ -246,7 +243,7 @@ impl<'a> Item<'a> {
     unsafe fn scores(&self, isa: Isa, (block, head): (usize, usize), beside: usize, room: &Room) {
         let count = self.columns.len();
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
-        let next = self.upcoming(block, head, beside.max(2));
+        let next = self.upcoming(block, head);
         // SAFETY: the keys open the unit; the rest is this thread's room.
         unsafe {
             let scores = room.scores().add(head * count * LANES);
@@ -273,14 +270,12 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Adds the values of one head, `head` heads after the item's first, times their probabilities; `beside` heads' keys were
-    /// read together.
+    /// Adds the values of one head, `head` heads after the item's first, times their probabilities.
     #[allow(unsafe_code)]
     unsafe fn values(
         &self,
         isa: Isa,
         (block, head): (usize, usize),
-        beside: usize,
         room: &Room,
         keep: *const f32,
         sums: *mut f32,
@@ -288,7 +283,7 @@ impl<'a> Item<'a> {
         let (count, dim) = (self.columns.len(), padded(room.head_dim));
         let (kind, width) = (room.keep.kind(), room.keep.width());
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);
-        let next = self.upcoming(block, self.heads.len() + head, beside.max(2));
+        let next = self.upcoming(block, self.heads.len() + head);
         // Tokens that no column sees are left out: their memory may be another sequence's past.
         let steps = (self.last() + 1 - block * BLOCK_TOKENS).min(BLOCK_TOKENS).div_ceil(width);
         let keep = if keep.is_null() { keep } else { keep.wrapping_add(head * count) };
