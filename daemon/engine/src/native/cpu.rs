@@ -10,20 +10,27 @@ use std::sync::OnceLock;
 /// An instruction set that the kernels are written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
-    /// AVX-512 with VNNI and BF16, and Intel's tile unit.
-    Amx,
-    /// AVX-512 with VNNI (int8 dot products) and BF16 dot products, on pipes of 512 bits, as AMD's have been since Zen 5.
-    Avx512Full,
-    /// The same on pipes of 256 bits.
-    Avx512Bf16,
-    /// AVX-512 with VNNI.
-    Avx512Vnni,
+    /// AVX-512 with VNNI (int8 dot products).
+    Avx512(Avx512),
     /// AVX2 with FMA.
     Avx2,
     /// Arm NEON with int8 dot products.
     Neon,
     /// Portable code.
     Scalar,
+}
+
+/// What of a processor with AVX-512 and VNNI is used besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Avx512 {
+    /// BF16 (dot products of bf16 pairs), and Intel's tile unit.
+    Amx,
+    /// BF16, on pipes of 512 bits, as AMD's have been since Zen 5.
+    Full,
+    /// BF16, on pipes of 256 bits.
+    Bf16,
+    /// Nothing: bf16 is multiplied as f32.
+    Vnni,
 }
 
 impl Isa {
@@ -35,13 +42,14 @@ impl Isa {
 
     /// Every instruction set that this processor runs, best first; the last is always `Scalar`.
     pub fn available() -> Vec<Isa> {
-        let mut all = [Isa::Amx, Isa::Avx512Bf16, Isa::Avx512Full, Isa::Avx512Vnni, Isa::Avx2, Isa::Neon, Isa::Scalar];
+        let mut avx512 = [Avx512::Amx, Avx512::Bf16, Avx512::Full, Avx512::Vnni];
         if prefers_floats() {
-            all.swap(1, 3);
+            avx512.swap(1, 3);
         } else if has_full_pipes() {
-            all.swap(1, 2);
+            avx512.swap(1, 2);
         }
-        all.into_iter().filter(|isa| isa.runs_here()).collect()
+        let all = avx512.map(Isa::Avx512).into_iter().chain([Isa::Avx2, Isa::Neon, Isa::Scalar]);
+        all.filter(|isa| isa.runs_here()).collect()
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -53,9 +61,9 @@ impl Isa {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         match self {
-            Isa::Amx => vnni && is_x86_feature_detected!("avx512bf16") && amx::permitted(),
-            Isa::Avx512Full | Isa::Avx512Bf16 => vnni && is_x86_feature_detected!("avx512bf16"),
-            Isa::Avx512Vnni => vnni,
+            Isa::Avx512(Avx512::Amx) => vnni && is_x86_feature_detected!("avx512bf16") && amx::permitted(),
+            Isa::Avx512(Avx512::Full | Avx512::Bf16) => vnni && is_x86_feature_detected!("avx512bf16"),
+            Isa::Avx512(Avx512::Vnni) => vnni,
             Isa::Avx2 => avx2,
             Isa::Neon => false,
             Isa::Scalar => true,
@@ -67,7 +75,7 @@ impl Isa {
         match self {
             Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             Isa::Scalar => true,
-            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx2 => false,
+            Isa::Avx512(_) | Isa::Avx2 => false,
         }
     }
 
@@ -79,7 +87,7 @@ impl Isa {
     /// Columns (activation rows) that one kernel call holds in registers.
     pub(super) fn columns(self) -> usize {
         match self {
-            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => 12,
+            Isa::Avx512(_) => 12,
             Isa::Avx2 | Isa::Neon | Isa::Scalar => 3,
         }
     }
@@ -87,22 +95,22 @@ impl Isa {
     /// Whether sums of bytes are nearly free beside their products: Zen 4 adds on four pipes and multiplies on two of them, at
     /// half the rate of its loads. Intel's processors use the same two for both.
     pub(super) fn adds_beside_products(self) -> bool {
-        self == Isa::Avx512Bf16
+        self == Isa::Avx512(Avx512::Bf16)
     }
 
     /// Whether products of bytes wait for loads of their operands: a processor that multiplies two vectors of 512 bits a cycle
     /// loads no more than two.
     pub(super) fn multiplies_beside_loads(self) -> bool {
-        self == Isa::Avx512Full
+        self == Isa::Avx512(Avx512::Full)
     }
 
     /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
-            Isa::Amx => "AVX-512 VNNI and AMX",
-            Isa::Avx512Full => "AVX-512 VNNI and BF16, 512 bits wide",
-            Isa::Avx512Bf16 => "AVX-512 VNNI and BF16",
-            Isa::Avx512Vnni => "AVX-512 VNNI",
+            Isa::Avx512(Avx512::Amx) => "AVX-512 VNNI and AMX",
+            Isa::Avx512(Avx512::Full) => "AVX-512 VNNI and BF16, 512 bits wide",
+            Isa::Avx512(Avx512::Bf16) => "AVX-512 VNNI and BF16",
+            Isa::Avx512(Avx512::Vnni) => "AVX-512 VNNI",
             Isa::Avx2 => "AVX2",
             Isa::Neon => "NEON",
             Isa::Scalar => "portable code",
@@ -147,7 +155,7 @@ macro_rules! versions {
                 }
                 match isa {
                     // SAFETY: a pool carries only what `Isa::available` has found on this processor.
-                    Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => {
+                    Isa::Avx512(_) => {
                         return unsafe { avx512($($argument),*) };
                     }
                     // SAFETY: as above.

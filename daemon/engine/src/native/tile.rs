@@ -5,7 +5,7 @@
 //! pairs where the processor multiplies those at once (`column`). Each output is summed in step order by itself, so nothing
 //! depends on the number of columns.
 
-use super::{Isa, amx};
+use super::{Avx512, Isa, amx};
 
 /// Outputs of one panel.
 pub(super) const LANES: usize = 32;
@@ -76,21 +76,21 @@ pub(super) fn apart(isa: Isa, kind: Kind, dwords: usize) -> usize {
 
 /// Whether a tile unit multiplies panels of `kind`.
 fn unit(isa: Isa, kind: Kind) -> bool {
-    isa == Isa::Amx && kind == Kind::Bf16
+    isa == Isa::Avx512(Avx512::Amx) && kind == Kind::Bf16
 }
 
 /// What the columns for panels of `kind` hold.
 pub(super) fn column(isa: Isa, kind: Kind) -> Kind {
-    if matches!(isa, Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16) { kind } else { Kind::F32 }
+    if matches!(isa, Isa::Avx512(Avx512::Amx | Avx512::Full | Avx512::Bf16)) { kind } else { Kind::F32 }
 }
 
 /// How many of `panels` to take at once for so many columns: a divisor of theirs. A sum waits long for the one before it in
 /// the same register, so few columns need several panels to keep the multipliers busy.
 pub(super) fn beside(isa: Isa, kind: Kind, columns: usize, panels: usize) -> usize {
     let most = match (isa, kind, columns) {
-        (Isa::Amx, Kind::Bf16, _) => return panels,
-        (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 1 | 2) => 4,
-        (Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::Bf16, 3 | 4) => 2,
+        (Isa::Avx512(Avx512::Amx), Kind::Bf16, _) => return panels,
+        (Isa::Avx512(_), Kind::Bf16, 1 | 2) => 4,
+        (Isa::Avx512(_), Kind::Bf16, 3 | 4) => 2,
         _ => 1,
     };
     [4, 2].into_iter().find(|count| *count <= most && panels.is_multiple_of(*count)).unwrap_or(1)
@@ -110,13 +110,13 @@ pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
     unsafe {
         match (isa, kind) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Amx, Kind::Bf16) => x86::tiled(call),
+            (Isa::Avx512(Avx512::Amx), Kind::Bf16) => x86::tiled(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Full | Isa::Avx512Bf16, Kind::Bf16) => x86::bf16(call),
+            (Isa::Avx512(Avx512::Full | Avx512::Bf16), Kind::Bf16) => x86::bf16(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Kind::F32) => x86::avx512_f32(call),
+            (Isa::Avx512(_), Kind::F32) => x86::avx512_f32(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Vnni, Kind::Bf16) => x86::floats(call),
+            (Isa::Avx512(Avx512::Vnni), Kind::Bf16) => x86::floats(call),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Kind::F32) => x86::avx2_f32(call),
             #[cfg(target_arch = "x86_64")]

@@ -121,7 +121,7 @@ pub(super) unsafe fn keys(isa: Isa, call: &Keys) {
     match isa {
         // SAFETY: passed on to the caller.
         #[cfg(target_arch = "x86_64")]
-        Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => unsafe { x86::keys(call) },
+        Isa::Avx512(_) => unsafe { x86::keys(call) },
         _ => portable_keys(isa, call),
     }
 }
@@ -135,7 +135,7 @@ pub(super) unsafe fn values(isa: Isa, call: &Values) {
     match isa {
         // SAFETY: passed on to the caller.
         #[cfg(target_arch = "x86_64")]
-        Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => unsafe { x86::values(call) },
+        Isa::Avx512(_) => unsafe { x86::values(call) },
         _ => portable_values(isa, call),
     }
 }

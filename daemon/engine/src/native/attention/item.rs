@@ -272,14 +272,7 @@ impl<'a> Item<'a> {
 
     /// Adds the values of one head, `head` heads after the item's first, times their probabilities.
     #[allow(unsafe_code)]
-    unsafe fn values(
-        &self,
-        isa: Isa,
-        (block, head): (usize, usize),
-        room: &Room,
-        keep: *const f32,
-        sums: *mut f32,
-    ) {
+    unsafe fn values(&self, isa: Isa, (block, head): (usize, usize), room: &Room, keep: *const f32, sums: *mut f32) {
         let (count, dim) = (self.columns.len(), padded(room.head_dim));
         let (kind, width) = (room.keep.kind(), room.keep.width());
         let unit = self.job.layer.unit(self.span.blocks[block], self.heads.start + head);

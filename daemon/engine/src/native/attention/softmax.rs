@@ -4,6 +4,8 @@
 //! until the end, and are sums of the very probabilities that multiply the values, rounded where those are.
 
 use super::Shape;
+#[cfg(target_arch = "x86_64")]
+use crate::native::Avx512;
 use crate::native::Isa;
 use crate::native::cpu::versions;
 use crate::native::exponential::{exp, exp2};
@@ -51,11 +53,11 @@ pub(super) fn softmax(isa: Isa, block: &mut Block<'_>, running: &mut Running) ->
         // SAFETY: a pool carries only what `Isa::available` has found on this processor.
         #[allow(unsafe_code)]
         match (isa, block.keep) {
-            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16, Keep::Bf16) => {
+            (Isa::Avx512(Avx512::Amx | Avx512::Full | Avx512::Bf16), Keep::Bf16) => {
                 unsafe { x86::rounded(block, running, &mut keep) };
                 return keep;
             }
-            (Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni, Keep::Bf16 | Keep::Int8) => {
+            (Isa::Avx512(_), Keep::Bf16 | Keep::Int8) => {
                 unsafe { x86::whole(block, running, &mut keep) };
                 return keep;
             }

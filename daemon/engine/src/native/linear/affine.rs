@@ -26,7 +26,7 @@ use super::columns::{Columns, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
 use super::finish::{Finish, WIDE, finish};
 use crate::native::amx as unit;
 use crate::native::memory::{Memory, Scratch, Shared, fetch, share};
-use crate::native::{Dtype, Isa, Pool, ShapeError, from_bf16};
+use crate::native::{Avx512, Dtype, Isa, Pool, ShapeError, from_bf16};
 use std::mem::MaybeUninit;
 
 /// Outputs of a tile: the 32-bit lanes of the widest vector.
@@ -281,7 +281,7 @@ impl Tiles {
 
 /// Whether a tile unit multiplies so many rows.
 fn tiled(isa: Isa, rows: usize) -> bool {
-    isa == Isa::Amx && rows >= TILED
+    isa == Isa::Avx512(Avx512::Amx) && rows >= TILED
 }
 
 /// A matrix product under way.
@@ -434,7 +434,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(isa, bits, call),
+            Isa::Avx512(kind) => x86::avx512(kind, bits, call),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => x86::avx2(bits, call),
             #[cfg(target_arch = "aarch64")]

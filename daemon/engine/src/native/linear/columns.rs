@@ -101,7 +101,7 @@ impl Layout {
         unsafe {
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Amx | Isa::Avx512Full | Isa::Avx512Bf16 | Isa::Avx512Vnni => x86::avx512(self, x, columns),
+                Isa::Avx512(_) => x86::avx512(self, x, columns),
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => x86::avx2(self, x, columns),
                 _ => self.rows(x, columns),

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::{Call, Columns, Format, GROUP_MAX, PAIRED_LIMIT, ROWS};
-use crate::native::Isa;
+use crate::native::Avx512;
 use crate::native::linear::columns::{Form, LOWERED};
 use std::arch::x86_64::*;
 
@@ -15,7 +15,7 @@ const PAIRS_MIN: i32 = -15 * LOWERED as i32 * GROUP_MAX as i32 / 2;
 /// # Safety
 /// As for `super::run`, with 1 to 12 columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
+pub(super) unsafe fn avx512(kind: Avx512, bits: usize, call: &Call) {
     macro_rules! by_count {
         ($aided:literal: $($count:literal)*) => {
             match (bits, call.columns.count) {
@@ -38,7 +38,7 @@ pub(super) unsafe fn avx512(isa: Isa, bits: usize, call: &Call) {
                 _ => paired::<12>(call),
             };
         }
-        if call.columns.count <= UNAIDED && !aids_few(isa) {
+        if call.columns.count <= UNAIDED && !aids_few(kind) {
             by_count!(false: 1 2)
         } else {
             by_count!(true: 1 2 3 4 5 6 7 8 9 10 11 12)
@@ -98,8 +98,8 @@ const fn apart(columns: usize) -> usize {
 const UNAIDED: usize = 2;
 
 /// Whether hints help few columns too: on Intel's processors they read memory at its full speed, and at 60 % of it without.
-fn aids_few(isa: Isa) -> bool {
-    matches!(isa, Isa::Amx | Isa::Avx512Vnni)
+fn aids_few(kind: Avx512) -> bool {
+    matches!(kind, Avx512::Amx | Avx512::Vnni)
 }
 
 /// Fetches the weights ahead of `at`.
