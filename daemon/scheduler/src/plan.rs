@@ -92,7 +92,9 @@ impl Scheduler {
     fn grow(&mut self, plan: &mut Plan) {
         let mut index = 0;
         while index < self.running.len() {
-            self.running[index].adopt(&mut self.pool);
+            if self.running[index].adopt(&mut self.pool) {
+                self.running[index].explain(&self.pool);
+            }
             if self.running[index].grow(&mut self.pool, &mut plan.copies) {
                 index += 1;
             } else {

@@ -166,8 +166,8 @@ impl Sequence {
         (self.blocks_needed() - found.len() as u32, idle as u32)
     }
 
-    /// Takes over every next block that is computed already, by others or by itself before a preemption.
-    pub(crate) fn adopt(&mut self, pool: &mut BlockPool) {
+    /// Takes over every next block that is computed already, by others or by itself before a preemption; whether there was one.
+    pub(crate) fn adopt(&mut self, pool: &mut BlockPool) -> bool {
         let (before, first) = (self.computed, self.computed / BLOCK_TOKENS);
         let (found, known) = self.reusable(self.node, first, pool);
         self.branch = self.branch.max((first + known) * BLOCK_TOKENS);
@@ -179,7 +179,7 @@ impl Sequence {
             }
             self.node = *node;
         }
-        let Some((last, _)) = found.last() else { return };
+        let Some((last, _)) = found.last() else { return false };
         self.computed = (first + found.len() as u32) * BLOCK_TOKENS;
         if let Some(state) = pool.states.of_block(*last) {
             self.drop_next_state(pool);
@@ -194,6 +194,7 @@ impl Sequence {
         if !self.preempted {
             self.cached += self.computed - before;
         }
+        true
     }
 
     /// Takes a copy of the block that begins most like its next one. It gets none of a model with recurrent states, which end
@@ -218,9 +219,9 @@ impl Sequence {
         }
     }
 
-    /// Notes, at its first admission, why no more of it was found computed.
+    /// Notes why no more of it was found computed; what it finds of its own after a preemption needs no reason.
     pub(crate) fn explain(&mut self, pool: &BlockPool) {
-        if self.missed.is_none() {
+        if !self.preempted {
             let position = self.computed - self.computed % BLOCK_TOKENS;
             let end = self.tokens.len().min((position + BLOCK_TOKENS) as usize);
             let tokens = &self.tokens[position as usize..end];
@@ -235,7 +236,11 @@ impl Sequence {
                 // Its keys are here, and the state that goes with them is not.
                 Missed::Evicted { position }
             } else {
-                pool.missed(self.node, tokens, position)
+                match pool.missed(self.node, tokens, position) {
+                    // Of a block that is gone another may have held the beginning.
+                    Missed::Evicted { .. } => Missed::Evicted { position: self.computed },
+                    other => other,
+                }
             });
         }
     }

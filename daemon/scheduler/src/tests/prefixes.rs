@@ -102,6 +102,38 @@ fn a_missing_prefix_is_explained() {
 }
 
 #[test]
+fn what_is_found_while_others_compute_it_is_explained_too() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    scheduler.submit(arrival(1, 200, 210)).unwrap();
+    scheduler.submit(arrival(2, 200, 210)).unwrap();
+    step(&mut scheduler);
+    assert_eq!(scheduler.missed(SequenceId(2)), Some(Missed::New { position: 0 }));
+    (0..8).for_each(|_| drop(step(&mut scheduler)));
+    assert_eq!(
+        (scheduler.cached_tokens(SequenceId(2)), scheduler.missed(SequenceId(2))),
+        (192, Some(Missed::New { position: 192 }))
+    );
+}
+
+#[test]
+fn a_prefix_that_is_gone_is_missed_from_where_another_ends() {
+    let mut scheduler = Scheduler::new(Limits { blocks: 5, ..LIMITS });
+    scheduler.submit(arrival(1, 64, 70)).unwrap();
+    finish(&mut scheduler);
+    scheduler.submit(unlike(2, 150, 160)).unwrap();
+    (0..3).for_each(|_| drop(step(&mut scheduler)));
+    scheduler.cancel(SequenceId(2));
+    let mut alike = arrival(3, 33, 40);
+    alike.tokens[5..].fill(7);
+    scheduler.submit(alike).unwrap();
+    finish(&mut scheduler);
+    scheduler.submit(arrival(4, 65, 70)).unwrap();
+    plan(&mut scheduler);
+    let cached = scheduler.cached_tokens(SequenceId(4));
+    assert_eq!((cached, scheduler.missed(SequenceId(4))), (5, Some(Missed::Evicted { position: 5 })));
+}
+
+#[test]
 fn evicted_blocks_are_reported_once_and_can_be_restored() {
     let mut scheduler = Scheduler::new(Limits { blocks: 3, report_evicted: true, ..LIMITS });
     scheduler.submit(arrival(1, 64, 70)).unwrap();
