@@ -169,10 +169,16 @@ impl Shelf {
             && self.jobs.try_send(Job::Load { sequence, first: first as u32, wanted, state }).is_ok()
     }
 
-    /// Forgets what was asked for and is not there.
+    /// Forgets what was asked for and is not there, and all that follows it: what has damaged one file has often damaged many,
+    /// and each would be found by a request of its own. What is sound after all is written once more.
     pub fn forget_missing(&mut self, loaded: &Loaded) {
-        if let Some(missing) = loaded.missing() {
-            self.known.remove(missing);
+        let Some(missing) = loaded.missing() else { return };
+        self.known.remove(missing);
+        let asked = loaded.wanted[loaded.contents.len()..].iter();
+        let further = self.last.2.iter().skip_while(|block| *block != missing);
+        for block in asked.chain(further) {
+            self.known.remove(block);
+            self.known.remove(&state_of(block));
         }
     }
 

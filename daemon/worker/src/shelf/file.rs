@@ -33,7 +33,7 @@ pub const BUILD: [&str; 2] = [
 ];
 
 /// Tells what one build computes of a model, and of its draft model, from all else: their configurations, and of their
-/// weights the sizes, times and beginnings.
+/// weights the files, sizes, times and beginnings.
 pub fn model_digest(build: [&str; 2], dir: &Path, draft: Option<&Path>, block_bytes: usize) -> io::Result<Digest> {
     let mut hash = Sha256::new_with_prefix(MAGIC);
     for word in build {
@@ -55,7 +55,9 @@ fn add_folder(hash: &mut Sha256, dir: &Path) -> io::Result<()> {
         // Links of a shared store are followed: the contents count.
         let facts = fs::metadata(&path)?;
         hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        for number in [facts.size() as i64, facts.mtime(), facts.mtime_nsec()] {
+        // Times of changes cannot be set, as those of contents can, and are by whoever makes images.
+        let times = [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()];
+        for number in [facts.size() as i64, facts.ino() as i64].into_iter().chain(times) {
             hash.update(number.to_le_bytes());
         }
         let mut sample = Vec::new();

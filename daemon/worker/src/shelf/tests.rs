@@ -152,6 +152,20 @@ fn a_damaged_file_is_removed_and_never_shown() {
 }
 
 #[test]
+fn a_prefix_whose_files_are_all_damaged_is_whole_again_once_it_was_computed() {
+    let folder = Folder::new("healed");
+    let tokens = prompt(1, 5 * 32 + 1);
+    open(&folder.options(), 1).store(&tokens);
+    for path in folder.files("kv") {
+        fs::write(path, b"nothing").unwrap();
+    }
+    let mut later = open(&folder.options(), 1);
+    assert_eq!(later.fetch(&tokens, 0), Some(Vec::new()));
+    later.store(&tokens);
+    assert_eq!(open(&folder.options(), 1).fetch(&tokens, 0).unwrap().len(), 5);
+}
+
+#[test]
 fn a_prefix_is_brought_up_to_the_last_state_that_is_there() {
     let folder = Folder::new("states");
     let tokens = prompt(1, 8 * 32 + 1);
@@ -269,4 +283,22 @@ fn what_one_build_has_put_away_is_not_what_another_looks_for() {
     for other in [["1.0.1", "abc"], ["1.0.0", "def"], ["1.0.0a", "bc"]] {
         assert_ne!(digest(other), digest(["1.0.0", "abc"]), "{other:?}");
     }
+}
+
+#[test]
+fn models_whose_files_differ_behind_what_is_looked_at_share_nothing() {
+    let folder = Folder::new("twins");
+    let digest = |name: &str, end: u8| {
+        let dir = folder.0.join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("model.safetensors");
+        fs::write(&path, [vec![0; 1 << 17], vec![end]].concat()).unwrap();
+        // As images and reproducible archives set it.
+        fs::File::open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        model_digest(["1.0.0", "abc"], &dir, None, BLOCK_BYTES).unwrap()
+    };
+    let one = digest("one", 1);
+    assert_ne!(one, digest("two", 2));
+    let same = model_digest(["1.0.0", "abc"], &folder.0.join("one"), None, BLOCK_BYTES).unwrap();
+    assert_eq!(one, same);
 }
