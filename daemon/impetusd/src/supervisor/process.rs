@@ -217,7 +217,7 @@ async fn each_line(log: impl AsyncRead + Unpin, mut hear: impl FnMut(&str)) {
 fn forward_line(line: &str, model: &str, pid: u32) {
     let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let text = |pointer: &str| parsed.as_ref()?.pointer(pointer)?.as_str();
-    let message = text("/fields/message").or_else(|| text("/message")).unwrap_or(line);
+    let message = told(parsed.as_ref()).unwrap_or_else(|| line.to_owned());
     match text("/level").unwrap_or("WARN") {
         "ERROR" => tracing::error!(target: "worker", model, pid, "{message}"),
         "WARN" => tracing::warn!(target: "worker", model, pid, "{message}"),
@@ -227,9 +227,32 @@ fn forward_line(line: &str, model: &str, pid: u32) {
     }
 }
 
+/// What a line of a worker's log says: its message, and the causes that came with it.
+fn told(line: Option<&serde_json::Value>) -> Option<String> {
+    let line = line?;
+    let Some(fields) = line.get("fields").and_then(serde_json::Value::as_object) else {
+        return line.get("message")?.as_str().map(str::to_owned);
+    };
+    let mut told = fields.get("message")?.as_str()?.to_owned();
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "message") {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        told.push_str(&format!(", {name}: {value}"));
+    }
+    Some(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_told_with_the_causes_beside_its_message() {
+        let line = r#"{"level":"WARN","fields":{"message":"it cannot be stored","error":"disk full","files":3}}"#;
+        let told = |line: &str| told(serde_json::from_str(line).ok().as_ref());
+        assert_eq!(told(line).as_deref(), Some("it cannot be stored, error: disk full, files: 3"));
+        assert_eq!(told(r#"{"message":"plain"}"#).as_deref(), Some("plain"));
+        assert_eq!(told("no JSON"), None);
+    }
 
     #[tokio::test]
     async fn a_log_is_read_to_its_end_past_lines_that_are_too_long_or_no_text() {
