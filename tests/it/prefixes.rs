@@ -1,5 +1,5 @@
 //! Prefixes as the owner of a house sees them: kept on disk over a restart, sealed where that is asked for, made useless by
-//! deleting the key, not there at all where they are switched off, and no key's to find but its own.
+//! deleting the key, gone where they are switched off, and no key's to find but its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,12 @@ async fn cached(house: &House) -> (u32, u32) {
 
 /// The files of prefixes, in whatever folders they lie.
 fn kept(house: &House) -> Vec<PathBuf> {
-    let mut folders = vec![house.home().join("cache/prefixes")];
+    kept_in(house, "cache")
+}
+
+/// Those in one folder of the home.
+fn kept_in(house: &House, folder: &str) -> Vec<PathBuf> {
+    let mut folders = vec![house.home().join(folder)];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -71,6 +76,22 @@ async fn where_disk_is_switched_off_nothing_is_written_and_nothing_outlives_a_re
     ask_and_restart(&mut house).await;
     assert_eq!(kept(&house), Vec::<PathBuf>::new());
     assert_eq!(cached(&house).await.0, 0);
+}
+
+#[tokio::test]
+async fn what_was_kept_is_removed_once_it_should_be_sealed_or_not_be_kept() {
+    let mut house = house("");
+    model::add(&house, &house.client().await, "m", &Recipe::tiny("qwen3", 18).endless()).await;
+    ask_and_restart(&mut house).await;
+    assert!(!kept_in(&house, "cache/prefixes").is_empty());
+    fs::write(house.home().join("config.toml"), "[cache]\nencrypt = true\n").unwrap();
+    ask_and_restart(&mut house).await;
+    ask_and_restart(&mut house).await;
+    assert_eq!(kept_in(&house, "cache/prefixes"), Vec::<PathBuf>::new());
+    assert!(!kept_in(&house, "cache/sealed").is_empty());
+    fs::write(house.home().join("config.toml"), "[cache]\ndisk = \"0B\"\n").unwrap();
+    ask_and_restart(&mut house).await;
+    assert_eq!(kept(&house), Vec::<PathBuf>::new());
 }
 
 /// How many tokens of one prompt this key finds cached.

@@ -138,6 +138,7 @@ fn assemble(
     let settings = Settings::open(catalogue.clone(), config.clone()).map_err(RunError::Catalogue)?;
     let current = settings.config().map_err(RunError::Catalogue)?;
     telemetry::set_level(current.log.level);
+    discard_prefixes(&paths, &current);
     let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
     // Whether or not there is a cache now: it may be given room while the daemon runs.
@@ -147,7 +148,7 @@ fn assemble(
         pools: Pools::of(&current, machine::memory().total),
         machine: machine::for_placement(),
         program: inspector.program().to_owned(),
-        prefixes: paths.prefixes(),
+        prefixes: paths.prefixes(config.cache.encrypt),
         prefix_key,
         config: current,
         newsroom: newsroom.clone(),
@@ -179,6 +180,23 @@ fn assemble(
         config,
     };
     Ok((Arc::new(daemon), supervision))
+}
+
+/// Removes the prefixes that this configuration would not have put away: all where there is no cache on disk, else those that
+/// are sealed and should not be, or the other way round. Blocks.
+fn discard_prefixes(paths: &Paths, config: &Config) {
+    for sealed in [true, false] {
+        if config.cache.disk > 0 && sealed == config.cache.encrypt {
+            continue;
+        }
+        let folder = paths.prefixes(sealed);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %folder.display(), "prefixes that should not be kept cannot be removed");
+            }
+            _ => {}
+        }
+    }
 }
 
 async fn prune(daemon: Arc<Daemon>) {

@@ -80,9 +80,9 @@ impl Paths {
         self.home.join("models")
     }
 
-    /// The folder of prefixes that workers put away.
-    pub fn prefixes(&self) -> PathBuf {
-        self.home.join("cache").join("prefixes")
+    /// The folder of prefixes that workers put away, sealed or not.
+    pub fn prefixes(&self, sealed: bool) -> PathBuf {
+        self.home.join("cache").join(if sealed { "sealed" } else { "prefixes" })
     }
 
     /// The folder of models that were made of GGUF files.
