@@ -121,9 +121,10 @@ async fn whoever_closes_their_half_is_answered() {
     let get = format!("GET /v1/models HTTP/1.1\r\n{host}{key}\r\n");
     assert_eq!(statuses(&said(&http, get.as_bytes(), true).await), [200]);
     let body = json!({"model": "impetus-nano", "prompt": "Hi", "max_tokens": 2}).to_string();
-    let post = format!("POST /v1/completions HTTP/1.1\r\n{host}{key}Content-Length: {}\r\n\r\n{body}", body.len());
+    let head = format!("POST /v1/completions HTTP/1.1\r\n{host}{key}Content-Length: {}\r\n", body.len());
+    let post = format!("{head}Connection: close\r\n\r\n{body}");
     assert_eq!(statuses(&said(&http, post.as_bytes(), true).await), [200]);
-    let both = [post.as_bytes(), post.as_bytes(), get.as_bytes()].concat();
+    let both = [get.as_bytes(), get.as_bytes(), post.as_bytes()].concat();
     assert_eq!(statuses(&said(&http, &both, true).await), [200, 200, 200]);
     let (cut, _) = post.split_at(post.len() - 5);
     assert_eq!(statuses(&said(&http, cut.as_bytes(), true).await), [400]);

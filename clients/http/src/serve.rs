@@ -142,7 +142,7 @@ async fn talk(
     let owed = Owed::default();
     let stream = Explained::new(Halves::new(stream, owed.clone()));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        owed.set(true);
+        owed.begin(&request);
         request.extensions_mut().insert(Peer(peer));
         routes.call(request)
     });
