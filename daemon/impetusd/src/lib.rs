@@ -138,7 +138,7 @@ fn assemble(
     let settings = Settings::open(catalogue.clone(), config.clone()).map_err(RunError::Catalogue)?;
     let current = settings.config().map_err(RunError::Catalogue)?;
     telemetry::set_level(current.log.level);
-    discard_prefixes(&paths, &current);
+    discard_prefixes(&paths, &current.cache);
     let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
     // Whether or not there is a cache now: it may be given room while the daemon runs.
@@ -184,9 +184,9 @@ fn assemble(
 
 /// Removes the prefixes that this configuration would not have put away: all where there is no cache on disk, else those that
 /// are sealed and should not be, or the other way round. Blocks.
-fn discard_prefixes(paths: &Paths, config: &Config) {
+fn discard_prefixes(paths: &Paths, cache: &config::Cache) {
     for sealed in [true, false] {
-        if config.cache.disk > 0 && sealed == config.cache.encrypt {
+        if cache.disk > 0 && sealed == cache.encrypt {
             continue;
         }
         let folder = paths.prefixes(sealed);
@@ -204,6 +204,11 @@ async fn prune(daemon: Arc<Daemon>) {
         tokio::time::sleep(PRUNE_EVERY).await;
         daemon.transcripts.prune(Instant::now());
         daemon.keys.write_uses().await;
+        // A worker that was told otherwise may still have been ending.
+        if let Ok(current) = daemon.settings.config() {
+            let daemon = daemon.clone();
+            let _ = tokio::task::spawn_blocking(move || discard_prefixes(&daemon.paths, &current.cache)).await;
+        }
     }
 }
 

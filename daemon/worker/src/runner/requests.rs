@@ -24,6 +24,9 @@ use crate::prompt::{Job, Prepared};
 const RETRY_MS: f64 = 1_000.0;
 const RETRY_MS_RANGE: (f64, f64) = (250.0, 60_000.0);
 
+/// Why a prompt is not taken in.
+const PROMPTS_WAIT: &str = "too many prompts wait to be read already";
+
 /// How often a request is told how much of its prompt is read.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -177,11 +180,11 @@ impl Requests {
         let free = self.places.sequences_max.saturating_sub(scheduler.stats().running);
         let (waiting, waiting_max) = (self.waiting(), self.places.waiting_max);
         let retry_ms = self.waits_ms.clamp(RETRY_MS_RANGE.0, RETRY_MS_RANGE.1) as u64;
-        let message = format!("{waiting} requests wait for this model already; the most is {waiting_max}");
-        let full = || busy(message).retry_after_ms(retry_ms);
-        if waiting >= waiting_max.saturating_add(free) {
+        let most = waiting_max.saturating_add(free);
+        if waiting >= most {
             self.measures.refused += 1;
-            return self.fail(work, full());
+            let message = format!("{waiting} requests wait for this model already; the most is {most}");
+            return self.fail(work, busy(message).retry_after_ms(retry_ms));
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
@@ -192,7 +195,7 @@ impl Requests {
             }
             Err(TrySendError::Full(_)) => {
                 self.measures.refused += 1;
-                self.fail(work, full());
+                self.fail(work, busy(PROMPTS_WAIT).retry_after_ms(retry_ms));
             }
             Err(TrySendError::Disconnected(_)) => {
                 self.fail(work, Error::internal("the thread that reads prompts has ended"))
@@ -205,7 +208,7 @@ impl Requests {
         let id = ask.id;
         let refusal = match self.prompts.try_send(Job::Ask(ask)) {
             Ok(()) => return,
-            Err(TrySendError::Full(_)) => busy("too many prompts wait to be read already"),
+            Err(TrySendError::Full(_)) => busy(PROMPTS_WAIT),
             Err(TrySendError::Disconnected(_)) => Error::internal("the thread that reads prompts has ended"),
         };
         self.told.push(FromWorker::Answer(id, Err(refusal)));

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use engine::random::Recipe;
 use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, WorkId};
-use protocol::Error;
 use protocol::generation::{
     Chat, FinishReason, Finished, GenerateRequest, Message, Priority, Prompt, PromptToken, Role, Sampling, Stop,
     TokenLogprob, ToolCallDelta,
 };
 use protocol::transcript::Event;
+use protocol::{Error, ErrorKind};
 use serde_json::{Value, json};
 
 use crate::ServeError;
@@ -309,6 +309,20 @@ impl Daemon {
         match self.events(id).pop() {
             Some(Event::Failed(error)) => error,
             other => panic!("request {id} did not fail: {other:?}"),
+        }
+    }
+
+    /// Waits until some request has a delta, or is refused for want of room, and says which; everything read before is dropped.
+    pub fn next_told(&mut self) -> (u64, bool) {
+        self.passed.clear();
+        loop {
+            let FromWorker::Event(work) = self.next() else { continue };
+            match work.event {
+                Event::Delta(_) => return (work.id.0, true),
+                Event::Failed(error) if error.kind == ErrorKind::Busy => return (work.id.0, false),
+                Event::Failed(error) => panic!("request {} failed: {error}", work.id.0),
+                _ => {}
+            }
         }
     }
 
