@@ -131,8 +131,10 @@ async fn models_are_listed_shown_loaded_and_let_go() {
     assert_eq!(tags["models"][0]["name"], "impetus-nano");
     let shown = http.post("/api/show", &json!({"model": "impetus-nano"})).await.json().await;
     assert_eq!(shown["details"]["format"], "safetensors");
+    assert_eq!(shown["model_info"]["general.basename"], "impetus-nano");
     assert!(shown["capabilities"].as_array().unwrap().contains(&json!("tools")), "{shown}");
-    assert!(http.get("/api/version").await.json().await["version"].is_string());
+    // Codex asks for 0.13.4 and Copilot for 0.6.4 at least.
+    assert_eq!(http.get("/api/version").await.json().await["version"], "0.14.0");
     let model = json!({"model": "impetus-nano", "stream": false});
     let loaded = http.post("/api/generate", &model).await.json().await;
     assert_eq!((&loaded["done_reason"], &loaded["response"]), (&json!("load"), &json!("")));

@@ -35,7 +35,9 @@ pub fn routes() -> Routes {
     let delete = Operation::new("Forget a model, and delete what was downloaded for it")
         .takes("OllamaDeleteRequest", DELETE, [part::<Named>()], json!({ "model": "Qwen/Qwen3-0.6B" }))
         .gives_nothing("It is gone.");
-    let version = Operation::new("Tell which Impetus this is").gives::<Version>("The version.");
+    let version = Operation::new("Tell which version of Ollama's API this is")
+        .more("Clients of Ollama judge by it what they may ask. The version of Impetus is in `/api/health/status`.")
+        .gives::<Version>("The version.");
     Routes::new("Ollama")
         .get("/api/tags", self::tags, tags)
         .get("/api/ps", self::ps, ps)
@@ -48,11 +50,15 @@ pub fn routes() -> Routes {
 const SHOW: &[&[&str]] = &[&["model", "name", "verbose", "system", "template", "options"]];
 const DELETE: &[&[&str]] = &[&["model", "name"]];
 
-/// Which Impetus this is.
+/// The version of Ollama whose API this is: clients refuse one that is too old for what they ask, and this is the first
+/// that has all of the endpoints here.
+const VERSION: &str = "0.14.0";
+
+/// Which version of Ollama's API this is.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OllamaVersion)]
 struct Version {
-    version: String,
+    version: &'static str,
 }
 
 /// How much of a digest people are shown.
@@ -182,10 +188,9 @@ async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Status
     Ok(StatusCode::OK)
 }
 
-/// Says which Impetus this is.
-async fn version(State(bridge): State<Arc<Bridge>>) -> Result<Json<Version>, OllamaError> {
-    let client = bridge.daemon.client().await?;
-    Ok(Json(Version { version: client.welcome().version.clone() }))
+/// Says which version of Ollama's API this is.
+async fn version() -> Json<Version> {
+    Json(Version { version: VERSION })
 }
 
 /// Refuses what Ollama has and Impetus has not.
@@ -242,6 +247,8 @@ fn shown(card: ModelCard, texts: ModelTexts) -> Shown {
     info.insert("general.architecture".to_owned(), json!(facts.architecture));
     info.insert("general.parameter_count".to_owned(), json!(facts.parameters));
     info.insert(format!("{}.context_length", facts.architecture), json!(facts.context_length));
+    // What editors show of a model.
+    info.insert("general.basename".to_owned(), json!(card.name.rsplit('/').next().unwrap_or_default()));
     info.insert(format!("{}.vocab_size", facts.architecture), json!(facts.vocabulary));
     if let Some(dimensions) = facts.dimensions {
         info.insert(format!("{}.embedding_length", facts.architecture), json!(dimensions));
