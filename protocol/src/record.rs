@@ -1,8 +1,9 @@
 //! The words for what a client asks the daemon to keep: answers that a later request goes on from, named conversations,
 //! files and batches.
 //!
-//! The daemon keeps a document, whose it is and until when; what it means is the client's. A key sees its own documents
-//! only; the user of the socket sees all. Collections are bounded: of answers, completions and sessions, what was not
+//! The daemon keeps a document, whose it is and until when; what it means is the client's. A key has names of its own and sees
+//! its own documents only; the user of the socket sees all, and of several with one name its own, or what a key wrote last.
+//! Collections are bounded: of answers, completions and sessions, what was not
 //! written for longest goes first; files and batches are kept until they are forgotten or expire, and when there is no room
 //! no new one is taken.
 

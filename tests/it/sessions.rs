@@ -97,3 +97,41 @@ async fn bad_sessions_are_refused_by_name_and_leave_nothing() {
     assert_eq!(http.get("/api/sessions/fresh").await.status, 404);
     assert!(said(&http, "a").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_session_is_its_keys_own_and_nothing_tells_another_that_it_is_there() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let mut keys = Vec::new();
+    for label in ["one", "two"] {
+        let made = admin.post("/api/keys", &json!({"label": label, "role": "user"})).await.json().await;
+        keys.push(Http::new(admin.authority(), made["secret"].as_str().unwrap()));
+    }
+    let (one, two) = (&keys[0], &keys[1]);
+    let talk = |text: &str| chat("default", json!([user(text)]));
+    assert_eq!(one.post(CHAT, &talk("What is Impetus?")).await.status, 200);
+    for method in ["GET", "DELETE", "PATCH"] {
+        for id in ["default", "nobody"] {
+            let answer = two.send(method, &format!("/api/sessions/{id}"), &json!({"title": "x"})).await;
+            assert_eq!(answer.status, 404, "{method} {id}");
+        }
+    }
+    assert_eq!(two.post(CHAT, &talk("Who are you?")).await.status, 200);
+    assert_eq!(two.post("/api/sessions", &json!({"id": "default"})).await.status, 409, "it is its own now");
+    assert_eq!(admin.post("/api/sessions", &json!({"id": "default"})).await.status, 201);
+    assert_eq!(said(one, "default").await[0], user("What is Impetus?"));
+    assert_eq!(said(two, "default").await[0], user("Who are you?"));
+    assert_eq!(said(&admin, "default").await, [""; 0]);
+    // The place of another's session in the order of all is not told either.
+    one.post("/api/sessions", &json!({"id": "later"})).await.json().await;
+    for after in ["later", "nobody"] {
+        let page = two.get(&format!("/api/sessions?after={after}")).await.json().await;
+        assert_eq!(page["data"], json!([]), "{after}");
+    }
+    assert_eq!(two.delete("/api/sessions/default").await.status, 200);
+    assert_eq!(said(one, "default").await.len(), 2);
+    let message = json!([user(&"x".repeat(5 << 20))]);
+    let refused = one.post(CHAT, &chat("large", message)).await.json().await;
+    assert_eq!(refused["error"]["param"], "session_id", "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("would have"), "before anything is answered");
+}

@@ -1,6 +1,6 @@
 //! Documents that clients keep here: answers that a later request goes on from, conversations with a name.
 //!
-//! A document has an owner, a version that counts its changes, and an end. A collection is bounded in number and in bytes:
+//! A document has an owner, whose name for it is no matter of other owners, a version that counts its changes, and an end. A collection is bounded in number and in bytes:
 //! when it is full, whoever holds most loses what it has not touched for longest, or no new one is taken, and then no key may take more
 //! than half. Time is an argument. What a body
 //! means is its client's.
@@ -24,7 +24,7 @@ pub struct Record {
 /// What is known of a document besides its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Its name in its collection.
+    /// Its owner's name for it in its collection.
     pub id: String,
     /// The id of the key that it belongs to; `None` is the user of the socket.
     pub owner: Option<String>,
@@ -86,7 +86,7 @@ pub enum Full {
 pub enum Kept {
     /// It was written.
     Written(About),
-    /// The document has another version, or another owner, and is as it was; `None` if there is none to replace.
+    /// The document has another version, and is as it was; `None` if there is none to replace.
     Differs(Option<About>),
     /// There is no room for it, and nothing goes to make some.
     Full,
@@ -107,37 +107,43 @@ pub struct Records<'a>(pub(crate) &'a Store);
 
 impl Records<'_> {
     /// Writes a document, drops what has expired, and what does not fit any more; all of it or nothing.
-    pub fn keep(self, draft: Draft, bounds: Bounds, now_unix_ms: i64) -> Result<Kept> {
+    pub fn keep(self, mut draft: Draft, bounds: Bounds, now_unix_ms: i64) -> Result<Kept> {
         self.0.call(move |connection| {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM records WHERE expires_unix_ms <= ?1", [now_unix_ms])?;
-            let found = about(&transaction, draft.collection, &draft.id)?;
-            let version = found.as_ref().map_or(0, |found| found.version);
+            let asker = draft.owner.clone();
+            let mut found = about(&transaction, draft.collection, &draft.id, asker.as_deref())?;
             // The user of the socket may change what belongs to a key, but only knowing what; whose it is stays.
-            let knows = draft.owner.is_none() && draft.replaces.is_some();
-            let stranger = found.as_ref().is_some_and(|found| found.owner != draft.owner && !knows);
-            if stranger || draft.replaces.is_some_and(|replaced| replaced != version) {
+            if asker.is_none() && found.is_none() && draft.replaces.is_some_and(|version| version > 0) {
+                found = of_any_key(&transaction, draft.collection, &draft.id)?;
+            }
+            let version = found.as_ref().map_or(0, |found| found.version);
+            if draft.replaces.is_some_and(|replaced| replaced != version) {
                 return Ok(Kept::Differs(found));
             }
-            let (collection, id, owner) = (draft.collection, draft.id.clone(), draft.owner.clone());
-            write(&transaction, draft, version + 1, now_unix_ms)?;
+            let owner = found.map_or(draft.owner.take(), |found| found.owner);
+            let (collection, id) = (draft.collection, draft.id.clone());
+            write(&transaction, Draft { owner: owner.clone(), ..draft }, version + 1, now_unix_ms)?;
             match bounds.full {
-                Full::Drop => trim(&transaction, collection, &id, bounds)?,
+                Full::Drop => trim(&transaction, collection, &id, owner.as_deref(), bounds)?,
                 // Nothing was committed.
-                Full::Refuse if !fits(&transaction, collection, owner, bounds)? => return Ok(Kept::Full),
+                Full::Refuse if !fits(&transaction, collection, asker, bounds)? => return Ok(Kept::Full),
                 Full::Refuse => {}
             }
-            let written = about(&transaction, collection, &id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            let written = about(&transaction, collection, &id, owner.as_deref())?;
+            let written = written.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             transaction.commit()?;
             Ok(Kept::Written(written))
         })
     }
 
-    /// Returns a document that the reader may see and that has not expired.
+    /// Returns a document that the reader may see and that has not expired: where several owners have one of that name,
+    /// the user of the socket is shown its own, or what a key wrote last.
     pub fn find(self, collection: &'static str, id: &str, reader: Reader, now_unix_ms: i64) -> Result<Option<Record>> {
         let id = id.to_owned();
         self.0.call(move |connection| {
-            let select = format!("SELECT * FROM records WHERE collection = :collection AND id = :id AND {VISIBLE}");
+            let select =
+                format!("SELECT * FROM records WHERE collection = :collection AND id = :id AND {VISIBLE} {FIRST}");
             let values = named_params! {
                 ":collection": collection, ":id": id, ":key": key(&reader), ":now": now_unix_ms,
             };
@@ -146,11 +152,14 @@ impl Records<'_> {
         })
     }
 
-    /// Forgets a document that the reader may see; says whether there was one.
+    /// Forgets the document that `find` would return; says whether there was one.
     pub fn forget(self, collection: &'static str, id: &str, reader: Reader, now_unix_ms: i64) -> Result<bool> {
         let id = id.to_owned();
         self.0.call(move |connection| {
-            let delete = format!("DELETE FROM records WHERE collection = :collection AND id = :id AND {VISIBLE}");
+            let delete = format!(
+                "DELETE FROM records WHERE rowid = (SELECT rowid FROM records
+                 WHERE collection = :collection AND id = :id AND {VISIBLE} {FIRST})"
+            );
             let values = named_params! {
                 ":collection": collection, ":id": id, ":key": key(&reader), ":now": now_unix_ms,
             };
@@ -159,7 +168,7 @@ impl Records<'_> {
     }
 
     /// Returns what is known of the documents that the reader may see, those written last first, at most `count`, from
-    /// after the one named `after` on.
+    /// after the one named `after` on; of several of that name, after the last.
     pub fn list(
         self,
         collection: &'static str,
@@ -172,7 +181,8 @@ impl Records<'_> {
             let select = format!(
                 "SELECT {ABOUT} FROM records WHERE collection = :collection AND {VISIBLE}
                  AND (:after IS NULL OR (updated_unix_ms, id) <
-                     (SELECT updated_unix_ms, id FROM records WHERE collection = :collection AND id = :after))
+                     (SELECT updated_unix_ms, id FROM records
+                      WHERE collection = :collection AND id = :after AND {VISIBLE} ORDER BY updated_unix_ms LIMIT 1))
                  ORDER BY updated_unix_ms DESC, id DESC LIMIT :count"
             );
             let values = named_params! {
@@ -186,6 +196,9 @@ impl Records<'_> {
 /// What a reader may see: of its own, or with no key all, and nothing that has expired.
 const VISIBLE: &str = "(:key IS NULL OR owner = :key) AND (expires_unix_ms IS NULL OR expires_unix_ms > :now)";
 
+/// Which of several with one name is meant.
+const FIRST: &str = "ORDER BY owner IS NOT NULL, updated_unix_ms DESC, owner LIMIT 1";
+
 /// All columns but the body, which is long.
 const ABOUT: &str = "id, owner, label, version, created_unix_ms, updated_unix_ms, expires_unix_ms, bytes";
 
@@ -196,16 +209,21 @@ fn key(reader: &Reader) -> Option<&str> {
     }
 }
 
-fn about(connection: &Connection, collection: &str, id: &str) -> rusqlite::Result<Option<About>> {
-    let select = format!("SELECT {ABOUT} FROM records WHERE collection = ?1 AND id = ?2");
-    connection.prepare(&select)?.query_row([collection, id], read).optional()
+fn about(connection: &Connection, collection: &str, id: &str, owner: Option<&str>) -> rusqlite::Result<Option<About>> {
+    let select = format!("SELECT {ABOUT} FROM records WHERE collection = ?1 AND id = ?2 AND owner IS ?3");
+    connection.prepare(&select)?.query_row((collection, id, owner), read).optional()
+}
+
+fn of_any_key(connection: &Connection, collection: &str, id: &str) -> rusqlite::Result<Option<About>> {
+    let select = format!("SELECT {ABOUT} FROM records WHERE collection = ?1 AND id = ?2 {FIRST}");
+    connection.prepare(&select)?.query_row((collection, id), read).optional()
 }
 
 fn write(connection: &Connection, draft: Draft, version: u64, now_unix_ms: i64) -> rusqlite::Result<()> {
     let upsert = "INSERT INTO records
             (collection, id, owner, label, version, created_unix_ms, updated_unix_ms, expires_unix_ms, bytes, body)
         VALUES (:collection, :id, :owner, :label, :version, :now, :now, :expires, :bytes, :body)
-        ON CONFLICT (collection, id) DO UPDATE SET label = :label, version = :version, updated_unix_ms = :now,
+        ON CONFLICT (collection, id, coalesce(owner, '')) DO UPDATE SET label = :label, version = :version, updated_unix_ms = :now,
             expires_unix_ms = :expires, bytes = :bytes, body = :body";
     let values = named_params! {
         ":collection": draft.collection, ":id": draft.id, ":owner": draft.owner, ":label": draft.label,
@@ -231,7 +249,13 @@ fn fits(connection: &Connection, collection: &str, owner: Option<String>, bounds
 }
 
 /// Drops documents past a collection's bounds, except the one that was just written: the oldest of whoever holds most.
-fn trim(connection: &Connection, collection: &str, written: &str, bounds: Bounds) -> rusqlite::Result<()> {
+fn trim(
+    connection: &Connection,
+    collection: &str,
+    written: &str,
+    owner: Option<&str>,
+    bounds: Bounds,
+) -> rusqlite::Result<()> {
     loop {
         let (count, bytes) = held(connection, collection, None)?;
         let most = match (count > i64::from(bounds.count), bytes > bounds.bytes as i64) {
@@ -239,13 +263,14 @@ fn trim(connection: &Connection, collection: &str, written: &str, bounds: Bounds
             (_, true) => "sum(bytes)",
             _ => return Ok(()),
         };
+        let other = "collection = ?1 AND NOT (id = ?2 AND owner IS ?3)";
         let delete = format!(
             "DELETE FROM records WHERE rowid = (
-                SELECT rowid FROM records WHERE collection = ?1 AND id <> ?2 AND owner IS (
-                    SELECT owner FROM records WHERE collection = ?1 AND id <> ?2 GROUP BY owner ORDER BY {most} DESC LIMIT 1)
+                SELECT rowid FROM records WHERE {other} AND owner IS (
+                    SELECT owner FROM records WHERE {other} GROUP BY owner ORDER BY {most} DESC LIMIT 1)
                 ORDER BY updated_unix_ms, id LIMIT 1)"
         );
-        if connection.prepare(&delete)?.execute([collection, written])? == 0 {
+        if connection.prepare(&delete)?.execute((collection, written, owner))? == 0 {
             return Ok(());
         }
     }

@@ -1,7 +1,8 @@
 //! Sessions: conversations with a name that the daemon keeps. A chat request with a `session_id` goes on from what was said
 //! in it, and adds what it said and was answered; `/api/sessions` makes, lists, shows, changes and deletes them.
 //!
-//! Messages are kept in the shape of chat completions. A session is made by the first request that names it. Only whole
+//! Messages are kept in the shape of chat completions. A session belongs to the key that made it: other keys have other
+//! sessions under the same id. It is made by the first request that names it. Only whole
 //! answers are added: a stream that broke off leaves it as it was. Instructions at the start of a request stand in
 //! place of those that the session began with. A session goes when it was not used for as long as it is to live.
 
@@ -42,7 +43,9 @@ pub fn routes() -> Routes {
         .query::<PageQuery>()
         .gives_of::<List<Session>, Session>("SessionList", "A page of sessions, without what was said in them.");
     let create = Operation::new("Begin a session")
-        .more("The first chat request that names a session begins it too.")
+        .more(
+            "The first chat request that names a session begins it too. Ids are a key's own: another key's are others.",
+        )
         .takes(
             "SessionRequest",
             NEW,

@@ -62,6 +62,7 @@ pub async fn keep(session: &Session, request: KeepRequest) -> Result<RecordCard>
 }
 
 pub async fn recall(session: &Session, RecordId { collection, id }: RecordId) -> Result<Record> {
+    check_name(&id)?;
     let found = session.daemon.catalogue.recall(folder(collection), id.clone(), reader(session)).await?;
     let record = found.ok_or_else(|| unknown(&id))?;
     Ok(Record { card: card(record.about), body: Json(record.body) })
@@ -114,8 +115,8 @@ fn differs(id: &str, replaces: Option<u64>, found: Option<About>) -> Error {
     let message = match (found, replaces) {
         (Some(_), Some(0)) => format!("{id} exists already"),
         (Some(found), Some(_)) => format!("{id} was changed meanwhile: it is at version {}", found.version),
-        (Some(_), None) => format!("{id} belongs to another key"),
-        (None, _) => format!("there is no {id} to replace"),
+        // Where any version may be replaced, none differs.
+        (Some(_), None) | (None, _) => format!("there is no {id} to replace"),
     };
     Error::new(ErrorKind::Conflict, message).param("id").hint("read it again, then write")
 }

@@ -64,9 +64,38 @@ fn a_key_sees_and_changes_its_own_documents_only() {
     assert_eq!(find(&store, "a", them.clone(), 1), None);
     assert_eq!(names(&store, them.clone(), None, 9, 1), [""; 0]);
     assert!(!store.records().forget("answers", "a", them, 1).unwrap());
-    let stolen = store.records().keep(Draft { owner: Some(other), ..draft("a", "[2]") }, ROOMY, 1).unwrap();
-    assert!(matches!(stolen, Kept::Differs(Some(_))));
+    let theirs = |replaces| Draft { owner: Some(other.clone()), replaces, ..draft("a", "[2]") };
+    assert_eq!(store.records().keep(theirs(Some(1)), ROOMY, 1).unwrap(), Kept::Differs(None));
     assert_eq!(find(&store, "a", me, 1).unwrap().body, "[1]");
+}
+
+#[test]
+fn a_name_means_to_every_key_what_it_called_so_itself() {
+    let (_directory, store) = store();
+    let key = || store.keys().insert(&Secret::new().unwrap(), new_key("k", Role::User)).unwrap().id;
+    let keys = [key(), key()];
+    let bodies = ["[1]", "[2]"];
+    for (at, (key, body)) in keys.iter().zip(bodies).enumerate() {
+        let new = Draft { owner: Some(key.clone()), replaces: Some(0), ..draft("a", body) };
+        let Kept::Written(about) = store.records().keep(new, ROOMY, 1 + at as i64).unwrap() else { panic!("{body}") };
+        assert_eq!(about.version, 1);
+    }
+    let reader = |at: usize| Reader::Key(keys[at].clone());
+    for (at, body) in bodies.into_iter().enumerate() {
+        assert_eq!(find(&store, "a", reader(at), 9).unwrap().body, body);
+        assert_eq!(names(&store, reader(at), None, 9, 9), ["a"]);
+    }
+    store.records().keep(Draft { owner: Some(keys[0].clone()), ..draft("b", "[]") }, ROOMY, 0).unwrap();
+    // A name of others is no place in one's own list.
+    assert_eq!(names(&store, reader(1), Some("b"), 9, 9), [""; 0]);
+    assert_eq!(find(&store, "a", Reader::Anyone, 9).unwrap().body, "[2]", "what was written last");
+    assert_eq!(names(&store, Reader::Anyone, None, 9, 9), ["a", "a", "b"]);
+    assert_eq!(names(&store, Reader::Anyone, Some("a"), 9, 9), ["b"]);
+    store.records().keep(draft("a", "[0]"), ROOMY, 0).unwrap();
+    assert_eq!(find(&store, "a", Reader::Anyone, 9).unwrap().body, "[0]", "the socket's own comes first");
+    assert!(store.records().forget("answers", "a", reader(0), 9).unwrap());
+    assert_eq!(find(&store, "a", reader(0), 9), None);
+    assert_eq!(find(&store, "a", reader(1), 9).unwrap().body, "[2]");
 }
 
 #[test]
@@ -75,10 +104,11 @@ fn the_user_of_the_socket_changes_what_belongs_to_a_key_only_knowing_its_version
     let key = store.keys().insert(&Secret::new().unwrap(), new_key("k", Role::User)).unwrap().id;
     store.records().keep(Draft { owner: Some(key.clone()), ..draft("a", "[1]") }, ROOMY, 1).unwrap();
     let change = |replaces| store.records().keep(Draft { replaces, ..draft("a", "[2]") }, ROOMY, 2).unwrap();
-    assert!(matches!(change(None), Kept::Differs(Some(_))));
-    assert!(matches!(change(Some(0)), Kept::Differs(Some(_))));
+    assert!(matches!(change(Some(2)), Kept::Differs(Some(_))));
     assert!(matches!(change(Some(1)), Kept::Written(about) if about.owner.as_ref() == Some(&key)));
-    assert_eq!(find(&store, "a", Reader::Key(key), 2).unwrap().body, "[2]");
+    assert_eq!(find(&store, "a", Reader::Key(key.clone()), 2).unwrap().body, "[2]");
+    assert!(matches!(change(None), Kept::Written(about) if about.owner.is_none()), "it has the name for itself too");
+    assert_eq!(find(&store, "a", Reader::Key(key), 2).unwrap().about.version, 2);
 }
 
 #[test]

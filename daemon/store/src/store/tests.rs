@@ -135,6 +135,20 @@ fn a_database_is_kept_as_it_was_before_it_is_migrated() {
 }
 
 #[test]
+fn documents_that_were_kept_under_names_for_all_are_there_under_their_owners() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate::run(&mut connection, &MIGRATIONS[..4]).unwrap();
+    let older = "INSERT INTO records VALUES ('sessions', 'talk', NULL, 'l', 3, 1, 2, 9, 4, '[12]')";
+    connection.execute_batch(older).unwrap();
+    migrate::run(&mut connection, MIGRATIONS).unwrap();
+    let found = "SELECT label || version || created_unix_ms || updated_unix_ms || expires_unix_ms || bytes || body
+        FROM records WHERE collection = 'sessions' AND id = 'talk' AND owner IS NULL";
+    let found: String = connection.query_row(found, [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "l31294[12]");
+    assert!(connection.execute_batch(older).is_err(), "one owner has one document of a name");
+}
+
+#[test]
 fn a_database_of_a_later_release_is_refused_and_left_alone() {
     let (_directory, path) = fresh();
     connect(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();

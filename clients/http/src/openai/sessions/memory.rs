@@ -3,7 +3,7 @@
 use futures::{Stream, StreamExt, stream};
 use protocol::client::Client;
 use protocol::generation::Json;
-use protocol::record::{Collection, KeepRequest, NAME_BYTES_MAX, RecordCard, RecordId};
+use protocol::record::{BODY_BYTES_MAX, Collection, KeepRequest, NAME_BYTES_MAX, RecordCard, RecordId};
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reads the session of a request that says `said`; one that nobody has named yet is empty.
+    /// Reads the session of a request that says `said`; one that its key has not named yet is empty. What could not be kept
+    /// is refused here, before anything is answered.
     pub async fn read(client: Client, id: String, said: Vec<Value>) -> Result<Self> {
         let (known, mut history) = match find(&client, &id).await {
             Ok((_, session)) => (true, session.messages),
@@ -84,6 +85,12 @@ impl Memory {
         };
         if said.first().is_some_and(instructs) {
             history.drain(..leading(&history));
+        }
+        let bytes: usize = history.iter().chain(&said).map(|message| message.to_string().len()).sum();
+        if bytes > BODY_BYTES_MAX {
+            let message =
+                format!("Session '{id}' would have {bytes} bytes with these messages; one has {BODY_BYTES_MAX}.");
+            return Err(Error::invalid("session_id", message).hint("Begin a new one."));
         }
         Ok(Self { client, id, known, history, said })
     }
