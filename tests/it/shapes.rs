@@ -98,6 +98,25 @@ async fn a_call_that_is_asked_for_comes_and_fits() {
     check_fits(&content[0]["input"]);
 }
 
+#[tokio::test]
+async fn a_function_without_parameters_is_called_with_none() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for function in [json!({"name": "now"}), json!({"name": "now", "parameters": {}})] {
+        let tools = json!([{"type": "function", "function": function}]);
+        let asked = chat(json!({"tools": tools, "tool_choice": "required", "parallel_tool_calls": false}));
+        let answer = whole(&http, "/v1/chat/completions", asked).await;
+        let called = &answer["choices"][0]["message"]["tool_calls"][0]["function"];
+        assert_eq!(parsed(&called["arguments"]), json!({}), "{function}");
+    }
+    let tool = json!({"type": "function", "name": "now", "parameters": null, "strict": null});
+    let asked = json!({"model": "impetus-nano", "input": "What time is it?", "tools": [tool], "tool_choice": "required",
+                       "parallel_tool_calls": false, "temperature": 1, "max_output_tokens": 200});
+    let answer = whole(&http, "/v1/responses", asked).await;
+    let called = answer["output"].as_array().unwrap().iter().find(|item| item["type"] == "function_call").unwrap();
+    assert_eq!(parsed(&called["arguments"]), json!({}));
+}
+
 #[test]
 fn the_command_line_takes_a_schema_from_a_file() {
     let house = House::start();

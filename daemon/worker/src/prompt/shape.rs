@@ -192,6 +192,10 @@ fn arguments(tool: &Tool) -> Result<Value, Error> {
         },
         _ => Map::new(),
     };
+    if schema.is_empty() {
+        // A function that names no parameters has none, as OpenAI says it.
+        schema.insert("properties".to_string(), json!({}));
+    }
     schema.entry("type").or_insert(json!("object"));
     if schema["type"] != "object" {
         return Err(Error::invalid("tools", format!("the parameters of {} must be of type object", tool.name)));
