@@ -144,7 +144,7 @@ pub struct Span {
     pub end_unix_ns: u64,
     /// What else is known of it; never what was said.
     pub attributes: Vec<(String, Value)>,
-    /// Why it failed, if it did.
+    /// Of what kind its failure was, if it failed: no sentence, which may hold words of the request.
     pub error: Option<String>,
 }
 

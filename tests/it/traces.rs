@@ -70,6 +70,20 @@ async fn a_request_is_one_trace_from_its_client_to_the_worker() {
     }
     let time = |span: &Value, name: &str| span[name].as_str().unwrap().parse::<u64>().unwrap();
     assert!(time(server, "endTimeUnixNano") >= time(model, "endTimeUnixNano"), "a stream ends with its last frame");
+    let shape =
+        json!({"type": "object", "required": ["xyzzy-secret"], "properties": {}, "additionalProperties": false});
+    let mut held = chat(false);
+    held["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "strict": true, "schema": shape}});
+    let mut odd = chat(false);
+    odd["structured_outputs"] = json!({"regex": "xyzzy-secret("});
+    let before = collector.spans().len();
+    for body in [held, odd] {
+        let refused = http.post("/v1/chat/completions", &body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.text().await.contains("xyzzy-secret"), "its client is told");
+    }
+    wait::until("both refusals' spans are there", || collector.spans().len() >= before + 4);
     assert!(!collector.bodies().contains("xyzzy-secret"), "no span holds what was said");
     let log = run(&house, &["logs", "-n", "1000"]).out;
     assert!(log.lines().any(|line| line.contains("generation begins") && line.contains(TRACE)), "{log}");

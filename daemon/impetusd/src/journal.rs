@@ -157,7 +157,7 @@ impl Observation {
                 finished: finished.as_ref(),
                 reasons: &reasons,
                 loading,
-                failed: error.map(|error| (self.entry.status.as_str(), error.message.as_str())),
+                failed: error.map(|_| self.entry.status.as_str()),
             });
         }
         if let Some(key) = &self.entry.key_id {

@@ -3,7 +3,8 @@
 //! A request's place in a trace is carried from its client through the daemon to the worker whether anything is recorded
 //! or not, so that logs can be joined. Spans are made of facts once a request has ended, those of the worker of the times
 //! it reports; they go into a bounded queue and leave on a thread of their own (`export`). A collector that is slow or
-//! gone costs spans and never a request. No span holds what was said to a model or by it. Used by `journal`.
+//! gone costs spans and never a request. No span holds what was said to a model or by it, nor the
+//! sentence of an error, which may repeat it. Used by `journal`.
 
 mod export;
 mod otlp;
@@ -145,8 +146,8 @@ pub struct Facts<'a> {
     pub reasons: &'a [FinishReason],
     /// Since when, and until when, it waited for its model to be in memory.
     pub loading: Option<(SystemTime, SystemTime)>,
-    /// Why it failed, as the log spells it, and in a sentence.
-    pub failed: Option<(&'a str, &'a str)>,
+    /// Of what kind its failure was, as the log spells it: the sentence may hold words of the request.
+    pub failed: Option<&'a str>,
 }
 
 impl Recording {
@@ -181,7 +182,7 @@ impl Recording {
         self.traces.record(Span {
             name: format!("{} {model}", facts.operation).trim_end().to_owned(),
             end_unix_ns: end,
-            error: facts.failed.map(|(_, sentence)| sentence.to_owned()),
+            error: facts.failed.map(str::to_owned),
             attributes: attributes(facts),
             ..self.span(place)
         });
@@ -246,7 +247,7 @@ fn attributes(facts: Facts<'_>) -> Vec<(String, Value)> {
     add("gen_ai.usage.cache_read.input_tokens", usage.map(|usage| tokens(usage.cached_tokens)));
     let reasons: Vec<String> = facts.reasons.iter().map(|reason| spelled(*reason).to_owned()).collect();
     add("gen_ai.response.finish_reasons", (!reasons.is_empty()).then_some(Value::Texts(reasons)));
-    add("error.type", facts.failed.map(|(kind, _)| text(kind)));
+    add("error.type", facts.failed.map(text));
     add("impetus.key", facts.key.map(text));
     all.extend(facts.asked);
     all

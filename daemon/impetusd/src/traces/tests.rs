@@ -53,7 +53,7 @@ fn traces(endpoint: &str) -> Traces {
     Traces::start(&config.traces)
 }
 
-fn facts<'a>(finished: Option<&'a Finished>, failed: Option<(&'a str, &'a str)>) -> Facts<'a> {
+fn facts<'a>(finished: Option<&'a Finished>, failed: Option<&'a str>) -> Facts<'a> {
     Facts {
         operation: "chat",
         asked: vec![("gen_ai.request.max_tokens".to_owned(), Value::Number(5))],
@@ -115,13 +115,14 @@ fn a_request_and_what_its_worker_did_reach_the_collector_in_the_words_of_the_con
 fn a_failure_says_its_kind_and_a_collector_that_refuses_for_a_while_is_asked_again() {
     let (endpoint, received) = collector(&[503]);
     let traces = traces(&endpoint);
-    traces.begin(None).end(facts(None, Some(("no_memory", "it does not fit"))));
+    traces.begin(None).end(facts(None, Some("no_memory")));
     let first = received.recv_timeout(Duration::from_secs(20)).unwrap();
     let again = received.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(first.1, again.1);
     let span = &spans(&again.1, "impetusd")[0];
     assert_eq!((span["status"]["code"].as_u64(), span["parentSpanId"].as_str()), (Some(2), None));
     assert_eq!(attribute(span, "error.type")["stringValue"], "no_memory");
+    assert_eq!(span["status"]["message"], "no_memory");
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Watched {
         self.recording.traces.record(Span {
             name: self.name.clone(),
             end_unix_ns: nanoseconds(SystemTime::now()),
-            error: failed.map(|error| error.message.clone()),
+            error: failed.map(|error| word(error.kind)),
             attributes: key.into_iter().chain(failed.map(|error| text("error.type", word(error.kind)))).collect(),
             ..self.recording.span(place)
         });
