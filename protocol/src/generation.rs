@@ -39,6 +39,9 @@ pub struct GenerateRequest {
     /// Whether the tokens of the prompt are reported too, with as many alternatives as `logprobs` says.
     #[serde(default)]
     pub prompt_logprobs: bool,
+    /// Whether it is a further part of a request of several prompts, which counts as one of its key's day with its first.
+    #[serde(default)]
+    pub further: bool,
 }
 
 impl GenerateRequest {
@@ -55,6 +58,7 @@ impl GenerateRequest {
             deadline_ms: None,
             constraint: None,
             prompt_logprobs: false,
+            further: false,
         }
     }
 }

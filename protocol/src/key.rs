@@ -104,7 +104,7 @@ pub struct LimitsRequest {
     pub reads_per_minute: Option<u32>,
     /// Requests that make a model work, per day (UTC).
     pub requests_per_day: Option<u64>,
-    /// Tokens read and written, per day (UTC).
+    /// Tokens read and written, per day (UTC); an answer that would take more ends where they do.
     pub tokens_per_day: Option<u64>,
 }
 

@@ -21,6 +21,7 @@ mod ollama;
 mod openapi;
 mod prefill;
 mod prefixes;
+mod quotas;
 mod redis;
 mod responses;
 mod sessions;

@@ -211,5 +211,6 @@ pub fn raw(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest 
         deadline_ms: Some(Duration::from_secs(120).as_millis() as u64),
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }

@@ -322,7 +322,7 @@ pub struct CreateKey {
     /// Requests a day (UTC) that make a model work; any number otherwise
     #[arg(long, value_name = "N")]
     pub requests_per_day: Option<u64>,
-    /// Tokens a day (UTC), read and written; any number otherwise
+    /// Tokens a day (UTC), read and written, after which an answer ends; any number otherwise
     #[arg(long, value_name = "N")]
     pub tokens_per_day: Option<u64>,
 }

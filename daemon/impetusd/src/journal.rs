@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::catalogue::{Catalogue, now_ms, request_entry};
-use crate::keys::Keys;
+use crate::keys::{Hold, Keys};
 use crate::news::Newsroom;
 use crate::tally::{Ended, Tally};
 use crate::traces::{Facts, Recording};
@@ -51,6 +51,8 @@ pub struct Observation {
     found: bool,
     /// Whether the model began with it.
     started: bool,
+    /// The tokens of its key's day that it may use.
+    hold: Option<Hold>,
     /// The request's span in a trace.
     recorded: Option<Box<Recorded>>,
 }
@@ -101,6 +103,7 @@ impl Journal {
             began: Instant::now(),
             found: false,
             started: false,
+            hold: None,
             recorded: None,
         }
     }
@@ -116,9 +119,11 @@ impl Journal {
 }
 
 impl Observation {
-    /// Notes that the request counts against its key's limits, unless it ends before a model began with it.
-    pub fn charged(mut self) -> Self {
-        self.entry.charged = true;
+    /// Notes that the request counts against its key's limits, unless it ends before a model began with it, or is a `further`
+    /// part of one that counts, and which tokens it may use.
+    pub fn charged(mut self, hold: Option<Hold>, further: bool) -> Self {
+        self.entry.charged = !further;
+        self.hold = hold;
         self
     }
 
@@ -169,6 +174,8 @@ impl Observation {
             let tokens = u64::from(self.entry.prompt_tokens) + u64::from(self.entry.completion_tokens);
             self.journal.keys.spend(key, tokens);
         }
+        // After they were spent, so that never more is free than there is.
+        self.hold = None;
         if let Err(mpsc::error::TrySendError::Full(_)) =
             self.journal.entries.try_send(Message::Entry(self.entry.clone()))
         {
@@ -187,6 +194,9 @@ impl Observer for Observation {
                 self.entry.model = Some(started.model.clone());
                 (self.found, self.started) = (true, true);
                 self.entry.prompt_tokens = started.prompt_tokens;
+                if let Some(hold) = &mut self.hold {
+                    hold.read(started.prompt_tokens);
+                }
             }
             Event::Delta(delta) => {
                 self.entry.completion_tokens = self.entry.completion_tokens.saturating_add(delta.tokens);

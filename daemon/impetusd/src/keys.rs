@@ -4,6 +4,7 @@
 
 mod bucket;
 pub mod first;
+mod quota;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,12 @@ use protocol::key::{
 };
 use protocol::{Error, ErrorKind, Result};
 use store::{Digest, Key, Limits, NewKey, Role, Secret};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::catalogue::{Catalogue, now_s};
 use bucket::Bucket;
+pub use quota::{Hold, Most};
 
 /// Longer texts are no keys, and are not looked up.
 const SECRET_BYTES_MAX: usize = 256;
@@ -54,6 +57,8 @@ pub struct Keys {
     catalogue: Catalogue,
     epoch: Instant,
     state: Mutex<State>,
+    /// Told whenever a request holds fewer tokens than before.
+    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +77,8 @@ struct Held {
     inference: Bucket,
     reads: Bucket,
     spent: Spent,
+    /// Tokens that requests in flight may still use.
+    reserved: u64,
     used_written: Option<i64>,
 }
 
@@ -85,7 +92,7 @@ impl Keys {
                 held.spent = Spent { requests: spent.requests, tokens: spent.tokens };
             }
         }
-        Ok(Self { catalogue, epoch: Instant::now(), state: Mutex::new(state) })
+        Ok(Self { catalogue, epoch: Instant::now(), state: Mutex::new(state), freed: Notify::new() })
     }
 
     /// Says who holds a key, and counts the request against its limit per minute. Good keys are let in whatever else
@@ -141,38 +148,6 @@ impl Keys {
     /// Returns the only models that a key may use; empty is all of them.
     pub fn models(&self, id: &str) -> Result<Vec<String>> {
         self.active(&mut self.lock(), id).map(|held| held.key.models.clone())
-    }
-
-    /// Counts a request against a key's limits of the day; refuses it if they are used up.
-    pub fn charge(&self, id: &str) -> Result<()> {
-        let mut state = self.lock();
-        let held = self.active(&mut state, id)?;
-        let limits = held.key.limits;
-        let over = |spent: u64, limit: Option<u64>| limit.filter(|limit| spent >= *limit);
-        let used = over(held.spent.requests, limits.requests_per_day).map(|limit| (limit, "requests"));
-        if let Some((limit, what)) = used.or(over(held.spent.tokens, limits.tokens_per_day).map(|l| (l, "tokens"))) {
-            let message = format!("the key {:?} has used its {limit} {what} of today", held.key.label);
-            let left_ms = (DAY_S - now_s().rem_euclid(DAY_S)).unsigned_abs() * 1_000;
-            return Err(Error::new(ErrorKind::RateLimited, message)
-                .hint("days begin at midnight UTC; an administrator can make a key with other limits")
-                .retry_after_ms(left_ms));
-        }
-        held.spent.requests += 1;
-        Ok(())
-    }
-
-    /// Takes back a request that was counted and got nothing.
-    pub fn refund(&self, id: &str) {
-        if let Some(held) = self.lock().today().keys.get_mut(id) {
-            held.spent.requests = held.spent.requests.saturating_sub(1);
-        }
-    }
-
-    /// Counts tokens against a key's limit of the day.
-    pub fn spend(&self, id: &str, tokens: u64) {
-        if let Some(held) = self.lock().today().keys.get_mut(id) {
-            held.spent.tokens = held.spent.tokens.saturating_add(tokens);
-        }
     }
 
     /// Returns the id of the key that a secret belongs to, if it opens the door.
@@ -283,7 +258,7 @@ impl State {
             None => {
                 let (inference, reads) = (Bucket::default(), Bucket::default());
                 let used_written = key.last_used_unix_s;
-                let held = Held { inference, reads, spent: Spent::default(), used_written, key };
+                let held = Held { inference, reads, spent: Spent::default(), reserved: 0, used_written, key };
                 self.keys.insert(held.key.id.clone(), held);
             }
         }

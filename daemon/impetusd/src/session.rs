@@ -102,7 +102,7 @@ impl Session {
 
     /// Who asks: everybody who speaks over this connection is one client, and a key shares prefixes with itself alone.
     pub fn asker(&self, trace: Option<TraceParent>) -> Asker {
-        Asker { client: self.id, salt: self.key().map_or(0, salt), trace }
+        Asker { client: self.id, salt: self.key().map_or(0, salt), tokens: None, trace }
     }
 
     /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.

@@ -96,6 +96,8 @@ pub struct Asker {
     pub client: u64,
     /// Requests of one salt may reuse each other's prefixes.
     pub salt: u64,
+    /// How many tokens prompt and answers may take together; `None` sets no limit.
+    pub tokens: Option<u64>,
     /// Where the request stands in a trace.
     pub trace: Option<TraceParent>,
 }
@@ -351,7 +353,7 @@ impl State {
         tracing::info!(request = id, model = %name, choices, trace, "generation begins");
         let asker = Asker { salt: if self.setting.config.cache.shared { 0 } else { asker.salt }, ..asker };
         let task = Task::Generate(Box::new(Generation::new(request, asker, seed)));
-        self.enqueue(&name, Work::new(transcript, task, now + time, asker.trace), now);
+        self.enqueue(&name, Work::new(transcript, task, now + time, &asker), now);
         Ok(())
     }
 

@@ -72,6 +72,7 @@ fn ask(tokens: u32) -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 

@@ -192,6 +192,8 @@ pub struct Submit {
     pub delivered: Vec<Delivered>,
     /// How many tokens of the prompt were reported before, where they are asked for.
     pub prompt_told: u32,
+    /// How many tokens prompt and answers may take together; `None` sets no limit.
+    pub tokens_allowed: Option<u64>,
     /// Where it stands in a trace, for logs.
     pub trace: Option<TraceParent>,
 }
@@ -207,6 +209,8 @@ pub struct Encode {
     pub overlong: Overlong,
     /// Who goes first.
     pub priority: Priority,
+    /// How many tokens the texts may have together; `None` sets no limit.
+    pub tokens_allowed: Option<u64>,
     /// Where it stands in a trace, for logs.
     pub trace: Option<TraceParent>,
 }

@@ -19,6 +19,7 @@ pub mod lookout;
 pub mod open;
 pub mod output;
 pub mod prompt;
+mod quota;
 pub mod render;
 pub mod runner;
 pub mod shelf;

@@ -42,6 +42,7 @@ use crate::generation::{Budget, Choice, ChoiceParts, Clock, Ends, Generation, Ti
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
 use crate::output::{Functions, HARMONY_SHOWN, Output, OutputOptions, ReasoningTags};
+use crate::quota;
 use habits::Habits;
 use line::Line;
 use renderer::{Renderer, Rendering, TryError};
@@ -231,12 +232,24 @@ impl Prompter {
 
     /// Makes a generation of a request.
     pub fn prepare(&self, submit: Submit, arrived: Instant, rendering: &mut Rendering) -> Result<Generation, Error> {
-        let Submit { id: work, request, client, salt, seed, received_unix_ms, delivered, prompt_told, trace: _ } =
-            submit;
+        let Submit {
+            id: work,
+            request,
+            client,
+            salt,
+            seed,
+            received_unix_ms,
+            delivered,
+            prompt_told,
+            tokens_allowed,
+            trace: _,
+        } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
-        let tokens_max = self.window.room(request.stop.max_tokens, source.tokens.len())?;
+        let (prompt, choices) = (source.tokens.len(), request.choices);
+        let tokens_max = self.window.room(request.stop.max_tokens, prompt)?;
+        let tokens_max = quota::share(tokens_allowed, prompt, choices, tokens_max, received_unix_ms)?;
         let ends = Arc::new(self.ends(&request, tokens_max));
         let mut generation = Generation {
             work,

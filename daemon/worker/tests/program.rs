@@ -109,6 +109,7 @@ fn question(text: &str) -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 
@@ -154,6 +155,7 @@ fn the_bundled_model_answers_over_the_pipe_and_ends_with_its_input_though_nobody
         received_unix_ms: 0,
         delivered: Vec::new(),
         prompt_told: 0,
+        tokens_allowed: None,
         // What stands in a trace is logged.
         trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse::<TraceParent>().unwrap()),
     };

@@ -26,6 +26,7 @@ fn request(model: Option<&str>, prompt: &str) -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 

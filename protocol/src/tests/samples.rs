@@ -179,14 +179,7 @@ pub(super) fn error() -> Error {
 fn chat() -> GenerateRequest {
     let call =
         ToolCall { id: "call_1".into(), name: "weather".into(), arguments: Json(r#"{"city":"Łódź"}"#.into()) };
-    let message = |role, content: &str| Message {
-        role,
-        content: content.into(),
-        reasoning: None,
-        tool_calls: vec![],
-        tool_call_id: None,
-        name: None,
-    };
+    let message = |role, content: &str| Message::new(role, content);
     let tool = Tool {
         name: "weather".into(),
         description: Some("Tells the weather.".into()),
@@ -244,6 +237,7 @@ fn chat() -> GenerateRequest {
         deadline_ms: Some(60_000),
         constraint: Some(Constraint::JsonSchema { schema: Json(r#"{"type":"object"}"#.into()), strict: true }),
         prompt_logprobs: true,
+        further: true,
     }
 }
 

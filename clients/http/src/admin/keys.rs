@@ -26,7 +26,10 @@ pub fn routes() -> Routes {
     let list = Operation::new("List the keys, oldest first")
         .gives_of::<List<Key>, Key>("KeyList", "Every key, revoked ones too, without their secrets.");
     let create = Operation::new("Make a key")
-        .more("Limits that are left out are the role's own; 0 is without limit.")
+        .more(
+            "Limits that are left out are the role's own; 0 is without limit. A day's tokens are never exceeded: a \
+             request holds the most it may use of them until it ends, and an answer that would take more ends there.",
+        )
         .takes(
             "KeyRequest",
             &[WISH],

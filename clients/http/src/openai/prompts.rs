@@ -20,7 +20,8 @@ type Events = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
 /// Begins every request; returns what their starts come to together, and their events as those of one generation.
 pub async fn generate(client: &Client, requests: Vec<GenerateRequest>) -> Result<(Started, Events)> {
     let mut prompts = Vec::with_capacity(requests.len());
-    for request in requests {
+    for (at, mut request) in requests.into_iter().enumerate() {
+        request.further = at > 0;
         let choices = request.choices;
         prompts.push(async move { (begin(client, request).await, choices) });
     }

@@ -19,6 +19,7 @@ fn text() -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 

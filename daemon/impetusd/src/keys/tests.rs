@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use super::*;
 use crate::paths::Paths;
@@ -20,9 +21,9 @@ impl Room {
         Self { _home: home, paths, catalogue }
     }
 
-    fn keys(&self) -> Keys {
+    fn keys(&self) -> Arc<Keys> {
         first::prepare(&self.paths, &self.catalogue).unwrap();
-        Keys::open(self.catalogue.clone()).unwrap()
+        Arc::new(Keys::open(self.catalogue.clone()).unwrap())
     }
 }
 
@@ -153,9 +154,10 @@ async fn limits_of_a_day_hold_over_a_restart() {
     let limits = LimitsRequest { requests_per_day: Some(2), tokens_per_day: Some(100), ..LimitsRequest::default() };
     let keys = room.keys();
     let id = keys.create("uid 1", CreateKeyRequest { limits, ..wish(KeyRole::User) }).await.unwrap().card.id;
-    keys.charge(&id).unwrap();
+    let charge = async |keys: &Arc<Keys>| keys.charge(&id, Most::default(), false).await;
+    drop(charge(&keys).await.unwrap());
     keys.spend(&id, 100);
-    let error = keys.charge(&id).unwrap_err();
+    let error = charge(&keys).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::RateLimited);
     assert!(error.message.contains("100 tokens") && error.retry_after_ms.unwrap() <= 86_400_000, "{error:?}");
     let entry = store::Request {
@@ -172,10 +174,37 @@ async fn limits_of_a_day_hold_over_a_restart() {
     let refused = store::Request { charged: false, ..entry.clone() };
     room.catalogue.record(vec![entry.clone(), refused]).await.unwrap();
     let keys = room.keys();
-    keys.charge(&id).unwrap();
-    assert!(keys.charge(&id).unwrap_err().message.contains("2 requests"));
+    drop(charge(&keys).await.unwrap());
+    assert!(charge(&keys).await.unwrap_err().message.contains("2 requests"));
+    assert!(keys.charge(&id, Most::default(), true).await.is_ok(), "a part of a request that counted already");
     let spent = keys.cards().into_iter().find(|card| card.id == id).unwrap().spent_today;
     assert_eq!(spent, Spent { requests: 2, tokens: 99 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_requests_in_flight_may_use_is_never_more_than_what_is_left() {
+    let room = Room::new();
+    let keys = room.keys();
+    let limits = LimitsRequest { tokens_per_day: Some(100), ..LimitsRequest::default() };
+    let id = keys.create("uid 1", CreateKeyRequest { limits, ..wish(KeyRole::User) }).await.unwrap().card.id;
+    let most = Most { whole: 80, answers: 30 };
+    let charge = async || keys.charge(&id, most, false).await;
+    let mut first = charge().await.unwrap().unwrap();
+    let second = charge().await.unwrap().unwrap();
+    assert_eq!((first.tokens(), second.tokens()), (80, 20));
+    let refused = charge().await.unwrap_err();
+    assert_eq!((refused.kind, refused.retry_after_ms), (ErrorKind::RateLimited, Some(1_000)));
+    // Who waits gets what a prompt that was read leaves.
+    let (third, ()) = tokio::join!(charge(), async { first.read(15) });
+    assert_eq!((first.tokens(), third.unwrap().unwrap().tokens()), (45, 35));
+    keys.spend(&id, 40);
+    drop(first);
+    let rest = charge().await.unwrap().unwrap();
+    assert_eq!(rest.tokens(), 40, "60 are left, and the second still holds its 20");
+    drop((rest, second));
+    assert_eq!(charge().await.unwrap().unwrap().tokens(), 60);
+    let free = keys.create("uid 1", wish(KeyRole::User)).await.unwrap().card.id;
+    assert!(keys.charge(&free, most, false).await.unwrap().is_none(), "without a limit nothing is held");
 }
 
 #[tokio::test]

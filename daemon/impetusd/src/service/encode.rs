@@ -4,7 +4,9 @@ use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, Result};
 
+use super::generation::context;
 use crate::admission::{Whole, nameable};
+use crate::keys::{Hold, Most};
 use crate::session::Session;
 
 pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>) -> Result<TranscriptId> {
@@ -15,13 +17,20 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
         Whole::Embed(request) => ("embed", "embeddings", request.model.clone()),
         Whole::Rerank(request) => ("rerank", "rerank", request.model.clone()),
     };
-    let asker = session.asker(recording.place());
+    let mut asker = session.asker(recording.place());
     let named = nameable(model.as_deref());
     let model = model.filter(|_| named.is_ok());
     let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
     observation.record(recording, operation, Vec::new());
-    match named.and_then(|()| admit(session, model.as_deref())) {
-        Ok(()) => observation = observation.charged(),
+    let admitted = match named {
+        Ok(()) => admit(session, model.as_deref(), request.texts()).await,
+        Err(refused) => Err(refused),
+    };
+    match admitted {
+        Ok(hold) => {
+            asker.tokens = hold.as_ref().map(Hold::tokens);
+            observation = observation.charged(hold, false);
+        }
         Err(error) => {
             observation.end(Some(&error));
             return Err(error);
@@ -32,13 +41,17 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
 }
 
 /// Refuses what the key of this connection may not ask for, and counts what it may.
-fn admit(session: &Session, model: Option<&str>) -> Result<()> {
-    let Some(key) = session.key() else { return Ok(()) };
+async fn admit(session: &Session, model: Option<&str>, texts: usize) -> Result<Option<Hold>> {
+    let Some(key) = session.key() else { return Ok(None) };
     let keys = &session.daemon.keys;
     match model {
         Some(model) => keys.allows(key, model)?,
         None if keys.models(key)?.is_empty() => {}
         None => return Err(Error::invalid("model", "this key is for some models only: name one of them")),
     }
-    keys.charge(key)
+    let mut most = Most::default();
+    if keys.counts_tokens(key)? {
+        most.whole = (texts as u64).saturating_mul(context(session, model).await?);
+    }
+    keys.charge(key, most, false).await
 }

@@ -8,6 +8,7 @@ use protocol::transcript::{Page, ReadRequest, TranscriptId};
 use protocol::{Error, Result};
 
 use crate::admission::nameable;
+use crate::keys::{Hold, Most};
 use crate::session::Session;
 use crate::traces;
 
@@ -23,18 +24,21 @@ pub async fn begin(
     let recording = daemon.traces.begin(trace);
     daemon.prepared().await;
     let key = session.key().map(str::to_owned);
-    let asker = session.asker(recording.place());
+    let mut asker = session.asker(recording.place());
     let (operation, asked) = traces::asked(&request, recording.is_on());
     let named = nameable(request.model.as_deref());
     let model = request.model.clone().filter(|_| named.is_ok());
     let mut observation = daemon.journal.observe("generate", model, key);
     observation.record(recording, operation, asked);
     let admitted = match named {
-        Ok(()) => admit(session, &mut request.model).await,
-        refused => refused,
+        Ok(()) => admit(session, &mut request).await,
+        Err(refused) => Err(refused),
     };
     match admitted {
-        Ok(()) => observation = observation.charged(),
+        Ok(hold) => {
+            asker.tokens = hold.as_ref().map(Hold::tokens);
+            observation = observation.charged(hold, request.further);
+        }
         Err(error) => {
             observation.end(Some(&error));
             return Err(error);
@@ -46,9 +50,26 @@ pub async fn begin(
 }
 
 /// Refuses what the key of this connection may not ask for, and counts what it may.
-pub(crate) async fn admit(session: &Session, model: &mut Option<String>) -> Result<()> {
-    allowed(session, model).await?;
-    session.key().map_or(Ok(()), |key| session.daemon.keys.charge(key))
+async fn admit(session: &Session, request: &mut GenerateRequest) -> Result<Option<Hold>> {
+    allowed(session, &mut request.model).await?;
+    let Some(key) = session.key() else { return Ok(None) };
+    let mut most = Most::default();
+    if session.daemon.keys.counts_tokens(key)? {
+        let (choices, context) = (u64::from(request.choices), context(session, request.model.as_deref()).await?);
+        most.answers = choices * context.min(request.stop.max_tokens.map_or(context, u64::from));
+        // How long the prompt is, only its model's worker can say.
+        most.whole = (context + most.answers).min(choices * context);
+    }
+    session.daemon.keys.charge(key, most, request.further).await
+}
+
+/// How many tokens a sequence of a model may have at most; of the model that has most, where it is not known yet which is
+/// meant.
+pub(super) async fn context(session: &Session, model: Option<&str>) -> Result<u64> {
+    let models = session.daemon.supervisor.look().await?.models;
+    let named = models.iter().find(|card| Some(card.name.as_str()) == model);
+    let longest = || models.iter().map(|card| card.facts.context_length).max().unwrap_or(0);
+    Ok(named.map_or_else(longest, |card| card.facts.context_length).into())
 }
 
 /// Refuses a model that the key of this connection may not use. A key for some models means one of them: where none is

@@ -27,7 +27,7 @@ impl State {
             Whole::Embed(request) => Encoding::from(request),
             Whole::Rerank(request) => Encoding::from(request),
         };
-        self.enqueue(&name, Work::new(transcript, Task::Encode(encoding), now + time, asker.trace), now);
+        self.enqueue(&name, Work::new(transcript, Task::Encode(encoding), now + time, &asker), now);
         Ok(())
     }
 }

@@ -83,7 +83,7 @@ impl World {
     async fn begin(&self, supervisor: &Supervisor, request: GenerateRequest) -> Result<Arc<Transcript>> {
         let transcript = self.transcripts.open();
         supervisor
-            .begin(transcript.clone(), request, Asker { client: 1, salt: 0, trace: None })
+            .begin(transcript.clone(), request, Asker { client: 1, salt: 0, tokens: None, trace: None })
             .await
             .map(|()| transcript)
     }
@@ -108,6 +108,7 @@ fn ask(model: &str, tokens: u32) -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Work {
     deaths: u32,
     /// Whether it came further since the last death.
     further: bool,
+    /// How many tokens it may take in all, if that is limited.
+    tokens_allowed: Option<u64>,
     /// Where it stands in a trace.
     trace: Option<TraceParent>,
     task: Task,
@@ -82,6 +84,7 @@ impl Generation {
             received_unix_ms: self.received_unix_ms,
             delivered: if fresh { Vec::new() } else { self.delivered.clone() },
             prompt_told: self.prompt_told,
+            tokens_allowed: None,
             trace: None,
         }
     }
@@ -108,14 +111,15 @@ impl Generation {
 
 impl Work {
     /// Makes the work of a request that was admitted.
-    pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant, trace: Option<TraceParent>) -> Self {
+    pub fn new(transcript: Arc<Transcript>, task: Task, deadline: Instant, asker: &Asker) -> Self {
         Self {
             id: WorkId(transcript.id().0),
             transcript,
             deadline,
             deaths: 0,
             further: false,
-            trace,
+            tokens_allowed: asker.tokens,
+            trace: asker.trace,
             task,
             started: false,
         }
@@ -123,12 +127,13 @@ impl Work {
 
     /// Returns the message that gives it to a worker.
     pub fn submit(&self) -> ToWorker {
+        let (tokens_allowed, trace) = (self.tokens_allowed, self.trace);
         match &self.task {
             Task::Generate(generation) => {
-                ToWorker::Submit(Box::new(Submit { trace: self.trace, ..generation.submit(self.id) }))
+                ToWorker::Submit(Box::new(Submit { tokens_allowed, trace, ..generation.submit(self.id) }))
             }
             Task::Encode(encoding) => {
-                ToWorker::Encode(Box::new(Encode { trace: self.trace, ..encoding.submit(self.id) }))
+                ToWorker::Encode(Box::new(Encode { tokens_allowed, trace, ..encoding.submit(self.id) }))
             }
         }
     }
@@ -198,9 +203,9 @@ mod tests {
     fn deaths_count_while_a_request_comes_no_further_and_twice_as_many_before_it_began() {
         let config = crate::config::Config::testing("/nowhere".as_ref());
         let transcripts = crate::transcript::Transcripts::new(&config.transcripts);
-        let asker = Asker { client: 0, salt: 0, trace: None };
+        let asker = Asker { client: 0, salt: 0, tokens: None, trace: None };
         let generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
-        let mut work = Work::new(transcripts.open(), Task::Generate(Box::new(generation)), Instant::now(), None);
+        let mut work = Work::new(transcripts.open(), Task::Generate(Box::new(generation)), Instant::now(), &asker);
         let say = |work: &mut Work, tokens: Vec<u32>, event| {
             assert!(!work.take(WorkEvent { id: WorkId(1), tokens, sampler: None, event }));
         };
@@ -220,7 +225,7 @@ mod tests {
 
     #[test]
     fn another_worker_is_told_how_much_of_the_prompt_was_reported() {
-        let asker = Asker { client: 0, salt: 0, trace: None };
+        let asker = Asker { client: 0, salt: 0, tokens: None, trace: None };
         let mut generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
         for count in [1, 4] {
             let token = PromptToken { token: 1, bytes: Vec::new(), logprob: None, top: Vec::new() };

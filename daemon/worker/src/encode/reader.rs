@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::LoadError;
 use engine::encoder::judges;
@@ -19,6 +19,7 @@ use protocol::{Error, ErrorKind};
 use super::queue::{Item, Request};
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
+use crate::quota;
 
 /// A request whose texts are to become tokens.
 pub struct Job {
@@ -71,7 +72,7 @@ impl Reader {
     }
 
     fn read(&self, job: Job) -> Result<Request, Error> {
-        let Job { encode: Encode { id, task, overlong, priority, trace: _ }, arrived } = job;
+        let Job { encode: Encode { id, task, overlong, priority, tokens_allowed, trace: _ }, arrived } = job;
         let (texts, dimensions) = match task {
             EncodeTask::Embed { inputs, dimensions } => {
                 let Some(all) = self.dimensions else { return Err(mismatch("embed")) };
@@ -90,7 +91,9 @@ impl Reader {
                 (documents.into_iter().map(fit).collect::<Result<_, _>>()?, None)
             }
         };
-        Ok(Request::new(id, priority, dimensions, arrived, texts))
+        let request = Request::new(id, priority, dimensions, arrived, texts);
+        quota::check(tokens_allowed, request.tokens().into(), now_unix_ms())?;
+        Ok(request)
     }
 
     fn input(&self, work: WorkId, index: u32, input: Input, overlong: Overlong) -> Result<Item, Error> {
@@ -188,6 +191,11 @@ impl Reader {
         let hint = "shorten or split it, or allow that its end is left out";
         Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint)
     }
+}
+
+fn now_unix_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn unreadable(param: &str, error: &TextError) -> Error {

@@ -55,7 +55,8 @@ impl Bench {
     }
 
     fn encode(&mut self, id: u64, task: EncodeTask, overlong: Overlong) {
-        let encode = Encode { id: WorkId(id), task, overlong, priority: Priority::Normal, trace: None };
+        let encode =
+            Encode { id: WorkId(id), task, overlong, priority: Priority::Normal, tokens_allowed: None, trace: None };
         self.send(&ToWorker::Encode(Box::new(encode)));
     }
 
@@ -246,7 +247,8 @@ fn texts_that_do_not_become_tokens_cost_their_request_and_the_heart_hears_of_it(
     std::thread::spawn(move || reader.run(&jobs, &sender, &lookout));
     let text = "a ".repeat(20_000);
     let (task, overlong) = (embed(&[&text], None), Overlong::Refuse);
-    let encode = Encode { id: WorkId(7), task, overlong, priority: Priority::Normal, trace: None };
+    let encode =
+        Encode { id: WorkId(7), task, overlong, priority: Priority::Normal, tokens_allowed: None, trace: None };
     texts.send(Job { encode, arrived: Instant::now() }).unwrap();
     let FromWorker::Event(refused) = pipe::read(&mut output).unwrap() else { panic!("a refusal was waited for") };
     assert!(refused.id == WorkId(7) && matches!(refused.event, Event::Failed(_)), "{refused:?}");

@@ -132,6 +132,7 @@ pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
         deadline_ms: None,
         constraint: None,
         prompt_logprobs: false,
+        further: false,
     }
 }
 
@@ -154,6 +155,7 @@ pub fn submission(id: u64, request: GenerateRequest) -> Submit {
         received_unix_ms: 0,
         delivered: Vec::new(),
         prompt_told: 0,
+        tokens_allowed: None,
         trace: None,
     }
 }

@@ -46,7 +46,7 @@ impl Encoding {
                 EncodeTask::Rerank { query: query.clone(), documents: self.missing(documents) }
             }
         };
-        Encode { id, task, overlong: self.overlong, priority: self.priority, trace: None }
+        Encode { id, task, overlong: self.overlong, priority: self.priority, tokens_allowed: None, trace: None }
     }
 
     fn missing<T: Clone>(&self, texts: &[T]) -> Vec<(u32, T)> {
