@@ -221,7 +221,7 @@ pub struct ToolCall {
 pub struct Sampling {
     /// 0 is greedy; at most 2.
     pub temperature: Option<f32>,
-    /// Nucleus share, above 0 and at most 1.
+    /// Nucleus share, 0 to 1; 0 leaves the likeliest token alone.
     pub top_p: Option<f32>,
     /// How many of the likeliest tokens stay; 0 is all.
     pub top_k: Option<u32>,

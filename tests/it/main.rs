@@ -33,4 +33,5 @@ mod strict;
 mod tidy;
 mod tokens;
 mod traces;
+mod words;
 mod ws;

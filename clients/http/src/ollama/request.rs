@@ -271,8 +271,8 @@ impl Options {
             Some(StopStrings::One(string)) => vec![string],
             Some(StopStrings::Many(strings)) => strings,
         };
-        // A negative number asks for as much as there is room for, as does one beyond every context.
-        let asked = self.num_predict.filter(|count| *count >= 0);
+        // None and a negative number ask for as much as there is room for, as does one beyond every context.
+        let asked = self.num_predict.filter(|count| *count > 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         Ok(Settings { sampling, stop: Stop { strings, max_tokens, ..Stop::default() }, ..Settings::default() })
     }
@@ -353,6 +353,12 @@ mod tests {
             let param = options(json!({ name: wrong })).unwrap_err().param;
             assert_eq!(param, Some(format!("options.{name}")));
         }
+    }
+
+    #[test]
+    fn no_number_of_tokens_is_no_limit() {
+        let limit = |asked: i64| options(json!({ "num_predict": asked })).unwrap().stop.max_tokens;
+        assert_eq!((limit(0), limit(-1), limit(-2), limit(3)), (None, None, None, Some(3)));
     }
 
     #[test]

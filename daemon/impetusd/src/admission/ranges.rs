@@ -26,6 +26,7 @@ pub fn within<T: PartialOrd + Display>(param: &str, value: T, least: T, most: T)
 pub fn sampling(sampling: &Sampling) -> Result<()> {
     let ranges = [
         ("temperature", sampling.temperature, 0.0, 2.0),
+        ("top_p", sampling.top_p, 0.0, 1.0),
         ("min_p", sampling.min_p, 0.0, 1.0),
         ("xtc_probability", sampling.xtc_probability, 0.0, 1.0),
         ("xtc_threshold", sampling.xtc_threshold, 0.0, 1.0),
@@ -39,7 +40,6 @@ pub fn sampling(sampling: &Sampling) -> Result<()> {
     for (param, value, least, most) in ranges {
         value.map_or(Ok(()), |value| within(param, value, least, most))?;
     }
-    positive("top_p", sampling.top_p, 1.0)?;
     positive("typical_p", sampling.typical_p, 1.0)?;
     positive("repetition_penalty", sampling.repetition_penalty, 10.0)?;
     counted("logit_bias", sampling.logit_bias.len(), TOKENS_MAX)?;

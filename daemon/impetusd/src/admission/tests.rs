@@ -46,7 +46,7 @@ fn refused(param: &str, change: impl FnOnce(&mut GenerateRequest)) {
 fn values_out_of_range_are_refused_by_field() {
     refused("temperature", |r| r.sampling.temperature = Some(2.1));
     refused("temperature", |r| r.sampling.temperature = Some(f32::NAN));
-    refused("top_p", |r| r.sampling.top_p = Some(0.0));
+    refused("top_p", |r| r.sampling.top_p = Some(-0.1));
     refused("min_p", |r| r.sampling.min_p = Some(-0.1));
     refused("repetition_penalty", |r| r.sampling.repetition_penalty = Some(0.0));
     refused("presence_penalty", |r| r.sampling.presence_penalty = Some(2.5));

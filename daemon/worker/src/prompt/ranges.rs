@@ -29,7 +29,7 @@ pub fn check(request: &GenerateRequest, vocabulary: u32) -> Result<(), Error> {
 
 fn sampling(sampling: &Sampling, vocabulary: u32) -> Result<(), Error> {
     number("temperature", sampling.temperature, 0.0, 2.0)?;
-    number("top_p", sampling.top_p, f32::MIN_POSITIVE, 1.0)?;
+    number("top_p", sampling.top_p, 0.0, 1.0)?;
     number("min_p", sampling.min_p, 0.0, 1.0)?;
     number("typical_p", sampling.typical_p, f32::MIN_POSITIVE, 1.0)?;
     number("xtc_probability", sampling.xtc_probability, 0.0, 1.0)?;

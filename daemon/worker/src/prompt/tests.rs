@@ -59,7 +59,7 @@ fn every_number_out_of_range_is_refused_by_its_name() {
     let cases: [(&str, Spoil); 26] = [
         ("temperature", |it| it.sampling.temperature = Some(2.1)),
         ("temperature", |it| it.sampling.temperature = Some(f32::NAN)),
-        ("top_p", |it| it.sampling.top_p = Some(0.0)),
+        ("top_p", |it| it.sampling.top_p = Some(-0.1)),
         ("top_p", |it| it.sampling.top_p = Some(1.5)),
         ("min_p", |it| it.sampling.min_p = Some(-0.1)),
         ("repetition_penalty", |it| it.sampling.repetition_penalty = Some(0.0)),

@@ -21,7 +21,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// How many of the likeliest tokens stay; 0 is all.
     pub top_k: u32,
-    /// The share of probability that the likeliest tokens must reach together; 1 is all.
+    /// The share of probability that the likeliest tokens must reach together; 1 is all, and 0 the likeliest alone.
     pub top_p: f32,
     /// The least probability relative to the likeliest token; 0 is none.
     pub min_p: f32,
@@ -122,7 +122,7 @@ impl Sampling {
             if sound { Ok(()) } else { Err(SamplingError::OutOfRange { name, value, range }) }
         };
         within("temperature", self.temperature, (0.0..=100.0).contains(&self.temperature), "from 0 to 100")?;
-        within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1")?;
+        within("top_p", self.top_p, (0.0..=1.0).contains(&self.top_p), "from 0 to 1")?;
         within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p), "from 0 to 1")?;
         // Wider than any sensible value, and narrow enough that no logit overflows.
         let repetition = self.repetition_penalty;

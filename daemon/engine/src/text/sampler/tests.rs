@@ -156,6 +156,7 @@ fn filters_keep_the_likeliest_tokens() {
     check_distribution(&Sampling { top_k: 100, ..sampling() }, &logits(), &all);
     let share = (all[4] + all[1] + all[7] - 1e-4) as f32;
     check_distribution(&Sampling { top_p: share, ..sampling() }, &logits(), &only(&[4, 1, 7], &all));
+    check_distribution(&Sampling { top_p: 0.0, ..sampling() }, &logits(), &only(&[4], &all));
     check_distribution(&Sampling { top_p: share + 2e-4, ..sampling() }, &logits(), &only(&[4, 1, 7, 3], &all));
     let least = (all[3] / all[4] - 1e-4) as f32;
     check_distribution(&Sampling { min_p: least, ..sampling() }, &logits(), &only(&[4, 1, 7, 3], &all));
@@ -321,7 +322,7 @@ fn settings_without_meaning_are_refused_by_name() {
     let base = Sampling::default;
     assert_eq!(refused(Sampling { temperature: -0.1, ..base() }), "temperature is -0.1; it must be from 0 to 100");
     assert!(refused(Sampling { temperature: f32::NAN, ..base() }).contains("temperature"));
-    assert!(refused(Sampling { top_p: 0.0, ..base() }).contains("top_p"));
+    assert!(refused(Sampling { top_p: -0.1, ..base() }).contains("top_p"));
     assert!(refused(Sampling { min_p: 1.5, ..base() }).contains("min_p"));
     assert!(refused(Sampling { repetition_penalty: 0.0, ..base() }).contains("repetition_penalty"));
     assert!(refused(Sampling { presence_penalty: f32::INFINITY, ..base() }).contains("presence_penalty"));

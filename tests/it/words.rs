@@ -1,0 +1,51 @@
+//! What dialects' own documents allow and refuse: numbers at their ends, queries, the names of what is at fault.
+
+use serde_json::{Value, json};
+use tests::house::House;
+use tests::http::Http;
+
+const CHAT: &str = "/v1/chat/completions";
+const TEXT: &str = "/v1/completions";
+
+fn asked(more: Value) -> Value {
+    let mut body = json!({"model": "impetus-nano", "max_tokens": 12,
+                          "messages": [{"role": "user", "content": "What is Impetus?"}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn answered(http: &Http, path: &str, body: Value) -> Value {
+    let answer = http.post(path, &body).await;
+    let (status, answer) = (answer.status, answer.json().await);
+    assert_eq!(status, 200, "{path} {body}: {answer}");
+    answer
+}
+
+/// Returns the parameter that a refusal of this body names.
+async fn fault(http: &Http, path: &str, body: Value) -> Value {
+    let answer = http.post(path, &body).await;
+    let (status, answer) = (answer.status, answer.json().await);
+    assert_eq!(status, 400, "{path} {body}: {answer}");
+    answer["error"]["param"].clone()
+}
+
+#[tokio::test]
+async fn a_nucleus_of_nothing_is_the_likeliest_token_in_every_dialect() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let greedy = answered(&http, CHAT, asked(json!({"temperature": 0}))).await;
+    let greedy = &greedy["choices"][0]["message"]["content"];
+    for seed in [1, 2] {
+        let drawn = answered(&http, CHAT, asked(json!({"temperature": 1.5, "top_p": 0, "seed": seed}))).await;
+        assert_eq!(&drawn["choices"][0]["message"]["content"], greedy);
+    }
+    let drawn = answered(&http, "/v1/messages", asked(json!({"temperature": 1, "top_p": 0}))).await;
+    assert_eq!(&drawn["content"][0]["text"], greedy);
+    let options = json!({"temperature": 1.5, "top_p": 0, "num_predict": 12});
+    let more = json!({"options": options, "stream": false, "max_tokens": null});
+    let drawn = answered(&http, "/api/chat", asked(more)).await;
+    assert_eq!(&drawn["message"]["content"], greedy);
+    let whole = json!({"options": {"temperature": 0, "num_predict": 0}, "stream": false, "max_tokens": null});
+    assert_eq!(answered(&http, "/api/chat", asked(whole)).await["done_reason"], "stop", "0 is no limit, as in Ollama");
+    assert_eq!(fault(&http, CHAT, asked(json!({"top_p": -0.1}))).await, "top_p");
+}
