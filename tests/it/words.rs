@@ -49,3 +49,16 @@ async fn a_nucleus_of_nothing_is_the_likeliest_token_in_every_dialect() {
     assert_eq!(answered(&http, "/api/chat", asked(whole)).await["done_reason"], "stop", "0 is no limit, as in Ollama");
     assert_eq!(fault(&http, CHAT, asked(json!({"top_p": -0.1}))).await, "top_p");
 }
+
+#[tokio::test]
+async fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let answer = answered(&http, CHAT, asked(json!({"max_tokens": 4.0, "n": 2.0, "top_k": 1.0, "seed": 7.0}))).await;
+    assert_eq!((answer["choices"].as_array().unwrap().len(), &answer["usage"]["completion_tokens"]), (2, &json!(8)));
+    let answer = answered(&http, "/v1/messages", asked(json!({"max_tokens": 4.0}))).await;
+    assert_eq!(answer["usage"]["output_tokens"], 4);
+    let body = json!({"model": "impetus-nano", "input": "Hi", "max_output_tokens": 4.0});
+    assert_eq!(answered(&http, "/v1/responses", body).await["usage"]["output_tokens"], 4);
+    assert_eq!(fault(&http, CHAT, asked(json!({"max_tokens": 4.5}))).await, "max_tokens");
+}

@@ -1,6 +1,7 @@
 //! JSON values as serde reads them, but for two liberties it takes: a struct is an object here, never an array of its members in
 //! their order, and an object has no members but those that its struct names. Serde offers the first to every struct and drops
-//! what it does not know; no client means either. Used by `body` wherever a struct is read.
+//! what it does not know; no client means either. A whole number may be written as 4.0, as JSON Schema has it. Used by `body`
+//! wherever a struct is read.
 //!
 //! What serde buffers first, as it does under `untagged`, escapes this; such types take maps and read those through here. A
 //! member that is null counts as absent.
@@ -26,6 +27,21 @@ pub struct Strict<'a>(pub &'a Value);
 pub fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Error> {
     T::deserialize(Strict(value))
 }
+
+/// Reads whole numbers, which JSON may write with a fraction of nothing.
+macro_rules! whole {
+    ($($name:ident)*) => {
+        $(fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            match self.0.as_f64().filter(|number| self.0.is_f64() && number.fract() == 0.0 && number.abs() <= EXACT) {
+                Some(number) => visitor.visit_i64(number as i64),
+                None => self.deserialize_any(visitor),
+            }
+        })*
+    };
+}
+
+/// Up to this, every whole number has a float of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl<'de> Deserializer<'de> for Strict<'de> {
     type Error = Error;
@@ -84,9 +100,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         self.0.deserialize_enum(name, variants, visitor)
     }
 
+    whole! { deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 }
+
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map identifier ignored_any
+        bool i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier
+        ignored_any
     }
 }
 
@@ -175,6 +193,17 @@ mod tests {
             assert_eq!(unknown(&read::<Outer>(&value).unwrap_err().to_string()), Some("colour"), "{at}");
         }
         assert_eq!(unknown("missing field `colour`"), None);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
+        let mut value = outer();
+        value["one"]["a"] = json!(1.0);
+        assert_eq!(read::<Outer>(&value).unwrap(), serde_json::from_value(outer()).unwrap());
+        for wrong in [json!(1.5), json!(256.0), json!(-1.0), json!(1e300)] {
+            value["one"]["a"] = wrong.clone();
+            assert!(read::<Outer>(&value).is_err(), "{wrong}");
+        }
     }
 
     #[test]
