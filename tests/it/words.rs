@@ -62,3 +62,26 @@ async fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
     assert_eq!(answered(&http, "/v1/responses", body).await["usage"]["output_tokens"], 4);
     assert_eq!(fault(&http, CHAT, asked(json!({"max_tokens": 4.5}))).await, "max_tokens");
 }
+
+#[tokio::test]
+async fn an_echo_needs_no_answer_and_no_log_probabilities() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for prompt in [json!("Impetus is"), json!(["Impetus is", "Hello"])] {
+        let count = prompt.as_array().map_or(1, Vec::len);
+        let body = json!({"model": "impetus-nano", "prompt": prompt, "echo": true, "max_tokens": 0});
+        let answer = answered(&http, TEXT, body.clone()).await;
+        assert_eq!(answer["choices"].as_array().unwrap().len(), count);
+        let first = &answer["choices"][0];
+        assert_eq!((&first["text"], &first["logprobs"]), (&json!("Impetus is"), &Value::Null), "{answer}");
+        assert_eq!(answer["usage"]["completion_tokens"], 0);
+        let mut streamed = body;
+        streamed["stream"] = json!(true);
+        let events = http.post(TEXT, &streamed).await.events().await;
+        let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
+        let texts = chunks.filter_map(|chunk| Some(chunk["choices"][0]["text"].as_str()?.to_owned()));
+        assert!(texts.collect::<String>().starts_with("Impetus is"));
+    }
+    let silent = json!({"model": "impetus-nano", "prompt": "Impetus is", "max_tokens": 0});
+    assert_eq!(fault(&http, TEXT, silent).await, "max_tokens");
+}

@@ -195,15 +195,17 @@ pub fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error>
     let mut stop = shared.stop(None)?;
     stop.max_tokens.get_or_insert(MAX_TOKENS);
     let (sampling, priority, constraint) = (shared.sampling()?, shared.priority()?, shared.constraint()?);
+    // An echo without an answer is of use too; that is what the daemon calls a prompt that is judged.
+    let judged = own.echo == Some(true) && (own.logprobs.is_some() || stop.max_tokens == Some(0));
     let request = |prompt| GenerateRequest {
         sampling: sampling.clone(),
         stop: stop.clone(),
         // The likelihood that the best are chosen by.
-        logprobs: own.logprobs.or((best_of > shared.choices()).then_some(0)),
+        logprobs: own.logprobs.or((best_of > shared.choices() || judged).then_some(0)),
         choices: best_of,
         priority,
         constraint: constraint.clone(),
-        prompt_logprobs: own.echo == Some(true) && own.logprobs.is_some(),
+        prompt_logprobs: judged,
         deadline_ms: Some(DEADLINE_MS),
         ..GenerateRequest::new(shared.model.clone(), prompt)
     };

@@ -75,9 +75,11 @@ impl Echo {
         !self.judged
     }
 
-    /// Adds tokens of the prompt that a choice answers.
+    /// Adds tokens of the prompt that a choice answers, if anything is said of them.
     pub fn hear(&mut self, choice: usize, tokens: Vec<PromptToken>) {
-        if let Some(echoed) = self.prompts.get_mut(choice / self.choices.max(1)) {
+        if self.judged
+            && let Some(echoed) = self.prompts.get_mut(choice / self.choices.max(1))
+        {
             echoed.tokens.extend(tokens);
         }
     }
