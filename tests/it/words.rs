@@ -85,3 +85,24 @@ async fn an_echo_needs_no_answer_and_no_log_probabilities() {
     let silent = json!({"model": "impetus-nano", "prompt": "Impetus is", "max_tokens": 0});
     assert_eq!(fault(&http, TEXT, silent).await, "max_tokens");
 }
+
+#[tokio::test]
+async fn what_is_not_offered_is_refused_in_words() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for path in ["/v1/rag", "/v1/rag/search", "/api/v1/rag/collections/a"] {
+        let answer = http.post(path, &json!({"query": "a"})).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let error = answer.json().await["error"].clone();
+        assert!(error["message"].as_str().unwrap().starts_with("Retrieval is not offered"), "{error}");
+    }
+    let tool = |kind: &str| json!({"type": kind, "name": "run"});
+    let body = |tools: Value, choice: Value| json!({"model": "impetus-nano", "input": "Hi", "max_output_tokens": 2, "tools": tools, "tool_choice": choice});
+    let custom = body(json!([tool("custom")]), json!("auto"));
+    assert_eq!(fault(&http, "/v1/responses", custom).await, "tools[0].type");
+    let built_in = body(json!([{"type": "web_search"}]), json!("auto"));
+    assert_eq!(answered(&http, "/v1/responses", built_in).await["tools"], json!([]));
+    let chosen = http.post("/v1/responses", &body(json!([]), tool("custom"))).await.json().await;
+    let message = chosen["error"]["message"].as_str().unwrap();
+    assert!(message.contains("of type 'custom'") && !message.contains("Some("), "{message}");
+}

@@ -36,6 +36,8 @@ pub fn routes() -> Routes {
 pub struct Models {
     object: &'static str,
     data: Vec<Model>,
+        .unlisted("/rag", any(no_retrieval))
+        .unlisted("/rag/{*rest}", any(no_retrieval))
     // Anthropic's clients ask at the same path, and read these of a list and of a model.
     first_id: Option<String>,
     last_id: Option<String>,
@@ -151,3 +153,10 @@ async fn no_moderations() -> HttpError {
         .hint("Nothing you send leaves this machine.")
         .into()
 }
+/// Says that nothing here searches documents yet.
+async fn no_retrieval() -> HttpError {
+    Error::new(ErrorKind::NotFound, "Retrieval is not offered: no documents are indexed or searched here.")
+        .hint("Search them yourself with /v1/embeddings and /v1/rerank, and send what you find as messages.")
+        .into()
+}
+

@@ -330,7 +330,8 @@ impl ToolChoiceBody {
                 Ok((mode_of("tool_choice.mode", text("mode").unwrap_or("auto"))?, Some(names)))
             }
             (kind, _) => {
-                let message = format!("'tool_choice' cannot be of type {kind:?} here; only functions can be chosen.");
+                let kind = kind.map_or_else(|| "without a type".to_owned(), |kind| format!("of type '{kind}'"));
+                let message = format!("'tool_choice' cannot be {kind} here; only functions can be chosen.");
                 Err(Error::new(ErrorKind::Unsupported, message).param("tool_choice"))
             }
         }

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use protocol::generation::{Json, Tool};
-use protocol::{Error, Result};
+use protocol::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -57,7 +57,7 @@ impl Tools {
                     tools.offer(&at, tool, false)?;
                 }
                 "namespace" => tools.namespace(&at, part(&at, body)?)?,
-                _ => {}
+                kind => run_elsewhere(&at, kind, &body)?,
             }
         }
         Ok(tools)
@@ -67,7 +67,9 @@ impl Tools {
         let mut members = Vec::new();
         for (index, mut body) in tools.into_iter().enumerate() {
             let at = format!("{at}.tools[{index}]");
-            if kind(&at, &mut body)? != "function" {
+            let kind = kind(&at, &mut body)?;
+            if kind != "function" {
+                run_elsewhere(&at, &kind, &body)?;
                 continue;
             }
             let mut tool = function(&at, body)?;
@@ -122,6 +124,15 @@ fn kind(at: &str, body: &mut Map<String, Value>) -> Result<String> {
         Some(Value::String(kind)) => Ok(kind),
         _ => Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
     }
+}
+
+/// Passes over kinds of tools that a service runs itself, which have no name; what has one would be called, and cannot be.
+fn run_elsewhere(at: &str, kind: &str, body: &Map<String, Value>) -> Result<()> {
+    if !body.contains_key("name") {
+        return Ok(());
+    }
+    let message = format!("'{at}' is of type '{kind}'; of the tools with a name only functions can be called here.");
+    Err(Error::new(ErrorKind::Unsupported, message).param(format!("{at}.type")))
 }
 
 fn function(at: &str, mut body: Map<String, Value>) -> Result<Tool> {

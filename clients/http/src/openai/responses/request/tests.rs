@@ -42,7 +42,7 @@ fn tools_of_other_kinds_are_not_offered() {
 #[test]
 fn functions_of_namespaces_are_offered_under_one_name_and_repeated_as_they_were_sent() {
     let docs = json!({"type": "namespace", "name": "mcp__docs__", "description": "A library.", "tools": [
-        function("search"), {"type": "custom", "name": "free"}, function("f")
+        function("search"), {"type": "web_search"}, function("f")
     ]});
     let mut asked = json!({ "tools": [function("f"), docs] });
     let offered = chat(asked.clone()).tools;
@@ -64,6 +64,9 @@ fn functions_of_namespaces_are_offered_under_one_name_and_repeated_as_they_were_
     assert_eq!(param(asked), "tools[2].name", "the model could not tell them apart");
     let member = |member: Value| json!({"tools": [{"type": "namespace", "name": "n", "tools": [member]}]});
     assert_eq!(param(member(json!({"name": "f"}))), "tools[0].tools[0].type");
+    let free = json!({"type": "custom", "name": "f"});
+    assert_eq!(param(member(free.clone())), "tools[0].tools[0].type");
+    assert_eq!(param(json!({ "tools": [free] })), "tools[0].type");
     assert_eq!(param(member(json!({"type": "function", "name": "f", "colour": 1}))), "tools[0].tools[0].colour");
 }
 
