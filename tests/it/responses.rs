@@ -107,6 +107,25 @@ async fn a_response_in_the_background_is_read_again_and_cancelled() {
 }
 
 #[tokio::test]
+async fn a_response_in_the_background_that_its_daemon_took_along_has_failed_at_once() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let endless = json!({"background": true, "input": "Tell me everything. ".repeat(2000), "max_output_tokens": 9000});
+    let long = make(&http, endless).await;
+    let url = format!("{PATH}/{}", long["id"].as_str().unwrap());
+    house.restart_daemon();
+    let status = async || http.get(&url).await.json().await;
+    let failed = wait::for_some("the end of it", || async {
+        let response = status().await;
+        (response["status"] == "failed").then_some(response)
+    })
+    .await;
+    let message = failed["error"]["message"].as_str().unwrap();
+    assert!(!message.contains("bridge"), "the bridge is still there: {message}");
+    assert_eq!(status().await["status"], "failed");
+}
+
+#[tokio::test]
 async fn tools_are_called_and_their_results_read() {
     let mut house = House::start();
     let http = house.http().await;

@@ -14,7 +14,7 @@ use protocol::client::Client;
 use protocol::generation::GenerateRequest;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -44,6 +44,8 @@ pub struct Log(Arc<watch::Sender<Events>>);
 struct Events {
     frames: Vec<Bytes>,
     ended: Option<Instant>,
+    /// The response as it ended, where that could not be kept.
+    unkept: Option<Value>,
 }
 
 impl Log {
@@ -56,8 +58,12 @@ impl Log {
         self.0.send_modify(|log| log.frames.extend(events));
     }
 
-    fn end(&self) {
-        self.0.send_modify(|log| log.ended = Some(Instant::now()));
+    fn end(&self, unkept: Option<Value>) {
+        self.0.send_modify(|log| (log.ended, log.unkept) = (Some(Instant::now()), unkept));
+    }
+
+    fn unkept(&self) -> Option<Value> {
+        self.0.borrow().unkept.clone()
     }
 
     fn ended(&self) -> Option<Instant> {
@@ -150,11 +156,18 @@ impl Background {
         log.wait().await;
     }
 
-    /// Returns a response as it is; one whose bridge has ended has failed.
+    /// Returns a response as it is: as it ended here, though the daemon was gone then; and one whose bridge has ended has
+    /// failed.
     pub async fn look(&self, client: &Client, id: &str) -> Result<Stored> {
         let mut stored = Stored::find(client, id).await?;
         let open = ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status);
-        let ours = self.log(id).is_some_and(|log| log.ended().is_none());
+        let log = self.log(id);
+        if open && let Some(response) = log.as_ref().and_then(Log::unkept) {
+            stored.response = response;
+            stored.keep(client, id).await?;
+            return Ok(stored);
+        }
+        let ours = log.is_some_and(|log| log.ended().is_none());
         if open && !ours && now_ms().saturating_sub(stored.updated_unix_ms) > LOST_AFTER_MS {
             stored.response["status"] = json!("failed");
             let message = "The bridge that made this response has ended.";
@@ -208,7 +221,8 @@ impl Work {
     }
 
     async fn make(&self, request: GenerateRequest, builder: &mut Builder) -> Result<()> {
-        self.keep(builder).await;
+        // It is tried again and again while it is made.
+        let _ = self.keep(builder).await;
         let Begun { started, mut events, .. } = begin(&self.client, request).await?;
         builder.made_by(started.model);
         let mut pulse = interval(KEEP_EVERY);
@@ -217,7 +231,7 @@ impl Work {
             let event = tokio::select! {
                 event = events.next() => event,
                 _ = pulse.tick() => {
-                    self.keep(builder).await;
+                    let _ = self.keep(builder).await;
                     continue;
                 }
             };
@@ -234,17 +248,19 @@ impl Work {
         }
     }
 
-    async fn keep(&self, builder: &Builder) {
-        if let Err(error) = self.stored.keep(&self.client, builder.response()).await {
-            tracing::error!(%error, "a response could not be kept");
-        }
+    async fn keep(&self, builder: &Builder) -> Result<()> {
+        let kept = self.stored.keep(&self.client, builder.response()).await;
+        kept.inspect_err(|error| tracing::error!(%error, "a response could not be kept"))
     }
 
     /// Keeps the response as it ended; its readers hear of its end after that.
     async fn close(&self, builder: &Builder, frames: &[u8]) {
-        self.keep(builder).await;
+        let unkept = match self.keep(builder).await {
+            Ok(()) => None,
+            Err(_) => serde_json::to_value(builder.response()).ok(),
+        };
         self.log.push(frames);
-        self.log.end();
+        self.log.end(unkept);
     }
 }
 
@@ -272,7 +288,7 @@ mod tests {
             enter(&format!("at work {at}"), true).unwrap();
         }
         assert_eq!(enter("one more", true).unwrap_err().kind, ErrorKind::Busy);
-        log.end();
+        log.end(None);
         enter("one more", true).unwrap();
     }
 }
