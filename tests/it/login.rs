@@ -3,6 +3,7 @@
 use serde_json::json;
 use tests::house::House;
 use tests::http::{Answer, Http};
+use tests::ws::{Frame, Ws};
 
 /// A browser with the cookie it was given.
 struct Browser {
@@ -101,4 +102,28 @@ async fn bad_keys_at_the_login_count_as_guesses() {
     assert_eq!(forged.ask("GET", "/v1/models", "", "").await.status, 401);
     let large = enter(&http, &"x".repeat(20 << 10), "").await;
     assert_eq!(large.status, 413, "nobody sends much before being let in");
+}
+
+#[tokio::test]
+async fn a_socket_that_a_login_opened_ends_with_it() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let browser = Browser::log_in(&http, http.key()).await;
+    let keyless = Http::new(http.authority(), "");
+    let lines = format!("Cookie: {}\r\n{}", browser.cookie, browser.own());
+    let mut page = Ws::connect(&keyless, "/api/ws?channels=metrics", &lines).await.unwrap();
+    let mut program = Ws::connect(&http, "/api/ws?channels=metrics", "").await.unwrap();
+    page.next_of("metrics").await;
+    assert_eq!(browser.ask("POST", "/api/auth/logout", &browser.own(), "").await.status, 200);
+    let mut end = page.next().await;
+    // What was on its way already.
+    for _ in 0..3 {
+        if !matches!(end, Frame::Close(_)) {
+            end = page.next().await;
+        }
+    }
+    assert_eq!(end, Frame::Close(1008));
+    program.next_of("metrics").await;
+    program.next_of("metrics").await;
+    assert_eq!(Ws::connect(&keyless, "/api/ws", &lines).await.err(), Some(401));
 }

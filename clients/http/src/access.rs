@@ -10,7 +10,7 @@ mod need;
 mod origin;
 
 pub use host::{Hosts, Peer, check_host};
-pub use key::{check_key, current, judge, on_behalf_of, within_rate};
+pub use key::{Login, check_key, current, judge, on_behalf_of, still_on, within_rate};
 pub use need::{is_inference, role_needed};
 pub use origin::Origins;
 

@@ -59,9 +59,13 @@ impl Logins {
 
     /// Returns the login that a request carries; `None` if it has no cookie, or one that is over.
     pub fn of(&self, headers: &HeaderMap) -> Option<Claims> {
-        let claims = self.signer.read(cookie(headers)?, unix_seconds())?;
+        self.signer.read(cookie(headers)?, unix_seconds()).filter(|claims| self.goes_on(claims))
+    }
+
+    /// Whether a login that a request carried is still one.
+    pub fn goes_on(&self, claims: &Claims) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        (!ended.contains_key(&claims.jti)).then_some(claims)
+        unix_seconds() < claims.exp && !ended.contains_key(&claims.jti)
     }
 
     /// Returns the cookie that goes on where this one is half over.

@@ -3,8 +3,8 @@
 //!
 //! A client says which channels it wants and gets messages of JSON, each with a `type` (`message`). Keys, hosts and origins
 //! are judged before the upgrade as for any request; the daemon judges what a key may know of, in `feed`, which all
-//! sockets of one key share. A socket that reads too slowly, or says nothing for too long, is closed: what waits for it is
-//! bounded. Nothing here holds what was said to a model or by it.
+//! sockets of one key share. A socket that a login opened ends with it. One that reads too slowly, or says nothing for too
+//! long, is closed: what waits for it is bounded. Nothing here holds what was said to a model or by it.
 
 mod feed;
 mod message;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::response::Response;
 use protocol::key::{KeyRole, Principal};
 use protocol::{Error, ErrorKind};
@@ -30,6 +30,7 @@ use crate::access;
 use crate::admin::models::Model;
 use crate::app::Bridge;
 use crate::body::{query, strict};
+use crate::login::Claims;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 use feed::{Feeds, Told};
@@ -113,6 +114,7 @@ pub struct Wish {
 
 /// Upgrades a request to a socket.
 async fn connect(
+    login: Option<Extension<access::Login>>,
     State(bridge): State<Arc<Bridge>>,
     wish: Result<Query<Wish>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -137,7 +139,12 @@ async fn connect(
         .read_buffer_size(HEARD_BYTES_MAX)
         .write_buffer_size(0)
         .max_write_buffer_size(WAITING_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |socket| Watcher::serve(socket, bridge, who, channels, place)))
+    Ok(upgrade.on_upgrade(move |socket| {
+        // Before anything is said, so that nothing is missed between a first look and what comes after.
+        let told = bridge.sockets.feeds.join(&bridge, &who.id);
+        let login = login.and_then(|Extension(access::Login(login))| login);
+        Watcher { socket, bridge, who, login, channels }.serve(told, place)
+    }))
 }
 
 /// Refuses a channel that a key may not watch.
@@ -185,6 +192,10 @@ impl End {
             None => Self::Gone,
         }
     }
+    fn logged_out() -> Self {
+        Self::Told(close_code::POLICY, "The login is over.".to_owned())
+    }
+
 
     fn too_long() -> Self {
         Self::Told(close_code::SIZE, format!("A message may have {HEARD_BYTES_MAX} bytes."))
@@ -195,26 +206,18 @@ impl End {
 struct Watcher {
     socket: WebSocket,
     bridge: Arc<Bridge>,
+    /// The login that opened it, if one did.
+    login: Option<Claims>,
     who: Arc<Principal>,
     channels: Vec<Channel>,
 }
 
 impl Watcher {
-    async fn serve(
-        socket: WebSocket,
-        bridge: Arc<Bridge>,
-        who: Arc<Principal>,
-        channels: Vec<Channel>,
-        _place: OwnedSemaphorePermit,
-    ) {
-        // Before anything is said, so that nothing is missed between a first look and what comes after.
-        let told = bridge.sockets.feeds.join(&bridge, &who.id);
-        let mut watcher = Self { socket, bridge, who, channels };
-        let end = watcher.converse(told).await;
-        if let End::Told(code, reason) = end {
+    async fn serve(mut self, told: broadcast::Receiver<Told>, _place: OwnedSemaphorePermit) {
+        if let End::Told(code, reason) = self.converse(told).await {
             let frame = CloseFrame { code, reason: reason.into() };
             // A client that does not take it is gone all the same.
-            let _ = timeout(SEND_PATIENCE, watcher.socket.send(Message::Close(Some(frame)))).await;
+            let _ = timeout(SEND_PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
         }
     }
 
@@ -237,7 +240,7 @@ impl Watcher {
                 }
                 news = told.recv() => self.pass_on(news).await,
                 _ = ping.tick() => match heard.elapsed() < SILENCE_MAX {
-                    true => self.send(Message::Ping(Default::default())).await,
+                    true => self.ask().await,
                     false => Err(End::Told(close_code::POLICY, "You said nothing for too long.".to_owned())),
                 },
                 () = wished(&mut closing) => {
@@ -314,6 +317,15 @@ impl Watcher {
             }
             Ok(Told::News(..)) => Ok(()),
             Ok(Told::Over(error)) => Err(End::Told(close_code::POLICY, error.message)),
+    /// Asks whether the client is there, and whether its login was ended at another bridge.
+    async fn ask(&mut self) -> Result<(), End> {
+        match access::still_on(&self.bridge, self.login.clone()).await {
+            Ok(None) if self.login.is_some() => Err(End::logged_out()),
+            // Where that cannot be asked now, it is asked again.
+            _ => self.send(Message::Ping(Default::default())).await,
+        }
+    }
+
             Err(RecvError::Lagged(_)) => Err(End::Told(close_code::POLICY, "You read too slowly.".to_owned())),
             Err(RecvError::Closed) => Err(End::Gone),
         }
@@ -323,6 +335,9 @@ impl Watcher {
         self.say(&Said::error(error)).await
     }
 
+        if self.login.as_ref().is_some_and(|login| !self.bridge.logins.goes_on(login)) {
+            return Err(End::logged_out());
+        }
     async fn say(&mut self, said: &Said) -> Result<(), End> {
         self.send(Message::Text(said.text())).await
     }

@@ -37,8 +37,12 @@ pub async fn on_behalf_of<F: Future>(key: Option<String>, work: F) -> F::Output 
     }
 }
 
+/// The login that let a request in; `None` where a key did.
+#[derive(Clone, Debug)]
+pub struct Login(pub Option<Claims>);
+
 /// Refuses requests without a known key, with one that may not do this, or with one that has asked too much.
-pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
+pub async fn check_key(State(bridge): State<Arc<Bridge>>, mut request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let need = need(request.method(), request.uri().path());
     let secret = key(request.headers()).map(|secret| Proof::Secret(secret.to_owned()));
@@ -60,7 +64,10 @@ pub async fn check_key(State(bridge): State<Arc<Bridge>>, request: Request, next
     };
     let rate = principal.rate;
     let mut response = match verdict(&principal, need) {
-        Ok(()) => CURRENT.scope(Arc::new(principal), next.run(request)).await,
+        Ok(()) => {
+            request.extensions_mut().insert(Login(login.clone()));
+            CURRENT.scope(Arc::new(principal), next.run(request)).await
+        }
         Err(error) => dialect.refuse(error),
     };
     if let Some(rate) = rate {
@@ -96,7 +103,7 @@ pub async fn judge(bridge: &Bridge, mut knock: Knock) -> Result<Principal, Error
 }
 
 /// Returns a login that was not ended at another bridge.
-async fn still_on(bridge: &Bridge, login: Option<Claims>) -> Result<Option<Claims>, Error> {
+pub async fn still_on(bridge: &Bridge, login: Option<Claims>) -> Result<Option<Claims>, Error> {
     match (&bridge.shared, login) {
         (Some(shared), Some(claims)) => Ok((!shared.has_ended(&claims.jti).await?).then_some(claims)),
         (_, login) => Ok(login),
