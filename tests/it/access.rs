@@ -222,3 +222,23 @@ fn the_command_line_makes_lists_rotates_and_revokes_keys() {
     assert_eq!(run(&house, &["run", "--max-tokens", "2", "Hi"]).code, 0);
     assert!(run(&house, &["requests", "--json"]).code == 0);
 }
+
+#[tokio::test]
+async fn an_answer_that_was_lost_in_its_middle_says_that_it_is_incomplete() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let (id, app) = key(&admin, json!({"label": "app", "role": "user"})).await;
+    let mut long = chat();
+    (long["max_tokens"], long["ignore_eos"]) = (json!(20_000), json!(true));
+    let cut = tokio::spawn(async move { app.post("/v1/chat/completions", &long).await });
+    let running = || async {
+        let text = admin.get("/api/metrics").await.text().await;
+        text.contains("impetus_requests_running{model=\"impetus-nano\"} 1\n").then_some(())
+    };
+    wait::for_some("the answer has begun", running).await;
+    assert_eq!(delete(&admin, &format!("/api/keys/{id}")).await, 200);
+    let cut = cut.await.unwrap();
+    assert_eq!((cut.status, cut.header("x-generation-incomplete")), (401, Some("true")));
+    let refused = admin.post("/v1/chat/completions", &json!({"model": "absent", "messages": []})).await;
+    assert_eq!(refused.header("x-generation-incomplete"), None);
+}

@@ -11,6 +11,8 @@ use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
+use crate::request_id;
+
 tokio::task_local! {
     static END: Instant;
 }
@@ -61,7 +63,10 @@ async fn accepted(client: &Client, request: GenerateRequest) -> Result<(Started,
     let mut events = client.generate(request).await?;
     while let Some(event) = events.next().await {
         match event? {
-            Event::Started(started) => return Ok((started, events)),
+            Event::Started(started) => {
+                request_id::note_begun();
+                return Ok((started, events));
+            }
             Event::Failed(error) => return Err(error),
             _ => {}
         }

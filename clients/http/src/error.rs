@@ -105,7 +105,11 @@ pub fn tell(error: &Error, status: StatusCode, headers: &mut HeaderMap) {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let cut = matches!(error.kind, ErrorKind::DeadlineExceeded | ErrorKind::Cancelled | ErrorKind::Internal);
+    use ErrorKind as K;
+    let ends = matches!(error.kind, K::DeadlineExceeded | K::Cancelled | K::Internal);
+    // A worker that cannot come back, a daemon that ends, a key that was revoked meanwhile.
+    let lost = matches!(error.kind, K::ModelNotLoaded | K::Closing | K::Unreachable | K::AuthRequired | K::Busy);
+    let cut = ends || lost && request_id::has_begun();
     if cut && request_id::path_is(access::is_inference) {
         headers.insert("x-generation-incomplete", HeaderValue::from_static("true"));
     }

@@ -3,6 +3,8 @@
 //! `app` gives each request its id before anything else looks at it; whoever writes an error asks for the current one.
 //! An id names a request in logs and reports and grants nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -21,6 +23,8 @@ tokio::task_local! {
 struct Named {
     id: String,
     path: String,
+    /// Whether a model has begun to answer it.
+    begun: AtomicBool,
 }
 
 /// Returns the id of the request being answered; `None` outside of any, as in the body of a stream.
@@ -33,6 +37,17 @@ pub fn path_is(what: impl FnOnce(&str) -> bool) -> bool {
     CURRENT.try_with(|named| what(&named.path)).unwrap_or(false)
 }
 
+/// Notes that a model has begun to answer the request.
+pub fn note_begun() {
+    // Whatever goes on outside of a request has no answer to be cut.
+    let _ = CURRENT.try_with(|named| named.begun.store(true, Ordering::Relaxed));
+}
+
+/// Whether a model had begun to answer the request.
+pub fn has_begun() -> bool {
+    CURRENT.try_with(|named| named.begun.load(Ordering::Relaxed)).unwrap_or(false)
+}
+
 /// Returns an id for a new request.
 pub fn fresh() -> String {
     format!("req_{}", random_hex(12))
@@ -40,7 +55,7 @@ pub fn fresh() -> String {
 
 /// Answers what was asked of `path` as the request `id`.
 pub async fn within<F: Future>(id: String, path: String, answer: F) -> F::Output {
-    CURRENT.scope(Named { id, path }, answer).await
+    CURRENT.scope(Named { id, path, begun: AtomicBool::new(false) }, answer).await
 }
 
 /// Gives a request its id and its answer the header.
