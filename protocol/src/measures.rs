@@ -113,7 +113,7 @@ pub struct Metrics {
     pub models: Vec<ModelMeasures>,
     /// By verb, model, key and status: requests that ended.
     pub requests: Vec<RequestTally>,
-    /// By verb and model: how long requests took that ended well.
+    /// By verb, model and key: how long requests took that ended well.
     pub durations: Vec<RequestDurations>,
 }
 
@@ -156,6 +156,8 @@ pub struct RequestDurations {
     pub verb: String,
     /// The model.
     pub model: String,
+    /// The key's id; empty for the socket, `other` once too many were counted apart.
+    pub key: String,
     /// The durations.
     pub durations: Histogram,
 }

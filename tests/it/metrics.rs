@@ -38,9 +38,12 @@ async fn a_readonly_key_scrapes_what_was_asked_by_model_and_key() {
     assert_eq!(value(&text, &format!("impetus_requests_total{{verb=\"generate\",{by},status=\"ok\"}}")), Some(1.0));
     let absent = format!("impetus_requests_total{{verb=\"generate\",key=\"{id}\",status=\"model_not_found\"}}");
     assert_eq!(value(&text, &absent), Some(1.0), "a name that is no model's is no label: {text}");
+    let timed = format!("impetus_inference_duration_seconds_count{{{by}}}");
+    let admins = text.lines().find(|line| line.starts_with("impetus_embedding_duration_seconds_count{")).unwrap();
+    assert!(admins.contains("model=\"impetus-nano-embed\",key=\"key_") && admins.ends_with(" 1"), "{admins}");
     for (series, least) in [
-        ("impetus_inference_duration_seconds_count{model=\"impetus-nano\"}", 1.0),
-        ("impetus_embedding_duration_seconds_count{model=\"impetus-nano-embed\"}", 1.0),
+        (timed.as_str(), 1.0),
+        ("impetus_rag_search_duration_seconds_count", 0.0),
         ("impetus_model_memory_bytes{model=\"impetus-nano\"}", 1e6),
         ("impetus_model_loaded{model=\"impetus-nano\"}", 1.0),
         ("impetus_steps_total{model=\"impetus-nano\"}", 1.0),

@@ -95,12 +95,16 @@ fn durations(text: &mut Text, metrics: &Metrics) {
         ("generate", "impetus_inference_duration_seconds", "How long generations took, from arrival to end."),
         ("embed", "impetus_embedding_duration_seconds", "How long requests for vectors took."),
         ("rerank", "impetus_rerank_duration_seconds", "How long requests for scores took."),
-        // A name that dashboards know; it has samples once something searches documents.
+        // A name that dashboards know: it counts none until something searches documents.
         ("search", "impetus_rag_search_duration_seconds", "How long searches of documents took."),
     ] {
         let mut family = text.histogram(name, help);
-        for of in metrics.durations.iter().filter(|of| of.verb == verb) {
-            family.durations(&[("model", &of.model)], &of.durations);
+        let mut timed = metrics.durations.iter().filter(|of| of.verb == verb).peekable();
+        if timed.peek().is_none() {
+            family.durations(&[], &Histogram::default());
+        }
+        for of in timed {
+            family.durations(&[("model", &of.model), ("key", &of.key)], &of.durations);
         }
     }
 }
@@ -227,7 +231,12 @@ mod tests {
         let metrics = Metrics {
             models: vec![ModelMeasures { model: "m".into(), loads: 2, ..ModelMeasures::default() }],
             requests: vec![tally("cancelled", 3), tally("ok", 4)],
-            durations: vec![RequestDurations { verb: "generate".into(), model: "m".into(), durations }],
+            durations: vec![RequestDurations {
+                verb: "generate".into(),
+                model: "m".into(),
+                key: "key_1".into(),
+                durations,
+            }],
         };
         let text = render(&status(), &metrics, 9);
         for line in [
@@ -235,10 +244,12 @@ mod tests {
             "impetus_tokens_generated_total{model=\"m\",key=\"key_1\"} 7",
             "impetus_prompt_tokens_total{model=\"m\",key=\"key_1\"} 10",
             "impetus_requests_total{verb=\"generate\",model=\"m\",key=\"key_1\",status=\"ok\"} 1",
-            "impetus_inference_duration_seconds_bucket{model=\"m\",le=\"2.5\"} 1",
-            "impetus_inference_duration_seconds_sum{model=\"m\"} 2",
+            "impetus_inference_duration_seconds_bucket{model=\"m\",key=\"key_1\",le=\"2.5\"} 1",
+            "impetus_inference_duration_seconds_sum{model=\"m\",key=\"key_1\"} 2",
             "# TYPE impetus_embedding_duration_seconds histogram",
             "# TYPE impetus_rag_search_duration_seconds histogram",
+            "impetus_rag_search_duration_seconds_bucket{le=\"+Inf\"} 0",
+            "impetus_rag_search_duration_seconds_count 0",
             "# TYPE impetus_model_memory_bytes gauge",
             "impetus_model_loads_total{model=\"m\"} 2",
             "impetus_memory_budget_bytes 7",

@@ -38,7 +38,7 @@ pub struct Tally(Mutex<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     requests: BTreeMap<[String; 4], [u64; 3]>,
-    durations: BTreeMap<[String; 2], Histogram>,
+    durations: BTreeMap<[String; 3], Histogram>,
 }
 
 impl Tally {
@@ -58,9 +58,9 @@ impl Tally {
         *completion += u64::from(ended.completion_tokens);
         if ended.status == "ok" {
             let full = counts.durations.len() >= SERIES_MAX;
-            let series = [ended.verb, model].map(str::to_owned);
+            let series = [ended.verb, model, key].map(str::to_owned);
             let series = if full && !counts.durations.contains_key(&series) {
-                [ended.verb, OTHER].map(str::to_owned)
+                [ended.verb, OTHER, OTHER].map(str::to_owned)
             } else {
                 series
             };
@@ -86,11 +86,12 @@ impl Tally {
         counts.requests.iter().map(tally).collect()
     }
 
-    /// Returns how long requests took that ended well, by verb and model.
+    /// Returns how long requests took that ended well, by verb, model and key.
     pub fn durations(&self) -> Vec<RequestDurations> {
-        let durations = |([verb, model], durations): (&[String; 2], &Histogram)| RequestDurations {
+        let durations = |([verb, model, key], durations): (&[String; 3], &Histogram)| RequestDurations {
             verb: verb.clone(),
             model: model.clone(),
+            key: key.clone(),
             durations: *durations,
         };
         self.lock().durations.iter().map(durations).collect()
@@ -119,8 +120,8 @@ mod tests {
             tally.requests().into_iter().map(|of| (of.key, of.status, of.requests, of.completion_tokens)).collect();
         let of = |key: &str, status: &str, requests, tokens| (key.to_owned(), status.to_owned(), requests, tokens);
         assert_eq!(counted, [of("k", "busy", 1, 2), of("k", "ok", 2, 4), of("l", "ok", 1, 2)]);
-        let durations = tally.durations();
-        assert_eq!((durations.len(), durations[0].durations.count()), (1, 3), "only what ended well is timed");
+        let timed: Vec<_> = tally.durations().into_iter().map(|of| (of.key, of.durations.count())).collect();
+        assert_eq!(timed, [("k".to_owned(), 2), ("l".to_owned(), 1)], "only what ended well is timed");
     }
 
     #[test]

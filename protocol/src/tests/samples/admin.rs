@@ -40,7 +40,7 @@ pub(in crate::tests) fn metrics() -> Metrics {
             prompt_tokens: 12,
             completion_tokens: 3,
         }],
-        durations: vec![RequestDurations { verb, model, durations }],
+        durations: vec![RequestDurations { verb, model, key: "key_1".to_owned(), durations }],
     }
 }
 
