@@ -106,3 +106,15 @@ async fn what_is_not_offered_is_refused_in_words() {
     let message = chosen["error"]["message"].as_str().unwrap();
     assert!(message.contains("of type 'custom'") && !message.contains("Some("), "{message}");
 }
+
+#[tokio::test]
+async fn a_mark_before_a_text_and_a_request_of_http_1_0_are_read() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let marked = format!("\u{feff}{}", asked(json!({"max_tokens": 1})));
+    assert_eq!(http.post_text(CHAT, &marked).await.status, 200);
+    let older = |lines: &str| format!("GET /v1/models HTTP/1.0\r\nAuthorization: Bearer {}\r\n{lines}\r\n", http.key());
+    assert_eq!(http.raw(&older("")).await.status, 200);
+    assert_eq!(http.raw(&older("Host: evil.example\r\n")).await.status, 403);
+    assert_eq!(http.raw(&older("").replace("1.0", "1.1")).await.status, 400);
+}

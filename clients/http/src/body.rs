@@ -246,7 +246,7 @@ pub fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
         let message = format!("The body holds more than {VALUES_MAX} values in lists and objects.");
         return Err(Error::new(ErrorKind::Invalid, message).hint("Send fewer in one request."));
     }
-    match serde_json::from_slice(body) {
+    match serde_json::from_slice(unmarked(body)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::new(ErrorKind::Invalid, "The body is JSON, but not an object.").hint(hint)),
         Err(error) => Err(Error::new(ErrorKind::Invalid, format!("The body is not valid JSON: {error}.")).hint(hint)),
@@ -264,6 +264,11 @@ fn values(body: &[u8]) -> usize {
             b'[' | b'{' | b',' if !quoted => count += 1,
             _ => {}
         }
+/// Returns text without the mark that Windows' editors put before it.
+fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
     }
     count
 }

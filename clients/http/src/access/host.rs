@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use protocol::{Error, ErrorKind};
@@ -75,7 +75,7 @@ fn name(authority: &str) -> &str {
 
 /// Refuses requests whose Host or Origin is not ours, answers preflights, and tells browsers who may read the answer.
 pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
-    let trusted = match verdict(&bridge, request.uri(), request.headers()) {
+    let trusted = match verdict(&bridge, &request) {
         Ok(trusted) => trusted,
         Err(error) => return Dialect::of(request.uri().path()).refuse(error),
     };
@@ -89,27 +89,33 @@ pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, nex
     response
 }
 
-/// Returns the host that a request is for: what its address names, where that is a whole one, else its one Host header.
-fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Error> {
+/// Returns the host that a request is for: what its address names, where that is a whole one, else its one Host header. In
+/// HTTP/1.0 there may be neither; no browser speaks that, so no name was rebound.
+fn host<'a>(version: Version, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Option<&'a str>, Error> {
     let mut given = headers.get_all(header::HOST).iter();
-    let host = given.next().and_then(|host| host.to_str().ok());
+    let first = given.next();
+    let host = first.and_then(|host| host.to_str().ok());
     if given.next().is_some() {
         return Err(Error::invalid("Host", "The request has more than one Host header."));
     }
     let named = uri.authority().map(|authority| authority.as_str());
-    named.or(host).ok_or_else(|| Error::invalid("Host", "The request has no Host header that can be read."))
+    if version == Version::HTTP_10 && first.is_none() && named.is_none() {
+        return Ok(None);
+    }
+    named.or(host).map(Some).ok_or_else(|| Error::invalid("Host", "The request has no Host header that can be read."))
 }
 
 /// Returns the origin, if there is one and it is trusted.
-fn verdict(bridge: &Bridge, uri: &Uri, headers: &HeaderMap) -> Result<Option<header::HeaderValue>, Error> {
-    let host = host(uri, headers)?;
-    if !bridge.hosts.allow(host) {
+fn verdict(bridge: &Bridge, request: &Request) -> Result<Option<header::HeaderValue>, Error> {
+    let headers = request.headers();
+    let host = host(request.version(), request.uri(), headers)?;
+    if let Some(host) = host.filter(|host| !bridge.hosts.allow(host)) {
         return Err(Error::new(ErrorKind::Forbidden, format!("The Host '{host}' is not allowed."))
             .hint("Use the address that impetusctl status shows, or start the bridge with --allow-host."));
     }
     let Some(value) = headers.get(header::ORIGIN) else { return Ok(None) };
     let origin = value.to_str().unwrap_or_default();
-    if bridge.origins.allow(origin, host, &bridge.hosts) {
+    if bridge.origins.allow(origin, host.unwrap_or_default(), &bridge.hosts) {
         return Ok(Some(value.clone()));
     }
     Err(Error::new(ErrorKind::Forbidden, format!("Requests from the web origin '{origin}' are not allowed."))
@@ -171,8 +177,13 @@ mod tests {
     fn a_request_is_for_one_host_and_a_whole_address_goes_before_its_header() {
         let of = |uri: &str, hosts: &[&str]| {
             let lines = hosts.iter().map(|host| (header::HOST, host.parse().unwrap()));
-            host(&uri.parse().unwrap(), &lines.collect()).map(str::to_owned).map_err(|error| error.kind)
+            let found =
+                host(Version::HTTP_11, &uri.parse().unwrap(), &lines.collect()).map(|host| host.map(str::to_owned));
+            found.map(Option::unwrap_or_default).map_err(|error| error.kind)
         };
+        let older = |lines: HeaderMap| host(Version::HTTP_10, &"/".parse().unwrap(), &lines).map(|host| host.is_none());
+        assert_eq!(older(HeaderMap::new()), Ok(true));
+        assert_eq!(older([(header::HOST, "a".parse().unwrap())].into_iter().collect()), Ok(false));
         assert_eq!(of("/v1/models", &["a:1"]).as_deref(), Ok("a:1"));
         assert_eq!(of("http://evil.example/v1/models", &["a:1"]).as_deref(), Ok("evil.example"));
         for hosts in [&[][..], &["a", "a"], &["a", "b"]] {

@@ -36,8 +36,10 @@ struct Sent {
     body: Map<String, Value>,
 }
 
-/// Reads the lines of a batch that asks `endpoint`; blank ones do not count.
+/// Reads the lines of a batch that asks `endpoint`; blank ones do not count, nor does the mark that Windows' editors put
+/// before a text.
 pub fn read(text: &str, endpoint: Endpoint) -> Result<Vec<Line>, Vec<Fault>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut lines, mut faults, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         if lines.len() == LINES_MAX {
@@ -102,6 +104,7 @@ mod tests {
         let text = format!("{}\n\n{}", line("a", json!({"body": {"n": 1, "priority": "high"}})), line("b", json!({})));
         let lines = read(&text, Endpoint::Chat).unwrap();
         assert_eq!(lines.iter().map(|line| line.custom_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(read(&format!("\u{feff}{text}"), Endpoint::Chat).unwrap().len(), 2);
         let asked: Value = serde_json::from_slice(&lines[0].body).unwrap();
         assert_eq!(asked, json!({"n": 1, "priority": "low"}));
     }
