@@ -87,6 +87,55 @@ async fn an_echo_needs_no_answer_and_no_log_probabilities() {
 }
 
 #[tokio::test]
+async fn lists_are_shown_in_parts_and_no_query_is_passed_over() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let list = async |path: &str| http.get(path).await.json().await;
+    let all = list("/v1/models").await;
+    let [first, second] = [0, 1].map(|at| all["data"][at]["id"].as_str().unwrap().to_owned());
+    assert_eq!((&all["has_more"], &all["last_id"]), (&json!(false), &json!(second)));
+    let page = list("/v1/models?limit=1").await;
+    assert_eq!(
+        (&page["data"][0]["id"], &page["has_more"], page["data"][1].is_null()),
+        (&json!(first), &json!(true), true)
+    );
+    let rest = list(&format!("/v1/models?limit=1&after_id={first}&beta=true")).await;
+    assert_eq!((&rest["first_id"], &rest["has_more"]), (&json!(second), &json!(false)));
+    let before = list(&format!("/v1/models?before_id={second}")).await;
+    assert_eq!((&before["last_id"], &before["has_more"]), (&json!(first), &json!(false)));
+    let keys = list("/api/keys?limit=1").await;
+    assert_eq!((keys["data"].as_array().unwrap().len(), &keys["has_more"]), (1, &json!(false)));
+    for label in ["a", "b"] {
+        http.post("/api/keys", &json!({"label": label, "role": "user"})).await.json().await;
+    }
+    let ids =
+        |list: &Value| -> Vec<Value> { list["data"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect() };
+    let keys = list("/api/keys?limit=2").await;
+    let rest = list(&format!("/api/keys?after={}", keys["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((ids(&rest).len(), &rest["has_more"]), (1, &json!(false)));
+    assert_eq!([ids(&keys), ids(&rest)].concat(), ids(&list("/api/keys").await));
+    assert_eq!(list("/api/models?limit=1").await["next_cursor"], json!(first));
+    for (path, param) in [
+        ("/v1/models?limit=0", "limit"),
+        ("/v1/models?limit=abc", "limit"),
+        ("/v1/models?after_id=nobody", "after_id"),
+        ("/v1/models?colour=red", "colour"),
+        ("/models?colour=red", "colour"),
+        ("/api/keys?after=zzz", "after"),
+        ("/api/keys?colour=red", "colour"),
+        ("/api/models?colour=red", "colour"),
+    ] {
+        let answer = http.get(path).await;
+        assert_eq!((answer.status, &answer.json().await["error"]["param"]), (400, &json!(param)), "{path}");
+    }
+    for path in ["/api/tags?foo=1", "/api/ps?foo=1"] {
+        let answer = http.get(path).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.json().await["error"].as_str().unwrap().contains("'foo'"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_offered_is_refused_in_words() {
     let mut house = House::start();
     let http = house.http().await;

@@ -10,8 +10,8 @@ pub mod models;
 pub mod settings;
 
 use protocol::{Error, Result};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::openapi::Routes;
 
@@ -33,6 +33,32 @@ impl<T> List<T> {
     /// Makes a page; `next` is where the following one begins.
     pub fn new(data: Vec<T>, next: Option<impl ToString>) -> Self {
         Self { object: "list", data, has_more: next.is_some(), next_cursor: next.map(|next| next.to_string()) }
+    }
+}
+
+/// Which part of a list to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    limit: Option<u32>,
+    after: Option<String>,
+}
+
+impl Part {
+    /// Returns this part of a list that is there as a whole, all of it where no limit is named; its cursors are `id`s.
+    pub fn of<T>(self, mut things: Vec<T>, id: impl Fn(&T) -> &str) -> Result<List<T>> {
+        let most = limit(self.limit)? as usize;
+        if let Some(after) = self.after {
+            let at = things.iter().position(|thing| id(thing) == after);
+            let at = at.ok_or_else(|| Error::invalid("after", format!("There is no '{after}' in this list.")))?;
+            things.drain(..=at);
+        }
+        let more = most > 0 && things.len() > most;
+        if more {
+            things.truncate(most);
+        }
+        let next = things.last().filter(|_| more).map(|last| id(last).to_owned());
+        Ok(List::new(things, next))
     }
 }
 
@@ -67,6 +93,19 @@ mod tests {
             serde_json::json!({"object": "list", "data": [1], "has_more": true, "next_cursor": "7"})
         );
         assert_eq!(shown(None)["next_cursor"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_whole_list_is_shown_in_parts_that_follow_each_other() {
+        let part = |limit, after: Option<&str>| {
+            let part = Part { limit, after: after.map(str::to_owned) };
+            part.of(vec!["a", "b", "c"], |name| name).map(|list| (list.data.concat(), list.next_cursor))
+        };
+        assert_eq!(part(None, None).unwrap(), ("abc".to_owned(), None));
+        assert_eq!(part(Some(2), None).unwrap(), ("ab".to_owned(), Some("b".to_owned())));
+        assert_eq!(part(Some(2), Some("b")).unwrap(), ("c".to_owned(), None));
+        assert_eq!(part(None, Some("x")).unwrap_err().param.as_deref(), Some("after"));
+        assert_eq!(part(Some(0), None).unwrap_err().param.as_deref(), Some("limit"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::body::HttpBody;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::StreamExt;
@@ -228,6 +228,17 @@ pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     })
 }
 
+/// Refuses whatever stands after the question mark of a path that has nothing to say there.
+pub fn no_query(uri: &Uri) -> Result<(), Error> {
+    let Some(first) = uri.query().and_then(|query| query.split('&').find(|pair| !pair.is_empty())) else {
+        return Ok(());
+    };
+    let name = first.split('=').next().unwrap_or_default();
+    Err(Error::new(ErrorKind::Unsupported, format!("{} takes no '{name}' after a question mark.", uri.path()))
+        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
+        .param(name))
+}
+
 /// An id in a path.
 pub type PathId = Result<Path<String>, PathRejection>;
 
@@ -253,6 +264,11 @@ pub fn object(body: &Bytes) -> Result<Map<String, Value>, Error> {
     }
 }
 
+/// Returns text without the mark that Windows' editors put before it.
+fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
+}
+
 /// How many values a body may hold at most, if it is JSON: each but the first follows a bracket or a comma.
 fn values(body: &[u8]) -> usize {
     let (mut count, mut quoted, mut escaped) = (1, false, false);
@@ -264,11 +280,6 @@ fn values(body: &[u8]) -> usize {
             b'[' | b'{' | b',' if !quoted => count += 1,
             _ => {}
         }
-/// Returns text without the mark that Windows' editors put before it.
-fn unmarked(text: &[u8]) -> &[u8] {
-    text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text)
-}
-
     }
     count
 }

@@ -10,7 +10,7 @@ use protocol::journal::{AuditEntry, AuditRequest, RequestEntry, RequestsRequest}
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{List, cursor, limit};
+use super::{List, Part, cursor, limit};
 use crate::app::Bridge;
 use crate::body::query;
 use crate::error::HttpError;
@@ -37,14 +37,6 @@ pub struct Which {
     model: Option<String>,
     key: Option<String>,
     status: Option<String>,
-}
-
-/// Which changes to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    limit: Option<u32>,
-    after: Option<String>,
 }
 
 /// One request, without what was said.

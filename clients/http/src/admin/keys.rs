@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use protocol::key::{
     CreateKeyRequest, IssuedKey, KeyCard, KeyLimits, KeyRole, KeyState, LimitsRequest, RotateKeyRequest,
@@ -14,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Part};
 use crate::app::Bridge;
-use crate::body::{Members, PathId, path_id};
+use crate::body::{Members, PathId, path_id, query};
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes, part};
 
@@ -24,6 +25,7 @@ use crate::openapi::{Operation, Routes, part};
 pub fn routes() -> Routes {
     let id = "The key's id, which grants nothing.";
     let list = Operation::new("List the keys, oldest first")
+        .query::<Part>()
         .gives_of::<List<Key>, Key>("KeyList", "Every key, revoked ones too, without their secrets.");
     let create = Operation::new("Make a key")
         .more(
@@ -155,9 +157,13 @@ pub struct Grace {
 }
 
 /// Lists the keys, oldest first, revoked ones too.
-async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Key>>, HttpError> {
+async fn list(
+    State(bridge): State<Arc<Bridge>>,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Json<List<Key>>, HttpError> {
+    let part = query(part)?;
     let cards = bridge.daemon.client().await?.keys().await?;
-    Ok(Json(List::new(cards.into_iter().map(Key::from).collect(), None::<u64>)))
+    Ok(Json(part.of(cards.into_iter().map(Key::from).collect(), |key| &key.id)?))
 }
 
 /// Shows one key.
@@ -168,10 +174,10 @@ async fn show(State(bridge): State<Arc<Bridge>>, id: PathId) -> Result<Json<Key>
     Ok(Json(cards.into_iter().find(|card| card.id == id).ok_or_else(absent)?.into()))
 }
 
-/// Makes a key.
-async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(StatusCode, Json<NewKey>), HttpError> {
-    let wish: Wish = Members::read(&body, &[WISH])?.part()?;
-    let request = CreateKeyRequest {
+/// Reads what key is wanted.
+pub fn read(body: &Bytes) -> Result<CreateKeyRequest, Error> {
+    let wish: Wish = Members::read(body, &[WISH])?.part()?;
+    Ok(CreateKeyRequest {
         label: wish.label,
         role: match wish.role {
             Role::Readonly => KeyRole::Readonly,
@@ -186,8 +192,12 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(Statu
             requests_per_day: wish.requests_per_day,
             tokens_per_day: wish.tokens_per_day,
         },
-    };
-    let issued = bridge.daemon.client().await?.create_key(request).await?;
+    })
+}
+
+/// Makes a key.
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<(StatusCode, Json<NewKey>), HttpError> {
+    let issued = bridge.daemon.client().await?.create_key(read(&body)?).await?;
     Ok((StatusCode::CREATED, Json(issued.into())))
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
 use protocol::client::{Client, EventStream};
@@ -17,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::List;
+use super::{List, Part};
 use crate::app::Bridge;
-use crate::body::{Members, PathId, path_id};
+use crate::body::{Members, PathId, path_id, query};
 use crate::error::{self, HttpError};
 use crate::ndjson::{bytes, respond};
 use crate::openapi::{LINES, Operation, Routes, part};
@@ -28,6 +29,7 @@ use crate::request_id;
 /// Returns the routes of this module.
 pub fn routes() -> Routes {
     let list = Operation::new("List the models, by name, and how each is")
+        .query::<Part>()
         .gives_of::<List<Model>, Model>("InstalledModelList", "Every model that this key may use.");
     let show =
         Operation::new("Show a model").path("id", "Its name, which may hold slashes.").gives::<Model>("The model.");
@@ -205,9 +207,13 @@ pub struct Line {
 }
 
 /// Lists the models, by name.
-async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<List<Model>>, HttpError> {
+async fn list(
+    State(bridge): State<Arc<Bridge>>,
+    part: Result<Query<Part>, QueryRejection>,
+) -> Result<Json<List<Model>>, HttpError> {
+    let part = query(part)?;
     let cards = bridge.daemon.client().await?.models().await?;
-    Ok(Json(List::new(cards.into_iter().map(Model::from).collect(), None::<u64>)))
+    Ok(Json(part.of(cards.into_iter().map(Model::from).collect(), |model| &model.id)?))
 }
 
 /// Shows one model.

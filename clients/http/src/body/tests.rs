@@ -61,7 +61,7 @@ fn a_query_is_refused_with_the_name_that_is_wrong() {
         #[expect(dead_code, reason = "only its reading is tested")]
         limit: Option<u8>,
     }
-    let read = |uri: &'static str| query(Query::<Own>::try_from_uri(&axum::http::Uri::from_static(uri)));
+    let read = |uri: &'static str| query(Query::<Own>::try_from_uri(&Uri::from_static(uri)));
     assert!(read("/x?limit=5").is_ok() && read("/x").is_ok());
     for (uri, param) in [("/x?limit=many", "limit"), ("/x?colour=red", "colour")] {
         assert_eq!(read(uri).unwrap_err().param.as_deref(), Some(param), "{uri}");

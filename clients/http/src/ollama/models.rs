@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::error::OllamaError;
 use super::request::{Named, card, only_empty, unsupported};
 use crate::app::Bridge;
-use crate::body::Members;
+use crate::body::{Members, no_query};
 use crate::openapi::{Operation, Routes, part};
 use crate::time::{FOR_EVER, date, from_now};
 
@@ -157,13 +157,15 @@ impl ShowMore {
 }
 
 /// Lists every model, loaded or loadable.
-async fn tags(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Model>>, OllamaError> {
+async fn tags(State(bridge): State<Arc<Bridge>>, uri: Uri) -> Result<Json<Models<Model>>, OllamaError> {
+    no_query(&uri)?;
     let cards = bridge.daemon.client().await?.models().await?;
     Ok(Json(Models { models: cards.into_iter().map(Model::from).collect() }))
 }
 
 /// Lists the models in memory.
-async fn ps(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models<Loaded>>, OllamaError> {
+async fn ps(State(bridge): State<Arc<Bridge>>, uri: Uri) -> Result<Json<Models<Loaded>>, OllamaError> {
+    no_query(&uri)?;
     let cards = bridge.daemon.client().await?.models().await?;
     Ok(Json(Models { models: cards.into_iter().filter_map(loaded).collect() }))
 }
@@ -245,10 +247,10 @@ fn shown(card: ModelCard, texts: ModelTexts) -> Shown {
     let facts = &card.facts;
     let mut info = Map::new();
     info.insert("general.architecture".to_owned(), json!(facts.architecture));
-    info.insert("general.parameter_count".to_owned(), json!(facts.parameters));
-    info.insert(format!("{}.context_length", facts.architecture), json!(facts.context_length));
     // What editors show of a model.
     info.insert("general.basename".to_owned(), json!(card.name.rsplit('/').next().unwrap_or_default()));
+    info.insert("general.parameter_count".to_owned(), json!(facts.parameters));
+    info.insert(format!("{}.context_length", facts.architecture), json!(facts.context_length));
     info.insert(format!("{}.vocab_size", facts.architecture), json!(facts.vocabulary));
     if let Some(dimensions) = facts.dimensions {
         info.insert(format!("{}.embedding_length", facts.architecture), json!(dimensions));

@@ -4,30 +4,40 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use protocol::model::ModelCard;
 use protocol::{Error, ErrorKind};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::app::Bridge;
+use crate::body::query;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 use crate::time::date;
+
+/// The most models of one page.
+const PAGE_MAX: u16 = 1_000;
 
 /// Returns the routes of this module, relative to `/v1`.
 pub fn routes() -> Routes {
     let name = "The model's name; where it has a slash, that may stand as it is.";
     let show = Operation::new("Show a model").path("id", name).gives::<Model>("The model.");
     let can = Operation::new("Tell what a model can do").path("id", name).gives::<Abilities>("What it can do.");
+    let list = Operation::new("List the models")
+        .more("All of them, unless a `limit` is named; Anthropic's clients go on with `after_id`, or back with `before_id`.")
+        .query::<Page>()
+        .gives::<Models>("Models, loaded or loadable.");
     Routes::new("OpenAI")
-        .get("/models", list, Operation::new("List the models").gives::<Models>("Every model, loaded or loadable."))
+        .get("/models", self::list, list)
         .get("/models/{*id}", self::show, show)
         .within("/models/{id}/capabilities", can)
         .unlisted("/moderations", any(no_moderations))
+        .unlisted("/rag", any(no_retrieval))
+        .unlisted("/rag/{*rest}", any(no_retrieval))
 }
 
 /// A list of models.
@@ -36,8 +46,6 @@ pub fn routes() -> Routes {
 pub struct Models {
     object: &'static str,
     data: Vec<Model>,
-        .unlisted("/rag", any(no_retrieval))
-        .unlisted("/rag/{*rest}", any(no_retrieval))
     // Anthropic's clients ask at the same path, and read these of a list and of a model.
     first_id: Option<String>,
     last_id: Option<String>,
@@ -81,13 +89,60 @@ impl From<ModelCard> for Model {
     }
 }
 
-/// Lists every model, loaded or loadable.
-pub async fn list(State(bridge): State<Arc<Bridge>>) -> Result<Json<Models>, HttpError> {
-    let cards = bridge.daemon.client().await?.models().await?;
+/// Which models to list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    limit: Option<u16>,
+    after_id: Option<String>,
+    before_id: Option<String>,
+    /// What clients say of themselves with every request of theirs; it changes no answer.
+    #[serde(rename = "beta", alias = "client_version", alias = "api-version")]
+    #[param(ignore)]
+    _label: Option<String>,
+}
+
+impl Page {
+    /// Keeps the models of the page; says whether there are more where it leads.
+    fn cut(self, cards: &mut Vec<ModelCard>) -> Result<bool, Error> {
+        let most = usize::from(self.limit.unwrap_or(u16::MAX));
+        if most == 0 || self.limit.is_some_and(|limit| limit > PAGE_MAX) {
+            return Err(Error::invalid("limit", format!("'limit' is {most}; it is from 1 to {PAGE_MAX}.")));
+        }
+        if self.after_id.is_some() && self.before_id.is_some() {
+            return Err(Error::invalid("before_id", "'after_id' and 'before_id' name two pages; send one of them."));
+        }
+        let place = |name: &str, id: &str| {
+            let at = cards.iter().position(|card| card.name == id);
+            at.ok_or_else(|| Error::invalid(name, format!("There is no model '{id}' in this list.")))
+        };
+        let after = self.after_id.map(|id| place("after_id", &id)).transpose()?;
+        let before = self.before_id.map(|id| place("before_id", &id)).transpose()?;
+        if let Some(before) = before {
+            cards.truncate(before);
+            let more = cards.len() > most;
+            cards.drain(..cards.len().saturating_sub(most));
+            return Ok(more);
+        }
+        cards.drain(..after.map_or(0, |at| at + 1));
+        let more = cards.len() > most;
+        cards.truncate(most);
+        Ok(more)
+    }
+}
+
+/// Lists the models, loaded or loadable.
+pub async fn list(
+    State(bridge): State<Arc<Bridge>>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Models>, HttpError> {
+    let page = query(page)?;
+    let mut cards = bridge.daemon.client().await?.models().await?;
+    let has_more = page.cut(&mut cards)?;
     let end = |card: Option<&ModelCard>| card.map(|card| card.name.clone());
     let (first_id, last_id) = (end(cards.first()), end(cards.last()));
     let data = cards.into_iter().map(Model::from).collect();
-    Ok(Json(Models { object: "list", data, first_id, last_id, has_more: false }))
+    Ok(Json(Models { object: "list", data, first_id, last_id, has_more }))
 }
 
 /// What a model can do.
@@ -147,12 +202,6 @@ async fn show(
     }
 }
 
-/// Says that nothing here judges texts.
-async fn no_moderations() -> HttpError {
-    Error::new(ErrorKind::NotFound, "Moderations are not offered: no model here judges texts.")
-        .hint("Nothing you send leaves this machine.")
-        .into()
-}
 /// Says that nothing here searches documents yet.
 async fn no_retrieval() -> HttpError {
     Error::new(ErrorKind::NotFound, "Retrieval is not offered: no documents are indexed or searched here.")
@@ -160,3 +209,9 @@ async fn no_retrieval() -> HttpError {
         .into()
 }
 
+/// Says that nothing here judges texts.
+async fn no_moderations() -> HttpError {
+    Error::new(ErrorKind::NotFound, "Moderations are not offered: no model here judges texts.")
+        .hint("Nothing you send leaves this machine.")
+        .into()
+}
