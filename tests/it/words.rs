@@ -64,6 +64,28 @@ async fn a_whole_number_may_be_written_with_a_fraction_of_nothing() {
 }
 
 #[tokio::test]
+async fn a_shape_that_cannot_be_held_is_refused_under_the_name_it_was_asked_by() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let outputs = |shape: Value| asked(json!({ "structured_outputs": shape }));
+    assert_eq!(fault(&http, CHAT, outputs(json!({"choice": []}))).await, "structured_outputs");
+    let wrong = http.post(CHAT, &outputs(json!({"regex": "([a"}))).await.json().await;
+    assert_eq!(wrong["error"]["param"], "structured_outputs");
+    assert!(wrong["error"]["message"].as_str().unwrap().contains("unclosed"), "{wrong}");
+    let text = json!({"model": "impetus-nano", "prompt": "Hi", "structured_outputs": {"regex": "([a"}});
+    assert_eq!(fault(&http, TEXT, text).await, "structured_outputs");
+    let format = |schema: Value| {
+        let format = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+        asked(json!({ "response_format": format, "stream": true }))
+    };
+    let endless = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
+    assert_eq!(fault(&http, CHAT, format(endless)).await, "response_format");
+    let pattern =
+        json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "([a"}}, "required": ["a"]});
+    assert_eq!(fault(&http, CHAT, format(pattern)).await, "response_format");
+}
+
+#[tokio::test]
 async fn an_echo_needs_no_answer_and_no_log_probabilities() {
     let mut house = House::start();
     let http = house.http().await;

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::chunks::{self, Header};
 use super::effort::{self, Effort, Reasoning};
 use super::labels::Labels;
-use super::request::{SHARED, Shared, all_or_count, in_our_words};
+use super::request::{SHARED, Shared, all_or_count, in_our_words, naming_shape};
 use super::response::Completion;
 use super::sessions::remembering;
 use crate::answer::gather;
@@ -273,7 +273,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
     // Nothing of it is held while a model answers.
     drop((members, body));
-    let echo = own.echo;
+    let (echo, shape) = (own.echo, shared.shape_name());
     let request = request(shared, own)?;
     let continued = Continued::of(&request, echo)?;
     let with_logprobs = request.logprobs.is_some();
@@ -283,7 +283,8 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let kept_as = id.clone();
     // On the heap: it is long, and lives in the futures of all who wait for it.
     let begin = Box::pin(async move {
-        let Begun { started, events, .. } = begin(&client, request).await?;
+        let Begun { started, events, .. } =
+            begin(&client, request).await.map_err(|error| naming_shape(error, shape))?;
         let mut events = events.boxed();
         if let Some(memory) = memory {
             let continued = continued.clone();

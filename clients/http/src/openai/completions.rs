@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::chunks::{self, Header, Shape};
 use super::labels::Labels;
 use super::prompts;
-use super::request::{SHARED, Shared, in_our_words};
+use super::request::{SHARED, Shared, in_our_words, naming_shape};
 use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
@@ -115,7 +115,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let ids = own.prompt.ids();
     let (n, best_of, with_logprobs) = (shared.choices(), best_of(&shared, &own)?, own.logprobs.is_some());
     let suffix = own.suffix();
-    let model = shared.model.clone();
+    let (model, shape) = (shared.model.clone(), shared.shape_name());
     let mut requests = requests(shared, own)?;
     let choices = requests.iter().map(|request| request.choices).sum();
     let (id, created) = (answer_id("cmpl-"), unix_seconds());
@@ -127,7 +127,8 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         fill(&client, model, suffix, &mut requests).await?;
     }
     // On the heap: it is long, and lives in the futures of all who wait for it.
-    let begin = Box::pin(async move { prompts::generate(&client, requests).await });
+    let begin =
+        Box::pin(async move { prompts::generate(&client, requests).await.map_err(|error| naming_shape(error, shape)) });
     if let Some(counting) = streaming {
         let header = Header { id, object: "text_completion", created, counting };
         return chunks::respond(begin, header, TextShape::new(choices, with_logprobs, echo)).await;
@@ -194,9 +195,9 @@ pub fn requests(shared: Shared, own: Own) -> Result<Vec<GenerateRequest>, Error>
     }
     let mut stop = shared.stop(None)?;
     stop.max_tokens.get_or_insert(MAX_TOKENS);
-    let (sampling, priority, constraint) = (shared.sampling()?, shared.priority()?, shared.constraint()?);
     // An echo without an answer is of use too; that is what the daemon calls a prompt that is judged.
     let judged = own.echo == Some(true) && (own.logprobs.is_some() || stop.max_tokens == Some(0));
+    let (sampling, priority, constraint) = (shared.sampling()?, shared.priority()?, shared.constraint()?);
     let request = |prompt| GenerateRequest {
         sampling: sampling.clone(),
         stop: stop.clone(),

@@ -242,6 +242,11 @@ impl Shared {
         shape::constraint(self.response_format.as_ref(), self.structured_outputs.as_ref())
     }
 
+    /// Under which name the shape was asked for that an answer is held to.
+    pub fn shape_name(&self) -> &'static str {
+        if self.structured_outputs.is_some() { "structured_outputs" } else { "response_format" }
+    }
+
     /// Returns when the answer ends; `max_tokens` is the endpoint's newer name for the limit, if it has one.
     pub fn stop(&self, max_tokens: Option<u32>) -> Result<Stop, Error> {
         if max_tokens == Some(0) {
@@ -285,6 +290,12 @@ pub fn in_our_words(mut error: Error) -> Error {
         "template_arguments" => Some("chat_template_kwargs"),
         _ => None,
     });
+    error
+}
+
+/// Returns the daemon's refusal with the shape that an answer is held to under the name it was asked for.
+pub fn naming_shape(mut error: Error, name: &'static str) -> Error {
+    rename(&mut error, |param| (param == "constraint").then_some(name));
     error
 }
 

@@ -236,7 +236,12 @@ impl Inner {
         let make = || vocabulary::factory(&self.tokenizer, &self.eos, self.vocabulary);
         let factory = self.factory.get_or_init(make).as_ref().map_err(Clone::clone)?;
         let parser = factory.create_parser(whole).map_err(|error| GrammarError::Invalid(matcher::words(&error)))?;
-        Ok(llguidance::Matcher::new(Ok(parser)).into_cancellable())
+        let made = llguidance::Matcher::new(Ok(parser)).into_cancellable();
+        // What has no first token, as a schema that refers to itself alone has none, is told now and not in mid-answer.
+        match made.deep_clone().compute_mask_or_eos() {
+            Ok(_) => Ok(made),
+            Err(error) => Err(GrammarError::Invalid(format!("no answer fits the grammar: {}", matcher::words(&error)))),
+        }
     }
 
     fn kept(&self, key: &str) -> Option<llguidance::Matcher> {

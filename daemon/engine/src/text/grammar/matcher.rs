@@ -103,7 +103,8 @@ impl Allowed {
     }
 }
 
-/// The first line of what the grammar engine says; what follows it are its innards.
+/// The first line of what the grammar engine says, as what follows it are its innards; of a regular expression's fault the
+/// last one, which says what it is.
 pub(super) fn words(error: &impl std::fmt::Display) -> String {
     let text = error.to_string();
     match text.lines().next() {
@@ -113,9 +114,11 @@ pub(super) fn words(error: &impl std::fmt::Display) -> String {
             "the schema uses 'oneOf' of alternatives that may fit at once, which is not enforced here; use 'anyOf'"
                 .to_string()
         }
+        Some("NoExtensionBias") => "nothing may follow".to_string(),
         Some(line) if !line.trim().is_empty() => {
-            let line: String = line.trim().chars().take(WORDS_MAX).collect();
-            line
+            let fault = text.lines().rev().find_map(|line| line.strip_prefix("error: "));
+            let fault = fault.filter(|_| line.ends_with("regex parse error:")).map(|fault| format!(" {fault}"));
+            format!("{}{}", line.trim(), fault.unwrap_or_default()).chars().take(WORDS_MAX).collect()
         }
         _ => "the grammar engine gave no reason".to_string(),
     }
