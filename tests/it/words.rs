@@ -189,3 +189,25 @@ async fn a_mark_before_a_text_and_a_request_of_http_1_0_are_read() {
     assert_eq!(http.raw(&older("Host: evil.example\r\n")).await.status, 403);
     assert_eq!(http.raw(&older("").replace("1.0", "1.1")).await.status, 400);
 }
+
+#[tokio::test]
+async fn the_daemons_state_says_to_each_key_what_it_may_know() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let mut keys = Vec::new();
+    for wish in [
+        json!({"label": "eyes", "role": "readonly"}),
+        json!({"label": "b", "role": "user", "models": ["impetus-nano-embed"]}),
+    ] {
+        let made = admin.post("/api/keys", &wish).await.json().await;
+        keys.push(Http::new(admin.authority(), made["secret"].as_str().unwrap()));
+    }
+    // Once it answers, it knows its models.
+    assert_eq!(admin.get("/v1/models").await.status, 200);
+    let status = async |http: &Http| http.get("/api/health/status").await.json().await;
+    let (all, eyes, held) = (status(&admin).await, status(&keys[0]).await, status(&keys[1]).await);
+    assert!(all["home"].as_str().unwrap().starts_with('/') && all["default_model"] == "impetus-nano", "{all}");
+    assert_eq!((&eyes["home"], &eyes["socket"], &eyes["logs"]), (&json!(""), &json!(""), &json!("")));
+    assert_eq!((&eyes["default_model"], &held["default_model"]), (&json!("impetus-nano"), &Value::Null));
+    assert!(!held.to_string().contains("\"impetus-nano\""), "{held}");
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::key::KeyRole;
 use protocol::measures::Metrics;
 use protocol::status::{Bridge, Hello, Memory, Status, StopRequest, Welcome};
 use protocol::{Error, PROTOCOL_VERSION, Result};
@@ -44,6 +45,12 @@ pub async fn status(session: &Session) -> Result<Status> {
     let daemon = &session.daemon;
     let mut snapshot = daemon.supervisor.look().await?;
     only_allowed(session, &mut snapshot.models)?;
+    // What a key may not use it does not hear of, nor, unless it is an administrator's, where things lie on this machine.
+    let default_model = snapshot.default.filter(|name| snapshot.models.iter().any(|card| card.name == *name));
+    let shown = |path: &dyn std::fmt::Display| match session.allow(KeyRole::Admin) {
+        Ok(()) => path.to_string(),
+        Err(_) => String::new(),
+    };
     let memory = machine::memory();
     let (connections, bridges) = daemon.connected();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -53,14 +60,14 @@ pub async fn status(session: &Session) -> Result<Status> {
         pid: std::process::id(),
         uptime_ms: u64::try_from(daemon.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         environment: daemon.config.environment.clone(),
-        home: daemon.paths.home().display().to_string(),
-        socket: daemon.config.socket.display().to_string(),
-        logs: daemon.paths.logs().display().to_string(),
+        home: shown(&daemon.paths.home().display()),
+        socket: shown(&daemon.config.socket.display()),
+        logs: shown(&daemon.paths.logs().display()),
         bridges,
         draining: daemon.shutdown.is_requested(),
         connections: count(connections),
         active: count(daemon.transcripts.active()),
-        default_model: snapshot.default,
+        default_model,
         models: snapshot.models,
         memory: Memory {
             total_bytes: memory.total,
