@@ -1,10 +1,25 @@
-//! What people and programs write: the bodies of HTTP requests, and settings.
+//! What people and programs write: the bodies and heads of HTTP requests, WebSockets' messages, and settings.
 
 use impetusd::config::{Config, Sources};
 
 /// Reads a body as the request of every dialect.
 pub fn read(bytes: &[u8]) {
     impetus_http::outside::read(bytes);
+}
+
+/// Reads an upload, its content type first.
+pub fn form(bytes: &[u8]) {
+    impetus_http::outside::form(bytes);
+}
+
+/// Reads what a WebSocket or a login says.
+pub fn message(bytes: &[u8]) {
+    impetus_http::outside::message(bytes);
+}
+
+/// Reads headers that say where a request comes from.
+pub fn head(bytes: &[u8]) {
+    impetus_http::outside::head(bytes);
 }
 
 /// The defaults.

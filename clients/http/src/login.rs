@@ -7,7 +7,7 @@
 //! changes something must carry an `Origin` that is the bridge's own, and so must whatever carries an `Origin` at all, as
 //! WebSockets do. Called by `access`, which lets the holder of a login in, and by `app`.
 
-mod token;
+pub mod token;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

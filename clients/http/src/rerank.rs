@@ -106,20 +106,28 @@ pub fn routes() -> Routes {
     Routes::new("Rerank").post("/rerank", create, rerank)
 }
 
-/// Orders documents by how well they answer a query.
-async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
-    let own: Body = Members::read(&body, &[MEMBERS])?.part()?;
-    // Nothing of it is held while a model answers.
-    drop(body);
+/// What a body asks for.
+pub struct Asked {
+    request: RerankRequest,
+    top_n: Option<usize>,
+    /// The documents, if they are to be shown.
+    shown: Vec<String>,
+    /// Whether the answer is a bare list.
+    listed: bool,
+}
+
+/// Reads what a body asks for.
+pub fn read(body: &Bytes) -> Result<Asked, Error> {
+    let own: Body = Members::read(body, &[MEMBERS])?.part()?;
     if own.top_n == Some(0) {
-        return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1.").into());
+        return Err(Error::invalid("top_n", "'top_n' is 0; it must be at least 1."));
     }
     accept_only("raw_scores", own.raw_scores.as_ref(), &[json!(false)])?;
     let listed = own.texts.is_some();
     let documents: Vec<String> = match (own.documents, own.texts) {
         (Some(documents), None) => documents.into_iter().map(Document::text).collect(),
         (None, Some(texts)) => texts,
-        _ => return Err(Error::invalid("documents", "Send the texts as 'documents', or as 'texts'.").into()),
+        _ => return Err(Error::invalid("documents", "Send the texts as 'documents', or as 'texts'.")),
     };
     let shown = if own.return_documents.or(own.return_text).unwrap_or(false) { documents.clone() } else { Vec::new() };
     let request = RerankRequest {
@@ -130,8 +138,16 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respon
         priority: Priority::Normal,
         deadline_ms: Some(DEADLINE_MS),
     };
+    Ok(Asked { request, top_n: own.top_n, shown, listed })
+}
+
+/// Orders documents by how well they answer a query.
+async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, HttpError> {
+    let Asked { request, top_n, shown, listed } = read(&body)?;
+    // Nothing of it is held while a model answers.
+    drop(body);
     let answer = bridge.daemon.client().await?.scores(request).await?;
-    let results = ranked(&answer.scores, own.top_n, &shown);
+    let results = ranked(&answer.scores, top_n, &shown);
     if listed {
         let results: Vec<Placed> = results.into_iter().map(Placed::from).collect();
         return Ok(said_cut(Json(results).into_response(), &answer.cut));

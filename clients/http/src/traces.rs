@@ -116,7 +116,7 @@ pub async fn follow(State(bridge): State<Arc<Bridge>>, request: Request, next: N
 }
 
 /// Reads the header; one that is no `traceparent`, or one of several, counts as none, as the standard asks.
-fn parent(headers: &HeaderMap) -> Option<TraceParent> {
+pub fn parent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut values = headers.get_all("traceparent").iter();
     let parent = values.next()?.to_str().ok()?.trim().parse().ok();
     parent.filter(|_| values.next().is_none())

@@ -7,7 +7,7 @@
 //! long, is closed: what waits for it is bounded. Nothing here holds what was said to a model or by it.
 
 mod feed;
-mod message;
+pub mod message;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,6 @@ use axum::response::Response;
 use protocol::key::{KeyRole, Principal};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -29,12 +28,12 @@ use utoipa::IntoParams;
 use crate::access;
 use crate::admin::models::Model;
 use crate::app::Bridge;
-use crate::body::{query, strict};
-use crate::login::Claims;
+use crate::body::query;
 use crate::error::HttpError;
+use crate::login::Claims;
 use crate::openapi::{Operation, Routes};
 use feed::{Feeds, Told};
-use message::{Channel, Heard, Hello, Said, TYPES};
+use message::{Channel, Heard, Hello, Said};
 
 /// Sockets that may be open; one more is refused as busy.
 const SOCKETS_MAX: usize = 1_024;
@@ -114,8 +113,8 @@ pub struct Wish {
 
 /// Upgrades a request to a socket.
 async fn connect(
-    login: Option<Extension<access::Login>>,
     State(bridge): State<Arc<Bridge>>,
+    login: Option<Extension<access::Login>>,
     wish: Result<Query<Wish>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, HttpError> {
@@ -192,10 +191,10 @@ impl End {
             None => Self::Gone,
         }
     }
+
     fn logged_out() -> Self {
         Self::Told(close_code::POLICY, "The login is over.".to_owned())
     }
-
 
     fn too_long() -> Self {
         Self::Told(close_code::SIZE, format!("A message may have {HEARD_BYTES_MAX} bytes."))
@@ -206,9 +205,9 @@ impl End {
 struct Watcher {
     socket: WebSocket,
     bridge: Arc<Bridge>,
+    who: Arc<Principal>,
     /// The login that opened it, if one did.
     login: Option<Claims>,
-    who: Arc<Principal>,
     channels: Vec<Channel>,
 }
 
@@ -270,11 +269,7 @@ impl Watcher {
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
             Message::Close(_) => return Err(End::Gone),
         };
-        let asked = serde_json::from_str::<Map<String, Value>>(&text).and_then(|asked| strict::read(&asked.into()));
-        let asked = asked.map_err(|error| {
-            Error::new(ErrorKind::Invalid, format!("The message cannot be read: {error}.")).hint(TYPES)
-        });
-        match asked {
+        match Heard::read(&text) {
             Ok(Heard::Ping {}) => self.say(&Said::Pong).await,
             Ok(Heard::Subscribe { channels }) => {
                 let permitted = channels.into_iter().map(|channel| permitted(&self.who, channel));
@@ -317,6 +312,11 @@ impl Watcher {
             }
             Ok(Told::News(..)) => Ok(()),
             Ok(Told::Over(error)) => Err(End::Told(close_code::POLICY, error.message)),
+            Err(RecvError::Lagged(_)) => Err(End::Told(close_code::POLICY, "You read too slowly.".to_owned())),
+            Err(RecvError::Closed) => Err(End::Gone),
+        }
+    }
+
     /// Asks whether the client is there, and whether its login was ended at another bridge.
     async fn ask(&mut self) -> Result<(), End> {
         match access::still_on(&self.bridge, self.login.clone()).await {
@@ -326,23 +326,18 @@ impl Watcher {
         }
     }
 
-            Err(RecvError::Lagged(_)) => Err(End::Told(close_code::POLICY, "You read too slowly.".to_owned())),
-            Err(RecvError::Closed) => Err(End::Gone),
-        }
-    }
-
     async fn refuse(&mut self, error: &Error) -> Result<(), End> {
         self.say(&Said::error(error)).await
     }
 
-        if self.login.as_ref().is_some_and(|login| !self.bridge.logins.goes_on(login)) {
-            return Err(End::logged_out());
-        }
     async fn say(&mut self, said: &Said) -> Result<(), End> {
         self.send(Message::Text(said.text())).await
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
+        if self.login.as_ref().is_some_and(|login| !self.bridge.logins.goes_on(login)) {
+            return Err(End::logged_out());
+        }
         timeout(SEND_PATIENCE, self.socket.send(message)).await.map_err(|_| End::Gone)?.map_err(End::from)
     }
 }

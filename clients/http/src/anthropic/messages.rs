@@ -117,14 +117,19 @@ async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     Ok(Json(message).into_response())
 }
 
-/// Says how many tokens a conversation has, without answering it.
-async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
-    let members = Members::read(&body, COUNT)?;
+/// Reads the conversation that is to be counted.
+pub fn counted(body: &Bytes) -> Result<TokenizeRequest, Error> {
+    let members = Members::read(body, COUNT)?;
     Labels::check(&members)?;
     let shared: Shared = members.part()?;
     let (model, chat) = shared.chat(None)?;
     let prompt = Prompt::Chat(chat);
-    let request = TokenizeRequest { model: Some(model), prompt, special: Special::Parse, pieces: false };
+    Ok(TokenizeRequest { model: Some(model), prompt, special: Special::Parse, pieces: false })
+}
+
+/// Says how many tokens a conversation has, without answering it.
+async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, AnthropicError> {
+    let request = counted(&body)?;
     let tokens = bridge.daemon.client().await?.tokenize(request).await?.tokens;
     Ok(named(Json(Count { input_tokens: tokens.len() }).into_response()))
 }

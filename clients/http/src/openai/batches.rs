@@ -7,8 +7,8 @@
 //! What clients may rely on: a request that has its line in the output is never asked again, whatever ends meanwhile.
 
 mod ask;
-mod lines;
-mod object;
+pub mod lines;
+pub mod object;
 pub mod runner;
 mod work;
 mod written;

@@ -52,9 +52,11 @@ enum Inputs {
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[schema(as = EncodingFormat)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+pub enum Format {
+    /// A list of numbers.
     #[default]
     Float,
+    /// Their bytes, the least first.
     Base64,
 }
 
@@ -127,13 +129,11 @@ pub async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Re
     answer(&bridge, body).await.map_err(|error| in_our_words(error).into())
 }
 
-/// Answers the request of `body`.
-pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
-    let members = Members::read(&body, &[MEMBERS])?;
+/// Reads what a body asks for, and how it wants its vectors.
+pub fn read(body: &Bytes) -> Result<(EmbedRequest, Format), Error> {
+    let members = Members::read(body, &[MEMBERS])?;
     Labels::check(&members)?;
     let own: Body = members.part()?;
-    // Nothing of it is held while a model answers.
-    drop((members, body));
     let format = own.encoding_format.unwrap_or_default();
     let request = EmbedRequest {
         model: own.model,
@@ -143,6 +143,14 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         priority: own.priority.unwrap_or_default().into(),
         deadline_ms: left_ms().or(Some(DEADLINE_MS)),
     };
+    Ok((request, format))
+}
+
+/// Answers the request of `body`.
+pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
+    let (request, format) = read(&body)?;
+    // Nothing of it is held while a model answers.
+    drop(body);
     let answer = bridge.daemon.client().await?.embeddings(request).await?;
     let embedding = |(index, vector)| Embedding {
         object: "embedding",

@@ -106,7 +106,7 @@ fn shown(id: String, file: File) -> FileObject {
 
 async fn create(State(bridge): State<Arc<Bridge>>, headers: HeaderMap, body: Bytes) -> Answer<Json<FileObject>> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let (text, file) = uploaded(form::read(content_type, &body)?, unix_seconds())?;
+    let (text, file) = read(content_type, &body, unix_seconds())?;
     let (client, id) = (bridge.daemon.client().await?, answer_id("file-"));
     let text = std::str::from_utf8(&text).map_err(|_| Error::invalid("file", "The file is not UTF-8."))?;
     let seconds = file.seconds_left(file.created_at);
@@ -118,7 +118,11 @@ async fn create(State(bridge): State<Arc<Bridge>>, headers: HeaderMap, body: Byt
     Ok(Json(shown(id, file)))
 }
 
-/// Reads an upload: what the file holds, and what is known of it besides.
+/// Reads the form of an upload, whose boundary its content type names: what the file holds, and what is known of it besides.
+pub fn read(content_type: Option<&str>, body: &Bytes, now: u64) -> Result<(Bytes, File)> {
+    uploaded(form::read(content_type, body)?, now)
+}
+
 fn uploaded(fields: Vec<Field>, now: u64) -> Result<(Bytes, File)> {
     let (mut file, mut purpose, mut anchor, mut seconds) = (None, None, None, None);
     for Field { name, filename, value } in fields {

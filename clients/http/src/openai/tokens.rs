@@ -144,25 +144,31 @@ struct Rendered {
     prompt: String,
 }
 
-/// Returns the tokens of a text, or of a conversation.
-async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<TokenList>, HttpError> {
-    let members = Members::read(&body, TOKENIZE)?;
+/// Reads what a body asks for; whether it is in vLLM's words.
+pub fn read(body: &Bytes) -> Result<(TokenizeRequest, bool), Error> {
+    let members = Members::read(body, TOKENIZE)?;
     let own: TokenizeBody = members.part()?;
     let pieces = own.with_pieces.unwrap_or(false);
     accept_only("return_token_strs", own.return_token_strs.as_ref(), &[json!(false)])?;
     let prompt = match (&own.content, &own.prompt, &own.messages) {
         (Some(text), None, None) | (None, Some(text), None) => Prompt::Text(text.clone()),
         (None, None, Some(_)) => Prompt::Chat(conversation(&members)?),
-        _ => return Err(Error::invalid("content", "Send either 'content' or 'messages'.").into()),
+        _ => return Err(Error::invalid("content", "Send either 'content' or 'messages'.")),
     };
     let add = own.add_special.or(own.add_special_tokens).unwrap_or(own.prompt.is_some());
     let special = special(add, own.parse_special.unwrap_or(true))?;
-    let request = TokenizeRequest { model: own.model, prompt, special, pieces };
+    Ok((TokenizeRequest { model: own.model, prompt, special, pieces }, own.content.is_none()))
+}
+
+/// Returns the tokens of a text, or of a conversation.
+async fn tokenize(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<TokenList>, HttpError> {
+    let (request, in_other_words) = read(&body)?;
+    let pieces = request.pieces;
     let client = bridge.daemon.client().await?;
     let found = client.tokenize(request).await.map_err(named)?;
-    let max_model_len = match own.content {
-        Some(_) => None,
-        None => client.models().await?.into_iter().find(|card| card.name == found.model),
+    let max_model_len = match in_other_words {
+        false => None,
+        true => client.models().await?.into_iter().find(|card| card.name == found.model),
     }
     .map(|card| card.facts.context_length);
     let count = found.tokens.len();

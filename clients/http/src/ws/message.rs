@@ -1,19 +1,21 @@
 //! What is said over a socket, in both directions: JSON objects that say their `type`.
 
 use axum::extract::ws::Utf8Bytes;
-use protocol::Error;
 use protocol::measures::Measures;
 use protocol::model::ModelState;
 use protocol::status::Status;
 use protocol::transcript::Progress;
+use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::admin::journal::Asked;
 use crate::admin::models::{Model, stage, unit};
+use crate::body::strict;
 use crate::error::code;
 
 /// What clients may say, for those who said something else.
-pub const TYPES: &str = "Say {\"type\": \"subscribe\", \"channels\": [\"metrics\", \"models\", \"downloads\", \"requests\"]}, \
+const TYPES: &str = "Say {\"type\": \"subscribe\", \"channels\": [\"metrics\", \"models\", \"downloads\", \"requests\"]}, \
     'unsubscribe' likewise, or {\"type\": \"ping\"}.";
 
 /// What can be watched.
@@ -63,6 +65,16 @@ pub enum Heard {
     },
     /// It wants an answer, for clients that cannot send pings of the protocol.
     Ping {},
+}
+
+impl Heard {
+    /// Reads a client's message.
+    pub fn read(text: &str) -> Result<Self, Error> {
+        let asked = serde_json::from_str::<Map<String, Value>>(text).and_then(|asked| strict::read(&asked.into()));
+        asked.map_err(|error| {
+            Error::new(ErrorKind::Invalid, format!("The message cannot be read: {error}.")).hint(TYPES)
+        })
+    }
 }
 
 /// What a client is told.
@@ -291,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_clients_say_is_read_strictly() {
-        let read = |value: serde_json::Value| serde_json::from_value::<Heard>(value);
+        let read = |value: Value| serde_json::from_value::<Heard>(value);
         let subscribe = read(json!({"type": "subscribe", "channels": ["models", "metrics"]})).unwrap();
         assert_eq!(subscribe, Heard::Subscribe { channels: vec![Channel::Models, Channel::Metrics] });
         assert_eq!(read(json!({"type": "ping"})).unwrap(), Heard::Ping {});
@@ -308,7 +320,7 @@ mod tests {
 
     #[test]
     fn every_message_says_its_type() {
-        let text = |said: Said| serde_json::from_str::<serde_json::Value>(said.text().as_str()).unwrap();
+        let text = |said: Said| serde_json::from_str::<Value>(said.text().as_str()).unwrap();
         assert_eq!(text(Said::Pong), json!({"type": "pong"}));
         let subscribed = text(Said::Subscribed { channels: vec![Channel::Downloads] });
         assert_eq!(subscribed, json!({"type": "subscribed", "channels": ["downloads"]}));
