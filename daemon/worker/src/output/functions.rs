@@ -48,6 +48,11 @@ impl Functions {
         self.0.contains_key(name)
     }
 
+    /// Whether the name of a function begins so.
+    pub fn may_begin(&self, name: &str) -> bool {
+        self.0.keys().any(|known| known.starts_with(name))
+    }
+
     /// Whether an argument is one of a function's; where nothing is known of them, every one may be.
     pub fn may_have(&self, function: &str, argument: &str) -> bool {
         self.0.get(function).is_none_or(|arguments| arguments.is_empty() || arguments.contains_key(argument))

@@ -1,14 +1,15 @@
 //! Tool calls as GLM-4-0414 and Z1 write them: a function's name in the first line, and its arguments after it.
 //!
-//! Only the beginning of an answer can be a call, and only of a known function: no marker tells it from a heading. More
-//! calls may follow.
+//! Only the beginning of an answer can be a call, and only of a known function: no marker tells it from a heading. So what
+//! cannot become a function's name is text at once. More calls may follow.
 
 use super::answer::Answer;
 use super::call::CallReader;
 use super::functions::Functions;
 use super::json::Step;
 
-const NAME_BYTES_MAX: usize = 256;
+/// The most white space around a name.
+const SPACE_BYTES_MAX: usize = 256;
 
 /// Reads one answer.
 pub struct Glm4 {
@@ -39,9 +40,8 @@ impl Glm4 {
                     self.state = State::Call(CallReader::with_name(name.to_string(), line));
                     return self.push(letter, answer);
                 }
-                let more = !letter.is_whitespace() && line.trim_start().contains('\n');
                 line.push(letter);
-                if more || line.len() > NAME_BYTES_MAX {
+                if !may_name(line, &self.functions) {
                     let line = std::mem::take(line);
                     self.state = State::Text;
                     answer.texts(&line);
@@ -71,4 +71,12 @@ impl Glm4 {
             }
         }
     }
+}
+
+/// Whether a text may still become the name of one of the functions and a line's end.
+fn may_name(text: &str, functions: &Functions) -> bool {
+    let begun = text.trim_start();
+    let name = begun.trim_end();
+    let whole = name.len() < begun.len();
+    text.len() - name.len() <= SPACE_BYTES_MAX && if whole { functions.has(name) } else { functions.may_begin(name) }
 }

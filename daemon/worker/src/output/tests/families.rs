@@ -229,6 +229,18 @@ fn glm_4s_calls_begin_with_a_line_that_names_a_function() {
 }
 
 #[test]
+fn glm4_text_is_told_as_soon_as_it_cannot_be_the_name_of_a_function() {
+    let mut output = Output::new(tools(ToolFormat::Glm4));
+    let mut told = |text: &str| output.push(text).text;
+    assert_eq!([told("wea"), told("ther"), told(" "), told("is")], ["", "", "", "weather is"]);
+    for (text, at_once) in [("W", "W"), ("fa", "fa"), ("f\nx", "f\nx"), ("\n#", "\n#"), ("wet", "wet")] {
+        assert_eq!(Output::new(tools(ToolFormat::Glm4)).push(text).text, at_once);
+    }
+    let unknown = OutputOptions { functions: Functions::default(), ..tools(ToolFormat::Glm4) };
+    assert_eq!(Output::new(unknown).push("f").text, "f");
+}
+
+#[test]
 fn harmony_channels_become_reasoning_answer_and_calls() {
     let options = OutputOptions { harmony: true, ..OutputOptions::default() };
     let whole =
