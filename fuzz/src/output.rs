@@ -44,6 +44,7 @@ pub fn read(bytes: &[u8]) {
             close: "</think>",
             place: if more & 2 == 0 { Place::Opened } else { Place::Start },
         }),
+        wrapped: more & 64 != 0,
         tools: FORMATS[kind % FORMATS.len()],
         harmony: more & 24 == 24,
         begun: more & 32 != 0,

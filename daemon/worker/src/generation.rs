@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod tests;
+mod thoughts;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use scheduler::{Salt, SequenceId};
 use crate::follow::Follower;
 use crate::guess::Guesser;
 use crate::output::{Output, Piece};
+use thoughts::{Place, ReasoningTokens};
 
 /// The most choices of one request.
 pub const CHOICES_MAX: u16 = 128;
@@ -136,7 +138,7 @@ impl Generation {
                 prompt_tokens: self.prompt.len() as u32,
                 cached_tokens: self.cached_tokens.min(self.prompt.len() as u32),
                 completion_tokens: self.choices.iter().map(|choice| choice.tokens).sum(),
-                reasoning_tokens: self.choices.iter().map(|choice| choice.reasoning_tokens).sum(),
+                reasoning_tokens: self.choices.iter().map(|choice| choice.reasoning.tokens()).sum(),
             },
             timing: self.clock.timing(),
             speculation: self.speculation,
@@ -176,7 +178,7 @@ pub struct Choice {
     tokens: u32,
     /// When its last token was drawn.
     drawn: Option<Instant>,
-    reasoning_tokens: u32,
+    reasoning: ReasoningTokens,
     finished: Option<FinishReason>,
     /// Delivered tokens that the scheduler has not been given yet.
     replayed: Vec<u32>,
@@ -254,7 +256,7 @@ impl Choice {
             judges_end,
             tokens: 0,
             drawn: None,
-            reasoning_tokens: 0,
+            reasoning: ReasoningTokens::default(),
             finished: None,
             replayed: Vec::new(),
         };
@@ -374,6 +376,7 @@ impl Choice {
             Some(follower) if !ended => follower.take(token)?,
             _ => false,
         };
+        let was_reasoning = self.output.is_reasoning();
         self.output.set_too_short(self.tokens <= self.ends.tokens_min);
         let mut piece = if ended { Piece::default() } else { self.output.push(&self.detokenizer.push(token)) };
         if piece.stopped.is_none() && (ended || over || self.tokens >= self.ends.tokens_max) {
@@ -384,10 +387,19 @@ impl Choice {
             (None, false) if self.tokens >= self.ends.tokens_max => Some(FinishReason::Length),
             (None, false) => None,
         };
-        if reason.is_some() {
-            append(&mut piece, self.output.finish());
+        if !ended {
+            let place = match was_reasoning && self.output.is_reasoning() {
+                true if self.output.is_unsure() => Place::Unsure,
+                true => Place::Inside,
+                false => Place::Outside,
+            };
+            self.reasoning.count(!piece.reasoning.is_empty(), place);
         }
-        self.reasoning_tokens += u32::from(!piece.reasoning.is_empty());
+        if reason.is_some() {
+            let rest = self.output.finish();
+            self.reasoning.end(!rest.reasoning.is_empty());
+            append(&mut piece, rest);
+        }
         self.forced.pop_front_if(|forced| *forced == token);
         self.thought += u32::from(self.output.is_reasoning());
         self.limit_reasoning();

@@ -1,7 +1,7 @@
 //! Turns a model's raw text into what a client receives: answer, reasoning, tool calls, and where it stops.
 //!
-//! Text goes through three stages: reasoning is split off, tool calls are read, and stop strings are looked for in what
-//! is left. Every stage works character by character, so the outcome never depends on how the text was cut into pushes;
+//! Text goes through three stages: reasoning and tags around the answer are split off, tool calls are read, and stop
+//! strings are looked for in what is left. Every stage works character by character, so the outcome never depends on how the text was cut into pushes;
 //! a resumed answer that replays its tokens comes out the same. The generation room keeps one for each choice.
 
 mod answer;
@@ -21,6 +21,7 @@ mod tagged;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod wrapped;
 mod written;
 
 use protocol::generation::ToolCallDelta;
@@ -29,11 +30,13 @@ use self::answer::Answer;
 use self::harmony::Harmony;
 use self::reasoning::Splitter;
 use self::tools::ToolReader;
+use self::wrapped::Wrapped;
 
 pub use self::functions::Functions;
 pub use self::harmony::{SHOWN as HARMONY_SHOWN, TO_ANSWER as HARMONY_TO_ANSWER, TO_NEXT as HARMONY_TO_NEXT};
 pub use self::reasoning::{Place, ReasoningTags};
 pub use self::tools::ToolFormat;
+pub use self::wrapped::is_asked as is_wrapped;
 pub use self::written::HarmonyForm;
 
 /// What to look for in a model's text.
@@ -43,6 +46,8 @@ pub struct OutputOptions {
     pub stop_strings: Vec<String>,
     /// How the model marks its reasoning, if it does.
     pub reasoning: Option<ReasoningTags>,
+    /// Whether the model was asked to put its answer between tags.
+    pub wrapped: bool,
     /// How the model writes tool calls, if it may make any.
     pub tools: Option<ToolFormat>,
     /// The functions that may be called.
@@ -72,6 +77,7 @@ pub struct Piece {
 pub struct Output {
     harmony: Option<Harmony>,
     reasoning: Option<Splitter>,
+    wrapped: Option<Wrapped>,
     tools: Option<ToolReader>,
     answer: Answer,
 }
@@ -84,6 +90,7 @@ impl Output {
         Self {
             harmony: options.harmony.then(|| Harmony::new(options.begun, options.functions.clone())),
             reasoning: options.reasoning.map(|tags| Splitter::new(tags, around)),
+            wrapped: options.wrapped.then(Wrapped::new),
             tools: options.tools.map(|format| ToolReader::new(format, options.functions)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
         }
@@ -126,6 +133,9 @@ impl Output {
             let said = splitter.finish(&mut reasoning);
             self.say(&said);
         }
+        if let Some(mut wrapped) = self.wrapped.take() {
+            self.say(&wrapped.finish());
+        }
         if let Some(mut tools) = self.tools.take() {
             tools.finish(&mut self.answer);
         }
@@ -139,6 +149,12 @@ impl Output {
         harmony || self.reasoning.as_ref().is_some_and(Splitter::is_inside)
     }
 
+    /// Whether it is not known yet if what was said last is reasoning, or ends it.
+    pub fn is_unsure(&self) -> bool {
+        let harmony = self.harmony.as_ref().is_some_and(Harmony::is_unsure);
+        harmony || self.reasoning.as_ref().is_some_and(Splitter::is_unsure)
+    }
+
     /// How many tool calls have begun.
     pub fn calls(&self) -> u16 {
         self.answer.calls()
@@ -146,6 +162,18 @@ impl Output {
 
     fn say(&mut self, said: &str) {
         for letter in said.chars() {
+            match &mut self.wrapped {
+                Some(wrapped) => {
+                    let inner = wrapped.push(letter);
+                    self.answer_with(&inner);
+                }
+                None => self.answer_with(letter.encode_utf8(&mut [0; 4])),
+            }
+        }
+    }
+
+    fn answer_with(&mut self, text: &str) {
+        for letter in text.chars() {
             match &mut self.tools {
                 Some(tools) => tools.push(letter, &mut self.answer),
                 None => self.answer.text(letter),

@@ -367,7 +367,7 @@ impl Prompter {
         matcher: Option<&Matcher>,
     ) -> Result<Choice, Error> {
         let index = sampling.choice;
-        let Formats { reasoning, may_reason, tools, harmony, begun } = source.formats;
+        let Formats { reasoning, may_reason, wrapped, tools, harmony, begun } = source.formats;
         // A held answer begins at once.
         let reasoning = reasoning.or((may_reason && matcher.is_none()).then_some(ReasoningTags::UNSAID));
         let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
@@ -377,6 +377,7 @@ impl Prompter {
         let output = Output::new(OutputOptions {
             stop_strings: self.stop_strings(request),
             reasoning,
+            wrapped,
             tools,
             functions: source.functions.clone(),
             harmony,

@@ -66,7 +66,31 @@ fn a_choice_that_calls_a_tool_says_so_and_splits_its_reasoning() {
     let arguments: String = calls.iter().map(|call| call.arguments.as_str()).collect();
     assert_eq!(arguments, "{\"city\": \"Bern\"}");
     assert_eq!(drawn.last().unwrap().finished.as_ref().unwrap().reason, FinishReason::ToolCalls);
-    assert!(choice.reasoning_tokens > 0 && choice.reasoning_tokens < choice.tokens);
+    assert!(choice.reasoning.tokens() > 0 && choice.reasoning.tokens() < choice.tokens);
+}
+
+#[test]
+fn a_token_counts_on_the_side_where_it_stands() {
+    let folder = Folder::new("sides", |recipe| recipe);
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+    let count = |text: &str| tokenizer.encode(text, Special::Parse).unwrap().len() as u32;
+    let call = "<tool_call>\n{\"name\": \"weather\", \"arguments\": {}}\n</tool_call>";
+    for (before, thought, after) in [
+        ("<think>", "\n\u{1F324} \n\n", "</think>\n\u{1F324}"),
+        ("<think>", "\n</th> é </t ", "</think>é<|im_end|>"),
+        ("<think>", "never closed \u{1F324} <", "<|im_end|>"),
+        ("<think>", "never closed </think", ""),
+        ("<think>", "Sunny?", &format!("{call}\n<|im_end|>")),
+        ("<think>", &format!("Sunny? {call} Or not. "), "</think>Yes."),
+        ("", "", "é </think> <think>"),
+    ] {
+        let says = format!("{before}{thought}{after}");
+        let most = count(&says);
+        let (mut choice, tokens) = choice(&folder, conversation(most), &says);
+        take_all(&mut choice, &tokens);
+        assert_eq!((choice.reasoning.tokens(), choice.tokens), (count(thought), most), "{says:?}");
+        assert!(choice.is_finished());
+    }
 }
 
 #[test]
@@ -145,7 +169,7 @@ fn a_replay_leaves_a_choice_as_drawing_did() {
     for token in Tokenizer::open(folder.path()).unwrap().encode("ther\"}</tool_call>", Special::Parse).unwrap() {
         assert_eq!(replayed.take(token).unwrap().delta, drawn.take(token).unwrap().delta);
     }
-    assert_eq!((replayed.tokens, replayed.reasoning_tokens), (drawn.tokens, drawn.reasoning_tokens));
+    assert_eq!((replayed.tokens, replayed.reasoning.tokens()), (drawn.tokens, drawn.reasoning.tokens()));
 }
 
 #[test]
@@ -214,7 +238,7 @@ fn a_model_that_always_reasons_answers_at_once_where_no_thoughts_are_wanted() {
     let (mut choice, closing) = choice_after(opened, &folder, asked(Some(false)), "</think>");
     assert_eq!(choice.forced, closing);
     take_all(&mut choice, &closing);
-    assert!(!choice.output.is_reasoning() && choice.reasoning_tokens == 0);
+    assert!(!choice.output.is_reasoning() && choice.reasoning.tokens() == 0);
     assert!(choice_after(opened, &folder, asked(None), "").0.forced.is_empty());
     let left_to_the_model = "{{ messages[0].content.split('<think>')[-1].split('</think>')[-1] }}";
     let harmony = "{{ messages[0].content }}{# <|channel|> <|message|> #}";

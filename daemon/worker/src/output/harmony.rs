@@ -51,6 +51,11 @@ impl Harmony {
         matches!(self.state, State::Reasoning)
     }
 
+    /// Whether what was said last may be a mark as well as reasoning.
+    pub fn is_unsure(&self) -> bool {
+        self.is_reasoning() && self.scanner.is_holding()
+    }
+
     /// Adds a character.
     pub fn push(&mut self, letter: char, reasoning: &mut String, answer: &mut Answer) {
         let (text, ended) = match self.scanner.push(letter) {

@@ -52,6 +52,11 @@ impl Scanner {
         Found::Text(self.held.drain(..self.held.len() - longest).collect())
     }
 
+    /// Whether the text ends with what may become a marker.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Ends the text; returns what was held back.
     pub fn finish(&mut self) -> String {
         self.markers.iter_mut().for_each(|marker| marker.matched = 0);

@@ -28,7 +28,7 @@ pub enum Place {
     Inside,
 }
 
-const FAMILIES: [(&str, &str); 6] = [
+const FAMILIES: [(&str, &str); 7] = [
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
     ("<seed:think>", "</seed:think>"),
@@ -36,7 +36,12 @@ const FAMILIES: [(&str, &str); 6] = [
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     // Gemma 4: the mark is a token, and the channel's name is text.
     ("<|channel>thought", "<channel|>"),
+    GRANITE,
 ];
+/// Granite 3.2.
+const GRANITE: (&str, &str) = ("Here is my thought process:", "Here is my response:");
+/// What it says when it is quantized.
+const SHORTER: (&str, &str) = ("Here's my thought process:", "Here's my response:");
 
 impl ReasoningTags {
     /// What models write whose template says nothing of thoughts: Phi 4 mini reasoning, and what is tuned to think.
@@ -57,6 +62,11 @@ impl ReasoningTags {
         let (_, thought) = begun.rsplit_once(self.open)?;
         let place = if thought.trim().is_empty() { Place::Opened } else { Place::Inside };
         (!thought.contains(self.close)).then_some(Self { place, ..self })
+    }
+
+    /// Whether they are words, which a model may say in other ways.
+    fn is_spelled(&self) -> bool {
+        self.open == GRANITE.0
     }
 
     /// The special tokens that must be written out for the tags to be seen.
@@ -130,14 +140,13 @@ impl Splitter {
 
     fn go(&mut self, state: State) {
         let ReasoningTags { open, close, .. } = self.tags;
-        self.scanner = match (state, self.calls) {
-            (State::Start | State::Closed, _) => Scanner::new([open]),
+        let (open_also, close_also) = if self.tags.is_spelled() { SHORTER } else { ("", "") };
+        let call = self.calls.map_or("", |calls| if state == State::Call { calls.close } else { calls.open });
+        self.scanner = match state {
+            State::Start | State::Closed => Scanner::new([open, open_also]),
             // Models say again what the prompt has opened.
-            (State::Opened, Some(calls)) => Scanner::new([close, calls.open, open]),
-            (State::Opened, None) => Scanner::new([close, "", open]),
-            (State::Call, Some(calls)) => Scanner::new([close, calls.close]),
-            (_, Some(calls)) => Scanner::new([close, calls.open]),
-            (_, None) => Scanner::new([close]),
+            State::Opened => Scanner::new([close, call, open, close_also]),
+            _ => Scanner::new([close, call, "", close_also]),
         };
         self.state = state;
     }
@@ -145,6 +154,11 @@ impl Splitter {
     /// Whether it is inside of the reasoning.
     pub fn is_inside(&self) -> bool {
         matches!(self.state, State::Opened | State::Inside | State::Call | State::AfterCall)
+    }
+
+    /// Whether what was said last may be a tag or a call as well as reasoning.
+    pub fn is_unsure(&self) -> bool {
+        matches!(self.state, State::Call | State::AfterCall) || self.is_inside() && self.scanner.is_holding()
     }
 
     /// Adds a character; reasoning goes into `reasoning`, and what belongs to the answer is returned.

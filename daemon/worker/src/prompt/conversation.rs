@@ -11,7 +11,7 @@ use super::shape::Formats;
 use super::shown::Shown;
 use super::{Prompter, chat};
 use crate::generation::Budget;
-use crate::output::{HARMONY_TO_ANSWER, HARMONY_TO_NEXT, ReasoningTags, ToolFormat};
+use crate::output::{HARMONY_TO_ANSWER, HARMONY_TO_NEXT, ReasoningTags, ToolFormat, is_wrapped};
 use crate::render::ToRender;
 
 impl Prompter {
@@ -49,11 +49,13 @@ impl Prompter {
             now_unix_ms,
         })?;
         let harmony = template.is_harmony();
-        let reasoning = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
+        let tags = ReasoningTags::detect(template.source(), &text).filter(|_| !harmony);
+        let reasoning = tags.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun)));
         let formats = Formats {
             harmony,
-            may_reason: !harmony && reasoning.is_none() && begun.is_none(),
-            reasoning: reasoning.and_then(|tags| begun.map_or(Some(tags), |begun| tags.after(begun))),
+            may_reason: !harmony && tags.is_none() && begun.is_none(),
+            reasoning,
+            wrapped: reasoning.is_some() && is_wrapped(&text),
             tools: ToolFormat::detect(template.tool_source()).filter(|format| with_tools || format.marks_answers()),
             begun: begun.is_some(),
         };

@@ -20,6 +20,8 @@ pub struct Formats {
     pub reasoning: Option<ReasoningTags>,
     /// Whether it may mark it in a way that its template does not show.
     pub may_reason: bool,
+    /// Whether it was asked to put its answer between tags.
+    pub wrapped: bool,
     /// How it writes calls, if it is shown tools.
     pub tools: Option<ToolFormat>,
     /// Whether it answers in the harmony form.

@@ -59,6 +59,44 @@ fn tags_are_detected_from_template_and_prompt() {
 }
 
 #[test]
+fn granite_says_in_words_where_its_thoughts_end() {
+    let template =
+        "Write your thoughts after 'Here is my thought process:' and your response after 'Here is my response:'";
+    let tags = ReasoningTags::detect(template, "<|end_of_role|>").unwrap();
+    let options = OutputOptions { reasoning: Some(tags), ..tools(ToolFormat::Listed) };
+    for is in ["Here is", "Here's"] {
+        let said = format!("{is} my thought process:\nHm, Here is my plan.\n\n{is} my response:\nYes.");
+        check(&options, &said, ("Yes.", "Hm, Here is my plan.", &[], None));
+    }
+    let call = "Here is my thought process: f. Here is my response: <|tool_call|>[{\"name\": \"f\"}]";
+    check(&options, call, ("", "f.", &[("f", "{}")], None));
+    check(&options, "Here is my response", ("Here is my response", "", &[], None));
+    let mut output = Output::new(options);
+    assert_eq!(output.push("Here is my thought process: Hm. Here").reasoning, "Hm.");
+    assert_eq!(output.push(" it is").reasoning, " Here it is");
+}
+
+#[test]
+fn tags_that_a_prompt_asks_for_around_the_answer_are_no_part_of_it() {
+    assert!(is_wrapped("… write your response between <response></response> for each user query."));
+    assert!(!is_wrapped("Answer in XML: <response>…</response>"));
+    let options = OutputOptions { reasoning: Some(THINK), wrapped: true, ..tools(ToolFormat::Listed) };
+    let said = "<think>Hm.</think>\n<response>\nIt is <b>.\n\nSo.\n</response>\n";
+    check(&options, said, ("It is <b>.\n\nSo.", "Hm.", &[], None));
+    check(&options, "<response>Yes", ("Yes", "", &[], None));
+    check(&options, "<response></response>", ("", "", &[], None));
+    check(&options, "<response>a </respon", ("a </respon", "", &[], None));
+    check(&options, "<response>a</response>\nb", ("a\nb", "", &[], None));
+    check(&options, "Say <response>a</response>", ("Say <response>a</response>", "", &[], None));
+    check(&options, "<respond>", ("<respond>", "", &[], None));
+    let call = "<think>f</think><response><|tool_call|>[{\"name\": \"f\"}]</response>";
+    check(&options, call, ("", "f", &[("f", "{}")], None));
+    let mut output = Output::new(options);
+    let mut told = |text: &str| output.push(text).text;
+    assert_eq!([told("<resp"), told("onse>Y"), told("es. </"), told("i> </resp")], ["", "Y", "es.", " </i>"]);
+}
+
+#[test]
 fn reasoning_comes_before_calls_and_hides_markers() {
     let options = OutputOptions { reasoning: Some(THINK), ..tools(ToolFormat::Hermes) };
     let text = "<think>use <tool_call>?</think>\n<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
