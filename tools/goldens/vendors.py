@@ -46,7 +46,8 @@ def of_transformers(tokenizer, conversation):
     try:
         return {"prompt": tokenizer.apply_chat_template(
             conversation["messages"], tools=conversation.get("tools"), tokenize=False,
-            add_generation_prompt=conversation.get("add_generation_prompt", True), **conversation.get("arguments", {}))}
+            add_generation_prompt=conversation.get("add_generation_prompt", True),
+            continue_final_message=conversation.get("continue_final_message", False), **conversation.get("arguments", {}))}
     except TemplateError as error:
         # An error of the language has a class of its own; only raise_exception makes the plain one.
         return {"raised": str(error)} if type(error) is TemplateError else {"failed": f"{type(error).__name__}: {error}"}
@@ -81,8 +82,9 @@ class Renderer:
         if self.ready != "ready":
             return self.ready
         ask = {"messages": [with_reasoning(message) for message in conversation["messages"]], "tools": conversation.get("tools"), "now_unix_ms": NOW_UNIX_MS,
-               "add_generation_prompt": conversation.get("add_generation_prompt", True), "arguments": conversation.get("arguments", {})}
-        body = json.dumps(ask).encode()
+               "add_generation_prompt": conversation.get("add_generation_prompt", True), "continue_final_message": conversation.get("continue_final_message", False),
+               "arguments": conversation.get("arguments", {})}
+        body = json.dumps({"render": ask}).encode()
         self.process.stdin.write(struct.pack("<I", len(body)) + body)
         self.process.stdin.flush()
         told = self.read()

@@ -16,6 +16,7 @@ mod json;
 mod list;
 mod llama3;
 mod marker;
+mod past;
 mod reasoning;
 mod tagged;
 #[cfg(test)]

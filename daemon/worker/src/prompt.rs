@@ -11,6 +11,7 @@ mod conversation;
 mod habits;
 mod line;
 mod ranges;
+mod recalled;
 pub mod renderer;
 mod shape;
 mod shown;
@@ -45,6 +46,7 @@ use crate::output::{Functions, HARMONY_SHOWN, Output, OutputOptions, ReasoningTa
 use crate::quota;
 use habits::Habits;
 use line::Line;
+use recalled::Recalled;
 use renderer::{Renderer, Rendering, TryError};
 use shape::Formats;
 use shown::Shown;
@@ -110,6 +112,8 @@ pub struct Prompter {
     habits: Habits,
     /// Where the template shows tools, once that was asked.
     shown: OnceLock<Shown>,
+    /// How the template takes past calls, once that was asked: without tools, and with them.
+    recalled: [OnceLock<Recalled>; 2],
     /// What the model's files say about ending and sampling.
     defaults: GenerationDefaults,
     facts: ModelFacts,
@@ -148,13 +152,14 @@ impl Prompter {
         let scout = Scout::start();
         let (facts, name) = (facts.clone(), name.to_string());
         let trials = Turns::new(TRIALS_MAX);
-        let shown = OnceLock::new();
+        let (shown, recalled) = (OnceLock::new(), Default::default());
         Ok(Self {
             tokenizer,
             template,
             renderer,
             habits,
             shown,
+            recalled,
             defaults,
             facts,
             name,

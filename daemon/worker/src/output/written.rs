@@ -12,10 +12,10 @@ use super::tools::ToolFormat;
 use super::{deepseek, gemma};
 
 /// What stands around a list of calls.
-struct ListMarks {
-    before: &'static str,
-    open: &'static str,
-    after: &'static str,
+pub(super) struct ListMarks {
+    pub before: &'static str,
+    pub open: &'static str,
+    pub after: &'static str,
 }
 
 impl ToolFormat {
@@ -83,7 +83,7 @@ impl ToolFormat {
     }
 
     /// What stands before and after a list of calls, where calls are one.
-    fn around_list(self) -> Option<ListMarks> {
+    pub(super) fn around_list(self) -> Option<ListMarks> {
         let (before, open, after) = match self {
             Self::MistralList => ("[TOOL_CALLS]", "[", ""),
             Self::Listed => ("<|tool_call|>", "[", ""),

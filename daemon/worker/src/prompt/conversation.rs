@@ -6,6 +6,7 @@ use engine::text::Special;
 use protocol::generation::{Chat, Ending};
 use protocol::{Error, ErrorKind};
 
+use super::recalled::Recalled;
 use super::renderer::Rendering;
 use super::shape::Formats;
 use super::shown::Shown;
@@ -36,8 +37,11 @@ impl Prompter {
             let find = || Shown::find(&self.habits, now_unix_ms, |ask| rendering.render(ask));
             self.shown.get_or_init(find).prepare(&mut messages, tools, &self.habits)?;
         }
+        let (with_tools, format) = (tools.is_some(), ToolFormat::detect(template.tool_source()));
+        if chat.messages.iter().any(|message| !message.tool_calls.is_empty()) {
+            self.recalled(with_tools, format, now_unix_ms, rendering)?.prepare(&mut messages)?;
+        }
         let arguments = chat::arguments(chat, template)?;
-        let with_tools = tools.is_some();
         let continue_final_message = begun.is_some();
         let add_generation_prompt = !continue_final_message && chat.ending != Ending::Closed;
         let text = rendering.render(ToRender {
@@ -56,11 +60,27 @@ impl Prompter {
             may_reason: !harmony && tags.is_none() && begun.is_none(),
             reasoning,
             wrapped: reasoning.is_some() && is_wrapped(&text),
-            tools: ToolFormat::detect(template.tool_source()).filter(|format| with_tools || format.marks_answers()),
+            tools: format.filter(|format| with_tools || format.marks_answers()),
             begun: begun.is_some(),
         };
         chat::check_begun_thinking(chat, &formats)?;
         Ok((text, formats))
+    }
+
+    /// How the template takes past calls.
+    fn recalled(
+        &self,
+        with_tools: bool,
+        format: Option<ToolFormat>,
+        now_unix_ms: i64,
+        rendering: &mut Rendering,
+    ) -> Result<Recalled, Error> {
+        let known = &self.recalled[usize::from(with_tools)];
+        if let Some(recalled) = known.get() {
+            return Ok(*recalled);
+        }
+        let found = Recalled::find(with_tools, format, now_unix_ms, |ask| rendering.render(ask))?;
+        Ok(*known.get_or_init(|| found))
     }
 
     /// How long an answer may reason, if the request limits that; `held` says whether a grammar tells what follows.

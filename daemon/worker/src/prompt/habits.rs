@@ -80,7 +80,7 @@ impl Habits {
 }
 
 /// JSON with the spaces that models were trained on.
-fn as_python(value: &Value) -> String {
+pub fn as_python(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("[{}]", items.iter().map(as_python).collect::<Vec<_>>().join(", ")),
         Value::Object(object) => {

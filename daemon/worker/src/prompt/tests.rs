@@ -15,6 +15,7 @@ use crate::render::RENDER_LIMITS;
 use crate::tests::kit::{Folder, request, submission};
 
 mod hostile;
+mod recalled;
 mod shown;
 mod thinking;
 
@@ -345,9 +346,11 @@ fn questions_about_unknown_tokens_and_for_too_much_are_refused_by_name() {
     assert!(error.message.contains("1048577 tokens"), "{}", error.message);
 }
 
-/// What a template makes of a call, its result and the reasoning before them.
+/// What a template makes of a call, its result and the reasoning before them; it shows calls in conversations that a user begins.
 fn habits(source: &str) -> String {
-    let folder = Folder::new("habits", |recipe| recipe).with_template(source);
+    let source =
+        format!("{{% if messages[0].role == 'user' %}}{{{{ messages | tojson }}}}{{% else %}}{source}{{% endif %}}");
+    let folder = Folder::new("habits", |recipe| recipe).with_template(&source);
     let prompter = prompter(&folder);
     let mut caller = message(Role::Assistant, "I look.");
     caller.reasoning = Some("Look it up.".to_string());

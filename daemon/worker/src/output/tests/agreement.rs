@@ -169,3 +169,22 @@ fn free_text_holds_nothing_that_a_reader_takes_for_a_call() {
         }
     }
 }
+
+#[test]
+fn past_calls_are_written_as_their_reader_reads_them() {
+    let given = "{\"a\": [1, {\"b\": \"<\\\"]}\"}]}".to_string();
+    let calls = [("f", given.clone()), ("g", "{}".to_string())];
+    for format in [
+        ToolFormat::Hermes,
+        ToolFormat::Llama3,
+        ToolFormat::MistralList,
+        ToolFormat::Listed,
+        ToolFormat::Command,
+        ToolFormat::Action,
+        ToolFormat::Nemotron,
+    ] {
+        check(&tools(format), &format.past(&calls[..1]).unwrap(), ("", "", &[("f", &given)], None));
+        check(&tools(format), &format.past(&calls).unwrap(), ("", "", &[("f", &given), ("g", "{}")], None));
+    }
+    assert_eq!(ToolFormat::Coder.past(&calls), None);
+}
