@@ -46,6 +46,7 @@ pub fn read(bytes: &[u8]) {
         }),
         wrapped: more & 64 != 0,
         tools: FORMATS[kind % FORMATS.len()],
+        shaped: more & 128 != 0,
         harmony: more & 24 == 24,
         begun: more & 32 != 0,
         functions: Functions::of(["f", "g"].map(|name| (name, &serde_json::Value::Null))),

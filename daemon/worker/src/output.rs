@@ -5,6 +5,7 @@
 //! a resumed answer that replays its tokens comes out the same. The generation room keeps one for each choice.
 
 mod answer;
+mod bare;
 mod call;
 mod deepseek;
 mod functions;
@@ -51,6 +52,8 @@ pub struct OutputOptions {
     pub wrapped: bool,
     /// How the model writes tool calls, if it may make any.
     pub tools: Option<ToolFormat>,
+    /// Whether the answer itself is to be JSON, or in another shape: then only what is marked is a call.
+    pub shaped: bool,
     /// The functions that may be called.
     pub functions: Functions,
     /// Whether the model answers in the harmony form, which has a way of its own for reasoning and calls.
@@ -92,7 +95,7 @@ impl Output {
             harmony: options.harmony.then(|| Harmony::new(options.begun, options.functions.clone())),
             reasoning: options.reasoning.map(|tags| Splitter::new(tags, around)),
             wrapped: options.wrapped.then(Wrapped::new),
-            tools: options.tools.map(|format| ToolReader::new(format, options.functions)),
+            tools: options.tools.map(|format| ToolReader::new(format, options.functions, options.shaped)),
             answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
         }
     }

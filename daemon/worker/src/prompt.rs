@@ -384,6 +384,7 @@ impl Prompter {
             reasoning,
             wrapped,
             tools,
+            shaped: request.constraint.is_some(),
             functions: source.functions.clone(),
             harmony,
             begun,

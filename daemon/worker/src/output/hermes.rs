@@ -1,10 +1,12 @@
 //! Tool calls between `<tool_call>` and `</tool_call>`, as Hermes and Qwen models write them.
 //!
-//! Several calls may follow each other. A call without its closing tag still counts; what follows a complete call up to
+//! Several calls may follow each other. Models forget the tags around calls that are their whole answer. A call without its closing tag still counts; what follows a complete call up to
 //! the tag is left out. What is no call after all becomes text, tags included.
 
 use super::answer::Answer;
+use super::bare::Bare;
 use super::call::CallReader;
+use super::functions::Functions;
 use super::json::Step;
 use super::marker::{Found, Scanner};
 
@@ -17,6 +19,8 @@ pub struct Hermes {
 }
 
 enum State {
+    /// All of the answer so far may be calls without tags.
+    Bare(Box<Bare>),
     Outside(Scanner),
     Inside(CallReader),
     /// The call is read; its closing tag is due.
@@ -24,14 +28,19 @@ enum State {
 }
 
 impl Hermes {
-    /// Begins an answer.
-    pub fn new() -> Self {
-        Self { state: State::outside() }
+    /// Begins an answer in which these functions may be called without tags.
+    pub fn new(bare: Option<Functions>) -> Self {
+        Self { state: bare.map_or_else(State::outside, |functions| State::Bare(Box::new(Bare::new(functions)))) }
     }
 
     /// Adds a character.
     pub fn push(&mut self, letter: char, answer: &mut Answer) {
         match &mut self.state {
+            State::Bare(bare) => {
+                let Some(text) = bare.push(letter) else { return };
+                self.state = State::outside();
+                text.chars().for_each(|letter| self.push(letter, answer));
+            }
             State::Outside(scanner) => match scanner.push(letter) {
                 Found::Text(text) => answer.texts(&text),
                 Found::Marker(_, text) => {
@@ -63,6 +72,7 @@ impl Hermes {
     /// Ends the answer.
     pub fn finish(&mut self, answer: &mut Answer) {
         match &mut self.state {
+            State::Bare(bare) => bare.finish(answer),
             State::Outside(scanner) => answer.texts(&scanner.finish()),
             State::Inside(call) => {
                 call.close(answer);

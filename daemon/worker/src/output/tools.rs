@@ -132,10 +132,11 @@ pub enum ToolReader {
 }
 
 impl ToolReader {
-    /// Begins an answer in which `functions` may be called.
-    pub fn new(format: ToolFormat, functions: Functions) -> Self {
+    /// Begins an answer in which `functions` may be called; `shaped` says that only
+    /// what is marked is one.
+    pub fn new(format: ToolFormat, functions: Functions, shaped: bool) -> Self {
         match format {
-            ToolFormat::Hermes => Self::Hermes(Hermes::new()),
+            ToolFormat::Hermes => Self::Hermes(Hermes::new((!shaped).then_some(functions))),
             ToolFormat::Llama3 => Self::Llama3(Llama3::new(functions)),
             ToolFormat::Mistral | ToolFormat::MistralList => Self::List(List::new(list::MISTRAL)),
             ToolFormat::Listed => Self::List(List::new(list::LISTED)),

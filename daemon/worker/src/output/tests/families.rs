@@ -311,3 +311,43 @@ fn wherever_an_answer_is_cut_off_its_arguments_are_json() {
         }
     }
 }
+
+#[test]
+fn hermes_calls_that_are_the_whole_answer_need_no_tags() {
+    let options = tools(ToolFormat::Hermes);
+    let call = "{\"name\": \"weather\", \"arguments\": {\"in\": \"<}\\\"\"}}";
+    let once = ("weather", "{\"in\": \"<}\\\"\"}");
+    check(&options, call, ("", "", &[once], None));
+    check(&options, &format!("\n{call}\n{call} "), ("", "", &[once, once], None));
+    check(&options, &format!("```json\n{call}\n```\n"), ("", "", &[once], None));
+    check(&options, &format!("```\n{call}"), ("", "", &[once], None));
+    check(&options, "{\"arguments\": {}, \"name\": \"f\"}", ("", "", &[("f", "{}")], None));
+    let reasoning = OutputOptions { reasoning: Some(THINK), ..options.clone() };
+    check(&reasoning, &format!("<think>Hm</think>\n{call}"), ("", "Hm", &[once], None));
+    for text in [
+        format!("{call} is how it is called."),
+        format!("As asked: {call}"),
+        format!("```json\n{call}\n```\nThat is all."),
+        format!("{call}```"),
+        call[..call.len() - 1].to_string(),
+        call.replace("weather", "Bern"),
+        call.replace("}}", "}, \"at\": 1}"),
+        "{\"name\": \"weather\"}".to_string(),
+        "{\"name\": \"weather\", \"arguments\": [1]}".to_string(),
+        "```python\nprint({})\n```".to_string(),
+        "[1]".to_string(),
+        "``".to_string(),
+    ] {
+        check(&options, &text, (text.trim_end(), "", &[], None));
+    }
+    let tagged = format!("{{}} <tool_call>{call}</tool_call>");
+    check(&options, &tagged, ("{}", "", &[once], None));
+    let shaped = OutputOptions { shaped: true, ..options.clone() };
+    check(&shaped, call, (call, "", &[], None));
+    let mut output = Output::new(options);
+    let mut told = |text: &str| output.push(text).text;
+    assert_eq!(
+        [told("{\"name\": \"weather\", \"argu"), told("ed\": 1"), told("}")],
+        ["", "{\"name\": \"weather\", \"argued\": 1", "}"]
+    );
+}
