@@ -52,13 +52,14 @@ pub fn of_chat(
         return Ok(in_harmony(calls, forced, answer));
     }
     let limited = forced || chat.single_tool_call || answer.is_some() || strict;
-    let whole = if shown && limited {
-        let param = if forced { "tool_choice" } else { "tools" };
-        let format = formats.tools.ok_or_else(|| unknown_format(param))?;
-        let calls = Calls { format, tools: callable(chat)?, most: most(chat) };
-        Some(calls.grammar(forced, answer)?)
-    } else {
-        answer
+    // A call that nobody can tell from text would be no call, whether it is forced or not.
+    let format = shown.then(|| formats.tools.ok_or_else(unknown_format)).transpose()?;
+    let whole = match format.filter(|_| limited) {
+        Some(format) => {
+            let calls = Calls { format, tools: callable(chat)?, most: most(chat) };
+            Some(calls.grammar(forced, answer)?)
+        }
+        None => answer,
     };
     Ok(whole.map(|whole| after_reasoning(whole, chat, formats.reasoning)))
 }
@@ -126,11 +127,11 @@ pub fn refusal(error: &GrammarError, chat: Option<&Chat>, constraint: Option<&Co
     }
 }
 
-fn unknown_format(param: &str) -> Error {
-    let message = "the way this model writes tool calls cannot be held to a shape here";
+fn unknown_format() -> Error {
+    let message = "the way this model writes tool calls is not known here, so its calls would be text";
     Error::new(ErrorKind::Unsupported, message)
-        .param(param)
-        .hint("use the tool choice auto without strict tools, and no other constraint beside tools")
+        .param("tools")
+        .hint("send no tools, or the tool choice none, or choose a model that calls tools")
 }
 
 fn most(chat: &Chat) -> u32 {

@@ -117,8 +117,8 @@ fn a_conversation_is_rendered_by_the_models_template() {
     let tokens = prompter.tokenizer.encode(text, engine::text::Special::Parse).unwrap();
     assert_eq!(rendered.prompt, tokens);
     let with_tools = Chat { messages: messages.clone(), tools: vec![weather()], ..Chat::default() };
-    let shown = prepare(&prompter, &chat(with_tools.clone())).unwrap();
-    assert!(shown.prompt.len() > tokens.len() + 20, "the tools are shown");
+    let shown = self::tokens(&prompter, Prompt::Chat(with_tools.clone()), Special::Parse, false).unwrap();
+    assert!(shown.tokens.len() > tokens.len() + 20, "the tools are shown");
     let hidden = Chat { tool_choice: ToolChoice::None, ..with_tools };
     assert_eq!(prepare(&prompter, &chat(hidden)).unwrap().prompt, tokens);
 }
@@ -203,12 +203,12 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     let plain = Chat { messages: messages.clone(), ..Chat::default() };
     let check = |chat_: Chat, kind, param| check_refused(prepare(&prompter, &chat(chat_)), kind, param);
     // This model's template shows tools and no way to call them.
-    for choice in [ToolChoice::Required, ToolChoice::Named("weather".to_string())] {
-        let forced = Chat { tools: vec![weather()], tool_choice: choice, ..plain.clone() };
-        check(forced, ErrorKind::Unsupported, "tool_choice");
+    for choice in [ToolChoice::Auto, ToolChoice::Required, ToolChoice::Named("weather".to_string())] {
+        let uncallable = Chat { tools: vec![weather()], tool_choice: choice, ..plain.clone() };
+        check(uncallable, ErrorKind::Unsupported, "tools");
     }
-    let strict = Chat { tools: vec![Tool { strict: true, ..weather() }], ..plain.clone() };
-    check(strict, ErrorKind::Unsupported, "tools");
+    let uncalled = Chat { tools: vec![weather()], tool_choice: ToolChoice::None, ..plain.clone() };
+    prepare(&prompter, &chat(uncalled)).unwrap();
     let shaped = |constraint| GenerateRequest { constraint: Some(constraint), ..request("Hi", 10) };
     let schema = |text: &str| Constraint::JsonSchema { schema: Json(text.to_string()), strict: true };
     let unique = shaped(schema(r#"{"type":"array","uniqueItems":true}"#));
