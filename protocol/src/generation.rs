@@ -273,6 +273,8 @@ pub struct Stop {
     pub ignore_eos: bool,
     /// The most tokens one choice may have; `None` takes what the context leaves, and 0 only reports the prompt's.
     pub max_tokens: Option<u32>,
+    /// Whether a choice may have fewer where the context leaves no more for it; otherwise that is refused.
+    pub or_fewer: bool,
     /// The fewest tokens before an end-of-turn token may be drawn, or a stop string counts.
     pub min_tokens: u32,
 }
@@ -298,6 +300,8 @@ pub struct Started {
     pub prompt_tokens: u32,
     /// The seed in use, given or chosen.
     pub seed: u64,
+    /// The most tokens that one choice may have.
+    pub max_tokens: u32,
 }
 
 /// More of one choice.

@@ -115,6 +115,22 @@ async fn limits_per_day_and_allowed_models_hold_in_every_dialect() {
     assert!(shown["spent_today"]["tokens"].as_u64().unwrap() > 2, "{shown}");
 }
 
+#[tokio::test]
+async fn a_request_for_more_tokens_than_there_is_room_for_is_asked_once() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let (id, user) = key(&admin, json!({"label": "app", "role": "user", "requests_per_day": 1})).await;
+    let mut asked = chat();
+    (asked["max_tokens"], asked["max_completion_tokens"]) = (json!(1_000_000), json!(1_000_000));
+    assert_eq!(user.post("/v1/chat/completions", &asked).await.status, 200);
+    let page = wait::for_some("the request in the log", || async {
+        let page = admin.get(&format!("/api/requests?key={id}")).await.json().await;
+        (page["data"] != json!([])).then_some(page)
+    })
+    .await;
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["data"][0]["status"]), (1, &json!("ok")), "{page}");
+}
+
 fn chat_for(path: &str) -> Value {
     let mut body = chat();
     if path == "/api/chat" {

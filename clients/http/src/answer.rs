@@ -126,7 +126,7 @@ mod tests {
     fn interleaved_choices_are_kept_apart() {
         let finished = |choice| ChoiceFinished { choice, reason: FinishReason::Stop, stop_string: None };
         let answer = run(vec![
-            Event::Started(Started { model: "m".into(), prompt_tokens: 1, seed: 0 }),
+            Event::Started(Started { model: "m".into(), prompt_tokens: 1, seed: 0, max_tokens: 1 }),
             text(0, "a"),
             text(1, "x"),
             text(0, "b"),

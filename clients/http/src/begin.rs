@@ -1,14 +1,13 @@
 //! Begins a generation for dialects whose clients ask for more tokens than fit: they mean "as many as there is room for".
 //!
-//! Only the worker knows how long a prompt is, so it is asked twice at most: once as the client said, and, where only
-//! `max_tokens` was too much, once for what the context leaves. No prompt is ever cut. Batches say here how long their requests
-//! may take.
+//! Only the worker knows how long a prompt is, so it is asked for fewer where there is no room for all. No prompt is ever cut.
+//! Batches say here how long their requests may take.
 
 use futures::StreamExt;
 use protocol::client::{Client, EventStream};
 use protocol::generation::{GenerateRequest, Started, Stop};
 use protocol::transcript::Event;
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use tokio::time::Instant;
 
 use crate::request_id;
@@ -41,22 +40,12 @@ pub struct Begun {
 
 /// Begins a generation and waits until its prompt is accepted; refusals keep their kind.
 pub async fn begin(client: &Client, request: GenerateRequest) -> Result<Begun> {
-    let request = GenerateRequest { deadline_ms: left_ms().or(request.deadline_ms), ..request };
-    // A prompt may be megabytes: it is kept only where it may have to be sent again.
-    let without = Stop { max_tokens: None, ..request.stop.clone() };
-    let again = request.stop.max_tokens.is_some().then(|| GenerateRequest { stop: without, ..request.clone() });
-    match (accepted(client, request).await, again) {
-        (Err(error), Some(again)) if only_max_tokens(&error) => {
-            let (started, events) = accepted(client, again).await?;
-            Ok(Begun { started, events, capped: true })
-        }
-        (Err(error), _) => Err(error),
-        (Ok((started, events)), _) => Ok(Begun { started, events, capped: false }),
-    }
-}
-
-fn only_max_tokens(error: &Error) -> bool {
-    error.kind == ErrorKind::ContextLengthExceeded && error.param.as_deref() == Some("max_tokens")
+    let asked = request.stop.max_tokens;
+    let stop = Stop { or_fewer: true, ..request.stop };
+    let request = GenerateRequest { stop, deadline_ms: left_ms().or(request.deadline_ms), ..request };
+    let (started, events) = accepted(client, request).await?;
+    let capped = asked.is_some_and(|asked| started.max_tokens < asked);
+    Ok(Begun { started, events, capped })
 }
 
 async fn accepted(client: &Client, request: GenerateRequest) -> Result<(Started, EventStream)> {

@@ -239,7 +239,7 @@ fn tell(id: WorkId, tokens: Vec<u32>, event: Event) {
 }
 
 fn accept(open: &Open, script: &Script, submit: Submit, works: &mut BTreeMap<WorkId, Running>) {
-    let started = Started { model: open.name.clone(), prompt_tokens: 1, seed: submit.seed };
+    let started = Started { model: open.name.clone(), prompt_tokens: 1, seed: submit.seed, max_tokens: 0 };
     tell(submit.id, vec![], Event::Started(started));
     let made = submit.delivered.first().map_or(0, |choice| choice.tokens.len() as u32);
     let tokens = submit.request.stop.max_tokens.unwrap_or(script.tokens);

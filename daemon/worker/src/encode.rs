@@ -218,7 +218,10 @@ impl Runner {
             Err(error) => self.emitter.fail(work, error),
             Ok(request) => {
                 let prompt_tokens = request.tokens();
-                self.tell(work, Event::Started(Started { model: self.name.clone(), prompt_tokens, seed: 0 }))?;
+                self.tell(
+                    work,
+                    Event::Started(Started { model: self.name.clone(), prompt_tokens, seed: 0, max_tokens: 0 }),
+                )?;
                 self.queue.add(request);
                 Ok(())
             }

@@ -253,7 +253,7 @@ impl Prompter {
         let source = self.source(&request, received_unix_ms, rendering)?;
         let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
         let (prompt, choices) = (source.tokens.len(), request.choices);
-        let tokens_max = self.window.room(request.stop.max_tokens, prompt)?;
+        let tokens_max = self.window.room(&request.stop, prompt)?;
         let tokens_max = quota::share(tokens_allowed, prompt, choices, tokens_max, received_unix_ms)?;
         let ends = Arc::new(self.ends(&request, tokens_max));
         let mut generation = Generation {

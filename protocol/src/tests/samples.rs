@@ -176,6 +176,17 @@ pub(super) fn error() -> Error {
         .retry_after_ms(1_000)
 }
 
+fn stop() -> Stop {
+    Stop {
+        strings: vec!["\n\n".into()],
+        tokens: vec![2],
+        ignore_eos: true,
+        max_tokens: Some(64),
+        or_fewer: true,
+        min_tokens: 1,
+    }
+}
+
 fn chat() -> GenerateRequest {
     let call =
         ToolCall { id: "call_1".into(), name: "weather".into(), arguments: Json(r#"{"city":"Łódź"}"#.into()) };
@@ -224,8 +235,7 @@ fn chat() -> GenerateRequest {
         logit_bias: vec![(5, -100.0), (6, 2.5)],
         seed: Some(u64::MAX),
     };
-    let stop =
-        Stop { strings: vec!["\n\n".into()], tokens: vec![2], ignore_eos: true, max_tokens: Some(64), min_tokens: 1 };
+    let stop = stop();
     GenerateRequest {
         model: Some("impetus-nano".into()),
         prompt: Prompt::Chat(chat),
@@ -453,7 +463,7 @@ fn page() -> Page {
         unit: Unit::Bytes,
     };
     let waiting = Progress { stage: Stage::Queued, done: 0, total: None, unit: Unit::Steps, ..progress.clone() };
-    let started = Started { model: "impetus-nano".into(), prompt_tokens: 12, seed: u64::MAX };
+    let started = Started { model: "impetus-nano".into(), prompt_tokens: 12, seed: u64::MAX, max_tokens: 64 };
     let finished = Finished {
         usage: Usage { prompt_tokens: 12, cached_tokens: 8, completion_tokens: 3, reasoning_tokens: 1 },
         timing: Timing { queue_us: 10, prefill_us: 2_000, decode_us: 30_000 },

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn prompt(prompt_tokens: u32, texts: &[(u16, &str)]) -> (Started, Vec<Result<Event>>, u16) {
-        let started = Started { model: "m".into(), prompt_tokens, seed: 1 };
+        let started = Started { model: "m".into(), prompt_tokens, seed: 1, max_tokens: 1 };
         let delta =
             |&(choice, text): &(u16, &str)| Event::Delta(Delta { choice, text: text.into(), ..Delta::default() });
         let usage = Usage { prompt_tokens, completion_tokens: texts.len() as u32, ..Usage::default() };

@@ -274,6 +274,7 @@ impl Shared {
             ignore_eos: self.ignore_eos.unwrap_or(false),
             max_tokens: max_tokens.or(self.max_tokens),
             min_tokens: self.min_tokens.unwrap_or(0),
+            or_fewer: false,
         })
     }
 }

@@ -212,7 +212,11 @@ mod tests {
         for _ in 1..6 {
             work.outlives(3).unwrap();
         }
-        say(&mut work, vec![], Event::Started(Started { model: "m".to_owned(), prompt_tokens: 9, seed: 1 }));
+        say(
+            &mut work,
+            vec![],
+            Event::Started(Started { model: "m".to_owned(), prompt_tokens: 9, seed: 1, max_tokens: 90 }),
+        );
         for _ in 0..9 {
             work.outlives(3).unwrap();
             say(&mut work, vec![7], Event::Delta(Delta { tokens: 1, ..Delta::default() }));

@@ -158,7 +158,7 @@ async fn a_reader_waits_for_the_first_event_and_not_past_its_time() {
 async fn nothing_follows_the_end() {
     let transcripts = registry(8);
     let transcript = transcripts.open();
-    transcript.append(Event::Started(Started { model: "nano".to_owned(), prompt_tokens: 1, seed: 1 }));
+    transcript.append(Event::Started(Started { model: "nano".to_owned(), prompt_tokens: 1, seed: 1, max_tokens: 1 }));
     transcript.fail(Error::new(ErrorKind::Cancelled, "cancelled"));
     transcript.append(say(0, "late"));
     transcript.finish(Finished::default());

@@ -105,6 +105,12 @@ fn a_prompt_past_the_context_is_refused_with_the_figures() {
     let error = check_refused(prepare(&prompter, &asked), ErrorKind::ContextLengthExceeded, "max_tokens");
     assert!(error.message.contains("1000") && error.message.contains("25"), "{}", error.message);
     assert!(error.hint.is_some_and(|hint| hint.contains("4096")));
+    let or_fewer = |request: GenerateRequest| {
+        let stop = protocol::generation::Stop { or_fewer: true, ..request.stop.clone() };
+        prepare(&prompter, &GenerateRequest { stop, ..request })
+    };
+    assert_eq!(or_fewer(asked).unwrap().choices[0].tokens_max(), 24);
+    check_refused(or_fewer(long), ErrorKind::ContextLengthExceeded, "messages");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How long a prompt and its answer may be, and the words in which what does not fit is refused. Only `prompt` asks.
 
+use protocol::generation::Stop;
 use protocol::{Error, ErrorKind};
 
 /// How many positions a sequence may have.
@@ -17,9 +18,12 @@ impl Window {
         self.context.min(self.capacity)
     }
 
-    /// How many tokens an answer may have after a prompt; refuses a prompt that leaves fewer than are `asked` for, or none.
-    pub fn room(self, asked: Option<u32>, prompt: usize) -> Result<u32, Error> {
-        let (room, asked) = (u64::from(self.most()).saturating_sub(prompt as u64), asked.map(u64::from));
+    /// How many tokens an answer may have after a prompt; refuses a prompt that leaves none, or fewer than are asked for
+    /// where it may not be fewer.
+    pub fn room(self, stop: &Stop, prompt: usize) -> Result<u32, Error> {
+        let room = u64::from(self.most()).saturating_sub(prompt as u64);
+        let fits = |asked: u64| if stop.or_fewer && room > 0 { asked.min(room) } else { asked };
+        let asked = stop.max_tokens.map(u64::from).map(fits);
         if asked.unwrap_or(1) <= room {
             return Ok(asked.unwrap_or(room) as u32);
         }

@@ -15,7 +15,7 @@ use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
 use scheduler::{Arrival, ClientId, Missed, Outcome, Refusal, Row, Scheduler, SequenceId};
 
-use crate::generation::{DrawError, Generation, Ticket};
+use crate::generation::{Choice, DrawError, Generation, Ticket};
 use crate::guess::Guesser;
 use crate::inbox::{Message, busy};
 use crate::prompt::{Job, Prepared};
@@ -250,7 +250,9 @@ impl Requests {
         }
         if !generation.resumed {
             let prompt_tokens = generation.prompt.len() as u32;
-            let started = Started { model: self.places.name.clone(), prompt_tokens, seed: generation.seed };
+            let (model, seed) = (self.places.name.clone(), generation.seed);
+            let max_tokens = generation.choices.first().map_or(0, Choice::tokens_max);
+            let started = Started { model, prompt_tokens, seed, max_tokens };
             self.tell(work, Vec::new(), Event::Started(started));
         }
         if let Some(first) = generation.first_of_prompt() {
