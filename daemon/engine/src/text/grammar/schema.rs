@@ -6,6 +6,7 @@
 
 mod apart;
 mod formats;
+mod references;
 mod unenforced;
 
 use serde_json::{Map, Value, json};
@@ -37,6 +38,7 @@ pub fn prepared(schema: &Value, strict: bool) -> Result<Value, GrammarError> {
         Value::Object(_) => schema.clone(),
         _ => return Err(GrammarError::Invalid("the schema is not a JSON object".to_string())),
     };
+    references::write_plainly(&mut schema, strict);
     let mut walk = Walk { strict, layered: false, root: schema.clone() };
     walk.visit(&mut schema, "#", 0)?;
     if !walk.layered {
@@ -74,6 +76,7 @@ impl Walk {
             return Err(GrammarError::NotEnforced { feature, path: path.to_string() });
         }
         object.retain(|name, _| !unenforced::KEYWORDS.contains(&name.as_str()));
+        unenforced::leave_patterns_out(object);
         self.ease(object);
         let layers = LAYERS.iter().filter(|layer| object.contains_key(**layer)).count();
         let shaped = ["properties", "required", "additionalProperties"].iter().any(|name| object.contains_key(*name));

@@ -30,14 +30,19 @@ const NUMBERS: &[&str] = &["const", "enum", "multipleOf"];
 /// The first thing that is not enforced; `inner` schemas are those that stand in others.
 pub fn find(object: &Map<String, Value>, inner: bool) -> Option<String> {
     let keyword = KEYWORDS.iter().find(|keyword| object.contains_key(**keyword)).map(|keyword| format!("'{keyword}'"));
-    keyword.or_else(|| reference(object, inner)).or_else(|| format(object)).or_else(|| number(object)).or_else(|| {
-        // A name may be given twice and counts once.
-        let least = object.get("minProperties").and_then(Value::as_u64)?;
-        let listed = object.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
-        let closed = object.get("additionalProperties") == Some(&Value::Bool(false));
-        let open = !closed || object.contains_key("patternProperties");
-        (open && least > listed + 1).then(|| format!("'minProperties' of {least} with names of any kind"))
-    })
+    keyword
+        .or_else(|| pattern(object))
+        .or_else(|| reference(object, inner))
+        .or_else(|| format(object))
+        .or_else(|| number(object))
+        .or_else(|| {
+            // A name may be given twice and counts once.
+            let least = object.get("minProperties").and_then(Value::as_u64)?;
+            let listed = object.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+            let closed = object.get("additionalProperties") == Some(&Value::Bool(false));
+            let open = !closed || object.contains_key("patternProperties");
+            (open && least > listed + 1).then(|| format!("'minProperties' of {least} with names of any kind"))
+        })
 }
 
 /// References are looked up from the root of the whole, by the names on the way.
@@ -47,6 +52,33 @@ fn reference(object: &Map<String, Value>, inner: bool) -> Option<String> {
     let base = || inner && object.get("$id").is_some_and(Value::is_string) && holds_reference(object);
     away.map(|reference| format!("'$ref' to '{reference}', as a reference that does not begin with '#/'"))
         .or_else(|| base().then(|| "'$id' of a part with references of its own".to_string()))
+}
+
+/// What regular expressions may ask and automata do not do: to look around, or back at what matched before.
+const AROUND: [&str; 4] = ["(?=", "(?!", "(?<=", "(?<!"];
+
+fn pattern(object: &Map<String, Value>) -> Option<String> {
+    let own = object.get("pattern").and_then(Value::as_str);
+    let named = object.get("patternProperties").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let looks = own.into_iter().chain(named.map(String::as_str)).any(looks_around);
+    looks.then(|| "a pattern that looks around or back".to_string())
+}
+
+/// Leaves out the patterns of which that is so.
+pub fn leave_patterns_out(object: &mut Map<String, Value>) {
+    if object.get("pattern").and_then(Value::as_str).is_some_and(looks_around) {
+        object.shift_remove("pattern");
+    }
+    if let Some(Value::Object(named)) = object.get_mut("patternProperties") {
+        named.retain(|pattern, _| !looks_around(pattern));
+    }
+}
+
+fn looks_around(pattern: &str) -> bool {
+    let plain = pattern.replace("\\\\", "").replace("\\(", "");
+    let back =
+        plain.split('\\').skip(1).any(|after| after.starts_with(|letter: char| matches!(letter, '1'..='9' | 'k')));
+    back || AROUND.iter().any(|around| plain.contains(around))
 }
 
 fn holds_reference(object: &Map<String, Value>) -> bool {

@@ -114,3 +114,49 @@ fn what_leads_elsewhere_or_counts_otherwise_is_refused_by_name_and_place() {
     });
     setting.compile(&schema(remarks));
 }
+
+#[test]
+fn references_with_escapes_lead_where_they_point() {
+    let setting = setting();
+    let schema = json!({
+        "type": "object",
+        "properties": { "a": { "$ref": "#/$defs/A~1B" }, "b": { "$ref": "#/$defs/A%3CB%3E" }, "c": { "$ref": "#/$defs/x~0y" } },
+        "required": ["a", "b", "c"],
+        "additionalProperties": false,
+        "$defs": {
+            "A/B": { "enum": ["one"] },
+            "A<B>": { "type": "array", "items": { "$ref": "#/$defs/A%3CB%3E" }, "maxItems": 1 },
+            "x~y": { "const": 3 },
+        },
+    });
+    for strict in [true, false] {
+        let grammar = Grammar::Shape(Shape::Json { schema: schema.clone(), strict });
+        assert!(setting.accepts(&grammar, r#"{"a": "one", "b": [[]], "c": 3}"#), "{strict}");
+        assert!(!setting.accepts(&grammar, r#"{"a": "two", "b": [[]], "c": 3}"#), "{strict}");
+        assert!(!setting.accepts(&grammar, r#"{"a": "one", "b": [1], "c": 3}"#), "{strict}");
+    }
+}
+
+#[test]
+fn a_lenient_schema_loses_what_it_refers_to_elsewhere_and_patterns_that_look_around() {
+    let setting = setting();
+    for lost in [
+        json!({ "$ref": "#here" }),
+        json!({ "$ref": "http://example.com/schema" }),
+        json!({ "$ref": "#/$defs/missing" }),
+        json!({ "type": "string", "pattern": "^(?!b).*$" }),
+        json!({ "type": "string", "pattern": "^(a)\\1$" }),
+        json!({ "type": "object", "patternProperties": { "^(?=a)": { "type": "null" } } }),
+    ] {
+        let schema =
+            json!({ "type": "object", "properties": { "n": { "const": 1 }, "x": lost }, "required": ["n", "x"] });
+        let grammar = Grammar::Shape(Shape::Json { schema: schema.clone(), strict: false });
+        let value = if lost["type"] == "object" { "{\"b\": 1}" } else { "\"b\"" };
+        assert!(setting.accepts(&grammar, &format!("{{\"n\": 1, \"x\": {value}}}")), "{lost}");
+        assert!(!setting.accepts(&grammar, &format!("{{\"n\": 2, \"x\": {value}}}")), "{lost}");
+        let refused = setting.refused(strict(schema));
+        assert!(!refused.is_empty(), "{lost}");
+    }
+    let kept = json!({ "type": "string", "pattern": "^\\\\\\(?=$" });
+    setting.compile(&schema(kept));
+}
