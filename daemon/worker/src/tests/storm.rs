@@ -61,7 +61,7 @@ fn endless(id: u64) -> GenerateRequest {
 #[test]
 fn ten_thousand_that_are_given_up_at_random_moments_leave_nothing_held() {
     let folder = Folder::new("cancels", |recipe| recipe.endless());
-    let mut daemon = Daemon::start(pipe::Open { waiting_max: 256, ..shelved(&folder, 60) });
+    let mut daemon = Daemon::start(Open { waiting_max: 256, ..shelved(&folder, 60) });
     let (mut alive, mut random) = (Vec::new(), 0x5EED_u64);
     let mut draw = |below: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
