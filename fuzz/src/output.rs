@@ -49,6 +49,7 @@ pub fn read(bytes: &[u8]) {
         shaped: more & 128 != 0,
         harmony: more & 24 == 24,
         begun: more & 32 != 0,
+        calls_only: more & 24 == 8,
         functions: Functions::of(["f", "g"].map(|name| (name, &serde_json::Value::Null))),
         call_id_seed: 3,
     };

@@ -192,14 +192,15 @@ pub struct Tool {
 /// Whether tools may be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToolChoice {
-    /// The model decides.
+    /// The model decides. Once it begins a call, its name is one of the tools', and the arguments fit as with `Required`.
     #[default]
     Auto,
     /// The model is not shown the tools.
     None,
-    /// The model must call some tool; the arguments fit its schema.
+    /// The model must call some tool; the arguments fit its schema, but for what is not enforced. That is refused where
+    /// the tool is strict. Where a model writes texts without quotes, their `pattern`, `format` and lengths are not.
     Required,
-    /// The model must call the named tool, once; the arguments fit its schema.
+    /// The model must call the named tool, once; the arguments fit as with `Required`.
     Named(String),
 }
 

@@ -2,7 +2,8 @@
 //!
 //! While the model computes the next logits, a thread of its own finds which tokens may come next; a matcher travels there
 //! and back. The heartbeat waits for it only if the step was faster, and never for long: a search that does not end is
-//! stopped and ends its request alone. Choices own a [`Follower`]; the prompt threads make them.
+//! stopped and ends its request alone. An answer that is free until it calls something is followed lazily: each token is looked
+//! at once it is drawn, and only where it does not fit are all looked for that would. Choices own a [`Follower`]; the prompt threads make them.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::Builder;
@@ -58,20 +59,38 @@ pub struct Follower {
     interrupt: Interrupt,
     home: SyncSender<Found>,
     returns: Receiver<Found>,
+    /// Whether tokens are drawn first and looked at then.
+    lazy: bool,
     /// The next tokens, once they are known.
     allowed: Option<Allowed>,
 }
 
 impl Follower {
     /// Begins an answer.
-    pub fn new(matcher: Matcher, scout: &Scout) -> Self {
+    pub fn new(matcher: Matcher, scout: &Scout, lazy: bool) -> Self {
         let (home, returns) = sync_channel(1);
         let interrupt = matcher.interrupt();
-        Self { scout: scout.clone(), matcher: Some(matcher), interrupt, home, returns, allowed: None }
+        Self { scout: scout.clone(), matcher: Some(matcher), interrupt, home, returns, lazy, allowed: None }
     }
 
-    /// Has the next tokens looked for elsewhere.
+    /// Whether tokens are drawn first and looked at then.
+    pub fn is_lazy(&self) -> bool {
+        self.lazy
+    }
+
+    /// Whether a token that was drawn may come next.
+    pub fn admits(&mut self, token: u32) -> Result<bool, GrammarError> {
+        self.matcher.as_mut().ok_or_else(gone)?.admits(token)
+    }
+
+    /// Has the next tokens looked for elsewhere, if they will be asked for.
     pub fn look_ahead(&mut self) {
+        if !self.lazy {
+            self.search();
+        }
+    }
+
+    fn search(&mut self) {
         if self.allowed.is_some() {
             return;
         }
@@ -86,6 +105,10 @@ impl Follower {
     /// The tokens that may come next; waits for them if need be, in bounded time.
     pub fn allowed(&mut self) -> Result<&Allowed, GrammarError> {
         if self.allowed.is_none() {
+            if self.lazy {
+                // Elsewhere it can be stopped.
+                self.search();
+            }
             let allowed = match &mut self.matcher {
                 Some(matcher) => matcher.allowed()?,
                 None => self.returned()?,
@@ -147,7 +170,7 @@ mod tests {
         let vocabulary = crate::facts::inspect(folder.path()).unwrap().vocabulary;
         let grammars = Grammars::new(&tokenizer, &[vocabulary - 1], vocabulary);
         let shape = Grammar::Shape(Shape::Choice(["ab", "ac"].map(String::from).to_vec()));
-        Follower::new(grammars.compile(&shape).unwrap(), scout)
+        Follower::new(grammars.compile(&shape).unwrap(), scout, false)
     }
 
     fn may_come(allowed: &Allowed) -> Vec<u32> {

@@ -293,10 +293,7 @@ impl Choice {
     pub fn draw(&mut self, logits: &mut [f32], position: u32) -> Result<Drawn, DrawError> {
         let sampled = match self.forced.front() {
             Some(token) => self.sampler.judge(logits, position, *token)?,
-            None => {
-                let allowed = self.follower.as_mut().map(Follower::allowed).transpose()?;
-                self.sampler.sample(logits, position, allowed)?
-            }
+            None => self.sample(logits, position)?,
         };
         let logprobs = self.logprobs.as_ref().and_then(|tokenizer| logprob(tokenizer, &sampled));
         let ends = self.ends.tokens.contains(&sampled.token);
@@ -305,6 +302,22 @@ impl Choice {
         drawn.delta.logprobs.extend(logprobs.filter(|_| !ends || self.judges_end));
         self.look_ahead();
         Ok(drawn)
+    }
+
+    fn sample(&mut self, logits: &mut [f32], position: u32) -> Result<Sampled, DrawError> {
+        let Some(follower) = &mut self.follower else { return Ok(self.sampler.sample(logits, position, None)?) };
+        if follower.is_lazy() {
+            let (mut own, state) = (logits.to_vec(), self.sampler.state());
+            let sampled = self.sampler.sample(&mut own, position, None)?;
+            if follower.admits(sampled.token)? {
+                return Ok(sampled);
+            }
+            if let Some(state) = state {
+                self.sampler.restore(state);
+            }
+            return Ok(self.sampler.sample_again(logits, position, follower.allowed()?)?);
+        }
+        Ok(self.sampler.sample(logits, position, Some(follower.allowed()?))?)
     }
 
     /// Ends an answer that is to have no tokens.

@@ -60,6 +60,8 @@ pub struct OutputOptions {
     pub harmony: bool,
     /// Whether the answer goes on with what is in its prompt.
     pub begun: bool,
+    /// Whether nothing but calls may come, so that what else is there is the beginning of one that was cut off.
+    pub calls_only: bool,
     /// What the calls' ids are made from; the same seed makes the same ids.
     pub call_id_seed: u64,
 }
@@ -96,7 +98,7 @@ impl Output {
             reasoning: options.reasoning.map(|tags| Splitter::new(tags, around)),
             wrapped: options.wrapped.then(Wrapped::new),
             tools: options.tools.map(|format| ToolReader::new(format, options.functions, options.shaped)),
-            answer: Answer::new(options.stop_strings, calls, options.call_id_seed),
+            answer: Answer::new(options.stop_strings, calls, options.calls_only, options.call_id_seed),
         }
     }
 

@@ -9,6 +9,7 @@ mod ask;
 mod chat;
 mod conversation;
 mod habits;
+mod held;
 mod line;
 mod ranges;
 mod recalled;
@@ -28,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use engine::LoadError;
 use engine::text::{
-    Detokenizer, DrySettings, GenerationDefaults, Grammar, GrammarError, Grammars, Matcher, Mirostat, Sampler,
-    Sampling, Special, Start, Template, TextError, Tokenizer,
+    Detokenizer, DrySettings, GenerationDefaults, Grammars, Matcher, Mirostat, Sampler, Sampling, Special, Start,
+    Template, TextError, Tokenizer,
 };
 use pipe::{Ask, FromWorker, Question, Submit, WorkId};
 use protocol::generation::{GenerateRequest, Prompt, Speculation, ToolChoice};
@@ -45,10 +46,11 @@ use crate::lookout::{For, Lookout};
 use crate::output::{Functions, HARMONY_SHOWN, Output, OutputOptions, ReasoningTags};
 use crate::quota;
 use habits::Habits;
+use held::Unmade;
 use line::Line;
 use recalled::Recalled;
-use renderer::{Renderer, Rendering, TryError};
-use shape::Formats;
+use renderer::{Renderer, Rendering};
+use shape::{Formats, Held};
 use shown::Shown;
 use turns::Turns;
 pub use window::Window;
@@ -121,6 +123,7 @@ pub struct Prompter {
     window: Window,
     grammars: Grammars,
     trials: Turns,
+    unmade: Unmade,
     /// Where constrained answers find their next tokens.
     scout: Scout,
 }
@@ -133,7 +136,7 @@ struct Source {
     /// How its answer is to be read; raw prompts have plain answers.
     formats: Formats,
     /// What its answer is held to.
-    grammar: Option<Grammar>,
+    held: Option<Held>,
     /// What its calls may call.
     functions: Functions,
     /// How long it may reason.
@@ -166,6 +169,7 @@ impl Prompter {
             window,
             grammars,
             trials,
+            unmade: Unmade::default(),
             scout,
         })
     }
@@ -251,7 +255,7 @@ impl Prompter {
         } = submit;
         ranges::check(&request, self.facts.vocabulary)?;
         let source = self.source(&request, received_unix_ms, rendering)?;
-        let matcher = self.matcher(&request, source.grammar.as_ref(), rendering)?;
+        let matcher = self.matcher(&request, source.held.as_ref(), rendering)?;
         let (prompt, choices) = (source.tokens.len(), request.choices);
         let tokens_max = self.window.room(&request.stop, prompt)?;
         let tokens_max = quota::share(tokens_allowed, prompt, choices, tokens_max, received_unix_ms)?;
@@ -275,7 +279,7 @@ impl Prompter {
         };
         let mut delivered = delivered.into_iter();
         for index in 0..request.choices {
-            let sampling = self.sampling(&request, index, &ends, seed);
+            let sampling = self.sampling(&request, index, &ends, seed, matcher.is_some());
             let mut choice = self.choice(&request, sampling, &ends, &source, matcher.as_ref())?;
             if let Some(delivered) = delivered.next() {
                 let end = choice.replay(delivered).map_err(|error| Error::internal(error.to_string()))?;
@@ -301,19 +305,19 @@ impl Prompter {
         };
         let constraint = request.constraint.as_ref();
         let plain = |tokens| {
-            let grammar = constraint.map(shape::of_constraint).transpose()?;
+            let held = constraint.map(shape::of_constraint).transpose()?.map(Held::wholly);
             let (formats, functions) = (Formats::default(), Functions::default());
-            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, grammar, functions, budget: None })
+            Ok::<_, Error>(Source { tokens, start: Start::Middle, formats, held, functions, budget: None })
         };
         let source = match &request.prompt {
             Prompt::Chat(chat) => {
                 let (text, formats) = self.render(chat, now_unix_ms, rendering)?;
                 let shown = !chat.tools.is_empty() && chat.tool_choice != ToolChoice::None;
-                let grammar = shape::of_chat(chat, shown, constraint, formats)?;
-                let (functions, budget) = (shape::functions(chat), self.budget(chat, formats, grammar.is_some())?);
+                let held = shape::of_chat(chat, shown, constraint, formats)?;
+                let (functions, budget) = (shape::functions(chat), self.budget(chat, formats, held.is_some())?);
                 let tokens = encode(&text, Special::Parse)?;
                 let start = if formats.begun { Start::Middle } else { Start::Text };
-                Source { tokens, start, formats, grammar, functions, budget }
+                Source { tokens, start, formats, held, functions, budget }
             }
             Prompt::Text(text) => plain(encode(text, Special::Begin)?)?,
             Prompt::Tokens(tokens) => {
@@ -326,30 +330,6 @@ impl Prompter {
         }
         self.check_tokenizer(&source.tokens)?;
         Ok(source)
-    }
-
-    /// What an answer is held to, ready to be followed.
-    fn matcher(
-        &self,
-        request: &GenerateRequest,
-        grammar: Option<&Grammar>,
-        rendering: &mut Rendering,
-    ) -> Result<Option<Matcher>, Error> {
-        let Some(grammar) = grammar else { return Ok(None) };
-        let chat = match &request.prompt {
-            Prompt::Chat(chat) => Some(chat),
-            _ => None,
-        };
-        let refused = |error| shape::refusal(&error, chat, request.constraint.as_ref());
-        let written = self.grammars.write(grammar).map_err(refused)?;
-        if !self.grammars.has(&written) {
-            let _turn = self.trials.take(TRIAL_PATIENCE).ok_or_else(|| refused(GrammarError::Busy))?;
-            rendering.try_grammar(written.text()).map_err(|error| match error {
-                TryError::Grammar(error) => refused(error),
-                TryError::Process(error) => error.into(),
-            })?;
-        }
-        self.grammars.compile_written(written).map(Some).map_err(refused)
     }
 
     /// Refuses what only a tokenizer of another model can give: a step with such a token would end the worker.
@@ -373,8 +353,9 @@ impl Prompter {
     ) -> Result<Choice, Error> {
         let index = sampling.choice;
         let Formats { reasoning, may_reason, wrapped, tools, harmony, begun } = source.formats;
-        // A held answer begins at once.
-        let reasoning = reasoning.or((may_reason && matcher.is_none()).then_some(ReasoningTags::UNSAID));
+        // An answer that is held from its first token begins at once.
+        let (lazy, held) = (source.held.as_ref().is_some_and(|held| held.lazily), matcher.is_some());
+        let reasoning = reasoning.or((may_reason && (lazy || !held)).then_some(ReasoningTags::UNSAID));
         let mut detokenizer = Detokenizer::new(&self.tokenizer, source.start);
         detokenizer = detokenizer.showing(reasoning.iter().flat_map(ReasoningTags::shown));
         detokenizer = detokenizer.showing(tools.iter().flat_map(|tools| tools.shown().iter().copied()));
@@ -388,6 +369,7 @@ impl Prompter {
             functions: source.functions.clone(),
             harmony,
             begun,
+            calls_only: source.held.as_ref().is_some_and(|held| held.calls_only),
             call_id_seed: call_id_seed(&source.tokens, &sampling),
         });
         let mut sampler = Sampler::new(sampling)
@@ -400,7 +382,7 @@ impl Prompter {
             sampler,
             detokenizer,
             output,
-            follower: matcher.map(|matcher| Follower::new(matcher.fork(), &self.scout)),
+            follower: matcher.map(|matcher| Follower::new(matcher.fork(), &self.scout, lazy)),
             budget: source.budget.clone(),
             logprobs: request.logprobs.map(|_| self.tokenizer.clone()),
             judges_end: request.prompt_logprobs,
@@ -408,7 +390,7 @@ impl Prompter {
     }
 
     /// A request's own settings go first, then the model's.
-    fn sampling(&self, request: &GenerateRequest, choice: u16, ends: &Ends, seed: u64) -> Sampling {
+    fn sampling(&self, request: &GenerateRequest, choice: u16, ends: &Ends, seed: u64, held: bool) -> Sampling {
         let (own, asked) = (&self.defaults, &request.sampling);
         Sampling {
             temperature: asked.temperature.or(own.temperature).unwrap_or(1.0),
@@ -431,6 +413,7 @@ impl Prompter {
             seed,
             choice,
             eos: ends.tokens.iter().copied().collect(),
+            unwanted: if request.stop.ignore_eos && held { self.defaults.eos.clone() } else { Vec::new() },
             min_tokens: ends.tokens_min,
             logprobs: request.logprobs,
         }

@@ -48,10 +48,12 @@ pub enum Grammar {
     Shape(Shape),
     /// Anything up to and including the first such text.
     Until(String),
-    /// The same without any of these texts before it.
+    /// The same without any of these texts before it. Other special tokens may come before it, but for those that end answers.
     UntilWithout(String, Vec<String>),
-    /// Anything in which none of these texts occurs.
+    /// Anything in which none of these texts occurs. Other special tokens may, but for those that end answers.
     Without(Vec<String>),
+    /// This, whose free stretches do not begin with this text; as a special token it does not occur in them.
+    NotFirst(String, Box<Grammar>),
     /// One after the other.
     Sequence(Vec<Grammar>),
     /// One of these.
@@ -148,6 +150,8 @@ struct Inner {
     tokenizer: Tokenizer,
     /// The tokens that end an answer.
     eos: Vec<u32>,
+    /// The special tokens that do not.
+    free: Vec<u32>,
     /// How many tokens the model scores.
     vocabulary: u32,
     /// Made at the first use: most models never need one.
@@ -161,6 +165,7 @@ impl Grammars {
     pub fn new(tokenizer: &Tokenizer, eos: &[u32], vocabulary: u32) -> Self {
         let inner = Inner {
             tokenizer: tokenizer.clone(),
+            free: (0..vocabulary).filter(|token| tokenizer.is_special(*token) && !eos.contains(token)).collect(),
             eos: eos.iter().copied().filter(|token| *token < vocabulary).collect(),
             vocabulary,
             factory: OnceLock::new(),
@@ -177,7 +182,7 @@ impl Grammars {
 
     /// Writes a grammar for the grammar engine; what a caller may not ask is refused here.
     pub fn write(&self, grammar: &Grammar) -> Result<Written, GrammarError> {
-        let whole = lark::render(grammar, &self.inner.tokenizer)?;
+        let whole = lark::render(grammar, &self.inner.tokenizer, &self.inner.free)?;
         let text = serde_json::to_string(&whole).map_err(|error| GrammarError::Invalid(error.to_string()))?;
         Ok(Written { whole, text })
     }

@@ -94,13 +94,34 @@ impl Sampler {
         position: u32,
         allowed: Option<&Allowed>,
     ) -> Result<Sampled, SamplingError> {
+        self.sample_by(logits, position, allowed, false)
+    }
+
+    /// Draws once more, with other random numbers, where what was drawn is not among what is allowed: so tokens come as often
+    /// as if nothing else had been there to draw.
+    pub fn sample_again(
+        &mut self,
+        logits: &mut [f32],
+        position: u32,
+        allowed: &Allowed,
+    ) -> Result<Sampled, SamplingError> {
+        self.sample_by(logits, position, Some(allowed), true)
+    }
+
+    fn sample_by(
+        &mut self,
+        logits: &mut [f32],
+        position: u32,
+        allowed: Option<&Allowed>,
+        again: bool,
+    ) -> Result<Sampled, SamplingError> {
         check_numbers(logits, position)?;
         let before = self.settings.logprobs.map(|top| Logprobs::new(logits, usize::from(top)));
         if let Some(allowed) = allowed {
             allowed.apply(logits);
         }
         self.adjust(logits, allowed.is_some_and(Allowed::ends_only));
-        let token = if self.settings.temperature == 0.0 { argmax(logits) } else { self.draw(logits, position) };
+        let token = if self.settings.temperature == 0.0 { argmax(logits) } else { self.draw(logits, position, again) };
         let token = token.ok_or(SamplingError::NothingAllowed { position })?;
         let logprob = before.as_ref().map(|it| it.of(token));
         Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
@@ -114,8 +135,8 @@ impl Sampler {
         Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
     }
 
-    fn draw(&mut self, logits: &mut [f32], position: u32) -> Option<u32> {
-        let random = random::uniform(self.settings.seed, self.settings.choice, position);
+    fn draw(&mut self, logits: &mut [f32], position: u32, again: bool) -> Option<u32> {
+        let random = random::uniform(self.settings.seed, self.settings.choice, position, again);
         let Some(Mirostat { tau, eta }) = self.settings.mirostat else { return draw(logits, &self.settings, random) };
         let (token, surprise) = draw_unsurprising(logits, self.settings.temperature, self.surprise_max, random[0])?;
         self.surprise_max -= f64::from(eta) * (surprise - f64::from(tau));
@@ -129,11 +150,10 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        if self.generated < self.settings.min_tokens && !ends_only {
-            for &token in &self.settings.eos {
-                if let Some(logit) = logits.get_mut(token as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
+        let early = self.settings.eos.iter().filter(|_| self.generated < self.settings.min_tokens);
+        for &token in early.chain(&self.settings.unwanted).filter(|_| !ends_only) {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
             }
         }
         self.penalties.apply(logits);

@@ -33,7 +33,7 @@ fn choice_after(template: &str, folder: &Folder, asked: GenerateRequest, says: &
 }
 
 fn conversation(max_tokens: u32) -> GenerateRequest {
-    let parameters = Some(Json("{}".to_string()));
+    let parameters = Some(Json(r#"{"type":"object","properties":{"city":{"type":"string"}}}"#.to_string()));
     let tool = Tool { name: "weather".to_string(), description: None, parameters, strict: false };
     let hello = Message {
         role: Role::User,
@@ -166,7 +166,8 @@ fn a_replay_leaves_a_choice_as_drawing_did() {
     take_all(&mut drawn, &tokens);
     assert!(replayed.replay(Delivered { tokens: tokens.clone(), ..Delivered::default() }).unwrap().is_none());
     assert_eq!(replayed.take_replayed(), tokens);
-    for token in Tokenizer::open(folder.path()).unwrap().encode("ther\"}</tool_call>", Special::Parse).unwrap() {
+    let rest = "ther\", \"arguments\": {\"city\": \"Bern\"}}\n</tool_call>";
+    for token in Tokenizer::open(folder.path()).unwrap().encode(rest, Special::Parse).unwrap() {
         assert_eq!(replayed.take(token).unwrap().delta, drawn.take(token).unwrap().delta);
     }
     assert_eq!((replayed.tokens, replayed.reasoning.tokens()), (drawn.tokens, drawn.reasoning.tokens()));

@@ -16,6 +16,8 @@ pub struct Answer {
     /// The answer is too short yet to be stopped.
     too_short: bool,
     calls_may_follow: bool,
+    /// There is no text.
+    calls_only: bool,
     /// A call came last: white space that follows it separates and is dropped.
     after_call: bool,
     /// White space that is part of the text only if more text follows.
@@ -27,13 +29,14 @@ pub struct Answer {
 
 impl Answer {
     /// Begins an answer.
-    pub fn new(stop_strings: Vec<String>, calls_may_follow: bool, call_id_seed: u64) -> Self {
+    pub fn new(stop_strings: Vec<String>, calls_may_follow: bool, calls_only: bool, call_id_seed: u64) -> Self {
         Self {
             stops: Scanner::new(&stop_strings),
             stop_strings,
             stopped: false,
             too_short: false,
             calls_may_follow,
+            calls_only,
             after_call: false,
             space: String::new(),
             piece: Piece::default(),
@@ -117,7 +120,7 @@ impl Answer {
     }
 
     fn show(&mut self, text: &str) {
-        if self.stopped {
+        if self.stopped || self.calls_only {
             return;
         }
         let end = if self.calls_may_follow { text.trim_end().len() } else { text.len() };

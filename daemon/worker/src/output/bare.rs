@@ -33,7 +33,7 @@ enum At {
 impl Bare {
     /// Begins an answer in which these functions may be called.
     pub fn new(functions: Functions) -> Self {
-        let aside = Answer::new(Vec::new(), true, 0);
+        let aside = Answer::new(Vec::new(), true, false, 0);
         Self { functions, at: At::Head, fenced: false, read: String::new(), aside }
     }
 

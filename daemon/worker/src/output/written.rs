@@ -5,11 +5,18 @@
 mod arguments;
 
 use engine::text::{Grammar, Shape};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::arguments::Arguments;
 use super::tools::ToolFormat;
 use super::{deepseek, gemma};
+
+/// The most arguments of a call that nothing is known of.
+const ARGUMENTS_MAX: u32 = 256;
+/// The most messages before a call in the harmony form.
+const MESSAGES_MAX: u32 = 64;
+/// What a reader takes for the beginning of a call where no marker says so.
+const CALL_BEGINS: &str = r#"\s*\{\s*"(name|tool_name|arguments|parameters|id|type|tool_call_id)""#;
 
 /// What stands around a list of calls.
 pub(super) struct ListMarks {
@@ -21,27 +28,8 @@ pub(super) struct ListMarks {
 impl ToolFormat {
     /// One call of a function with arguments of this schema; an error names what cannot be held to it.
     pub fn call(self, name: &str, schema: &Value, strict: bool) -> Result<Grammar, String> {
-        let arguments = || Grammar::Shape(Shape::Json { schema: schema.clone(), strict });
-        let quoted = Value::from(name);
-        let object = |before: String| Grammar::Sequence(vec![Grammar::Text(before), arguments(), text("}")]);
         let apart = Arguments::new(schema, strict);
         Ok(match self {
-            Self::Hermes | Self::MistralList | Self::Listed | Self::Nemotron => {
-                object(format!("{{\"name\": {quoted}, \"arguments\": "))
-            }
-            Self::Llama3 => object(format!("{{\"name\": {quoted}, \"parameters\": ")),
-            Self::Command => object(format!("{{\"tool_call_id\": \"0\", \"tool_name\": {quoted}, \"parameters\": ")),
-            Self::Action => object(format!("{{\"tool_name\": {quoted}, \"parameters\": ")),
-            Self::Glm4 => Grammar::Sequence(vec![text(&format!("{name}\n")), arguments()]),
-            Self::Mistral => Grammar::Sequence(vec![text(name), text("[ARGS]"), arguments()]),
-            Self::DeepSeek => Grammar::Sequence(vec![text(name), text(deepseek::SEPARATOR), arguments()]),
-            Self::DeepSeekFenced => Grammar::Sequence(vec![
-                text("function"),
-                text(deepseek::SEPARATOR),
-                text(&format!("{name}\n```json\n")),
-                arguments(),
-                text("\n```"),
-            ]),
             Self::Glm => {
                 let between = ["</arg_key>", "\n", "<arg_value>"];
                 let arguments = apart.tagged(&["<arg_key>"], &between, "</arg_value>")?;
@@ -55,7 +43,57 @@ impl ToolFormat {
                 let marks = if self == Self::Gemma4 { gemma::FOUR } else { gemma::FUNCTION };
                 Grammar::Sequence(vec![text(&format!("call:{name}")), apart.quoted(marks.quote)?])
             }
+            _ => self.json_call(name, schema, strict),
         })
+    }
+
+    /// The same where the arguments are JSON.
+    fn json_call(self, name: &str, schema: &Value, strict: bool) -> Grammar {
+        let arguments = || Grammar::Shape(Shape::Json { schema: schema.clone(), strict });
+        let quoted = Value::from(name);
+        let object = |before: String| Grammar::Sequence(vec![Grammar::Text(before), arguments(), text("}")]);
+        match self {
+            Self::Llama3 => object(format!("{{\"name\": {quoted}, \"parameters\": ")),
+            Self::Command => object(format!("{{\"tool_call_id\": \"0\", \"tool_name\": {quoted}, \"parameters\": ")),
+            Self::Action => object(format!("{{\"tool_name\": {quoted}, \"parameters\": ")),
+            Self::Glm4 => Grammar::Sequence(vec![text(&format!("{name}\n")), arguments()]),
+            Self::Mistral => Grammar::Sequence(vec![text(name), text("[ARGS]"), arguments()]),
+            Self::DeepSeek => Grammar::Sequence(vec![text(name), text(deepseek::SEPARATOR), arguments()]),
+            Self::DeepSeekFenced => Grammar::Sequence(vec![
+                text("function"),
+                text(deepseek::SEPARATOR),
+                text(&format!("{name}\n```json\n")),
+                arguments(),
+                text("\n```"),
+            ]),
+            _ => object(format!("{{\"name\": {quoted}, \"arguments\": ")),
+        }
+    }
+
+    /// One call of a function with any arguments.
+    pub fn any_call(self, name: &str) -> Grammar {
+        let many = |item: Vec<Grammar>| {
+            let item = Box::new(Grammar::Sequence(item));
+            Grammar::Optional(Box::new(Grammar::Repeated { item, separator: String::new(), most: ARGUMENTS_MAX }))
+        };
+        let until = |end: &str| Grammar::Until(end.to_string());
+        match self {
+            Self::Glm => {
+                let line = Grammar::Shape(Shape::Regex("\n?".to_string()));
+                let each = vec![text("<arg_key>"), until("</arg_value>"), line];
+                Grammar::Sequence(vec![text(&format!("{name}\n")), many(each)])
+            }
+            Self::Coder => {
+                let each = vec![text("<parameter="), until("</parameter>"), text("\n")];
+                Grammar::Sequence(vec![text(&format!("<function={name}>\n")), many(each), text("</function>")])
+            }
+            Self::FunctionGemma | Self::Gemma4 => {
+                let marks = if self == Self::Gemma4 { gemma::FOUR } else { gemma::FUNCTION };
+                let any = Grammar::Without(vec![marks.close.to_string()]);
+                Grammar::Sequence(vec![text(&format!("call:{name}{{")), any])
+            }
+            _ => self.json_call(name, &json!({ "type": "object" }), false),
+        }
     }
 
     /// At least one call, and nothing else.
@@ -126,8 +164,8 @@ impl ToolFormat {
         Grammar::Without(std::iter::once(marker.to_string()).chain(self.other_markers()).collect())
     }
 
-    /// Text in which calls may stand, and nothing that looks like one and is none.
-    pub fn calls_in_text(self, call: Grammar, most: u32) -> Grammar {
+    /// Text in which calls of functions of these names may stand, and nothing that looks like one and is none.
+    pub fn calls_in_text(self, call: Grammar, most: u32, names: &[&str]) -> Grammar {
         // Formats with one marker before all calls: `Until` takes it in place of the first part.
         let listed = |marker: &str, calls: Grammar| {
             let rest = self.no_calls(marker);
@@ -142,11 +180,17 @@ impl ToolFormat {
             Self::DeepSeek | Self::DeepSeekFenced => listed(deepseek::BEGIN, self.calls(call, most)),
             // Only the beginning of an answer can be a call.
             Self::Llama3 => {
-                let other = Grammar::Shape(Shape::Regex("([^{;\\s](.|\\n)*)?".to_string()));
-                Grammar::Either(vec![self.calls(call, most), other])
+                let calls = self.calls(call, most);
+                let tag = || text("<|python_tag|>");
+                let tagged = Grammar::Sequence(vec![tag(), calls.clone()]);
+                // Code, or a call that is written as code.
+                let code = Grammar::Sequence(vec![tag(), Grammar::Shape(Shape::Regex("[^{\\s](.|\\n)*".to_string()))]);
+                let other = other_than(&format!("{CALL_BEGINS}|(.|\\n)*<\\|python_tag\\|>"));
+                Grammar::Either(vec![calls, tagged, code, other])
             }
             Self::Glm4 => {
-                let other = Grammar::Shape(Shape::Regex("[^\\n]*(\\n\\s*([^{\\s](.|\\n)*)?)?".to_string()));
+                let names: Vec<String> = names.iter().map(|name| escaped(name)).collect();
+                let other = other_than(&format!("\\s*({})\\s*\\n\\s*\\{{", names.join("|")));
                 Grammar::Either(vec![self.calls(call, most), other])
             }
             _ => {
@@ -178,6 +222,22 @@ impl HarmonyForm {
         ])
     }
 
+    /// Any answer whose call, if it makes one, is one of these.
+    pub fn freely(calls: Vec<Grammar>) -> Grammar {
+        let any = || Grammar::Shape(Shape::Regex("(.|\\n)*".to_string()));
+        let message = |channel: &str| [text("<|channel|>"), text(channel), text("<|message|>")].into_iter();
+        let said = |channel: &str| {
+            let end = [Grammar::Until("<|end|>".to_string()), text("<|start|>"), text("assistant")];
+            Grammar::Sequence(message(channel).chain(end).collect())
+        };
+        let last = |channel: &str| Grammar::Sequence(message(channel).chain([any()]).collect());
+        let item = Box::new(Grammar::Either(vec![said("analysis"), said("commentary")]));
+        let before = Grammar::Repeated { item, separator: String::new(), most: MESSAGES_MAX };
+        let ends = [last("final"), last("analysis"), last("commentary"), any()];
+        let rest = Grammar::Either(calls.into_iter().chain(ends).collect());
+        Grammar::Sequence(vec![Grammar::Optional(Box::new(before)), rest])
+    }
+
     /// The answer; without a shape it is any text.
     pub fn answer(shape: Option<Grammar>) -> Grammar {
         let shape = shape.unwrap_or_else(|| Grammar::Shape(Shape::Regex("(.|\\n)*".to_string())));
@@ -200,4 +260,16 @@ impl HarmonyForm {
 
 fn text(text: &str) -> Grammar {
     Grammar::Text(text.to_string())
+}
+
+/// Any text that does not begin so.
+fn other_than(begins: &str) -> Grammar {
+    let begins = begins.replace('/', "\\/");
+    Grammar::Shape(Shape::Lark(format!("start: TEXT\nTEXT: /(.|\\n)*/ & ~/({begins})(.|\\n)*/")))
+}
+
+/// A name inside of a regular expression.
+fn escaped(name: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || letter == '_';
+    name.chars().flat_map(|letter| (!plain(letter)).then_some('\\').into_iter().chain([letter])).collect()
 }

@@ -30,62 +30,140 @@ pub struct Formats {
     pub begun: bool,
 }
 
-/// The grammar of an answer to a conversation; `None` leaves it free.
+/// What an answer is held to.
+pub struct Held {
+    /// All of it.
+    pub grammar: Grammar,
+    /// The same with any arguments for tools that are not strict, where there are such.
+    pub looser: Option<Grammar>,
+    /// Whether the answer is free until it calls something.
+    pub lazily: bool,
+    /// Whether nothing but calls may come.
+    pub calls_only: bool,
+    /// Whether some tool is strict.
+    pub strictly: bool,
+}
+
+impl Held {
+    /// A grammar from the first token on, and nothing else in its place.
+    pub fn wholly(grammar: Grammar) -> Self {
+        Self { grammar, looser: None, lazily: false, calls_only: false, strictly: true }
+    }
+}
+
+/// What an answer to a conversation is held to; `None` leaves it free. Where tools may be called and need not, it is free
+/// until it calls one.
 pub fn of_chat(
     chat: &Chat,
     shown: bool,
     constraint: Option<&Constraint>,
     formats: Formats,
-) -> Result<Option<Grammar>, Error> {
+) -> Result<Option<Held>, Error> {
     let answer = constraint.map(of_constraint).transpose()?;
-    let forced = matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
-    let strict = chat.tools.iter().any(|tool| tool.strict);
-    if formats.harmony {
-        let held = forced || strict || answer.is_some();
-        if formats.begun {
-            return begun_in_harmony(chat, shown && forced, answer);
-        }
-        // Where thoughts may be cut short, only a grammar keeps what follows them a call or an answer.
-        let cut = chat.thinking == Some(false) || chat.thinking_budget.is_some();
-        let calls = if shown && (held || cut) { callable(chat)? } else { Vec::new() };
-        let calls = calls.into_iter().map(|tool| harmony_call(tool, held)).collect::<Result<_, Error>>()?;
-        return Ok(in_harmony(calls, forced, answer));
-    }
-    let limited = forced || chat.single_tool_call || answer.is_some() || strict;
+    let forced = shown && matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+    let strictly = chat.tools.iter().any(|tool| tool.strict);
+    let lazily = shown && !forced && answer.is_none();
     // A call that nobody can tell from text would be no call, whether it is forced or not.
-    let format = shown.then(|| formats.tools.ok_or_else(unknown_format)).transpose()?;
-    let whole = match format.filter(|_| limited) {
-        Some(format) => {
-            let calls = Calls { format, tools: callable(chat)?, most: most(chat) };
-            Some(calls.grammar(forced, answer)?)
+    if shown && !formats.harmony && formats.tools.is_none() {
+        return Err(unknown_format());
+    }
+    let lenient = shown && chat.tools.iter().any(|tool| !tool.strict);
+    let grammar = |looser: bool| {
+        let ask = Asked { chat, formats, forced, lazily, looser, answer: answer.clone() };
+        match (shown, formats.harmony) {
+            (true, true) => ask.in_harmony(),
+            (true, false) => ask.calls().map(Some),
+            (false, harmony) => Ok(ask.without_calls(harmony)),
         }
-        None => answer,
     };
-    Ok(whole.map(|whole| after_reasoning(whole, chat, formats.reasoning)))
+    let Some(whole) = grammar(false)? else { return Ok(None) };
+    let looser = if lenient { grammar(true)? } else { None };
+    Ok(Some(Held { grammar: whole, looser, lazily, calls_only: forced, strictly }))
 }
 
-/// The grammar of an answer in the harmony form, in which one turn makes one call at most.
-fn in_harmony(calls: Vec<Grammar>, forced: bool, answer: Option<Grammar>) -> Option<Grammar> {
-    if calls.is_empty() && answer.is_none() {
-        return None;
+/// What a conversation asks of its answer.
+struct Asked<'a> {
+    chat: &'a Chat,
+    formats: Formats,
+    forced: bool,
+    lazily: bool,
+    /// Whether only strict tools have the arguments that their schemas allow.
+    looser: bool,
+    answer: Option<Grammar>,
+}
+
+impl Asked<'_> {
+    /// An answer in which nothing is called.
+    fn without_calls(self, harmony: bool) -> Option<Grammar> {
+        let answer = self.answer?;
+        Some(match harmony {
+            true if self.formats.begun => answer,
+            true => HarmonyForm::after_reasoning(HarmonyForm::answer(Some(answer))),
+            false => after_reasoning(answer, self.chat, self.formats.reasoning),
+        })
     }
-    let answer = (!forced || calls.is_empty()).then(|| HarmonyForm::answer(answer));
-    Some(HarmonyForm::after_reasoning(Grammar::Either(calls.into_iter().chain(answer).collect())))
-}
 
-/// A call in the harmony form; one that nothing is `held` to has any object as its arguments.
-fn harmony_call(tool: &Tool, held: bool) -> Result<Grammar, Error> {
-    let schema = if held { arguments(tool)? } else { json!({ "type": "object" }) };
-    Ok(HarmonyForm::call(&tool.name, &schema, held && tool.strict))
-}
-
-/// The grammar of the rest of an answer in the harmony form: a call that is forced, or more of the answer.
-fn begun_in_harmony(chat: &Chat, forced: bool, answer: Option<Grammar>) -> Result<Option<Grammar>, Error> {
-    if !forced {
-        return Ok(answer);
+    /// In the harmony form, in which one turn makes one call at most.
+    fn in_harmony(self) -> Result<Option<Grammar>, Error> {
+        if self.formats.begun && !self.forced {
+            return Ok(self.answer);
+        }
+        let call = |tool: &Tool| Ok::<_, Error>(HarmonyForm::call(&tool.name, &self.arguments(tool)?, tool.strict));
+        let calls: Vec<Grammar> = callable(self.chat)?.into_iter().map(call).collect::<Result<_, Error>>()?;
+        Ok(Some(match self.formats.begun {
+            true => HarmonyForm::after_answer(Grammar::Either(calls)),
+            false if self.lazily => HarmonyForm::freely(calls),
+            false => {
+                let answer = (!self.forced).then(|| HarmonyForm::answer(self.answer));
+                HarmonyForm::after_reasoning(Grammar::Either(calls.into_iter().chain(answer).collect()))
+            }
+        }))
     }
-    let calls = callable(chat)?.into_iter().map(|tool| harmony_call(tool, true)).collect::<Result<_, Error>>()?;
-    Ok(Some(HarmonyForm::after_answer(Grammar::Either(calls))))
+
+    /// Calls and nothing else if they are forced; otherwise calls, or an answer that may be free.
+    fn calls(self) -> Result<Grammar, Error> {
+        let Formats { tools: Some(format), reasoning, may_reason, .. } = self.formats else {
+            return Err(unknown_format());
+        };
+        let tools = callable(self.chat)?;
+        let each = tools.iter().map(|tool| self.call(format, tool));
+        let call = Grammar::Either(each.collect::<Result<_, Error>>()?);
+        let calls = |call| format.calls(call, most(self.chat));
+        if self.lazily {
+            let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+            let tags = reasoning.or(may_reason.then_some(ReasoningTags::UNSAID));
+            let text = format.calls_in_text(call, most(self.chat), &names);
+            return Ok(match tags {
+                Some(tags) => perhaps_after_reasoning(text, tags),
+                None => text,
+            });
+        }
+        let whole = match self.answer.filter(|_| !self.forced) {
+            Some(answer) => Grammar::Either(vec![calls(call), answer]),
+            None => calls(call),
+        };
+        Ok(after_reasoning(whole, self.chat, reasoning))
+    }
+
+    fn call(&self, format: ToolFormat, tool: &Tool) -> Result<Grammar, Error> {
+        if self.looser && !tool.strict {
+            return Ok(format.any_call(&tool.name));
+        }
+        match format.call(&tool.name, &self.arguments(tool)?, tool.strict) {
+            Err(_) if !tool.strict => Ok(format.any_call(&tool.name)),
+            call => call.map_err(|feature| not_enforced(tool, &feature)),
+        }
+    }
+
+    /// The schema of a tool's arguments; what is no schema allows any, unless the arguments must fit.
+    fn arguments(&self, tool: &Tool) -> Result<Value, Error> {
+        let any = json!({ "type": "object" });
+        match arguments(tool) {
+            _ if self.looser && !tool.strict => Ok(any),
+            Err(_) if self.lazily && !tool.strict => Ok(any),
+            schema => schema,
+        }
+    }
 }
 
 /// What a constraint asks for, as a grammar.
@@ -155,30 +233,6 @@ fn callable(chat: &Chat) -> Result<Vec<&Tool>, Error> {
     Ok(tools)
 }
 
-/// Calls in a model's own format.
-struct Calls<'a> {
-    format: ToolFormat,
-    tools: Vec<&'a Tool>,
-    most: u32,
-}
-
-impl Calls<'_> {
-    /// Calls and nothing else if they are forced; otherwise calls, or an answer that may be free.
-    fn grammar(&self, forced: bool, answer: Option<Grammar>) -> Result<Grammar, Error> {
-        let each = self.tools.iter().map(|tool| {
-            let call = self.format.call(&tool.name, &arguments(tool)?, tool.strict);
-            call.map_err(|feature| not_enforced(tool, &feature))
-        });
-        let call = Grammar::Either(each.collect::<Result<_, Error>>()?);
-        let calls = self.format.calls(call.clone(), self.most);
-        Ok(match (forced, answer) {
-            (true, _) => calls,
-            (false, Some(answer)) => Grammar::Either(vec![calls, answer]),
-            (false, None) => self.format.calls_in_text(call, self.most),
-        })
-    }
-}
-
 /// Why a tool's calls cannot be held to its schema in the way that this model writes calls.
 fn not_enforced(tool: &Tool, feature: &str) -> Error {
     let message =
@@ -204,6 +258,24 @@ fn arguments(tool: &Tool) -> Result<Value, Error> {
         return Err(Error::invalid("tools", format!("the parameters of {} must be of type object", tool.name)));
     }
     Ok(Value::Object(schema))
+}
+
+/// The same where thoughts may also be left open, as a model that is free to end may do.
+fn perhaps_after_reasoning(answer: Grammar, tags: ReasoningTags) -> Grammar {
+    let space = Grammar::Shape(Shape::Regex("\n{0,2}".to_string()));
+    let rest = Grammar::UntilWithout(tags.close.to_string(), Vec::new());
+    let left_open = Grammar::Without(vec![tags.close.to_string()]);
+    if tags.place != Place::Start {
+        return Grammar::Either(vec![Grammar::Sequence(vec![rest, space, answer]), left_open]);
+    }
+    let line = Grammar::Shape(Shape::Regex("\n?".to_string()));
+    let open = |after: Vec<Grammar>| {
+        let before = [line.clone(), Grammar::Text(tags.open.to_string())];
+        Grammar::Sequence(before.into_iter().chain(after).collect())
+    };
+    // In thoughts anything may stand that begins a call elsewhere, so an answer does not begin as they do.
+    let other = Grammar::NotFirst(tags.open.to_string(), Box::new(answer.clone()));
+    Grammar::Either(vec![open(vec![rest, space, answer]), open(vec![left_open]), other])
 }
 
 /// The grammar of an answer that reasoning may go before.

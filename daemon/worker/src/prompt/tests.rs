@@ -187,8 +187,9 @@ fn a_models_own_ways_to_draw_and_to_end_stand_behind_those_of_a_request() {
     let own = r#"{"typical_p": 0.5, "min_new_tokens": 4, "stop_strings": ["STOP"]}"#;
     std::fs::write(folder.path().join("generation_config.json"), own).unwrap();
     let prompter = prompter(&folder);
-    let drawn =
-        |request: &GenerateRequest, tokens_max| prompter.sampling(request, 0, &prompter.ends(request, tokens_max), 1);
+    let drawn = |request: &GenerateRequest, tokens_max| {
+        prompter.sampling(request, 0, &prompter.ends(request, tokens_max), 1, true)
+    };
     let mut asked = request("Hi", 10);
     assert_eq!((drawn(&asked, 10).typical_p, drawn(&asked, 10).min_tokens), (0.5, 4));
     assert_eq!(drawn(&asked, 3).min_tokens, 3, "never more than there may be");

@@ -1,5 +1,6 @@
 //! Answers held to shapes. The model is random and babbles, so what fits does so because nothing else could come.
 
+use engine::text::{Special, Tokenizer};
 use pipe::Delivered;
 use protocol::generation::{
     Chat, Constraint, Ending, FinishReason, GenerateRequest, Json, Message, Prompt, Role, Tool, ToolChoice,
@@ -188,6 +189,26 @@ fn a_strict_tool_leaves_the_model_free_until_it_calls() {
 }
 
 #[test]
+fn an_answer_that_may_call_and_does_not_is_text_and_no_schema_is_refused() {
+    for (family, markers) in FAMILIES {
+        let folder = Folder::new(&format!("lazy-{family}"), |recipe| recipe.endless())
+            .with_template(&TEMPLATE.replace("<tool_call>", markers));
+        let mut daemon = Daemon::start(open(&folder));
+        let mut asked = conversation(Chat { tools: vec![tool("describe", false)], ..Chat::default() });
+        asked.stop.max_tokens = Some(40);
+        asked.choices = 4;
+        let held = ask(&mut daemon, 1, &asked);
+        if let Prompt::Chat(chat) = &mut asked.prompt {
+            chat.tools[0].parameters =
+                Some(Json(r#"{"type": "object", "properties": {"x": {"$ref": 7}}}"#.to_string()));
+        }
+        assert!(held.reasons.len() == 4 && held.calls.is_empty(), "{family}: {:?}", held.text);
+        let again = ask(&mut daemon, 3, &asked);
+        assert_eq!(again.reasons.len(), 4, "{family}: a schema that does not compile refuses nothing");
+    }
+}
+
+#[test]
 fn a_shape_that_cannot_be_compiled_ends_its_request_alone() {
     let folder = Folder::new("hostile-shape", |recipe| recipe.endless());
     let mut daemon = Daemon::start(open(&folder));
@@ -339,4 +360,81 @@ fn what_a_strict_tool_asks_and_its_family_cannot_enforce_is_refused_by_name() {
     let error = daemon.failure(1);
     assert!(error.message.contains("maxLength") && error.message.contains("describe"), "{}", error.message);
     assert_eq!(error.param.as_deref(), Some("tools"));
+}
+
+/// What a model writes that begins a call, given to it as a resumed answer's tokens are.
+#[test]
+fn a_call_that_a_free_answer_begins_is_of_a_known_function_and_fits_its_schema() {
+    for (family, markers, begun) in [
+        ("hermes", "<tool_call>", "Well. <tool_call>"),
+        ("nemotron", "<TOOLCALL>", "Well. <TOOLCALL>["),
+        ("llama", "<|python_tag|>", "{\"name\": \""),
+        ("coder", "<function=", "Well. <tool_call>"),
+        ("mistral", "[TOOL_CALLS][ARGS]", "Well. [TOOL_CALLS]"),
+        ("thinking", "<think></think> <tool_call>", "<think>Hm <tool_call> it is.</think>\n\nWell. <tool_call>"),
+        ("unsaid", "<tool_call>", "<think>Hm <tool_call> it is.</think>Well. <tool_call>"),
+    ] {
+        let folder = Folder::new(&format!("begins-{family}"), |recipe| recipe)
+            .with_template(&TEMPLATE.replace("<tool_call>", markers));
+        let tokenizer = Tokenizer::open(folder.path()).unwrap();
+        let tokens = tokenizer.encode(begun, Special::Parse).unwrap();
+        let mut daemon = Daemon::start(open(&folder));
+        let trip = Tool { parameters: Some(Json(TRIP.to_string())), ..tool("travel", false) };
+        let mut asked =
+            conversation(Chat { tools: vec![tool("greet", false), trip], single_tool_call: true, ..Chat::default() });
+        for id in 0..4 {
+            asked.sampling.logit_bias = vec![(id + 70, 1.0)];
+            daemon.send(submit(
+                u64::from(id),
+                &asked,
+                vec![Delivered { tokens: tokens.clone(), ..Delivered::default() }],
+            ));
+            let answer = daemon.answer(u64::from(id));
+            let name = answer.calls.first().and_then(|call| call.name.as_deref());
+            assert!(matches!(name, Some("travel" | "greet")), "{family}: {name:?} {:?}", answer.text);
+            let arguments: String = answer.calls.iter().map(|call| call.arguments.as_str()).collect();
+            if answer.reasons[0] != Some(FinishReason::ToolCalls) {
+                continue;
+            }
+            match name {
+                Some("travel") => drop(
+                    serde_json::from_str::<Trip>(&arguments)
+                        .unwrap_or_else(|error| panic!("{family} {error}: {arguments}")),
+                ),
+                _ => check_person(&arguments),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_forced_call_that_is_cut_before_its_name_is_known_is_no_text() {
+    let folder = with_template("cut-call");
+    let mut daemon = Daemon::start(open(&folder));
+    for most in 1..30 {
+        let mut asked = conversation(Chat {
+            tools: vec![tool("describe", false)],
+            tool_choice: ToolChoice::Required,
+            ..Chat::default()
+        });
+        asked.stop.max_tokens = Some(most);
+        let answer = ask(&mut daemon, u64::from(most), &asked);
+        assert_eq!(answer.text.first().map_or("", String::as_str), "", "cut after {most}");
+        assert!(answer.calls.iter().all(|call| call.name.as_deref().is_none_or(|name| name == "describe")));
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_to_end_ends_only_where_its_shape_does() {
+    let folder = Folder::new("not-to-end", |recipe| recipe);
+    let mut daemon = Daemon::start(open(&folder));
+    let mut asked = shaped(Constraint::Regex("(.|\\n)*".to_string()), 4);
+    asked.stop.ignore_eos = true;
+    asked.stop.max_tokens = Some(300);
+    asked.sampling.logit_bias = vec![(engine::random::TOKENS - 1, 6.0)];
+    let answer = ask(&mut daemon, 1, &asked);
+    assert!(answer.reasons.iter().all(|reason| *reason == Some(FinishReason::Length)), "{:?}", answer.reasons);
+    asked.constraint = Some(Constraint::Regex("a{3}".to_string()));
+    let answer = ask(&mut daemon, 2, &asked);
+    assert!(answer.text.iter().all(|text| text == "aaa"), "{:?}", answer.text);
 }

@@ -16,8 +16,11 @@ const CHOICES_MAX: usize = 4096;
 const DEPTH_MAX: usize = 100;
 
 /// The whole grammar, ready to be compiled.
-pub fn render(grammar: &Grammar, tokenizer: &Tokenizer) -> Result<TopLevelGrammar, GrammarError> {
-    let mut writer = Writer { tokenizer, rules: String::new(), shapes: Vec::new(), count: 0, bytes: 0 };
+///
+/// `free` are the special tokens that may stand in a text where no shape holds it.
+pub fn render(grammar: &Grammar, tokenizer: &Tokenizer, free: &[u32]) -> Result<TopLevelGrammar, GrammarError> {
+    let mut writer =
+        Writer { tokenizer, free, first: None, rules: String::new(), shapes: Vec::new(), count: 0, bytes: 0 };
     let start = writer.expression(grammar)?;
     let text = format!("start: {start}\n{}", writer.rules);
     let mut grammars = vec![GrammarWithLexer::from_lark(text)];
@@ -27,6 +30,9 @@ pub fn render(grammar: &Grammar, tokenizer: &Tokenizer) -> Result<TopLevelGramma
 
 struct Writer<'a> {
     tokenizer: &'a Tokenizer,
+    free: &'a [u32],
+    /// What no free stretch begins with.
+    first: Option<String>,
     rules: String,
     shapes: Vec<GrammarWithLexer>,
     /// How many names were given out.
@@ -40,9 +46,18 @@ impl Writer<'_> {
         Ok(match grammar {
             Grammar::Text(text) => self.text(text),
             Grammar::Shape(shape) => self.shape(shape)?,
-            Grammar::Until(marker) => self.until(marker, &[]),
-            Grammar::UntilWithout(marker, others) => self.until(marker, others),
-            Grammar::Without(markers) => self.without(markers),
+            Grammar::Until(marker) => self.until(marker, String::new()),
+            Grammar::UntilWithout(marker, others) => {
+                let all: Vec<String> = others.iter().chain([marker]).cloned().collect();
+                format!("({} {})", self.tokens_between(&all), self.until(marker, self.but(others)))
+            }
+            Grammar::Without(markers) => format!("({} {})", self.tokens_between(markers), self.without(markers)),
+            Grammar::NotFirst(first, inner) => {
+                let outer = self.first.replace(first.clone());
+                let inner = self.expression(inner)?;
+                self.first = outer;
+                inner
+            }
             Grammar::Sequence(parts) => format!("({})", self.all(parts)?.join(" ")),
             Grammar::Either(parts) => format!("({})", self.all(parts)?.join(" | ")),
             Grammar::Optional(part) => format!("({})?", self.expression(part)?),
@@ -75,8 +90,7 @@ impl Writer<'_> {
         }
     }
 
-    fn until(&mut self, marker: &str, others: &[String]) -> String {
-        let but = self.but(others);
+    fn until(&mut self, marker: &str, but: String) -> String {
         match self.special(marker) {
             Some(token) => {
                 let name = self.name("UNTIL");
@@ -97,10 +111,22 @@ impl Writer<'_> {
         name
     }
 
+    /// Special tokens with text between, none of it one of these.
+    fn tokens_between(&mut self, but: &[String]) -> String {
+        let listed: Vec<u32> = but.iter().chain(&self.first).filter_map(|text| self.special(text)).collect();
+        let free = self.free.iter().filter(|token| !listed.contains(token)).map(u32::to_string);
+        let tokens = free.collect::<Vec<_>>().join(",");
+        if tokens.is_empty() { String::new() } else { format!("({} <[{tokens}]>)*", self.without(but)) }
+    }
+
     /// That none of these texts occurs; special tokens are no text in any case.
     fn but(&self, texts: &[String]) -> String {
         let texts: Vec<_> = texts.iter().filter(|it| self.special(it).is_none()).map(|it| escaped(it)).collect();
-        if texts.is_empty() { String::new() } else { format!(" & ~/(.|\\n)*({})(.|\\n)*/", texts.join("|")) }
+        let but = if texts.is_empty() { String::new() } else { format!(" & ~/(.|\\n)*({})(.|\\n)*/", texts.join("|")) };
+        match self.first.as_deref().filter(|first| self.special(first).is_none()) {
+            Some(first) => format!("{but} & ~/\\s*{}(.|\\n)*/", escaped(first)),
+            None => but,
+        }
     }
 
     fn shape(&mut self, shape: &Shape) -> Result<String, GrammarError> {

@@ -65,6 +65,15 @@ impl Matcher {
         Ok(Allowed { bits, vocabulary: self.vocabulary, ends_only })
     }
 
+    /// Whether this token may come next, which is found much sooner than all that may.
+    pub fn admits(&mut self, token: u32) -> Result<bool, GrammarError> {
+        if self.is_over() {
+            return Ok(self.eos.contains(&token));
+        }
+        let count = self.inner.validate_tokens(&[token]).map_err(|error| GrammarError::Stuck(words(&error)))?;
+        Ok(count == 1)
+    }
+
     /// Takes the next token of the answer, which must be an allowed one and no end token.
     pub fn take(&mut self, token: u32) -> Result<(), GrammarError> {
         self.inner.consume_token(token).map_err(|error| GrammarError::Stuck(words(&error)))

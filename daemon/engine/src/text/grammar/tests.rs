@@ -217,8 +217,18 @@ fn special_tokens_stand_for_themselves_and_are_never_spelled() {
     let mut matcher = setting.compile(&whole);
     spelled.iter().for_each(|token| matcher.take(*token).unwrap());
     assert!(!matcher.allowed().unwrap().allows(TURN_END), "the spelled token does not end the thinking");
-    let free = setting.compile(&Grammar::Without(vec!["x".to_string()])).allowed().unwrap();
-    assert!(!free.allows(setting.tokenizer.token_id(special).unwrap()));
+    let free = |but: &str| setting.compile(&Grammar::Without(vec![but.to_string()])).allowed().unwrap();
+    let special_token = setting.tokenizer.token_id(special).unwrap();
+    assert!(free("x").allows(special_token) && !free(special).allows(special_token));
+    let not_first = |first: &str| {
+        Grammar::NotFirst(first.to_string(), Box::new(Grammar::UntilWithout("</a>".to_string(), Vec::new())))
+    };
+    assert!(!setting.compile(&not_first(special)).allowed().unwrap().allows(special_token));
+    assert!(setting.accepts(&not_first("<b>"), "a <b> </a>") && !setting.accepts(&not_first("<b>"), " <b> </a>"));
+    let until = Grammar::UntilWithout("</a>".to_string(), vec![special.to_string()]);
+    assert!(!setting.compile(&until).allowed().unwrap().allows(special_token));
+    let until = Grammar::UntilWithout("</a>".to_string(), vec!["b".to_string()]);
+    assert!(setting.accepts(&until, "so <|im_start|> it </a>") && !setting.accepts(&until, "b <|im_start|> it </a>"));
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! multiplications over a counter, without state. A token that is drawn again after a worker's death draws the same
 //! number. The sampler calls it once per token.
 
-/// Two numbers in [0, 1) with 53 random bits each.
-pub fn uniform(seed: u64, choice: u16, position: u32) -> [f64; 2] {
-    let words = philox([position, u32::from(choice), 0, 0], [seed as u32, (seed >> 32) as u32]);
+/// Two numbers in [0, 1) with 53 random bits each, for the draw of a position, or for another one after it.
+pub fn uniform(seed: u64, choice: u16, position: u32, again: bool) -> [f64; 2] {
+    let words = philox([position, u32::from(choice), u32::from(again), 0], [seed as u32, (seed >> 32) as u32]);
     let number = |high: u32, low: u32| {
         let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
         bits as f64 / (1u64 << 53) as f64

@@ -53,6 +53,8 @@ pub struct Sampling {
     pub choice: u16,
     /// The tokens that end an answer.
     pub eos: Vec<u32>,
+    /// Tokens that are drawn only where nothing but an end may come.
+    pub unwanted: Vec<u32>,
     /// How many tokens an answer must have before one of `eos` may be drawn.
     pub min_tokens: u32,
     /// How many alternatives to report; `None` reports no log-probabilities at all.
@@ -80,6 +82,7 @@ impl Default for Sampling {
             seed: 0,
             choice: 0,
             eos: Vec::new(),
+            unwanted: Vec::new(),
             min_tokens: 0,
             logprobs: None,
         }

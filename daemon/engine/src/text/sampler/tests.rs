@@ -176,7 +176,7 @@ fn the_nucleus_is_of_what_top_k_leaves_and_sees_the_temperature() {
 
 #[test]
 fn a_large_vocabulary_is_filtered_as_a_full_sort_would() {
-    let logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id)[0] as f32 - 0.5) * 12.0).collect();
+    let logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id, false)[0] as f32 - 0.5) * 12.0).collect();
     let mut order: Vec<u32> = (0..50_000).collect();
     order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
     let weights: Vec<f64> = order.iter().map(|id| f64::from(logits[*id as usize]).exp()).collect();
@@ -205,12 +205,13 @@ fn a_large_vocabulary_is_filtered_as_a_full_sort_would() {
 
 #[test]
 fn a_draw_from_a_large_vocabulary_falls_where_adding_up_would_put_it() {
-    let mut logits: Vec<f32> = (0..50_000u32).map(|id| (random::uniform(5, 0, id)[0] as f32 - 0.5) * 12.0).collect();
+    let mut logits: Vec<f32> =
+        (0..50_000u32).map(|id| (random::uniform(5, 0, id, false)[0] as f32 - 0.5) * 12.0).collect();
     logits[..3_000].fill(f32::NEG_INFINITY);
     let weights: Vec<f64> = logits.iter().map(|logit| f64::from(*logit).exp()).collect();
     let total: f64 = weights.iter().sum();
     for position in 0..100 {
-        let (point, mut reached) = (random::uniform(42, 0, position)[0] * total, 0.0);
+        let (point, mut reached) = (random::uniform(42, 0, position, false)[0] * total, 0.0);
         let due = weights.iter().position(|weight| {
             reached += weight;
             reached > point
@@ -458,7 +459,7 @@ fn dry_finds_what_goes_on_with_a_repetition() {
     assert!(logits[..9].iter().all(|logit| *logit == 1.0));
     // Against the definition, on texts that repeat a lot.
     for seed in 0..60 {
-        let text: Vec<u32> = (0..40).map(|at| (random::uniform(seed, 0, at)[0] * 3.0) as u32).collect();
+        let text: Vec<u32> = (0..40).map(|at| (random::uniform(seed, 0, at, false)[0] * 3.0) as u32).collect();
         let mut expected: Vec<(u32, u32)> = (0..3).filter_map(|token| longest(&text, token)).collect();
         expected.retain(|(_, length)| *length >= 2);
         assert_eq!(dry(&text, 2).repetitions(), expected, "{text:?}");

@@ -130,12 +130,12 @@ fn free_text_holds_nothing_that_a_reader_takes_for_a_call() {
             "Action:\n```json\n[{\"tool_name\": \"f\", \"parameters\": {\"a\": \"blue\"}}]\n```".to_string(),
         ),
     ] {
-        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1);
+        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1, &["f"]);
         assert_eq!(gather(&tools(format), &[&begins]).calls.len(), 1, "{format:?}");
         assert!(!setting.allows(&grammar, &format!("Well. {begins}")), "{format:?}");
         assert!(setting.allows(&grammar, "Well, I would not."), "{format:?}");
     }
-    let glm = ToolFormat::Glm4.calls_in_text(ToolFormat::Glm4.call("f", &schema, true).unwrap(), 1);
+    let glm = ToolFormat::Glm4.calls_in_text(ToolFormat::Glm4.call("f", &schema, true).unwrap(), 1, &["f"]);
     for (text, allowed) in
         [("f\n{\"a\": \"red\"}", true), ("f\n{\"a\": \"blue\"}", false), ("Well\n\nso {it} is", true), ("", true)]
     {
@@ -148,7 +148,7 @@ fn free_text_holds_nothing_that_a_reader_takes_for_a_call() {
     ] {
         let options = OutputOptions { functions: Functions::of([("f", &schema)]), ..tools(format) };
         assert_eq!(gather(&options, &[begins]).calls.len(), 1, "{format:?}");
-        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1);
+        let grammar = format.calls_in_text(format.call("f", &schema, true).unwrap(), 1, &["f"]);
         assert!(setting.allows(&grammar, "Well, I would not."), "{format:?}");
         assert!(!setting.allows(&grammar, &format!("Well. {begins}")), "{format:?}");
         let call = Grammar::Sequence(vec![
