@@ -9,6 +9,8 @@ use super::functions::Functions;
 use super::json::Step;
 
 const FENCES: [&str; 2] = ["```json", "```"];
+/// The most that stands before a call.
+const HEAD_BYTES_MAX: usize = 256;
 
 /// Reads one answer.
 pub struct Bare {
@@ -64,7 +66,8 @@ impl Bare {
                     return self.begin(letter);
                 }
                 let begins = |fence: &str| fence.starts_with(head) && fence[head.len()..].starts_with(letter);
-                letter.is_whitespace() || FENCES.iter().any(|fence| begins(fence))
+                let fits = letter.is_whitespace() || FENCES.iter().any(|fence| begins(fence));
+                fits && self.read.len() < HEAD_BYTES_MAX
             }
             At::Call(call) => match call.push(letter, &mut self.aside) {
                 Step::More => true,
@@ -75,12 +78,13 @@ impl Bare {
                 Step::DoneBefore | Step::Malformed => false,
             },
             At::Tail(tail) => {
-                if letter == '{' && tail.trim().is_empty() {
+                if letter == '{' && tail.is_empty() {
                     return self.begin(letter);
                 }
-                tail.push(letter);
-                let tail = tail.trim();
-                tail.is_empty() || self.fenced && FENCES[1].starts_with(tail)
+                if !letter.is_whitespace() {
+                    tail.push(letter);
+                }
+                tail.is_empty() || self.fenced && FENCES[1].starts_with(tail.as_str())
             }
         }
     }
