@@ -288,7 +288,7 @@ pub enum Priority {
     /// The default.
     #[default]
     Normal,
-    /// Interactive work.
+    /// Interactive work, before all other; for administrators alone.
     High,
 }
 

@@ -48,6 +48,25 @@ async fn each_role_does_what_it_may_and_no_more() {
 }
 
 #[tokio::test]
+async fn only_an_administrator_goes_before_others() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let (_, user) = key(&admin, json!({"label": "app", "role": "user"})).await;
+    let asked = |priority: &str| {
+        let mut asked = chat();
+        asked["priority"] = json!(priority);
+        asked
+    };
+    for (http, priority, status) in [(&user, "low", 200), (&user, "high", 403), (&admin, "high", 200)] {
+        assert_eq!(http.post("/v1/chat/completions", &asked(priority)).await.status, status, "{priority}");
+    }
+    let texts = json!({"model": "impetus-nano-embed", "input": "Hi", "priority": "high"});
+    let refused = user.post("/v1/embeddings", &texts).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(refused.json().await["error"]["param"], "priority");
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_out_at_once_and_a_rotated_one_has_a_new_secret() {
     let mut house = House::start();
     let admin = house.http().await;

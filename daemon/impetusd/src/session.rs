@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use protocol::generation::Priority;
 use protocol::key::KeyRole;
 use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
@@ -66,6 +67,14 @@ impl Session {
         }
         let message = format!("this needs a key of the role {}; this one is {}", name(least), name(role));
         Err(Error::new(ErrorKind::Forbidden, message).hint("an administrator makes keys: `impetusctl key create`"))
+    }
+
+    /// Refuses to go before what others ask, unless this is an administrator.
+    pub fn allow_priority(&self, priority: Priority) -> Result<()> {
+        match priority {
+            Priority::High => self.allow(KeyRole::Admin).map_err(|error| error.param("priority")),
+            Priority::Normal | Priority::Low => Ok(()),
+        }
     }
 
     /// Opens the transcript of work that this session begins; `start` hands the work to whoever does it. An observer sees

@@ -157,7 +157,7 @@ pub enum Urgency {
     /// In turn.
     #[default]
     Normal,
-    /// Before others.
+    /// Before others: for administrators alone.
     High,
 }
 

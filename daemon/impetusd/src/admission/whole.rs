@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::encode::{EmbedRequest, INPUTS_MAX, Input, RerankRequest};
+use protocol::generation::Priority;
 use protocol::model::ModelFacts;
 use protocol::{Error, ErrorKind, Result};
 
@@ -23,6 +24,14 @@ impl Whole {
         match self {
             Self::Embed(request) => request.inputs.len(),
             Self::Rerank(request) => request.documents.len(),
+        }
+    }
+
+    /// Before whom it goes.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Embed(request) => request.priority,
+            Self::Rerank(request) => request.priority,
         }
     }
 
@@ -119,7 +128,6 @@ pub fn suits_whole(request: &Whole, name: &str, facts: &ModelFacts) -> Result<()
 #[cfg(test)]
 mod tests {
     use protocol::encode::Overlong;
-    use protocol::generation::Priority;
     use protocol::model::Capabilities;
 
     use super::*;

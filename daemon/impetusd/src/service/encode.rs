@@ -23,7 +23,7 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
     let mut observation = daemon.journal.observe(verb, model.clone(), session.key().map(str::to_owned));
     observation.record(recording, operation, Vec::new());
     let admitted = match named {
-        Ok(()) => admit(session, model.as_deref(), request.texts()).await,
+        Ok(()) => admit(session, model.as_deref(), &request).await,
         Err(refused) => Err(refused),
     };
     match admitted {
@@ -41,7 +41,8 @@ pub async fn begin(session: &Session, request: Whole, trace: Option<TraceParent>
 }
 
 /// Refuses what the key of this connection may not ask for, and counts what it may.
-async fn admit(session: &Session, model: Option<&str>, texts: usize) -> Result<Option<Hold>> {
+async fn admit(session: &Session, model: Option<&str>, request: &Whole) -> Result<Option<Hold>> {
+    session.allow_priority(request.priority())?;
     let Some(key) = session.key() else { return Ok(None) };
     let keys = &session.daemon.keys;
     match model {
@@ -51,7 +52,7 @@ async fn admit(session: &Session, model: Option<&str>, texts: usize) -> Result<O
     }
     let mut most = Most::default();
     if keys.counts_tokens(key)? {
-        most.whole = (texts as u64).saturating_mul(context(session, model).await?);
+        most.whole = (request.texts() as u64).saturating_mul(context(session, model).await?);
     }
     keys.charge(key, most, false).await
 }

@@ -51,6 +51,7 @@ pub async fn begin(
 
 /// Refuses what the key of this connection may not ask for, and counts what it may.
 async fn admit(session: &Session, request: &mut GenerateRequest) -> Result<Option<Hold>> {
+    session.allow_priority(request.priority)?;
     allowed(session, &mut request.model).await?;
     let Some(key) = session.key() else { return Ok(None) };
     let mut most = Most::default();
