@@ -30,7 +30,7 @@ mod tests;
 pub use activation::{Activation, activate, gate};
 pub use attention::{Shape, Span, attend};
 pub use bandwidth::Bandwidth;
-pub use cpu::{Avx512, Isa};
+pub use cpu::{Avx2, Avx512, Isa};
 pub use delta::{DeltaShape, DeltaSpan, DeltaStates, DeltaWeights};
 pub use elementwise::{add, add_to_rows, layer_norm, rms_norm, silu_mul};
 pub use gates::open;

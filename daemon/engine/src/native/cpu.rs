@@ -13,7 +13,7 @@ pub enum Isa {
     /// AVX-512 with VNNI (int8 dot products).
     Avx512(Avx512),
     /// AVX2 with FMA.
-    Avx2,
+    Avx2(Avx2),
     /// Arm NEON with int8 dot products.
     Neon,
     /// Portable code.
@@ -33,6 +33,15 @@ pub enum Avx512 {
     Vnni,
 }
 
+/// What of a processor with AVX2 is used besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Avx2 {
+    /// AVX-VNNI (int8 dot products), as Intel's processors without AVX-512 have them since Alder Lake.
+    Vnni,
+    /// Nothing.
+    Plain,
+}
+
 impl Isa {
     /// The best instruction set of this processor.
     pub fn detect() -> Isa {
@@ -48,8 +57,8 @@ impl Isa {
         } else if has_full_pipes() {
             avx512.swap(1, 2);
         }
-        let all = avx512.map(Isa::Avx512).into_iter().chain([Isa::Avx2, Isa::Neon, Isa::Scalar]);
-        all.filter(|isa| isa.runs_here()).collect()
+        let others = [Isa::Avx2(Avx2::Vnni), Isa::Avx2(Avx2::Plain), Isa::Neon, Isa::Scalar];
+        avx512.map(Isa::Avx512).into_iter().chain(others).filter(|isa| isa.runs_here()).collect()
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -64,7 +73,8 @@ impl Isa {
             Isa::Avx512(Avx512::Amx) => vnni && is_x86_feature_detected!("avx512bf16") && amx::permitted(),
             Isa::Avx512(Avx512::Full | Avx512::Bf16) => vnni && is_x86_feature_detected!("avx512bf16"),
             Isa::Avx512(Avx512::Vnni) => vnni,
-            Isa::Avx2 => avx2,
+            Isa::Avx2(Avx2::Vnni) => avx2 && is_x86_feature_detected!("avxvnni"),
+            Isa::Avx2(Avx2::Plain) => avx2,
             Isa::Neon => false,
             Isa::Scalar => true,
         }
@@ -75,7 +85,7 @@ impl Isa {
         match self {
             Isa::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
             Isa::Scalar => true,
-            Isa::Avx512(_) | Isa::Avx2 => false,
+            Isa::Avx512(_) | Isa::Avx2(_) => false,
         }
     }
 
@@ -87,8 +97,8 @@ impl Isa {
     /// Columns (activation rows) that one kernel call holds in registers.
     pub(super) fn columns(self) -> usize {
         match self {
-            Isa::Avx512(_) => 12,
-            Isa::Avx2 | Isa::Neon | Isa::Scalar => 3,
+            Isa::Avx512(_) | Isa::Avx2(_) => 12,
+            Isa::Neon | Isa::Scalar => 3,
         }
     }
 
@@ -111,7 +121,8 @@ impl Isa {
             Isa::Avx512(Avx512::Full) => "AVX-512 VNNI and BF16, 512 bits wide",
             Isa::Avx512(Avx512::Bf16) => "AVX-512 VNNI and BF16",
             Isa::Avx512(Avx512::Vnni) => "AVX-512 VNNI",
-            Isa::Avx2 => "AVX2",
+            Isa::Avx2(Avx2::Vnni) => "AVX2 and AVX-VNNI",
+            Isa::Avx2(Avx2::Plain) => "AVX2",
             Isa::Neon => "NEON",
             Isa::Scalar => "portable code",
         }
@@ -159,7 +170,7 @@ macro_rules! versions {
                         return unsafe { avx512($($argument),*) };
                     }
                     // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2($($argument),*) },
+                    Isa::Avx2(_) => return unsafe { avx2($($argument),*) },
                     Isa::Neon | Isa::Scalar => {}
                 }
             }

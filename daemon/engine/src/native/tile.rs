@@ -5,6 +5,9 @@
 //! pairs where the processor multiplies those at once (`column`). Each output is summed in step order by itself, so nothing
 //! depends on the number of columns.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use super::{Avx512, Isa, amx};
 
 /// Outputs of one panel.
@@ -118,9 +121,9 @@ pub(super) unsafe fn run(isa: Isa, kind: Kind, call: &Call) {
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512(Avx512::Vnni), Kind::Bf16) => x86::floats(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Kind::F32) => x86::avx2_f32(call),
+            (Isa::Avx2(_), Kind::F32) => avx2::run::<false>(call),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Kind::Bf16) => x86::avx2_pairs(call),
+            (Isa::Avx2(_), Kind::Bf16) => avx2::run::<true>(call),
             (_, Kind::F32) => few::<false, false>(call),
             (_, Kind::Bf16) => few::<true, { cfg!(target_arch = "aarch64") }>(call),
         }
@@ -188,7 +191,7 @@ unsafe fn portable<const C: usize, const PAIRS: bool, const FUSED: bool>(call: &
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
-    use super::{APART, Call, LANES, STEP, few, portable};
+    use super::{APART, Call, LANES, STEP, portable};
     use crate::native::amx::{ROWS, Tiles};
     use std::arch::x86_64::*;
 
@@ -210,18 +213,6 @@ mod x86 {
                 _ => $kernel::<12 $(, $constant)*>($call),
             }
         };
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn avx2_f32(call: &Call) {
-        // SAFETY: passed on to the caller.
-        unsafe { few::<false, false>(call) }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn avx2_pairs(call: &Call) {
-        // SAFETY: passed on to the caller.
-        unsafe { few::<true, true>(call) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]

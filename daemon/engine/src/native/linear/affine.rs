@@ -14,6 +14,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -436,7 +438,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(kind) => x86::avx512(kind, bits, call),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2(bits, call),
+            Isa::Avx2(kind) => avx2::avx2(kind, bits, call),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => neon::neon(bits, call),
             _ => scalar::scalar(bits, call),

@@ -103,7 +103,7 @@ impl Layout {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512(_) => x86::avx512(self, x, columns),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => x86::avx2(self, x, columns),
+                Isa::Avx2(_) => x86::avx2(self, x, columns),
                 _ => self.rows(x, columns),
             }
         }

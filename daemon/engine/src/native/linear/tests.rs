@@ -50,31 +50,31 @@ fn affine_products_are_within_int8_noise_and_bit_equal_on_every_instruction_set(
 }
 
 #[test]
-fn the_largest_weights_and_inputs_in_every_place_of_a_pair_have_the_same_bits_on_every_instruction_set() {
+fn the_largest_weights_and_inputs_in_every_place_have_the_same_bits_on_every_instruction_set() {
     let (outputs, inputs, rows) = (32, 256, 32);
-    // Each output and each row has its own of 16 patterns of eight: the bits of its number say where the extremes are.
+    // Each output and each row has its own of 16 patterns: the bits of its number say where the extremes are.
     let bit = |number: usize, at: usize| number >> (at % 4) & 1;
-    let weights: Vec<u8> = (0..outputs)
-        .flat_map(|o| (0..inputs / 2).map(move |at| [0u8, 15][bit(o, at)] | [0u8, 240][bit(o, at + 2)]))
-        .collect();
+    let weight = |bits: u32, o: usize, i: usize| {
+        // The two weights of a byte follow patterns of their own.
+        let at = if bits == 4 { i / 2 + i % 2 * 2 } else { i };
+        [0, u8::MAX >> (8 - bits)][bit(o, at)]
+    };
     let x: Vec<f32> = (0..rows).flat_map(|r| (0..inputs).map(move |i| [-1.0, 1.0][bit(r, i / 2)])).collect();
-    for group in [32, 64, 128] {
+    for (bits_each, group) in [4, 8].into_iter().flat_map(|bits| [32, 64, 128].map(|group| (bits, group))) {
+        let all: Vec<u8> = (0..outputs * inputs).map(|at| weight(bits_each, at / inputs, at % inputs)).collect();
+        let weights = if bits_each == 8 { all } else { all.chunks(2).map(|two| two[0] | two[1] << 4).collect() };
         let ones = stored(&vec![1.0; outputs * inputs / group], Dtype::F32);
         let (scales, biases, dtype) = (&ones[..], &ones[..], Dtype::F32);
-        let matrix = Affine { weights: &weights, scales, biases, dtype, outputs, inputs, bits: 4, group };
+        let matrix = Affine { weights: &weights, scales, biases, dtype, outputs, inputs, bits: bits_each, group };
         let on = |isa| {
             let pool = Pool::with_isa(1, isa);
             product(&pool, &Linear::from_affine(&matrix, Precision::Fast, &pool).unwrap(), &x)
         };
-        let want = reference(
-            (outputs, inputs),
-            &|o, i| f64::from(weights[(o * inputs + i) / 2] >> (i % 2 * 4) & 15) + 1.0,
-            &x,
-        );
+        let want = reference((outputs, inputs), &|o, i| f64::from(weight(bits_each, o, i)) + 1.0, &x);
         for isa in Isa::available() {
             let got = on(isa);
-            assert_eq!(bits(&got), bits(&on(Isa::Scalar)), "{isa:?}, group {group}");
-            assert!(relative_error(&got, &want) < 1e-6, "{isa:?}, group {group}");
+            assert_eq!(bits(&got), bits(&on(Isa::Scalar)), "{isa:?}, {bits_each} bits, group {group}");
+            assert!(relative_error(&got, &want) < 1e-6, "{isa:?}, {bits_each} bits, group {group}");
         }
     }
 }

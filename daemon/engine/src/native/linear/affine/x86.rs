@@ -1,4 +1,4 @@
-//! The affine kernels of AVX-512 VNNI and AVX2.
+//! The affine kernels of AVX-512 VNNI.
 
 #![allow(unsafe_code)]
 
@@ -327,100 +327,5 @@ unsafe fn paired<const C: usize>(call: &Call) {
             w = pairs.add(2 * pair_bytes);
         }
         store(call, sums);
-    }
-}
-
-/// AVX2: two vectors of 8 outputs, at most 3 columns.
-///
-/// # Safety
-/// As for `super::run`, with 1 to 3 columns.
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn avx2(bits: usize, call: &Call) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match (bits, call.columns.count) {
-            (4, 1) => pairs::<1, 4>(call),
-            (4, 2) => pairs::<2, 4>(call),
-            (4, _) => pairs::<3, 4>(call),
-            (_, 1) => pairs::<1, 8>(call),
-            (_, 2) => pairs::<2, 8>(call),
-            _ => pairs::<3, 8>(call),
-        }
-    }
-}
-
-/// Eight scales or biases as f32.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn eight(at: *const u8, narrow: bool) -> __m256 {
-    // SAFETY: passed on to the caller: 8 values at `at`.
-    unsafe {
-        if narrow {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()))))
-        } else {
-            _mm256_loadu_ps(at.cast())
-        }
-    }
-}
-
-/// Unsigned nibbles times signed bytes by `maddubs`, whose 16-bit sums cannot saturate: 2 * 15 * 127 < 2^15. An
-/// 8-bit weight is two nibbles, the high one worth 16.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn pairs<const C: usize, const BITS: usize>(call: &Call) {
-    let nibble = _mm256_set1_epi8(15);
-    let ones = _mm256_set1_epi16(1);
-    let sixteens = _mm256_set1_epi16(16);
-    let mut sums = [[_mm256_setzero_ps(); 2]; C];
-    let (mut w, mut q, mut x_scale, mut x_sum) =
-        (call.tile, call.columns.q.cast_const(), call.columns.scale.cast_const(), call.columns.sum.cast_const());
-    let weight_bytes = call.lines * call.halves * 64;
-    let width = if call.narrow { 2 } else { 4 };
-    // SAFETY: the loops walk the tile and the columns exactly as `Call` and `Columns` lay them out.
-    unsafe {
-        for _ in 0..call.groups {
-            let values = w.add(weight_bytes);
-            for _ in 0..call.halves {
-                let mut dots = [[_mm256_setzero_si256(); 2]; C];
-                for _ in 0..call.lines {
-                    for half in 0..2 {
-                        let line = _mm256_loadu_si256(w.add(32 * half).cast());
-                        let low = _mm256_and_si256(line, nibble);
-                        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(line), nibble);
-                        for (c, dots) in dots.iter_mut().enumerate() {
-                            let x = |at: usize| _mm256_set1_epi32(*q.add(at) as i32);
-                            let (first, second, worth) =
-                                if BITS == 4 { (x(c), x(C + c), ones) } else { (x(c), x(c), sixteens) };
-                            let first = _mm256_madd_epi16(_mm256_maddubs_epi16(low, first), ones);
-                            let second = _mm256_madd_epi16(_mm256_maddubs_epi16(high, second), worth);
-                            dots[half] = _mm256_add_epi32(dots[half], _mm256_add_epi32(first, second));
-                        }
-                    }
-                    w = w.add(64);
-                    q = q.add(C * 8 / BITS);
-                }
-                for (c, (sums, dots)) in sums.iter_mut().zip(dots).enumerate() {
-                    let scale = _mm256_set1_ps(*x_scale.add(c));
-                    for half in 0..2 {
-                        let both = _mm256_mul_ps(eight(values.add(8 * half * width), call.narrow), scale);
-                        sums[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[half]), both, sums[half]);
-                    }
-                }
-                x_scale = x_scale.add(C);
-            }
-            for (c, sums) in sums.iter_mut().enumerate() {
-                let sum = _mm256_set1_ps(*x_sum.add(c));
-                for (half, total) in sums.iter_mut().enumerate() {
-                    let bias = eight(values.add((ROWS + 8 * half) * width), call.narrow);
-                    *total = _mm256_fmadd_ps(bias, sum, *total);
-                }
-            }
-            x_sum = x_sum.add(C);
-            w = values.add(2 * ROWS * width);
-        }
-        for (c, sums) in sums.into_iter().enumerate() {
-            let out = call.out.add(c * call.stride);
-            _mm256_storeu_ps(out, sums[0]);
-            _mm256_storeu_ps(out.add(8), sums[1]);
-        }
     }
 }
