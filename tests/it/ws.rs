@@ -1,5 +1,7 @@
 //! Watching the daemon over a WebSocket: what is told, to whom, to how many, and when a socket ends.
 
+use std::time::{Duration, Instant};
+
 use engine::random::Recipe;
 use serde_json::{Value, json};
 use tests::house::{House, Plan};
@@ -112,13 +114,46 @@ async fn keys_origins_and_roles_are_judged_as_for_any_request() {
     let first = ws.next_of("model").await;
     assert_eq!(first["model"]["id"], "impetus-nano-embed", "models that a key may not use are not told");
     http.delete(&format!("/api/keys/{id}")).await;
-    let end = loop {
+    assert_eq!(end(&mut ws).await, Frame::Close(1008), "a revoked key watches no more");
+}
+
+/// Skips what is told until the end.
+async fn end(ws: &mut Ws) -> Frame {
+    loop {
         match ws.next().await {
             Frame::Text(_) | Frame::Ping => {}
-            end => break end,
+            end => return end,
         }
-    };
-    assert_eq!(end, Frame::Close(1008), "a revoked key watches no more");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_is_answered() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for (word, code) in [(&1000_u16.to_be_bytes()[..], 1000), (b"", 1005)] {
+        let mut ws = Ws::connect(&http, "/api/ws?channels=metrics", "").await.unwrap();
+        ws.next_of("hello").await;
+        ws.send(8, word).await;
+        assert_eq!((end(&mut ws).await, ws.next().await), (Frame::Close(code), Frame::Gone));
+    }
+    wait::for_some("the sockets are counted out", || async {
+        http.get("/api/metrics").await.text().await.contains("impetus_active_connections 0\n").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_sees_no_more_figures() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let (id, reader) = key(&http, json!({"label": "eyes", "role": "readonly"})).await;
+    let mut ws = Ws::connect(&reader, "/api/ws?channels=metrics", "").await.unwrap();
+    ws.next_of("metrics").await;
+    let since = Instant::now();
+    http.delete(&format!("/api/keys/{id}")).await;
+    assert_eq!(end(&mut ws).await, Frame::Close(1008));
+    assert!(since.elapsed() < Duration::from_secs(10), "news of something else would have told it later");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ pub enum Frame {
     Text(Value),
     /// A question whether we are there.
     Ping,
-    /// The end, with its code.
+    /// The end, with its code; 1005 where it has none.
     Close(u16),
     /// The connection ended without a word.
     Gone,
@@ -110,7 +110,7 @@ impl Ws {
         self.stream.read_exact(&mut payload).await?;
         Ok(match head[0] & 0x0f {
             1 => Frame::Text(serde_json::from_slice(&payload).expect("messages are JSON")),
-            8 => Frame::Close(u16::from_be_bytes([payload[0], payload[1]])),
+            8 => Frame::Close(payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code))),
             9 => {
                 self.send(10, &payload).await;
                 Frame::Ping

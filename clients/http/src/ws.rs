@@ -50,6 +50,9 @@ const WAITING_BYTES_MAX: usize = 4 << 20;
 /// How long a client may take to take a message.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a client may take to say that it has heard the end.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long all clients may take to hear that the bridge ends.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -165,6 +168,8 @@ async fn wished(closing: &mut watch::Receiver<bool>) {
 enum End {
     /// The client is gone, or cannot be reached.
     Gone,
+    /// The client has said that it goes.
+    Left,
     /// The client is told why.
     Told(u16, String),
 }
@@ -213,11 +218,19 @@ struct Watcher {
 
 impl Watcher {
     async fn serve(mut self, told: broadcast::Receiver<Told>, _place: OwnedSemaphorePermit) {
-        if let End::Told(code, reason) = self.converse(told).await {
-            let frame = CloseFrame { code, reason: reason.into() };
-            // A client that does not take it is gone all the same.
-            let _ = timeout(SEND_PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
+        match self.converse(told).await {
+            End::Gone => return,
+            End::Left => {}
+            End::Told(code, reason) => {
+                let frame = CloseFrame { code, reason: reason.into() };
+                // A client that does not take it is gone all the same.
+                let _ = timeout(SEND_PATIENCE, self.socket.send(Message::Close(Some(frame)))).await;
+            }
         }
+        // Reading on sends the answer to a client's end. It also takes what a client sent before it heard of ours: a
+        // connection that ends with bytes unread is reset, and the end with it may never be read.
+        let farewell = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        let _ = timeout(FAREWELL_PATIENCE, farewell).await;
     }
 
     async fn converse(&mut self, mut told: broadcast::Receiver<Told>) -> End {
@@ -267,7 +280,7 @@ impl Watcher {
             Message::Text(text) => text,
             Message::Binary(_) => return self.refuse(&Error::new(ErrorKind::Invalid, "Messages are text.")).await,
             Message::Ping(_) | Message::Pong(_) => return Ok(()),
-            Message::Close(_) => return Err(End::Gone),
+            Message::Close(_) => return Err(End::Left),
         };
         match Heard::read(&text) {
             Ok(Heard::Ping {}) => self.say(&Said::Pong).await,

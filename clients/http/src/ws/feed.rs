@@ -134,10 +134,15 @@ impl Feed {
         loop {
             tick.tick().await;
             let status = async { self.client().await?.status().await };
-            // Where the daemon cannot be reached, `news` says so.
-            if let Ok(status) = status.await {
-                let figures = Figures::new(status, self.bridge.sockets.open());
-                self.tell(Some(Channel::Metrics), &Said::Metrics(figures));
+            match status.await {
+                Ok(status) => {
+                    let figures = Figures::new(status, self.bridge.sockets.open());
+                    self.tell(Some(Channel::Metrics), &Said::Metrics(figures));
+                }
+                // `news` waits for something to happen, and would hear of it late.
+                Err(error) if is_out(&error) => self.fail(error).await,
+                // Where the daemon cannot be reached, `news` says so.
+                Err(_) => {}
             }
         }
     }
@@ -154,7 +159,7 @@ impl Feed {
     /// Tells that the daemon gave no answer, and waits before it is asked again.
     async fn fail(&self, error: Error) {
         match error.kind {
-            ErrorKind::AuthRequired | ErrorKind::Forbidden => {
+            _ if is_out(&error) => {
                 let _ = self.sender.send(Told::Over(error));
             }
             // A lost answer is asked for again with the same cursor.
@@ -163,6 +168,11 @@ impl Feed {
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Whether an error says that the key may not watch any more.
+fn is_out(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::AuthRequired | ErrorKind::Forbidden)
 }
 
 /// Returns what sockets are told of a happening, and on which channel.
