@@ -126,6 +126,22 @@ async fn a_response_in_the_background_that_its_daemon_took_along_has_failed_at_o
 }
 
 #[tokio::test]
+async fn a_response_whose_bridge_is_gone_is_cancelled_by_another_and_gone_on_from() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let endless = json!({"background": true, "input": "Tell me everything. ".repeat(2000), "max_output_tokens": 9000});
+    let id = make(&http, endless).await["id"].as_str().unwrap().to_owned();
+    house.kill_bridge().await;
+    let http = house.http().await;
+    let next = ask(json!({"previous_response_id": id}));
+    assert_eq!(http.post(PATH, &next).await.status, 409, "it may be another bridge that makes it");
+    let cancelled = http.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.json().await;
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(http.get(&format!("{PATH}/{id}")).await.json().await["status"], "cancelled");
+    assert_eq!(http.post(PATH, &next).await.status, 200);
+}
+
+#[tokio::test]
 async fn tools_are_called_and_their_results_read() {
     let mut house = House::start();
     let http = house.http().await;

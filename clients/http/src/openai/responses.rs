@@ -6,9 +6,10 @@
 //! work that goes on after its request was answered.
 //!
 //! What clients may rely on: a response is kept for 30 days unless `store` is false, one that streams when it is
-//! complete. Tools that this bridge would have to run, and those that are called with free text, are ignored, because
-//! coding agents send them to every server; only functions, those of namespaces too, are offered to the model, and only
-//! those are named in the response. `instructions` hold for one response.
+//! complete. Tools that this bridge would have to run have no name and are ignored, because coding agents send them to every
+//! server; those with a name that are called with free text are refused, because a model would call them. Only functions,
+//! those of namespaces too, are offered to the model, and only those are named in the response. `instructions` hold for one
+//! response.
 
 pub mod background;
 pub mod input;
@@ -116,7 +117,8 @@ struct Count {
 async fn count_tokens(State(bridge): State<Arc<Bridge>>, body: Bytes) -> std::result::Result<Json<Count>, HttpError> {
     let counted = async {
         let client = bridge.daemon.client().await?;
-        let GenerateRequest { model, prompt, .. } = Asked::read(&body, request::COUNT, &client).await?.request;
+        let GenerateRequest { model, prompt, .. } =
+            Asked::read(&body, request::COUNT, &client, &bridge.background).await?.request;
         client.tokenize(TokenizeRequest { model, prompt, special: Special::Parse, pieces: false }).await
     };
     let input_tokens = counted.await.map_err(named)?.tokens.len();
@@ -139,7 +141,7 @@ pub fn named(error: Error) -> Error {
 /// Answers the request of `body`.
 pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<HttpResponse> {
     let client = bridge.daemon.client().await?;
-    let asked = Asked::read(&body, request::KNOWN, &client).await?;
+    let asked = Asked::read(&body, request::KNOWN, &client, &bridge.background).await?;
     // Nothing of it is held while a model answers.
     drop(body);
     if asked.background {
@@ -234,8 +236,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
             .param("id")
             .into());
     }
-    bridge.background.end(&id).await;
-    Ok(Json(bridge.background.look(&client, &id).await?.response))
+    Ok(Json(bridge.background.cancel(&client, &id).await?.response))
 }
 
 async fn input_items(

@@ -2,7 +2,7 @@
 //! that a stream that broke off can be taken up where it was.
 //!
 //! The daemon keeps the response itself, again and again while it is made. Work that ends with its bridge is seen by its
-//! not being kept any more, and is then said to have failed.
+//! not being kept any more, and is then said to have failed; what another bridge makes is cancelled by what is kept of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::kept::{Keeping, Stored};
+use super::named;
 use super::request::Asked;
 use super::writer::Builder;
 use crate::begin::{Begun, begin};
@@ -160,7 +161,7 @@ impl Background {
     /// failed.
     pub async fn look(&self, client: &Client, id: &str) -> Result<Stored> {
         let mut stored = Stored::find(client, id).await?;
-        let open = ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status);
+        let open = stored.is_open();
         let log = self.log(id);
         if open && let Some(response) = log.as_ref().and_then(Log::unkept) {
             stored.response = response;
@@ -172,6 +173,18 @@ impl Background {
             stored.response["status"] = json!("failed");
             let message = "The bridge that made this response has ended.";
             stored.response["error"] = json!({ "code": "server_error", "message": message });
+            stored.keep(client, id).await?;
+        }
+        Ok(stored)
+    }
+
+    /// Ends a response, wherever it is made, and returns it as it is then.
+    pub async fn cancel(&self, client: &Client, id: &str) -> Result<Stored> {
+        self.end(id).await;
+        let mut stored = self.look(client, id).await?;
+        if stored.is_open() {
+            // Its bridge, if there still is one, reads this before it keeps the response again.
+            stored.response["status"] = json!("cancelled");
             stored.keep(client, id).await?;
         }
         Ok(stored)
@@ -208,19 +221,15 @@ impl Work {
     async fn run(self, request: GenerateRequest, builder: Builder, end: oneshot::Receiver<()>) {
         let mut builder = builder;
         self.log.push(&builder.opening());
-        tokio::select! {
-            result = self.make(request, &mut builder) => if let Err(error) = result {
-                let frames = builder.failed(&error);
-                self.close(&builder, &frames).await;
-            },
-            _ = end => {
-                let frames = builder.cancelled();
-                self.close(&builder, &frames).await;
-            }
-        }
+        let frames = tokio::select! {
+            last = self.make(request, &mut builder) => last.unwrap_or_else(|error| builder.failed(&named(error))),
+            _ = end => builder.cancelled(),
+        };
+        self.close(&builder, &frames).await;
     }
 
-    async fn make(&self, request: GenerateRequest, builder: &mut Builder) -> Result<()> {
+    /// Makes the response, and returns the last of its frames.
+    async fn make(&self, request: GenerateRequest, builder: &mut Builder) -> Result<Bytes> {
         // It is tried again and again while it is made.
         let _ = self.keep(builder).await;
         let Begun { started, mut events, .. } = begin(&self.client, request).await?;
@@ -231,16 +240,16 @@ impl Work {
             let event = tokio::select! {
                 event = events.next() => event,
                 _ = pulse.tick() => {
+                    let kept = Stored::find(&self.client, &builder.response().id).await;
+                    if kept.is_ok_and(|kept| !kept.is_open()) {
+                        return Ok(builder.cancelled());
+                    }
                     let _ = self.keep(builder).await;
                     continue;
                 }
             };
             match event.transpose()? {
-                Some(Event::Finished(finished)) => {
-                    let frames = builder.finished(finished);
-                    self.close(builder, &frames).await;
-                    return Ok(());
-                }
+                Some(Event::Finished(finished)) => return Ok(builder.finished(finished)),
                 Some(Event::Failed(error)) => return Err(error),
                 Some(event) => self.log.push(&builder.event(event)),
                 None => return Err(Error::internal("The daemon's events ended without saying how.")),

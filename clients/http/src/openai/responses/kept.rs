@@ -13,6 +13,7 @@ use protocol::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::background::Background;
 use super::object::Response;
 use crate::daemon::ANSWER_DIGITS;
 
@@ -62,6 +63,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Whether it is still being made, as far as was kept.
+    pub fn is_open(&self) -> bool {
+        ["queued", "in_progress"].iter().any(|status| self.response["status"] == *status)
+    }
+
     /// Finds a response by its id.
     pub async fn find(client: &Client, id: &str) -> Result<Self> {
         let record = client.recall(record_id(id)).await.map_err(|error| match error.kind {
@@ -151,7 +157,7 @@ pub async fn dereference(client: &Client, input: &mut Value) -> Result<()> {
 }
 
 /// Returns the items of a conversation up to a response, oldest first.
-pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>> {
+pub async fn history(client: &Client, background: &Background, last: Option<String>) -> Result<Vec<Value>> {
     let at_fault = |error: Error| error.param("previous_response_id");
     let mut responses = Vec::new();
     let mut next = last;
@@ -160,12 +166,12 @@ pub async fn history(client: &Client, last: Option<String>) -> Result<Vec<Value>
             let message = format!("The conversation has more than {CHAIN_MAX} responses.");
             return Err(at_fault(Error::new(ErrorKind::Unsupported, message).hint("Begin a new one.")));
         }
-        let stored = Stored::find(client, &id).await.map_err(|error| match error.kind {
+        let stored = background.look(client, &id).await.map_err(|error| match error.kind {
             // The path is right, and what the body says is not: only a response's own path is not found.
             ErrorKind::NotFound => at_fault(Error { kind: ErrorKind::Invalid, ..error }),
             _ => at_fault(error),
         })?;
-        if ["queued", "in_progress"].iter().any(|status| stored.response["status"] == *status) {
+        if stored.is_open() {
             return Err(at_fault(Error::new(ErrorKind::Conflict, format!("'{id}' is still being made."))));
         }
         next = stored.response["previous_response_id"].as_str().map(str::to_owned);

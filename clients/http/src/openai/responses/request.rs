@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::background::Background;
 use super::input::{Turns, complete};
 use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
@@ -16,7 +17,7 @@ use crate::daemon::{answer_id, unix_seconds};
 use crate::openai::chat::{TOP_LOGPROBS_MAX, only_allowed};
 use crate::openai::effort::{Effort, template_arguments};
 use crate::openai::labels::Labels;
-use crate::openai::request::{Shared, Urgency};
+use crate::openai::request::{Shared, Urgency, all_or_count};
 use crate::openai::shape;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
@@ -99,6 +100,8 @@ pub struct Body {
     parallel_tool_calls: Option<bool>,
     reasoning: Option<ReasoningBody>,
     text: Option<TextBody>,
+    #[serde(default, deserialize_with = "all_or_count")]
+    #[schema(minimum = -1)]
     max_output_tokens: Option<u32>,
     #[serde(skip)]
     sampling: Sampling,
@@ -164,11 +167,16 @@ pub struct Asked {
 
 impl Asked {
     /// Reads a request of members that are `known`, and what it goes on from.
-    pub async fn read(body: &axum::body::Bytes, known: &[&[&str]], client: &Client) -> Result<Self> {
+    pub async fn read(
+        body: &axum::body::Bytes,
+        known: &[&[&str]],
+        client: &Client,
+        background: &Background,
+    ) -> Result<Self> {
         let members = Members::read(body, known)?;
         let mut body = Body::read(&members)?;
         dereference(client, &mut body.input).await?;
-        let before = history(client, body.previous_response_id.clone()).await?;
+        let before = history(client, background, body.previous_response_id.clone()).await?;
         Self::after(before, &members.part()?, body)
     }
 

@@ -1,9 +1,9 @@
 //! The tools of a response: the functions that its client runs, each offered under one name.
 //!
 //! Functions may stand in namespaces, as coding agents send those of MCP servers. No template knows namespaces, so the model
-//! is offered such a function under a flat name, and its calls are told to the client, and read back, under both. What else
-//! there is would have to be run by this bridge, or is called with free text, and is not offered. `request` reads tools,
-//! `input` and `writer` the names of calls. Pure.
+//! is offered such a function under a flat name, and its calls are told to the client, and read back, under both. What has
+//! no name would have to be run by this bridge and is not offered; what has one and is called with free text is refused.
+//! `request` reads tools, `input` and `writer` the names of calls. Pure.
 
 use std::collections::HashMap;
 
