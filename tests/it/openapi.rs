@@ -106,6 +106,22 @@ async fn every_reference_of_the_document_leads_somewhere() {
     }
 }
 
+#[tokio::test]
+async fn counts_that_may_be_minus_one_are_documented_so() {
+    let mut house = House::start();
+    let document = document(&house.http().await).await;
+    for (schema, member) in [
+        ("ChatRequest", "max_tokens"),
+        ("ChatRequest", "max_completion_tokens"),
+        ("ChatRequest", "top_k"),
+        ("CompletionRequest", "max_tokens"),
+        ("ResponseRequest", "max_output_tokens"),
+    ] {
+        let least = &document["components"]["schemas"][schema]["properties"][member]["minimum"];
+        assert_eq!(least.as_f64(), Some(-1.0), "{schema}.{member}: {least}");
+    }
+}
+
 fn gather(value: &Value, references: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {

@@ -158,6 +158,49 @@ async fn lists_are_shown_in_parts_and_no_query_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_does_not_fit_is_called_as_its_endpoint_calls_it() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let long = "word ".repeat(90_000);
+    let turn = json!([{"role": "user", "content": long}]);
+    for (path, body, param) in [
+        (CHAT, json!({"messages": turn}), "messages"),
+        (TEXT, json!({"prompt": long}), "prompt"),
+        (TEXT, json!({"prompt": [long, "a"]}), "prompt"),
+        ("/v1/responses", json!({"input": long}), "input"),
+        ("/v1/embeddings", json!({"model": "impetus-nano-embed", "input": long}), "input"),
+    ] {
+        let answer = http.post(path, &body).await.json().await;
+        let error = &answer["error"];
+        assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!(param)), "{answer}");
+        assert!(!error["message"].as_str().unwrap().contains("inputs"), "{answer}");
+    }
+    for (path, body, begins) in [
+        ("/api/chat", json!({"model": "impetus-nano", "messages": turn}), "messages: "),
+        ("/api/generate", json!({"model": "impetus-nano", "prompt": long}), "This model's maximum context length"),
+        ("/api/embed", json!({"model": "impetus-nano-embed", "input": long, "truncate": false}), "input: "),
+    ] {
+        let answer = http.post(path, &body).await.json().await;
+        assert!(answer["error"].as_str().unwrap().starts_with(begins), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn more_tokens_than_any_context_holds_are_as_many_as_there_is_room_for() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let many = 10_000_000_000_u64;
+    for (path, body) in [
+        (CHAT, asked(json!({"max_tokens": many}))),
+        (CHAT, asked(json!({"max_tokens": null, "max_completion_tokens": many}))),
+        ("/v1/messages", asked(json!({"max_tokens": many}))),
+        ("/v1/responses", json!({"input": "What is Impetus?", "max_output_tokens": many})),
+    ] {
+        answered(&http, path, body).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_offered_is_refused_in_words() {
     let mut house = House::start();
     let http = house.http().await;

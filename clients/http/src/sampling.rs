@@ -1,6 +1,7 @@
-//! Settings of sampling that more than one dialect knows under the same name.
+//! Settings of sampling, and limits, that more than one dialect knows under the same name.
 
 use protocol::{Error, ErrorKind};
+use serde::{Deserialize, Deserializer};
 
 /// Returns whether mirostat is on: of its versions, the second is known here.
 pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
@@ -17,4 +18,9 @@ pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
 /// Returns the seed of a request. Its bits serve as well as any; -1 is what clients of other servers write for none.
 pub fn seed(given: Option<i64>) -> Option<u64> {
     given.filter(|seed| *seed != -1).map(i64::cast_unsigned)
+}
+
+/// Reads a count of tokens; one beyond every context is as many as there is room for.
+pub fn tokens<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
+    u64::deserialize(value).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -10,6 +10,7 @@ use super::content::{Content, MessageBody, conversation, references};
 use super::labels::CacheControl;
 use super::thoughts::Display;
 use crate::body::{accept_only, only, part};
+use crate::sampling::tokens;
 use crate::turns::ending;
 
 /// The least budget of thinking that this dialect knows.
@@ -51,6 +52,7 @@ pub struct Shared {
 /// How it is answered.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Own {
+    #[serde(deserialize_with = "tokens")]
     max_tokens: u32,
     stream: Option<bool>,
     temperature: Option<f32>,

@@ -60,7 +60,11 @@ pub fn operation() -> Operation {
 
 /// Answers a prompt; an empty one only brings the model into memory.
 pub async fn generate(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response, OllamaError> {
-    Ok(complete(&bridge, body).await?)
+    Ok(complete(&bridge, body).await.map_err(|error| match error.param.as_deref() {
+        // What the daemon calls every conversation.
+        Some("messages") => error.param("prompt"),
+        _ => error,
+    })?)
 }
 
 async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {

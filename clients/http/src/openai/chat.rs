@@ -74,6 +74,7 @@ pub struct Own {
     tool_choice: Option<ToolChoiceBody>,
     parallel_tool_calls: Option<bool>,
     #[serde(default, deserialize_with = "all_or_count")]
+    #[schema(minimum = -1)]
     max_completion_tokens: Option<u32>,
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,

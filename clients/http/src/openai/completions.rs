@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::chunks::{self, Header, Shape};
 use super::labels::Labels;
 use super::prompts;
-use super::request::{SHARED, Shared, in_our_words, naming_shape};
+use super::request::{SHARED, Shared, in_our_words, naming_shape, rename};
 use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
@@ -128,7 +128,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     }
     // On the heap: it is long, and lives in the futures of all who wait for it.
     let begin =
-        Box::pin(async move { prompts::generate(&client, requests).await.map_err(|error| naming_shape(error, shape)) });
+        Box::pin(async move { prompts::generate(&client, requests).await.map_err(|error| named(error, shape)) });
     if let Some(counting) = streaming {
         let header = Header { id, object: "text_completion", created, counting };
         return chunks::respond(begin, header, TextShape::new(choices, with_logprobs, echo)).await;
@@ -151,6 +151,13 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         system_fingerprint: None,
     })
     .into_response())
+}
+
+/// Returns the daemon's refusal with the field at fault under this endpoint's name.
+fn named(error: Error, shape: &'static str) -> Error {
+    let mut error = naming_shape(error, shape);
+    rename(&mut error, |param| (param == "messages").then_some("prompt"));
+    error
 }
 
 /// Has each request write what belongs between its prompt and the suffix.

@@ -71,11 +71,13 @@ pub struct Shared {
     temperature: Option<f32>,
     top_p: Option<f32>,
     #[serde(default, deserialize_with = "all_or_count")]
+    #[schema(minimum = -1)]
     max_tokens: Option<u32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
     logit_bias: Option<BTreeMap<String, f32>>,
     #[serde(default, deserialize_with = "all_or_none")]
+    #[schema(minimum = -1)]
     top_k: Option<u32>,
     min_p: Option<f32>,
     typical_p: Option<f32>,
@@ -100,7 +102,8 @@ pub struct Shared {
     structured_outputs: Option<Value>,
 }
 
-/// Reads a count of tokens; -1 is what clients of other servers write for as many as there is room for.
+/// Reads a count of tokens; -1 is what clients of other servers write for as many as there is room for, which is what any
+/// number beyond every context comes to.
 pub fn all_or_count<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
     count(value, u32::MAX)
 }
@@ -112,12 +115,15 @@ fn all_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<u32>
 
 fn count<'de, D: serde::Deserializer<'de>>(value: D, all: u32) -> Result<Option<u32>, D::Error> {
     let given: Option<i64> = Deserialize::deserialize(value)?;
-    given.map(|given| if given == -1 { Ok(all) } else { u32::try_from(given) }).transpose().map_err(|_| {
-        serde::de::Error::invalid_value(
-            serde::de::Unexpected::Signed(given.unwrap_or_default()),
-            &"a count, or -1 for all",
-        )
-    })
+    match given {
+        None => Ok(None),
+        Some(-1) => Ok(Some(all)),
+        Some(given @ ..-1) => {
+            let given = serde::de::Unexpected::Signed(given);
+            Err(serde::de::Error::invalid_value(given, &"a count, or -1 for all"))
+        }
+        Some(given @ 0..) => Ok(Some(u32::try_from(given).unwrap_or(u32::MAX))),
+    }
 }
 
 /// How an answer is streamed.
@@ -349,6 +355,7 @@ mod tests {
             (Some(u32::MAX), Some(0))
         );
         assert_eq!(read(json!({"max_tokens": null})).unwrap().stop(None).unwrap().max_tokens, None);
+        assert_eq!(read(json!({"max_tokens": 1_u64 << 32})).unwrap().stop(None).unwrap().max_tokens, Some(u32::MAX));
         assert!(read(json!({"max_tokens": -2})).is_err() && read(json!({"top_k": 1.5})).is_err());
     }
 

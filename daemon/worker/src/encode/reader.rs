@@ -172,7 +172,7 @@ impl Reader {
         overlong: Overlong,
     ) -> Result<bool, Error> {
         if tokens == 0 {
-            return Err(Error::invalid(param, format!("the text at {index} of {param} has no tokens")));
+            return Err(Error::invalid(param, format!("the text at {index} has no tokens")));
         }
         if tokens <= self.context as usize {
             return Ok(false);
@@ -180,7 +180,7 @@ impl Reader {
         if overlong == Overlong::Cut {
             return Ok(true);
         }
-        Err(self.too_long(param, &format!("the text at {index} of {param}"), tokens, more))
+        Err(self.too_long(param, &format!("the text at {index}"), tokens, more))
     }
 
     /// Refuses a text of so many tokens, or of more than are named.

@@ -17,6 +17,11 @@ fn chat(more: Value) -> Chat {
 }
 
 #[test]
+fn a_limit_beyond_every_number_is_as_far_as_numbers_go() {
+    assert_eq!(read(json!({"max_tokens": 10_000_000_000_u64})).unwrap().stop.max_tokens, Some(u32::MAX));
+}
+
+#[test]
 fn wishes_about_thinking_reach_the_model() {
     assert_eq!(chat(json!({})).thinking, None);
     assert_eq!(chat(json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})).thinking, Some(true));
