@@ -232,6 +232,8 @@ pub struct Sampling {
     pub repetition_penalty: Option<f32>,
     /// At how many of the last tokens of prompt and answer that penalty looks; all of them unless given.
     pub repetition_window: Option<u32>,
+    /// Whether the presence and frequency penalties look at those same tokens, in place of the answer's.
+    pub one_window: bool,
     /// Subtracted once from the logits of tokens already generated; -2 to 2.
     pub presence_penalty: Option<f32>,
     /// Subtracted per occurrence from the logits of tokens already generated; -2 to 2.

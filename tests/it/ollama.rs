@@ -118,9 +118,16 @@ async fn a_penalty_looks_at_as_many_of_the_last_tokens_as_it_is_told_to() {
     let raw = json!({"model": "impetus-nano", "prompt": "Impetus is", "temperature": 0, "max_tokens": 24,
                      "repetition_penalty": 1.9, "repetition_context_size": 0});
     assert_eq!(http.post("/v1/completions", &raw).await.json().await["choices"][0]["text"], plain.as_str());
-    let both = http.post("/api/generate", &asked(json!({"repeat_last_n": 8, "presence_penalty": 1}))).await;
-    assert_eq!(both.status, 400);
-    assert!(both.json().await["error"].as_str().unwrap().contains("repeat_last_n"));
+    // It bounds the other penalties too, which look at the whole answer without it.
+    let penalties = json!({"presence_penalty": 2.0, "frequency_penalty": 2.0});
+    let within = |count: i64| {
+        let mut options = penalties.clone();
+        options["repeat_last_n"] = json!(count);
+        options
+    };
+    assert_ne!(text(penalties.clone()).await, plain);
+    assert_eq!(text(within(0)).await, plain);
+    assert_ne!(text(within(33)).await, plain);
 }
 
 #[tokio::test]

@@ -399,6 +399,7 @@ impl Prompter {
             min_p: asked.min_p.or(own.min_p).unwrap_or(0.0),
             repetition_penalty: asked.repetition_penalty.or(own.repetition_penalty).unwrap_or(1.0),
             repetition_window: asked.repetition_window,
+            one_window: asked.one_window,
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
             frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
             typical_p: asked.typical_p.or(own.typical_p).unwrap_or(1.0),

@@ -220,6 +220,7 @@ fn chat() -> GenerateRequest {
         min_p: Some(0.05),
         repetition_penalty: Some(1.1),
         repetition_window: Some(64),
+        one_window: true,
         presence_penalty: Some(-0.5),
         frequency_penalty: Some(0.25),
         typical_p: Some(0.95),

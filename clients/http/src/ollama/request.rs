@@ -242,12 +242,6 @@ fn whole(value: &Value) -> bool {
 
 impl Options {
     fn settings(self) -> Result<Settings, Error> {
-        let mut others = [self.presence_penalty, self.frequency_penalty].into_iter().flatten();
-        if self.repeat_last_n.is_some() && others.any(|penalty| penalty != 0.0) {
-            let message =
-                "'repeat_last_n' bounds 'repeat_penalty' alone: the other penalties look at the whole answer.";
-            return Err(unsupported("options.repeat_last_n", message).hint("Leave one of them out."));
-        }
         let sampling = Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -260,6 +254,8 @@ impl Options {
             repetition_penalty: self.repeat_penalty,
             // -1 is the whole context, as any number beyond it is.
             repetition_window: self.repeat_last_n.and_then(|count| u32::try_from(count).ok()),
+            // It is the window of every penalty; those two look at the whole answer where there is none.
+            one_window: self.repeat_last_n.is_some(),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias: Vec::new(),

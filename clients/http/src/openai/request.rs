@@ -236,6 +236,7 @@ impl Shared {
             mirostat_eta: self.mirostat_eta,
             repetition_penalty: self.repetition_penalty,
             repetition_window: self.repetition_context_size,
+            one_window: false,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias,

@@ -1,8 +1,8 @@
 //! Makes tokens that were already seen less likely, or more.
 //!
 //! The repetition penalty looks at prompt and answer, as in Hugging Face, or at the last tokens of both; the presence and
-//! frequency penalties at the answer only, as in OpenAI's definition. Nothing is counted for a penalty that is off. The
-//! sampler owns it.
+//! frequency penalties at the answer only, as in OpenAI's definition, or at what the repetition penalty sees, as in
+//! Ollama's. Nothing is counted for a penalty that is off. The sampler owns it.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,10 +13,13 @@ pub struct Penalties {
     repetition: f32,
     presence: f32,
     frequency: f32,
+    /// Whether the others look at what the repetition penalty sees.
+    one_window: bool,
     /// How often the repetition penalty sees each token.
     seen: HashMap<u32, u32>,
     /// Where it looks at the last tokens only: at how many, and which they are.
     last: Option<(usize, VecDeque<u32>)>,
+    /// How often each token is in the answer.
     counts: HashMap<u32, u32>,
 }
 
@@ -27,6 +30,7 @@ impl Penalties {
             repetition: settings.repetition_penalty,
             presence: settings.presence_penalty,
             frequency: settings.frequency_penalty,
+            one_window: settings.one_window,
             seen: HashMap::new(),
             last: settings.repetition_window.map(|window| (window as usize, VecDeque::new())),
             counts: HashMap::new(),
@@ -35,19 +39,28 @@ impl Penalties {
 
     /// Notes the prompt's tokens.
     pub fn observe_prompt(&mut self, tokens: &[u32]) {
-        if self.repetition != 1.0 {
+        if self.looks_at_both() {
             tokens.iter().for_each(|token| self.see(*token));
         }
     }
 
     /// Notes a token of the answer.
     pub fn observe(&mut self, token: u32) {
-        if self.repetition != 1.0 {
+        if self.looks_at_both() {
             self.see(token);
         }
-        if self.presence != 0.0 || self.frequency != 0.0 {
+        if self.counts_tokens() && !self.one_window {
             *self.counts.entry(token).or_default() += 1;
         }
+    }
+
+    /// Whether a penalty looks at prompt and answer.
+    fn looks_at_both(&self) -> bool {
+        self.repetition != 1.0 || (self.one_window && self.counts_tokens())
+    }
+
+    fn counts_tokens(&self) -> bool {
+        self.presence != 0.0 || self.frequency != 0.0
     }
 
     fn see(&mut self, token: u32) {
@@ -73,7 +86,7 @@ impl Penalties {
                 *logit = if *logit > 0.0 { *logit / self.repetition } else { *logit * self.repetition };
             }
         }
-        for (&token, &count) in &self.counts {
+        for (&token, &count) in if self.one_window { &self.seen } else { &self.counts } {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit -= self.frequency * count as f32 + self.presence;
             }

@@ -29,6 +29,8 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// At how many of the last tokens that penalty looks; `None` is all of them.
     pub repetition_window: Option<u32>,
+    /// Whether the other two penalties look at those same tokens, in the prompt too.
+    pub one_window: bool,
     /// Subtracted once from the logits of tokens in the answer.
     pub presence_penalty: f32,
     /// Subtracted per occurrence from the logits of tokens in the answer.
@@ -70,6 +72,7 @@ impl Default for Sampling {
             min_p: 0.0,
             repetition_penalty: 1.0,
             repetition_window: None,
+            one_window: false,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             typical_p: 1.0,

@@ -268,6 +268,12 @@ fn penalties_change_the_logits_of_seen_tokens() {
     assert_eq!(adjusted(repeated(Some(7))), adjusted(repeated(None)));
     assert_eq!(adjusted(Sampling { presence_penalty: 0.5, ..sampling() }), [1.0, -1.0, 0.5, -1.5, 1.0]);
     assert_eq!(adjusted(Sampling { frequency_penalty: 0.5, ..sampling() }), [1.0, -1.0, -0.5, -1.5, 1.0]);
+    let windowed = |penalty: Sampling| adjusted(Sampling { repetition_window: Some(5), one_window: true, ..penalty });
+    assert_eq!(windowed(Sampling { presence_penalty: 0.5, ..sampling() }), [1.0, -1.5, 0.5, -1.5, 1.0]);
+    assert_eq!(windowed(Sampling { frequency_penalty: 0.5, ..sampling() }), [1.0, -1.5, -0.5, -1.5, 1.0]);
+    assert_eq!(windowed(sampling()), logits);
+    let whole = Sampling { frequency_penalty: 0.5, one_window: true, ..sampling() };
+    assert_eq!(adjusted(whole), [0.5, -2.0, -0.5, -1.5, 1.0]);
     let biased = Sampling { logit_bias: vec![(0, 2.0), (4, f32::NEG_INFINITY), (99, 1.0)], ..sampling() };
     assert_eq!(adjusted(biased), [3.0, -1.0, 1.0, -1.0, f32::NEG_INFINITY]);
 }
