@@ -42,6 +42,10 @@ pub struct GenerateRequest {
     /// Whether it is a further part of a request of several prompts, which counts as one of its key's day with its first.
     #[serde(default)]
     pub further: bool,
+    /// How many further parts like it follow. It begins only where its key has tokens left for the answers to all, so that
+    /// none is refused when others have spent some.
+    #[serde(default)]
+    pub following: u16,
 }
 
 impl GenerateRequest {
@@ -59,6 +63,7 @@ impl GenerateRequest {
             constraint: None,
             prompt_logprobs: false,
             further: false,
+            following: 0,
         }
     }
 }

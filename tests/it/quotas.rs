@@ -87,3 +87,19 @@ async fn several_prompts_are_one_request_of_the_day() {
     assert_eq!(spent(&admin, &id).await.0, 2);
     assert_eq!(app.post("/v1/completions", &body).await.status, 429);
 }
+
+#[tokio::test]
+async fn several_prompts_that_their_key_has_no_tokens_for_are_refused_before_any_is_spent() {
+    let mut house = House::start();
+    let admin = house.http().await;
+    let (id, app) = key(&admin, json!({"tokens_per_day": 100})).await;
+    let mut body = json!({"model": "impetus-nano", "prompt": ["a", "b", "c"], "best_of": 4, "max_tokens": 50});
+    let refused = app.post("/v1/completions", &body).await;
+    assert_eq!((refused.status, refused.header("retry-after").is_some()), (429, true));
+    assert!(refused.text().await.contains("100 tokens of today left"));
+    assert_eq!(spent(&admin, &id).await, (0, 0));
+    body["best_of"] = json!(1);
+    body["max_tokens"] = json!(5);
+    assert_eq!(app.post("/v1/completions", &body).await.status, 200, "nothing is spent later either");
+    assert_eq!(spent(&admin, &id).await.0, 1);
+}

@@ -212,5 +212,6 @@ pub fn raw(model: Option<&str>, text: &str, max_tokens: u32) -> GenerateRequest 
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }

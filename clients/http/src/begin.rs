@@ -38,29 +38,42 @@ pub struct Begun {
     pub capped: bool,
 }
 
+/// A generation that its key may have, whose prompt is still to be accepted.
+#[derive(Debug)]
+pub struct Admitted {
+    asked: Option<u32>,
+    events: EventStream,
+}
+
 /// Begins a generation and waits until its prompt is accepted; refusals keep their kind.
 pub async fn begin(client: &Client, request: GenerateRequest) -> Result<Begun> {
+    admit(client, request).await?.begin().await
+}
+
+/// Has a generation charged to its key, and begun.
+pub async fn admit(client: &Client, request: GenerateRequest) -> Result<Admitted> {
     let asked = request.stop.max_tokens;
     let stop = Stop { or_fewer: true, ..request.stop };
     let request = GenerateRequest { stop, deadline_ms: left_ms().or(request.deadline_ms), ..request };
-    let (started, events) = accepted(client, request).await?;
-    let capped = asked.is_some_and(|asked| started.max_tokens < asked);
-    Ok(Begun { started, events, capped })
+    Ok(Admitted { asked, events: client.generate(request).await? })
 }
 
-async fn accepted(client: &Client, request: GenerateRequest) -> Result<(Started, EventStream)> {
-    let mut events = client.generate(request).await?;
-    while let Some(event) = events.next().await {
-        match event? {
-            Event::Started(started) => {
-                request_id::note_begun();
-                return Ok((started, events));
+impl Admitted {
+    /// Waits until its prompt is accepted.
+    pub async fn begin(mut self) -> Result<Begun> {
+        while let Some(event) = self.events.next().await {
+            match event? {
+                Event::Started(started) => {
+                    request_id::note_begun();
+                    let capped = self.asked.is_some_and(|asked| started.max_tokens < asked);
+                    return Ok(Begun { started, events: self.events, capped });
+                }
+                Event::Failed(error) => return Err(error),
+                _ => {}
             }
-            Event::Failed(error) => return Err(error),
-            _ => {}
         }
+        Err(Error::internal("The daemon ended the answer before it began."))
     }
-    Err(Error::internal("The daemon ended the answer before it began."))
 }
 
 #[cfg(test)]

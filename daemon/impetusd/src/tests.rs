@@ -73,6 +73,7 @@ fn ask(tokens: u32) -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 

@@ -110,6 +110,7 @@ fn question(text: &str) -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 

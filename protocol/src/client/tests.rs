@@ -27,6 +27,7 @@ fn request(model: Option<&str>, prompt: &str) -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 

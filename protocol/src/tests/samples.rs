@@ -249,6 +249,7 @@ fn chat() -> GenerateRequest {
         constraint: Some(Constraint::JsonSchema { schema: Json(r#"{"type":"object"}"#.into()), strict: true }),
         prompt_logprobs: true,
         further: true,
+        following: 2,
     }
 }
 

@@ -5,32 +5,30 @@
 
 use std::pin::Pin;
 
-use futures::future::join_all;
+use futures::future::{try_join, try_join_all};
 use futures::{Stream, StreamExt, stream};
 use protocol::client::Client;
 use protocol::generation::{Finished, GenerateRequest, Started, Usage};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 
-use crate::begin::{Begun, begin};
+use crate::begin::{Begun, admit, begin};
 
 /// The events of several generations as if they were one's.
 type Events = Pin<Box<dyn Stream<Item = Result<Event>> + Send>>;
 
 /// Begins every request; returns what their starts come to together, and their events as those of one generation.
 pub async fn generate(client: &Client, requests: Vec<GenerateRequest>) -> Result<(Started, Events)> {
-    let mut prompts = Vec::with_capacity(requests.len());
-    for (at, mut request) in requests.into_iter().enumerate() {
-        request.further = at > 0;
-        let choices = request.choices;
-        prompts.push(async move { (begin(client, request).await, choices) });
-    }
-    let mut begun = Vec::with_capacity(prompts.len());
-    for (prompt, choices) in join_all(prompts).await {
-        let Begun { started, events, .. } = prompt?;
-        begun.push((started, events, choices));
-    }
-    join(begun)
+    let choices: Vec<u16> = requests.iter().map(|request| request.choices).collect();
+    let mut requests = requests.into_iter();
+    let Some(mut first) = requests.next() else { return join(Vec::<(Started, Events, u16)>::new()) };
+    first.following = u16::try_from(requests.len()).unwrap_or(u16::MAX);
+    // It is judged for all of them, before any other begins and uses something.
+    let first = admit(client, first).await?;
+    let further = requests.map(|request| begin(client, GenerateRequest { further: true, ..request }));
+    let (first, further) = try_join(first.begin(), try_join_all(further)).await?;
+    let begun = [first].into_iter().chain(further).zip(choices);
+    join(begun.map(|(Begun { started, events, .. }, choices)| (started, events, choices)).collect())
 }
 
 /// Merges generations whose prompts were accepted.

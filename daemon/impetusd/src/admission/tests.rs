@@ -20,6 +20,7 @@ fn text() -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 

@@ -24,6 +24,19 @@ pub struct Most {
     pub whole: u64,
     /// All of its answers.
     pub answers: u64,
+    /// How many further parts like it follow.
+    pub following: u64,
+}
+
+impl Most {
+    /// How many tokens have to be left: of several parts, those of all answers and at least one of each prompt, so that the
+    /// whole is refused before anything of it is spent.
+    fn needed(&self) -> u64 {
+        match self.following {
+            0 => 1,
+            following => self.answers.saturating_add(1).saturating_mul(following + 1),
+        }
+    }
 }
 
 /// Tokens of its key's day that a request may use. What is not used is free again when this is dropped.
@@ -96,6 +109,10 @@ impl Keys {
             if left == 0 {
                 return Err(used_up(label, limit, "tokens"));
             }
+            let needed = most.needed();
+            if left < needed {
+                return Err(too_few(label, left, needed));
+            }
             if free == 0 {
                 let message =
                     format!("requests in flight of the key {label:?} hold the last of its {limit} tokens of today");
@@ -134,8 +151,20 @@ impl Keys {
 
 fn used_up(label: &str, limit: u64, what: &str) -> Error {
     let message = format!("the key {label:?} has used its {limit} {what} of today");
-    let left_ms = (DAY_S - now_s().rem_euclid(DAY_S)).unsigned_abs() * 1_000;
     Error::new(ErrorKind::RateLimited, message)
         .hint("days begin at midnight UTC; an administrator can make a key with other limits")
-        .retry_after_ms(left_ms)
+        .retry_after_ms(left_of_day_ms())
+}
+
+fn too_few(label: &str, left: u64, needed: u64) -> Error {
+    let message = format!(
+        "the key {label:?} has {left} tokens of today left, and all prompts and their answers may take {needed}"
+    );
+    Error::new(ErrorKind::RateLimited, message)
+        .hint("name a smaller max_tokens, or send fewer prompts")
+        .retry_after_ms(left_of_day_ms())
+}
+
+fn left_of_day_ms() -> u64 {
+    (DAY_S - now_s().rem_euclid(DAY_S)).unsigned_abs() * 1_000
 }

@@ -187,7 +187,7 @@ async fn what_requests_in_flight_may_use_is_never_more_than_what_is_left() {
     let keys = room.keys();
     let limits = LimitsRequest { tokens_per_day: Some(100), ..LimitsRequest::default() };
     let id = keys.create("uid 1", CreateKeyRequest { limits, ..wish(KeyRole::User) }).await.unwrap().card.id;
-    let most = Most { whole: 80, answers: 30 };
+    let most = Most { whole: 80, answers: 30, following: 0 };
     let charge = async || keys.charge(&id, most, false).await;
     let mut first = charge().await.unwrap().unwrap();
     let second = charge().await.unwrap().unwrap();
@@ -205,6 +205,11 @@ async fn what_requests_in_flight_may_use_is_never_more_than_what_is_left() {
     assert_eq!(charge().await.unwrap().unwrap().tokens(), 60);
     let free = keys.create("uid 1", wish(KeyRole::User)).await.unwrap().card.id;
     assert!(keys.charge(&free, most, false).await.unwrap().is_none(), "without a limit nothing is held");
+    // Of the day's 100, 40 are spent: two parts of 30 and their prompts are 62.
+    let refused = keys.charge(&id, Most { following: 1, ..most }, false).await.unwrap_err();
+    assert!(refused.message.contains("60 tokens") && refused.message.contains("may take 62"), "{}", refused.message);
+    let two = Most { answers: 29, following: 1, ..most };
+    assert_eq!(keys.charge(&id, two, false).await.unwrap().unwrap().tokens(), 60);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn admit(session: &Session, request: &mut GenerateRequest) -> Result<Optio
     session.allow_priority(request.priority)?;
     allowed(session, &mut request.model).await?;
     let Some(key) = session.key() else { return Ok(None) };
-    let mut most = Most::default();
+    let mut most = Most { following: request.following.into(), ..Most::default() };
     if session.daemon.keys.counts_tokens(key)? {
         let (choices, context) = (u64::from(request.choices), context(session, request.model.as_deref()).await?);
         most.answers = choices * context.min(request.stop.max_tokens.map_or(context, u64::from));

@@ -109,6 +109,7 @@ fn ask(model: &str, tokens: u32) -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 

@@ -133,6 +133,7 @@ pub fn request(text: &str, max_tokens: u32) -> GenerateRequest {
         constraint: None,
         prompt_logprobs: false,
         further: false,
+        following: 0,
     }
 }
 
