@@ -181,7 +181,7 @@ pub struct RemoveRequest {
 pub struct LoadRequest {
     /// The model's name.
     pub model: String,
-    /// Whether it is then never evicted; `None` leaves that as it is.
+    /// Whether it is then never evicted; `None` leaves that as it is. This and the next are an administrator's to say.
     pub pin: Option<bool>,
     /// Milliseconds of idleness before it is unloaded; `None` takes the daemon's default, `u64::MAX` is for ever.
     pub keep_alive_ms: Option<u64>,

@@ -158,6 +158,30 @@ async fn models_are_listed_shown_loaded_and_let_go() {
 }
 
 #[tokio::test]
+async fn only_administrators_say_how_long_a_model_stays() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let made = http.post("/api/keys", &json!({"label": "app", "role": "user"})).await.json().await;
+    let app = Http::new(http.authority(), made["secret"].as_str().unwrap());
+    let forever = chat(json!({"stream": false, "keep_alive": -1}));
+    assert_eq!(http.post("/api/chat", &forever).await.status, 200);
+    let until = async || in_memory(&http).await[0]["expires_at"].as_str().unwrap().to_owned();
+    for word in [json!(0), json!("1ns"), json!(0.001), json!("5m")] {
+        let answer = app.post("/api/chat", &chat(json!({"stream": false, "keep_alive": word}))).await;
+        assert_eq!(answer.status, 200, "clients say it with every prompt: {word}");
+        assert!(until().await.as_str() > "2100", "{word}");
+    }
+    let load = chat(json!({"stream": false, "messages": [], "keep_alive": -1}));
+    assert_eq!(app.post("/api/chat", &load).await.status, 200);
+    assert!(until().await.as_str() < "2100", "it stays as long as the daemon keeps it");
+    assert_eq!(app.post("/api/generate", &json!({"model": "impetus-nano", "keep_alive": 0})).await.status, 403);
+    let load = json!({"model": "impetus-nano", "keep_alive_s": 1});
+    assert_eq!(app.post("/api/models/load", &load).await.status, 403);
+    let embed = json!({"model": "impetus-nano-embed", "input": "a", "keep_alive": 0});
+    assert_eq!(app.post("/api/embed", &embed).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_model_is_shown_with_what_its_folder_holds_and_nothing_else() {
     let mut house = House::start();
     let folder = model::write(&house, "shown", &Recipe::tiny("llama", 9));

@@ -5,8 +5,9 @@
 //! outside this folder knows these shapes.
 //!
 //! What clients may rely on: a name may end in `:latest`; `num_predict` beyond the context is cut to what the context
-//! leaves; `keep_alive` holds for the model until a request says otherwise; what an option asks of the machine is a label,
-//! and any other that would have no effect is refused by name.
+//! leaves; `keep_alive` holds for the model until a request says otherwise, and is only read where the key is no
+//! administrator's, since models are everybody's; what an option asks of the machine is a label, and any other that would
+//! have no effect is refused by name.
 
 use axum::routing::any;
 

@@ -34,7 +34,10 @@ pub fn routes() -> Routes {
     let show =
         Operation::new("Show a model").path("id", "Its name, which may hold slashes.").gives::<Model>("The model.");
     let load = Operation::new("Bring a model into memory")
-        .more("With `stream`, lines say how far it is; the last one has the model. Pinning is for administrators.")
+        .more(
+            "With `stream`, lines say how far it is; the last one has the model. Pinning and `keep_alive_s` are for \
+             administrators.",
+        )
         .takes("ModelLoadRequest", LOAD, [part::<LoadWish>()], json!({ "model": "impetus-nano", "keep_alive_s": 900 }))
         .gives::<Model>("The model, in memory.")
         .streams::<Line>(LINES);

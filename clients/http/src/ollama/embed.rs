@@ -19,7 +19,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::OllamaError;
-use super::request::{Shared, card, load};
+use super::request::{Shared, card, keep};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{Operation, Routes, part};
@@ -144,7 +144,7 @@ async fn vectors(
     dimensions: Option<u32>,
     overlong: Overlong,
 ) -> Result<Embeddings, Error> {
-    let keep = shared.keep_alive()?;
+    let stay = shared.keep_alive()?;
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     shared.only_labels()?;
@@ -161,9 +161,6 @@ async fn vectors(
         deadline_ms: Some(DEADLINE_MS),
     };
     let answer = client.embeddings(request).await?;
-    if keep.is_some() {
-        // The model is in memory: this only says how long it stays.
-        load(&client, &card.name, keep).await?;
-    }
+    keep(&client, &card.name, stay).await?;
     Ok(answer)
 }

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use super::context;
 use super::error::body;
-use super::request::{Shared, load};
+use super::request::{Shared, keep, load};
 use crate::answer::{Choice, gather, join};
 use crate::begin::{Begun, begin};
 use crate::frames::{Writer, frames};
@@ -178,10 +178,7 @@ struct Figures {
 /// Asks the model and sends its answer.
 pub async fn answer(client: &Client, request: GenerateRequest, manner: Manner) -> Result<Response> {
     let Begun { started, events, .. } = begin(client, request).await?;
-    if manner.keep.is_some() {
-        // The model is in memory and has work now: this only says how long it stays.
-        load(client, &started.model, manner.keep).await?;
-    }
+    keep(client, &started.model, manner.keep).await?;
     let loading = manner.arrived.elapsed();
     let mut writer = Lines::new(manner, started.model, loading);
     if writer.manner.streams {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::{Constraint, GenerateRequest, Json, Prompt, Sampling, Stop};
+use protocol::key::KeyRole;
 use protocol::model::{LoadRequest, ModelCard};
 use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::access;
 use crate::body::{accept_only, part};
 use crate::sampling::{mirostat, seed};
 use crate::time;
@@ -314,9 +316,23 @@ pub async fn card(client: &Client, name: &str) -> Result<ModelCard, Error> {
     })
 }
 
+/// Says how long a model that works stays in memory afterwards, if a request says so.
+pub async fn keep(client: &Client, model: &str, keep: Option<Duration>) -> Result<(), Error> {
+    match keep.filter(|_| decides()) {
+        Some(keep) => load(client, model, Some(keep)).await,
+        None => Ok(()),
+    }
+}
+
+/// Whether the key at work says how long models stay. They are everybody's, so only an administrator's does; clients of
+/// others send a `keep_alive` with every prompt too, and none fails for it.
+fn decides() -> bool {
+    access::current().is_some_and(|who| who.role == KeyRole::Admin)
+}
+
 /// Brings a model into memory, to stay for so long after its last work; without a word, as long as the daemon keeps it.
 pub async fn load(client: &Client, model: &str, keep: Option<Duration>) -> Result<(), Error> {
-    let keep_alive_ms = keep.map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+    let keep_alive_ms = keep.filter(|_| decides()).map(|keep| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
     let id = client.load(LoadRequest { model: model.to_owned(), pin: None, keep_alive_ms }).await?;
     let mut events = client.events(id);
     while let Some(event) = events.next().await {

@@ -144,8 +144,11 @@ pub async fn load(session: &Arc<Session>, request: LoadRequest, trace: Option<Tr
         daemon.keys.allows(key, &request.model)?;
     }
     let actor = session.actor();
-    if let Some(pinned) = request.pin {
+    // How long a model stays is decided for all who use it.
+    if request.pin.is_some() || request.keep_alive_ms.is_some() {
         session.allow(KeyRole::Admin)?;
+    }
+    if let Some(pinned) = request.pin {
         daemon.supervisor.may_load(request.model.clone()).await?;
         daemon.catalogue.pin(&actor, request.model.clone(), pinned).await?;
     }
