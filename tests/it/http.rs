@@ -227,6 +227,7 @@ async fn broken_requests_are_answered() {
     let key = format!("Authorization: Bearer {}\r\n", http.key());
     let packed = format!("POST /v1/embeddings HTTP/1.1\r\n{ours}{key}Content-Encoding: gzip\r\nContent-Length: 2\r\n");
     assert_eq!(http.raw(&format!("{packed}{ends}xx")).await.status, 415);
+    assert_eq!(http.raw(&format!("{packed}{ends}xx").replace("gzip", "Identity")).await.status, 400, "it is read");
     let wrong = format!(
         "GET /v1/models HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer imp_wrong\r\nConnection: close\r\n\r\n",
         http.authority()

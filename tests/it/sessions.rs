@@ -80,6 +80,8 @@ async fn bad_sessions_are_refused_by_name_and_leave_nothing() {
     for (path, body, status, param) in [
         ("/api/sessions", json!({"id": "a"}), 409, "id"),
         ("/api/sessions", json!({"id": "no/slash"}), 400, "id"),
+        ("/api/sessions", json!({"id": ".."}), 400, "id"),
+        ("/api/sessions", json!({"id": "."}), 400, "id"),
         ("/api/sessions", json!({"ttl_seconds": 0}), 400, "ttl_seconds"),
         ("/api/sessions", json!({"messages": [{"role": "king", "content": "x"}]}), 400, "messages[0].role"),
         ("/api/sessions", json!({"owner": "me"}), 400, "owner"),

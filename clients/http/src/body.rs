@@ -59,7 +59,8 @@ pub async fn receive_little(State(room): State<Room>, request: Request, next: Ne
 async fn receive_at_most(most: usize, mut taken: Taken, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
     let (head, body) = request.into_parts();
-    if let Some(coding) = head.headers.get(header::CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+    let coded = |coding: &&HeaderValue| !coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if let Some(coding) = head.headers.get(header::CONTENT_ENCODING).filter(coded) {
         let message = format!("A body with the Content-Encoding {coding:?} is not read here.");
         let error = Error::new(ErrorKind::Unsupported, message).hint("Send it as it is.");
         return last(dialect.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
@@ -180,10 +181,26 @@ pub fn part<T: DeserializeOwned>(at: &str, object: Map<String, Value>) -> Result
 /// Says what is wrong with what stands at `path`.
 fn misread(path: String, message: &str) -> Error {
     let Some(name) = strict::unknown(message) else {
-        let message = format!("Invalid value for '{path}': {message}.");
+        let message = format!("Invalid value for '{path}': {}.", plain(message));
         return Error::invalid(path, message);
     };
     unread(&path, name)
+}
+
+/// Says in users' words what is expected where serde names a type of Rust's.
+fn plain(message: &str) -> String {
+    let Some((before, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let expected = match expected.split(' ').next() {
+        Some("u8") => "a whole number from 0 to 255",
+        Some("u16") => "a whole number from 0 to 65535",
+        Some("u32") => "a whole number from 0 to 4294967295",
+        Some("u64" | "usize") => "a whole number that is not negative",
+        Some("i64") => "a whole number",
+        Some("f32") => "a number",
+        Some("struct") => "an object",
+        _ => expected,
+    };
+    format!("{before}, expected {expected}")
 }
 
 /// Refuses members of an object at `at` that are not `known`, where no struct says which are.

@@ -34,9 +34,9 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Allows loopback names, the address listened on, and `more`, with or without a port.
+    /// Allows names and addresses of loopback, the address listened on, and `more`, with or without a port.
     pub fn new(listen: SocketAddr, more: &[String]) -> Self {
-        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+        let mut names = vec![LOOPBACK.to_owned()];
         names.push(match listen {
             SocketAddr::V4(address) => address.ip().to_string(),
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
@@ -56,7 +56,7 @@ impl Hosts {
         let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
         self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
             || within(LOOPBACK, name)
-            || (self.addresses && address.parse::<IpAddr>().is_ok())
+            || address.parse::<IpAddr>().is_ok_and(|address| self.addresses || address.to_canonical().is_loopback())
     }
 }
 
@@ -65,12 +65,13 @@ fn within(zone: &str, name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(before, end)| !before.is_empty() && end.eq_ignore_ascii_case(zone))
 }
 
-/// Returns an authority without its port.
+/// Returns an authority without its port, and without the dot that says that a name is whole.
 fn name(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
+    let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => authority,
-    }
+    };
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// Refuses requests whose Host or Origin is not ours, answers preflights, and tells browsers who may read the answer.
@@ -132,8 +133,10 @@ mod tests {
 
     #[test]
     fn loopback_names_pass_with_and_without_a_port() {
-        for host in ["localhost", "LOCALHOST:8420", "127.0.0.1:1", "[::1]:8420", "[::1]", "a.localhost:1", "box.lan:80"]
-        {
+        for host in ["localhost", "LOCALHOST:8420", "a.localhost:1", "box.lan:80", "localhost.", "localhost.:8420"] {
+            assert!(hosts().allow(host), "{host}");
+        }
+        for host in ["127.0.0.1:1", "127.9.9.9", "[::1]:8420", "[::1]", "[0:0:0:0:0:0:0:1]:1", "[::ffff:127.0.0.1]"] {
             assert!(hosts().allow(host), "{host}");
         }
     }
@@ -157,6 +160,10 @@ mod tests {
             "desk.local.evil.example",
             "evillocal",
             ".local",
+            ".local.",
+            "evil.example.",
+            "127.0.0.1.evil",
+            "[fe80::1]",
         ] {
             assert!(!hosts().allow(host), "{host}");
         }

@@ -61,7 +61,7 @@ pub fn share(origin: &HeaderValue, headers: &mut HeaderMap) {
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
             "x-request-id, request-id, retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
-             x-generation-incomplete",
+             x-generation-incomplete, x-impetus-truncated",
         ),
     );
 }
@@ -111,6 +111,18 @@ mod tests {
         }
         for origin in ["file://", "chrome-extension://abc", "apps://x", "app:x", "https://app"] {
             assert!(!allowed(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_read_what_headers_say_of_an_answer() {
+        let mut headers = HeaderMap::new();
+        share(&HeaderValue::from_static("http://localhost:3000"), &mut headers);
+        let exposed = headers[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
+        for name in
+            ["x-request-id", "retry-after", "x-ratelimit-reset", "x-generation-incomplete", "x-impetus-truncated"]
+        {
+            assert!(exposed.split(", ").any(|one| one == name), "{name}");
         }
     }
 

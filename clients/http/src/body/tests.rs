@@ -46,6 +46,35 @@ fn members_are_known_or_refused_by_name() {
 }
 
 #[test]
+fn what_is_expected_is_said_without_the_names_of_types() {
+    #[derive(Debug, Deserialize)]
+    struct Turn {
+        #[expect(dead_code, reason = "only its reading is tested")]
+        role: String,
+    }
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only its reading is tested")]
+    struct Own {
+        n: Option<u16>,
+        p: Option<f32>,
+        turns: Option<Vec<Turn>>,
+    }
+    let message = |body: Value| {
+        let members = Members::read(&Bytes::from(body.to_string()), &[&["n", "p", "turns"]]).unwrap();
+        members.part::<Own>().unwrap_err().message
+    };
+    for (body, expected) in [
+        (json!({"n": 70_000}), "expected a whole number from 0 to 65535."),
+        (json!({"p": "much"}), "expected a number."),
+        (json!({"turns": ["Hi"]}), "expected an object."),
+        (json!({"turns": "Hi"}), "expected a sequence."),
+    ] {
+        let message = message(body);
+        assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[test]
 fn what_is_no_object_is_refused() {
     for body in [&b""[..], b"{", b"[]", b"\"\xff\"", b"nul", &[b'['; 4096]] {
         let error = Members::read(&Bytes::copy_from_slice(body), &[]).err().expect("it is refused");

@@ -104,10 +104,13 @@ fn reader(session: &Session) -> Reader {
 
 fn check_name(id: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    if !id.is_empty() && id.len() <= NAME_BYTES_MAX && id.bytes().all(plain) {
+    // Those two name folders in every address, and nothing that is kept under them could be reached.
+    if !["", ".", ".."].contains(&id) && id.len() <= NAME_BYTES_MAX && id.bytes().all(plain) {
         return Ok(());
     }
-    let message = format!("an id has 1 to {NAME_BYTES_MAX} letters, digits, '_', '-' and '.'; this is {id:?}");
+    let message = format!(
+        "an id has 1 to {NAME_BYTES_MAX} letters, digits, '_', '-' and '.', and is not '.' or '..'; this is {id:?}"
+    );
     Err(Error::invalid("id", message))
 }
 
