@@ -85,7 +85,18 @@ impl<'a> Head<'a> {
                 return Err(reader.problem(format!("it has tensor {name} twice")));
             }
         }
+        refuse_overlaps(&reader, &placed)?;
         Ok(Self { fields, tensors: placed })
+    }
+}
+
+/// Refuses tensors that share bytes: one of the two would be made of the other's.
+fn refuse_overlaps(reader: &Reader<'_>, tensors: &HashMap<&str, Tensor<'_>>) -> Result<(), LoadError> {
+    let mut spans: Vec<_> = tensors.iter().map(|(name, tensor)| (tensor.bytes.as_ptr_range(), name)).collect();
+    spans.sort_by_key(|(span, name)| (span.start, *name));
+    match spans.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
+        Some(pair) => Err(reader.problem(format!("tensors {} and {} share bytes", pair[0].1, pair[1].1))),
+        None => Ok(()),
     }
 }
 

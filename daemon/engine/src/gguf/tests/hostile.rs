@@ -137,6 +137,17 @@ fn an_architecture_and_a_form_that_are_not_read_are_refused_by_name() {
 }
 
 #[test]
+fn tensors_that_share_bytes_are_refused_by_name() {
+    let (_folder, mut bytes) = whole();
+    // The place of a matrix follows its two dimensions and its form.
+    let name = b"blk.0.attn_q.weight\x02\0\0\0";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len() + 16 + 4;
+    bytes[at..at + 8].fill(0);
+    let error = attempt(&bytes).unwrap_err().to_string();
+    assert!(error.contains("blk.0.attn_q.weight") && error.contains("share bytes"), "{error}");
+}
+
+#[test]
 fn a_missing_tensor_is_named() {
     let (_folder, bytes) = whole();
     let name = b"blk.1.ffn_down.weight";
