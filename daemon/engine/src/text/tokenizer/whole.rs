@@ -24,7 +24,12 @@ impl Tokenizer {
 
     /// Turns a pair of texts into tokens.
     pub fn pair(&self, first: &str, second: &str) -> Result<Whole, TextError> {
-        Whole::of(self.inner.tokenizer.encode_fast((first, second), true))
+        let (tokenizer, pair) = (&self.inner.tokenizer, (first, second));
+        // The fast way forgets which text a token is of, where no post-processor says it.
+        Whole::of(match tokenizer.get_post_processor() {
+            Some(_) => tokenizer.encode_fast(pair, true),
+            None => tokenizer.encode(pair, true),
+        })
     }
 }
 
@@ -95,6 +100,12 @@ mod tests {
         let pair = tokenizer.pair("ab", "c").unwrap();
         assert_eq!([pair.tokens[0], pair.tokens[3], pair.tokens[5]], [FIRST, BETWEEN, BETWEEN]);
         assert_eq!(pair.segments, [0, 0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn the_second_text_of_a_pair_has_a_segment_of_its_own_without_a_post_processor_too() {
+        let bare = Tokenizer::open(Recipe::tiny("qwen3", 1).temporary().unwrap().path()).unwrap();
+        assert_eq!(bare.pair("ab", "c").unwrap().segments, [0, 0, 1]);
     }
 
     #[test]
