@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use engine::encoder::Text;
+use engine::encoder::{Manner, Text};
 use engine::text::Tokenizer;
 use engine::{Encoder, Precision};
 
@@ -19,11 +19,11 @@ enum Asked {
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::args_os().nth(1).ok_or("usage: vectors DIR < texts.json")?;
     let asked: Vec<Asked> = serde_json::from_reader(io::stdin().lock())?;
-    let tokenizer = Tokenizer::open(Path::new(&dir))?;
+    let (tokenizer, manner) = (Tokenizer::open(Path::new(&dir))?, Manner::of(Path::new(&dir))?);
     let mut encoder = Encoder::open(Path::new(&dir), 2, Precision::Exact, &mut |_, _| {})?;
     for asked in asked {
         let whole = match asked {
-            Asked::One(text) => tokenizer.whole(&text)?,
+            Asked::One(text) => tokenizer.whole(&manner.put(&text))?,
             Asked::Pair(first, second) => tokenizer.pair(&first, &second)?,
         };
         let mut numbers = Vec::new();

@@ -152,9 +152,15 @@ impl Config {
         numbers.ok_or_else(|| self.problem(format!("{key} is not a list of positive numbers")))
     }
 
-    /// The name of the folder that it was read from.
+    /// The name that the folder was published under: its own, or in the cache of Hugging Face's tools, where folders are
+    /// called by their commits (`models--ORG--NAME/snapshots/COMMIT`), that of the repository.
     pub fn folder_name(&self) -> &str {
-        self.path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default()
+        let mut folder = self.path.parent();
+        let above = folder.and_then(Path::parent);
+        if above.is_some_and(|above| above.ends_with("snapshots")) {
+            folder = above.and_then(Path::parent);
+        }
+        folder.and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default()
     }
 
     /// An error about this file.

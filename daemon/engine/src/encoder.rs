@@ -12,7 +12,7 @@ mod tests;
 use std::path::Path;
 
 use crate::folder::Folder;
-use crate::models::encoders::{self, Task};
+use crate::models::encoders::{self, Settings, Task};
 use crate::native::{BLOCK_TOKENS, Keep, KvCache, Precision};
 use crate::projection::Machine;
 use crate::{Facts, ForwardError, LoadError};
@@ -132,9 +132,27 @@ impl Encoder {
     }
 }
 
-/// Whether a folder's model judges pairs, and must be asked a question about them.
-pub fn judges(dir: &Path) -> Result<bool, LoadError> {
-    Ok(Folder::open_encoder(dir)?.is_some_and(|folder| folder.description.judges()))
+/// How a folder's model wants its texts put.
+pub struct Manner {
+    /// Whether it judges pairs, and must be asked a question about them.
+    pub judges: bool,
+    prompt: String,
+    lower: bool,
+}
+
+impl Manner {
+    /// Reads the folder's files.
+    pub fn of(dir: &Path) -> Result<Self, LoadError> {
+        let judges = Folder::open_encoder(dir)?.is_some_and(|folder| folder.description.judges());
+        let Settings { prompt, lower, .. } = Settings::open(dir)?;
+        Ok(Self { judges, prompt, lower })
+    }
+
+    /// A text that is to become a vector, as the model reads it.
+    pub fn put(&self, text: &str) -> String {
+        let text = format!("{}{text}", self.prompt);
+        if self.lower { text.to_lowercase() } else { text }
+    }
 }
 
 /// Bytes of memory that one token of a call takes: its place in the stream, its queries, keys and values.

@@ -63,12 +63,18 @@ pub struct Capabilities {
 
 /// Tells what a folder holds, or why it cannot be loaded.
 pub fn inspect(dir: &Path) -> Result<Facts, LoadError> {
-    let facts = facts(dir)?;
-    let tokenizer = Tokenizer::open(dir)?;
-    if !facts.capabilities.embed && !facts.capabilities.rerank {
-        GenerationDefaults::open(dir, &tokenizer, None)?;
+    match Folder::open_encoder(dir)? {
+        Some(folder) => {
+            let facts = Facts::of_encoder(&folder)?;
+            folder.description.check_words(&Tokenizer::open(dir)?)?;
+            Ok(facts)
+        }
+        None => {
+            let facts = Facts::of(&Folder::open(dir)?)?;
+            GenerationDefaults::open(dir, &Tokenizer::open(dir)?, None)?;
+            Ok(facts)
+        }
     }
-    Ok(facts)
 }
 
 /// Tells the same in a moment: the tokenizer, which may take a third of a second to read, is left to whoever needs it.

@@ -410,10 +410,8 @@ impl Head {
                 let head = head.as_ref().map(&mut *projection).transpose()?;
                 let table = head.as_ref().unwrap_or(words);
                 let tokenizer = Tokenizer::open(&folder.path)?;
-                let row = |word: &str| {
-                    let missing =
-                        || LoadError::unsupported(format!("a judge without the token {word}"), "yes and no are");
-                    let token = tokenizer.token_id(word).ok_or_else(missing)?;
+                let row = |word: &encoders::Word| {
+                    let token = word.token(&tokenizer, table.outputs())?;
                     let mut row = vec![0.0; table.inputs()];
                     table.row(token as usize, &mut row);
                     Ok::<_, LoadError>(row)

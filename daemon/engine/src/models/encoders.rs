@@ -19,6 +19,7 @@ use super::{Attention, Rope, Stack, Vector};
 use crate::LoadError;
 use crate::config::Config;
 use crate::native::Activation;
+use crate::text::Tokenizer;
 
 /// The architectures that load as encoders, by `model_type`.
 const SUPPORTED: [&str; 6] = ["bert", "roberta", "xlm-roberta", "camembert", "nomic_bert", "modernbert"];
@@ -159,10 +160,40 @@ pub(crate) enum Score {
         /// The matrix that scores tokens.
         head: Option<Stack>,
         /// The word that counts.
-        yes: String,
+        yes: Word,
         /// The word that counts against it.
-        no: String,
+        no: Word,
     },
+}
+
+/// A word that is one token.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    /// How it is spelled.
+    pub text: String,
+    /// The token that the folder says it is.
+    pub told: Option<u32>,
+}
+
+impl Word {
+    /// Its token, below the vocabulary. A folder that names another token answers in other words, and asks for them in
+    /// another way than is known here.
+    pub fn token(&self, tokenizer: &Tokenizer, vocabulary: usize) -> Result<u32, LoadError> {
+        let word = &self.text;
+        let token = tokenizer.token_id(word).filter(|token| (*token as usize) < vocabulary);
+        let token = token
+            .ok_or_else(|| LoadError::unsupported(format!("a judge without the token {word}"), "yes and no are"))?;
+        match self.told {
+            Some(told) if told != token => {
+                let found = format!("LogitScore of token {told}");
+                Err(LoadError::unsupported(
+                    found,
+                    format!("Qwen3-Reranker's, which are yes and no, is ({word} is {token})"),
+                ))
+            }
+            _ => Ok(token),
+        }
+    }
 }
 
 impl Head {
@@ -187,14 +218,14 @@ impl Encoder {
     /// Whether a folder's model is an encoder: by its architecture, or because it was trained to embed or to score.
     pub fn is_meant(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
         let architecture = config.word("model_type")?;
-        let known = SUPPORTED.contains(&architecture) || settings.pooling.is_some();
-        Ok(known || classifies(config)? || decoder::judges(config)?)
+        let told = settings.pooling.is_some() || settings.answers.is_some();
+        Ok(told || SUPPORTED.contains(&architecture) || classifies(config)? || decoder::judges(config, settings)?)
     }
 
     /// Describes the encoder of a folder. `has` says which tensors there are, because names come with and without a prefix.
     pub fn read(config: &Config, settings: &Settings, has: &dyn Fn(&str) -> bool) -> Result<Self, LoadError> {
         let source = Source { config, settings, has };
-        match config.word("model_type")? {
+        let encoder = match config.word("model_type")? {
             "bert" => bert::describe(&source),
             "roberta" | "xlm-roberta" | "camembert" => bert::describe_roberta(&source),
             "nomic_bert" => nomic_bert::describe(&source),
@@ -204,12 +235,26 @@ impl Encoder {
                 let supported = format!("{} and qwen3 are", SUPPORTED.join(", "));
                 Err(LoadError::unsupported(format!("an encoder of model_type {other}"), supported))
             }
+        }?;
+        if settings.lower && matches!(encoder.task, Task::Rerank(_)) {
+            return Err(LoadError::unsupported("do_lower_case of a reranker", "that of an embedder is"));
         }
+        Ok(encoder)
     }
 
     /// Whether it was trained to answer a question about a pair of texts, and must be asked that.
     pub fn judges(&self) -> bool {
         self.architecture == "qwen3" && matches!(self.task, Task::Rerank(_))
+    }
+
+    /// Refuses a judge whose tokenizer lacks the words that it answers in.
+    pub fn check_words(&self, tokenizer: &Tokenizer) -> Result<(), LoadError> {
+        match &self.task {
+            Task::Rerank(Head { score: Score::Words { yes, no, .. }, .. }) => {
+                [yes, no].into_iter().try_for_each(|word| word.token(tokenizer, self.vocabulary).map(drop))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Every stack of matrices, in the order of the computation.

@@ -116,11 +116,11 @@ impl Sibling {
 }
 
 /// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights, but for
-/// the one in which sentence-transformers says how an embedder pools.
+/// those in which sentence-transformers says how an embedder pools and in which words a reranker answers.
 fn is_needed(name: &str) -> bool {
     let plain = |name: &str| !name.contains(['/', '\\']) && !name.contains(char::is_control) && !name.starts_with('.');
     if let Some(folder) = name.strip_suffix("/config.json") {
-        return plain(folder) && folder.ends_with("_Pooling");
+        return plain(folder) && ["_Pooling", "_LogitScore"].iter().any(|end| folder.ends_with(end));
     }
     let flat = plain(name);
     // Mistral ships its weights twice; the consolidated form is not the one that config.json describes.

@@ -176,6 +176,7 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     for (name, bytes) in [
         ("LICENSE", &b"do good"[..]),
         ("1_Pooling/config.json", pooling),
+        ("1_LogitScore/config.json", b"{}"),
         ("onnx/config.json", b"{}"),
         ("../1_Pooling/config.json", b"{}"),
     ] {
@@ -184,7 +185,7 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let hub = hub(&fake.address, folder.path());
     let fetched = fetch(&hub, "org/model").0.unwrap();
     assert_eq!(fetched.path, folder.path().join("hub/models--org--model/snapshots").join(COMMIT));
-    let needed = ["1_Pooling", "LICENSE", "config.json", "model.safetensors", "script.json"];
+    let needed = ["1_LogitScore", "1_Pooling", "LICENSE", "config.json", "model.safetensors", "script.json"];
     assert_eq!(names(&fetched.path), needed);
     assert_eq!(std::fs::read(fetched.path.join("1_Pooling/config.json")).unwrap(), pooling, "how an embedder pools");
     let mut weights = Vec::new();

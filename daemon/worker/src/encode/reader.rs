@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::LoadError;
-use engine::encoder::judges;
+use engine::encoder::Manner;
 use engine::text::{TextError, Tokenizer, Whole, read_enough};
 use pipe::{Encode, EncodeTask, WorkId};
 use protocol::encode::{Input, Overlong};
@@ -44,16 +44,15 @@ pub struct Reader {
     vocabulary: u32,
     /// How long a vector is.
     dimensions: Option<u32>,
-    /// Whether a pair becomes a question.
-    judges: bool,
+    manner: Manner,
 }
 
 impl Reader {
     /// Reads the text side of a model folder.
     pub fn open(dir: &Path, facts: &ModelFacts) -> Result<Self, LoadError> {
         let (context, vocabulary, dimensions) = (facts.context_length, facts.vocabulary, facts.dimensions);
-        let (tokenizer, judges) = (Tokenizer::open(dir)?, judges(dir)?);
-        Ok(Self { tokenizer, context, vocabulary, dimensions, judges })
+        let (tokenizer, manner) = (Tokenizer::open(dir)?, Manner::of(dir)?);
+        Ok(Self { tokenizer, context, vocabulary, dimensions, manner })
     }
 
     /// Works until nobody sends jobs or nobody hears of the results.
@@ -99,7 +98,7 @@ impl Reader {
     fn input(&self, work: WorkId, index: u32, input: Input, overlong: Overlong) -> Result<Item, Error> {
         match input {
             Input::Text(text) => {
-                let whole = self.enough(&text, |text| self.tokenizer.whole(text), "inputs")?;
+                let whole = self.enough(&self.manner.put(&text), |text| self.tokenizer.whole(text), "inputs")?;
                 self.fit("inputs", work, index, whole, overlong)
             }
             Input::Tokens(mut tokens) => {
@@ -122,7 +121,7 @@ impl Reader {
         document: &str,
         overlong: Overlong,
     ) -> Result<Item, Error> {
-        let read = |document: &str| match self.judges {
+        let read = |document: &str| match self.manner.judges {
             true => self.tokenizer.question(query, document),
             false => self.tokenizer.pair(query, document),
         };

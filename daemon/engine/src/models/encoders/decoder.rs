@@ -2,7 +2,8 @@
 //! tokens see only what came before. A text's last token is its vector; of a pair it says whether the document answers the
 //! query, in a word or as a score.
 
-use super::{Encoder, Head, Layer, Norm, Order, Pooling, Score, Sight, Source, Task, classifies, refuse_labels};
+use super::{Encoder, Head, Layer, Norm, Order, Pooling, Score, Settings, Sight, Source, Task, Word};
+use super::{classifies, refuse_labels};
 use crate::LoadError;
 use crate::config::Config;
 use crate::models::{self, Description, Stack, Vector};
@@ -32,7 +33,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         attention: description.layers[0].mixer.inner.attention,
         layers,
         norm: Some(names.norm(&description.norm)),
-        task: match judges(source.config)? {
+        task: match judges(source.config, source.settings)? {
             true => Task::Rerank(names.judge(source, &description)?),
             false => Task::Embed(source.pooling(Pooling::Last)),
         },
@@ -41,11 +42,12 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
     })
 }
 
-/// Whether a decoder was trained to judge pairs: it has a classifier, its file names the two words, or it is published
-/// under the name of those that do.
-pub(super) fn judges(config: &Config) -> Result<bool, LoadError> {
+/// Whether a decoder was trained to judge pairs: it has a classifier, its files name the two words, or it is published
+/// under the name of those that do, as conversions are and what was fetched before the files said it. What the user calls
+/// it does not count: it says nothing of how it was trained.
+pub(super) fn judges(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
     let named = config.folder_name().to_ascii_lowercase().contains("qwen3-reranker");
-    let told = config.value("classifier_from_token").is_some();
+    let told = settings.answers.is_some() || config.value("classifier_from_token").is_some();
     Ok(config.word("model_type")? == "qwen3" && (named || told || classifies(config)?))
 }
 
@@ -69,7 +71,10 @@ impl Names {
                 return Err(config.problem("classifier_from_token does not list two words".to_string()));
             };
             let head = (!tied).then(|| Stack::single("lm_head", description.vocabulary, hidden));
-            Score::Words { head, yes: yes.to_string(), no: no.to_string() }
+            let told = source.settings.answers;
+            let [yes, no] = [(yes, told.map(|told| told.yes)), (no, told.map(|told| told.no))];
+            let word = |(text, told): (&str, _)| Word { text: text.to_string(), told };
+            Score::Words { head, yes: word(yes), no: word(no) }
         };
         Ok(Head { pooling: Pooling::Last, dense: None, norm: None, score })
     }

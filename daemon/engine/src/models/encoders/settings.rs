@@ -1,8 +1,10 @@
-//! What sentence-transformers' files say of an encoder: how tokens are pooled, and how long a text it was configured for.
+//! What sentence-transformers' files say of an encoder: how tokens are pooled, which words a judge answers in, what is done
+//! to a text first, and how long a text it was configured for.
 //!
-//! `modules.json` lists the steps after the network; `1_Pooling/config.json` says how tokens are pooled. Prompts
-//! (`config_sentence_transformers.json`) are the caller's: nothing is put before a text here. A folder without these files
-//! gets its architecture's usual pooling. Every vector leaves the daemon with length 1, whether or not a step says so.
+//! `modules.json` lists the steps after the network; `1_Pooling/config.json` says how tokens are pooled, and
+//! `1_LogitScore/config.json` which token means yes and which no. Of the prompts of `config_sentence_transformers.json` the
+//! default one, which few name, goes before every text; the others are the caller's. A folder without these files gets its
+//! architecture's usual pooling. Every vector leaves the daemon with length 1, whether or not a step says so.
 
 use std::path::Path;
 
@@ -27,8 +29,23 @@ pub(crate) enum Pooling {
 pub(crate) struct Settings {
     /// How tokens are pooled; `None` where no module pools.
     pub pooling: Option<Pooling>,
+    /// The words of a decoder that judges; `None` where no module scores.
+    pub answers: Option<Answers>,
+    /// What is put before every text.
+    pub prompt: String,
+    /// Whether texts are made small.
+    pub lower: bool,
     /// The most tokens of a text.
     pub length: Option<usize>,
+}
+
+/// The tokens that a judge answers in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// What counts.
+    pub yes: u32,
+    /// What counts against it.
+    pub no: u32,
 }
 
 const ADVICE: &str = "modules.json names it; download the folder again";
@@ -36,20 +53,51 @@ const ADVICE: &str = "modules.json names it; download the folder again";
 impl Settings {
     /// Reads the files of a folder; a folder without them says nothing.
     pub fn open(dir: &Path) -> Result<Self, LoadError> {
+        let modules = modules(dir)?;
         let mut settings = Self::default();
-        for (kind, path) in modules(dir)? {
+        if !modules.is_empty() {
+            settings.prompt = prompt(dir)?;
+        }
+        for (kind, path) in modules {
             match kind.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => settings.length = length(&dir.join(&path).join("sentence_bert_config.json"))?,
-                "Pooling" => settings.pooling = Some(pooling(&dir.join(&path))?),
+                "Transformer" => settings.read_transformer(&dir.join(&path).join("sentence_bert_config.json"))?,
+                "Pooling" => settings.pooling = Some(pooling(&dir.join(&path), !settings.prompt.is_empty())?),
+                "LogitScore" => settings.answers = Some(answers(&dir.join(&path))?),
                 "Normalize" => {}
                 _ => {
-                    let supported = "Transformer, Pooling and Normalize are";
+                    let supported = "Transformer, Pooling, LogitScore and Normalize are";
                     return Err(LoadError::unsupported(format!("module {kind} of modules.json"), supported));
                 }
             }
         }
         Ok(settings)
     }
+
+    /// Reads the transformer's own settings, which may be absent.
+    fn read_transformer(&mut self, path: &Path) -> Result<(), LoadError> {
+        if path.exists() {
+            let config = Config::new(path, read_object(path, ADVICE)?);
+            self.lower = config.flag("do_lower_case")?;
+            // Some files say 10^30, and mean no limit.
+            let length = config.value("max_seq_length").and_then(Value::as_u64);
+            self.length = length.and_then(|length| usize::try_from(length).ok());
+        }
+        Ok(())
+    }
+}
+
+/// The prompt that goes before every text, if the folder names one.
+fn prompt(dir: &Path) -> Result<String, LoadError> {
+    let path = dir.join("config_sentence_transformers.json");
+    if !path.exists() {
+        return Ok(String::new());
+    }
+    let config = Config::new(&path, read_object(&path, ADVICE)?);
+    let Some(name) = config.word_if_any("default_prompt_name")? else { return Ok(String::new()) };
+    let prompts = config.object_if_any("prompts")?;
+    let prompt = prompts.as_ref().map(|prompts| prompts.word_if_any(name)).transpose()?.flatten();
+    let prompt = prompt.ok_or_else(|| config.problem(format!("default_prompt_name {name} is none of its prompts")))?;
+    Ok(prompt.to_string())
 }
 
 /// The type and folder of each module.
@@ -70,17 +118,21 @@ fn modules(dir: &Path) -> Result<Vec<(String, String)>, LoadError> {
     list.as_array().and_then(|list| list.iter().map(module).collect()).ok_or_else(broken)
 }
 
-/// The most tokens, if the transformer's own settings name it.
-fn length(path: &Path) -> Result<Option<usize>, LoadError> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let object = read_object(path, ADVICE)?;
-    Ok(object.get("max_seq_length").and_then(Value::as_u64).and_then(|length| usize::try_from(length).ok()))
+fn answers(dir: &Path) -> Result<Answers, LoadError> {
+    let config = Config::open(dir)?;
+    let token = |key: &str| match config.value(key).map(Value::as_u64) {
+        Some(Some(token)) => u32::try_from(token).map_err(|_| config.problem(format!("{key} {token} is no token"))),
+        Some(None) => Err(config.problem(format!("{key} is not a token's number"))),
+        None => Err(LoadError::unsupported(format!("LogitScore without {key}"), "the difference of two words is")),
+    };
+    Ok(Answers { yes: token("true_token_id")?, no: token("false_token_id")? })
 }
 
-fn pooling(dir: &Path) -> Result<Pooling, LoadError> {
+fn pooling(dir: &Path, prompted: bool) -> Result<Pooling, LoadError> {
     let config = Config::open(dir)?;
+    if prompted && config.flag_if_any("include_prompt")? == Some(false) {
+        return Err(LoadError::unsupported("include_prompt false", "pooling over the default prompt too is"));
+    }
     let named = match config.word_if_any("pooling_mode")? {
         Some(name) => vec![name.to_string()],
         None => {

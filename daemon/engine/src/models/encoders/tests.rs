@@ -5,8 +5,9 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::inspect;
+use crate::encoder::Manner;
 use crate::random::{Recipe, TempFolder};
+use crate::{facts, inspect};
 
 fn read(config: Value) -> Result<Encoder, LoadError> {
     let config = Config::from_json(config);
@@ -119,4 +120,79 @@ fn modules_that_would_change_the_vector_are_refused() {
     let outside = json!([{ "type": "sentence_transformers.models.Pooling", "path": "../other" }]);
     assert!(refusal("modules.json", outside).contains("modules.json"));
     assert!(refusal("modules.json", json!({})).contains("modules.json"));
+}
+
+#[test]
+fn a_reranker_is_known_by_the_name_it_was_published_under() {
+    let root = TempFolder::new().unwrap();
+    let reranks = |path: &str| {
+        let dir = root.path().join(path);
+        Recipe::tiny("qwen3", 1).write(&dir).unwrap();
+        facts(&dir).unwrap().capabilities.rerank
+    };
+    let commit = "6e9e69830b95c52b5fd889b7690dda3329508de3";
+    assert!(reranks(&format!("hub/models--Qwen--Qwen3-Reranker-0.6B/snapshots/{commit}")));
+    assert!(reranks("mlx/Qwen3-Reranker-4B-4bit"));
+    assert!(!reranks(&format!("hub/models--Qwen--Qwen3-0.6B/snapshots/{commit}")));
+    assert!(!reranks("Qwen3-Reranker-0.6B/other"));
+}
+
+/// A judge that answers `a` or `e`, as sentence-transformers describes it.
+fn judge(recipe: Recipe, answers: Value) -> TempFolder {
+    let folder = recipe.temporary().unwrap();
+    let modules = json!([
+        { "idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer" },
+        { "idx": 1, "name": "1", "path": "1_LogitScore",
+          "type": "sentence_transformers.cross_encoder.modules.logit_score.LogitScore" },
+    ]);
+    fs::write(folder.path().join("modules.json"), modules.to_string()).unwrap();
+    fs::create_dir(folder.path().join("1_LogitScore")).unwrap();
+    fs::write(folder.path().join("1_LogitScore/config.json"), answers.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn a_reranker_is_known_by_the_module_that_scores_its_words() {
+    let recipe = Recipe::tiny("qwen3", 1);
+    let words = recipe.clone().set("classifier_from_token", json!(["a", "e"]));
+    let tokenizer = Tokenizer::open(recipe.temporary().unwrap().path()).unwrap();
+    let [no, yes] = ["a", "e"].map(|word| tokenizer.token_id(word).unwrap());
+    let told = json!({ "true_token_id": yes, "false_token_id": no });
+    assert!(facts(judge(recipe.clone(), told.clone()).path()).unwrap().capabilities.rerank);
+    let known = judge(words.clone(), told);
+    assert!(inspect(known.path()).unwrap().capabilities.rerank && Manner::of(known.path()).unwrap().judges);
+    let refusal = |recipe: &Recipe, answers| inspect(judge(recipe.clone(), answers).path()).unwrap_err().to_string();
+    let swapped = refusal(&words, json!({ "true_token_id": no, "false_token_id": yes }));
+    assert!(swapped.contains(&format!("LogitScore of token {no}")), "{swapped}");
+    let alone = refusal(&words, json!({ "true_token_id": yes, "false_token_id": null }));
+    assert!(alone.contains("false_token_id"), "{alone}");
+    let other = refusal(&Recipe::tiny("qwen2", 1), json!({ "true_token_id": yes, "false_token_id": no }));
+    assert!(other.contains("an encoder of model_type qwen2"), "{other}");
+    let wordless = refusal(&recipe, json!({ "true_token_id": yes, "false_token_id": no }));
+    assert!(wordless.contains("without the token yes"), "{wordless}");
+}
+
+#[test]
+fn texts_are_put_as_the_folder_says() {
+    let folder = embedder();
+    let write = |file: &str, value: Value| fs::write(folder.path().join(file), value.to_string()).unwrap();
+    let put = || Manner::of(folder.path()).map(|manner| manner.put("A Text"));
+    let prompts =
+        |name: Value| json!({ "prompts": { "query": "Find: ", "document": "" }, "default_prompt_name": name });
+    write("config_sentence_transformers.json", prompts(Value::Null));
+    assert_eq!(put().unwrap(), "A Text");
+    write("config_sentence_transformers.json", prompts(json!("query")));
+    assert_eq!(put().unwrap(), "Find: A Text");
+    write("sentence_bert_config.json", json!({ "do_lower_case": true, "max_seq_length": 40 }));
+    assert_eq!(put().unwrap(), "find: a text");
+    write("1_Pooling/config.json", json!({ "pooling_mode_cls_token": true, "include_prompt": false }));
+    assert!(put().err().unwrap().to_string().contains("include_prompt false"));
+    write("config_sentence_transformers.json", prompts(json!("clustering")));
+    assert!(put().err().unwrap().to_string().contains("default_prompt_name clustering"));
+    let reranker = Recipe::tiny_encoder("bert", 1).set("architectures", json!(["BertForSequenceClassification"]));
+    let reranker = reranker.temporary().unwrap();
+    let modules = json!([{ "path": "", "type": "sentence_transformers.models.Transformer" }]);
+    fs::write(reranker.path().join("modules.json"), modules.to_string()).unwrap();
+    fs::write(reranker.path().join("sentence_bert_config.json"), json!({ "do_lower_case": true }).to_string()).unwrap();
+    assert!(inspect(reranker.path()).unwrap_err().to_string().contains("do_lower_case"));
 }
