@@ -147,6 +147,12 @@ impl Family {
         if config.flag_if_any("rope_traditional")?.is_some_and(|asked| asked != self.rope_neighbours) {
             return Err(LoadError::unsupported("rope_traditional", "rope as the family has it is"));
         }
+        if config.flag_if_any("is_causal")? == Some(false) {
+            return Err(LoadError::unsupported("is_causal false", "a decoder that sees only back is"));
+        }
+        if config.flag("use_bidirectional_attention")? {
+            return Err(LoadError::unsupported("use_bidirectional_attention", "a decoder that sees only back is"));
+        }
         if let Some(file) = config.word_if_any("model_file")? {
             return Err(LoadError::unsupported(format!("model code in {file}"), "built-in architectures are"));
         }

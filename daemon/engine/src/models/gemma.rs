@@ -63,6 +63,8 @@ pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
         description.architecture = "gemma3".to_string();
         description.unread = ["vision_tower", "multi_modal_projector"].map(String::from).to_vec();
     }
+    // The reference caps no scores of this version, whatever attn_logit_softcapping says.
+    description.logit_softcap = config.number_if_any("final_logit_softcapping")?.map(|cap| cap as f32);
     // As the reference rounds it.
     description.embedding_scale = half::bf16::from_f32((description.hidden as f32).sqrt()).to_f32();
     finish(description, &config)

@@ -11,9 +11,15 @@ use crate::LoadError;
 use crate::config::Config;
 use crate::native::SWIGLU_LIMIT;
 
+/// What the sigmoid's argument is multiplied by.
+const SWIGLU_ALPHA: f64 = 1.702;
+
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     if config.number_if_any("swiglu_limit")?.is_some_and(|limit| limit != f64::from(SWIGLU_LIMIT)) {
         return Err(LoadError::unsupported("swiglu_limit", format!("a limit of {SWIGLU_LIMIT} is")));
+    }
+    if config.number_if_any("swiglu_alpha")?.is_some_and(|alpha| alpha != SWIGLU_ALPHA) {
+        return Err(LoadError::unsupported("swiglu_alpha", format!("{SWIGLU_ALPHA} is")));
     }
     let family = Family {
         qkv_bias: true,

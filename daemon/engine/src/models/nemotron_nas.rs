@@ -44,7 +44,10 @@ fn attention(block: &Config, config: &Config, layer: &mut Layer) -> Result<(), L
     if layer.without_mixer {
         return Ok(());
     }
-    refuse(block, &["window_length", "num_sink_tokens", "sparsify"])?;
+    refuse(block, &["window_length", "num_sink_tokens", "sparsify", "mamba", "llama4"])?;
+    if block.flag("unshifted_sink")? {
+        return Err(LoadError::unsupported("unshifted_sink in block_configs", "plain attention is"));
+    }
     let mixer = &mut layer.mixer.inner;
     let (heads, group) = (mixer.attention.heads, block.count("n_heads_in_group")?);
     if !heads.is_multiple_of(group) {
@@ -61,12 +64,21 @@ fn feed(block: &Config, config: &Config, hidden: usize, layer: &mut Layer) -> Re
     if layer.without_feed {
         return Ok(());
     }
-    refuse(block, &["sparsify"])?;
+    refuse(block, &["sparsify", "moe"])?;
+    if block.flag_if_any("gated")? == Some(false) {
+        return Err(LoadError::unsupported("an ffn without a gate in block_configs", "a gated one is"));
+    }
+    if let Some(name) = block.word_if_any("hidden_act")?.filter(|name| *name != "silu") {
+        return Err(LoadError::unsupported(format!("activation {name} in block_configs"), "silu is"));
+    }
     let factor = block.number_if_any("ffn_mult")?;
     let factor = factor.ok_or_else(|| config.problem("a layer of block_configs has no ffn_mult".to_string()))?;
     // As the reference rounds it.
     let factor = (factor * 1e6).round() / 1e6;
     let width = ((2.0 * factor * hidden as f64 / 3.0) as usize).next_multiple_of(WIDTH_STEP);
+    if let Some(told) = block.count_if_any("intermediate_size")?.filter(|told| *told != width) {
+        return Err(config.problem(format!("block_configs asks for an ffn of {told}, and by its ffn_mult for {width}")));
+    }
     if let Feed::Gated(gated) = &mut layer.feed.inner {
         gated.gate_up.parts.iter_mut().for_each(|part| part.outputs = width);
         gated.down.inputs = width;
@@ -80,7 +92,7 @@ fn refuse(block: &Config, keys: &[&str]) -> Result<(), LoadError> {
         return Err(LoadError::unsupported("replace_with_linear", "attention, an MLP or nothing is"));
     }
     match keys.iter().find(|key| block.value(key).is_some()) {
-        Some(key) => Err(LoadError::unsupported(format!("{key} in block_configs"), "plain attention is")),
+        Some(key) => Err(LoadError::unsupported(format!("{key} in block_configs"), "plain attention or an MLP is")),
         None => Ok(()),
     }
 }

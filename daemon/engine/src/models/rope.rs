@@ -82,14 +82,16 @@ impl Rope {
     }
 }
 
+/// The context of the first training, where a file says it: beside the table, which counts first, or in it.
+fn original(table: &Config, config: &Config) -> Result<Option<f64>, LoadError> {
+    let key = "original_max_position_embeddings";
+    Ok(config.number_if_any(key)?.or(table.number_if_any(key)?))
+}
+
 /// LongRoPE: the divisors of the long context wherever the model is configured for more than its first training.
 fn read_listed(table: &Config, config: &Config, dims: usize) -> Result<(Vec<f64>, f64), LoadError> {
-    let original = match table.number_if_any("original_max_position_embeddings")? {
-        Some(original) => Some(original),
-        None => config.number_if_any("original_max_position_embeddings")?,
-    };
     let reached = config.count("max_position_embeddings")? as f64;
-    let original = original.unwrap_or(reached);
+    let original = original(table, config)?.unwrap_or(reached);
     let factor = reached / original;
     let divisors = table.numbers(if factor > 1.0 { "long_factor" } else { "short_factor" })?;
     if divisors.len() != dims / 2 {
@@ -110,7 +112,10 @@ fn read_scaling(kind: &str, table: &Config, config: &Config) -> Result<Scaling, 
             factor: number("factor")?,
             low: number("low_freq_factor")?,
             high: number("high_freq_factor")?,
-            original: number("original_max_position_embeddings")?,
+            original: match original(table, config)? {
+                Some(original) => original,
+                None => number("original_max_position_embeddings")?,
+            },
         }),
         "yarn" => read_yarn(table, config, number("factor")?),
         other => Err(LoadError::unsupported(
@@ -124,7 +129,7 @@ fn read_yarn(table: &Config, config: &Config, factor: f64) -> Result<Scaling, Lo
     let sharpness = |weight: f64| if factor > 1.0 { 0.1 * weight * factor.ln() + 1.0 } else { 1.0 };
     let weight = |key: &str, default: f64| -> Result<f64, LoadError> { Ok(table.real_if_any(key)?.unwrap_or(default)) };
     let ratio = sharpness(weight("mscale", 1.0)?) / sharpness(weight("mscale_all_dim", 0.0)?);
-    let original = match table.number_if_any("original_max_position_embeddings")? {
+    let original = match original(table, config)? {
         Some(original) => original,
         None => config.count("max_position_embeddings")? as f64,
     };

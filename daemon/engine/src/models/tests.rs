@@ -106,6 +106,11 @@ fn yarn_reaches_past_the_first_context() {
         Scaling::Yarn { factor: 4.0, fast: 32.0, slow: 1.0, original: 1000.0, whole: true, magnitude: Some(magnitude) };
     assert_eq!(yarn.ropes[0].scaling, expected);
     assert_eq!(describe("llama", json!({ "rope_scaling": llama3() })).context, 1000);
+    let beside = json!({
+        "rope_scaling": { "rope_type": "yarn", "factor": 4.0 }, "original_max_position_embeddings": 100,
+    });
+    let yarn = describe("llama", beside);
+    assert!(matches!(yarn.ropes[0].scaling, Scaling::Yarn { original: 100.0, .. }), "{:?}", yarn.ropes);
 }
 
 fn llama3() -> Value {
@@ -151,6 +156,8 @@ fn gemma_slides_and_turns_by_the_kind_of_layer() {
     });
     let linear = Rope { scaling: Scaling::Linear { factor: 8.0 }, ..Rope::plain(1e6, 16) };
     assert_eq!(describe("gemma3_text", tables).ropes, [linear, Rope::plain(2e4, 16)]);
+    let capped = json!({ "sliding_window": 8, "head_dim": 16, "final_logit_softcapping": 4.0 });
+    assert_eq!((describe("gemma3_text", capped).logit_softcap, gemma.logit_softcap), (Some(4.0), None));
 }
 
 #[test]
@@ -170,6 +177,15 @@ fn some_layers_turn_nothing() {
     assert_eq!(ropes(&describe("smollm3", listed)), [None, Some(0), None]);
     let command = describe("cohere2", json!({ "num_hidden_layers": 4, "sliding_window": 8, "layer_norm_eps": 1e-5 }));
     assert_eq!(ropes(&command), [Some(0), Some(0), Some(0), None]);
+    let slides = |changes: Value| {
+        let mut keys = json!({ "no_rope_layers": [1, 0, 1], "use_sliding_window": true, "sliding_window": 8 });
+        keys.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        windows("smollm3", keys)
+    };
+    assert_eq!(slides(json!({})), [None, Some(8), None]);
+    assert_eq!(slides(json!({ "use_sliding_window": false })), [None; 3]);
+    let types = json!({ "layer_types": ["full_attention", "full_attention", "sliding_attention"] });
+    assert_eq!(slides(types), [None, None, Some(8)]);
     let short = Description::read(&config("smollm3", json!({ "no_rope_layers": [1] })), &|_| true).unwrap_err();
     assert!(short.to_string().contains("no number for layer 1"), "{short}");
 }
@@ -255,6 +271,12 @@ fn what_a_family_does_not_do_is_refused_by_name() {
     refused("deepseek_v2", latent(json!({ "norm_topk_prob": true })), "norm_topk_prob");
     refused("deepseek_v3", latent(json!({ "rope_interleave": false })), "rope_interleave");
     refused("gemma2", json!({ "hidden_activation": "relu" }), "activation relu");
+    refused("gemma3_text", json!({ "use_bidirectional_attention": true }), "use_bidirectional_attention");
+    refused("gpt_oss", json!({ "swiglu_alpha": 1.5 }), "swiglu_alpha");
+    refused("gpt_oss", json!({ "swiglu_limit": 5.0 }), "swiglu_limit");
+    for architecture in ["llama", "mistral", "qwen2", "qwen3"] {
+        refused(architecture, json!({ "is_causal": false }), "is_causal false");
+    }
     refused("llama", json!({ "hidden_act": "gelu" }), "activation gelu");
     refused("llama", json!({ "rope_traditional": true }), "rope_traditional");
     refused("phi3", json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } }), "rope scaling dynamic");
@@ -361,4 +383,25 @@ fn layers_found_by_search_differ_and_leave_branches_out() {
     let linear = json!({ "attention": { "replace_with_linear": true }, "ffn": { "no_op": true } });
     let error = Description::read(&config("nemotron-nas", blocks(linear)), &|_| true).unwrap_err();
     assert!(error.to_string().contains("replace_with_linear"), "{error}");
+    for (part, key, value, words) in [
+        ("attention", "mamba", json!({ "state_dim": 8 }), "mamba in block_configs"),
+        ("attention", "llama4", json!({ "attention_chunk_size": 8 }), "llama4 in block_configs"),
+        ("attention", "unshifted_sink", json!(true), "unshifted_sink in block_configs"),
+        ("ffn", "hidden_act", json!("gelu"), "activation gelu in block_configs"),
+        ("ffn", "gated", json!(false), "without a gate in block_configs"),
+        ("ffn", "moe", json!({ "num_local_experts": 4 }), "moe in block_configs"),
+        ("ffn", "intermediate_size", json!(512), "an ffn of 512, and by its ffn_mult for 256"),
+    ] {
+        let error = refused(part, key, value).unwrap();
+        assert!(error.contains(words), "{error}");
+    }
+    for (part, key, value) in [
+        ("attention", "mamba", Value::Null),
+        ("attention", "unshifted_sink", json!(false)),
+        ("ffn", "hidden_act", json!("silu")),
+        ("ffn", "gated", json!(true)),
+        ("ffn", "intermediate_size", json!(256)),
+    ] {
+        assert_eq!(refused(part, key, value), None, "{key}");
+    }
 }

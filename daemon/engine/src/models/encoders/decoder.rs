@@ -1,6 +1,6 @@
 //! Decoders that were trained to embed or to judge, Qwen3-Embedding and Qwen3-Reranker: their own page describes them, and
-//! tokens see only what came before. A text's last token is its vector; of a pair it says whether the document answers the
-//! query, in a word or as a score.
+//! tokens see only what came before, unless `is_causal` is false. A text's last token is its vector; of a pair it says
+//! whether the document answers the query, in a word or as a score.
 
 use super::{Encoder, Head, Layer, Norm, Order, Pooling, Score, Settings, Sight, Source, Task, Word};
 use super::{classifies, refuse_labels};
@@ -10,13 +10,15 @@ use crate::models::{self, Description, Stack, Vector};
 use crate::native::Activation;
 
 pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
-    if source.config.flag("use_bidirectional_attention")? {
-        return Err(LoadError::unsupported("use_bidirectional_attention", "a decoder that sees only back is"));
+    let causal = source.config.flag_if_any("is_causal")?.unwrap_or(true);
+    let description = Description::read(&source.config.without(&["is_causal"]), &|_| false)?;
+    if !causal && description.layers.iter().any(|layer| layer.mixer.inner.attention.window.is_some()) {
+        return Err(LoadError::unsupported("is_causal false with layers that slide", "with layers that see all it is"));
     }
-    let description = Description::read(source.config, &|_| false)?;
+    let ahead = if causal { 0 } else { Sight::ALL.ahead };
     let bare = (source.has)("embed_tokens.weight") && !(source.has)("model.embed_tokens.weight");
     let names = Names { bare };
-    let layers = description.layers.iter().map(|layer| names.layer(layer, &description));
+    let layers = description.layers.iter().map(|layer| names.layer(layer, &description, ahead));
     let layers = layers.collect::<Option<_>>().filter(|_| description.embedding_scale == 1.0);
     let layers = layers.ok_or_else(|| {
         LoadError::unsupported(format!("a {} model that embeds", description.architecture), "one of Llama's shape is")
@@ -96,7 +98,7 @@ impl Names {
     }
 
     /// The layer of an encoder, if it is like one: two branches, normed before, and nothing else.
-    fn layer(&self, layer: &models::Layer, description: &Description) -> Option<Layer> {
+    fn layer(&self, layer: &models::Layer, description: &Description, ahead: u32) -> Option<Layer> {
         let (mixer, feed) = (layer.mixer()?, layer.feed()?);
         let models::Feed::Gated(gated) = &feed.inner else { return None };
         let attention = mixer.inner.attention;
@@ -119,7 +121,7 @@ impl Names {
             qkv: self.stack(&mixer.inner.qkv),
             qk_norm: mixer.inner.qk_norm.as_ref().map(|(q, k)| (self.norm(q), self.norm(k))),
             rope: attention.rope.map(|rope| description.ropes[rope].clone()),
-            sight: Sight { window: attention.window.map(|window| window as u32), ahead: 0 },
+            sight: Sight { window: attention.window.map(|window| window as u32), ahead },
             output: self.stack(&mixer.inner.output),
             mlp_norm: self.norm(norms[1]),
             inner: self.stack(&gated.gate_up),

@@ -142,6 +142,9 @@ fn slides(config: &Config, layers: usize) -> Result<Vec<bool>, LoadError> {
 
 /// The rope of one kind of layer, in the older or the newer form of the file.
 fn rope(config: &Config, kind: &str, key: &str, usual: f64, head_dim: usize) -> Result<Rope, LoadError> {
+    if config.value("rope_scaling").is_some() {
+        return Err(LoadError::unsupported("rope_scaling in modernbert", "a table for each layer type is"));
+    }
     if let Some(table) =
         config.object_if_any("rope_parameters")?.map(|table| table.object_if_any(kind)).transpose()?.flatten()
     {

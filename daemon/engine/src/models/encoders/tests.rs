@@ -50,6 +50,22 @@ fn what_no_page_handles_is_refused_by_name() {
     expect(nomic(json!({ "rotary_emb_fraction": 0.5 })), &["rotary_emb_fraction"]);
     let modern = |changes| merged(bert(json!({ "model_type": "modernbert" })), changes);
     expect(modern(json!({ "layer_types": ["full_attention", "chunked"] })), &["chunked"]);
+    expect(modern(json!({ "rope_scaling": { "rope_type": "linear", "factor": 4.0 } })), &["rope_scaling"]);
+    let decoder =
+        |changes| merged(bert(json!({ "model_type": "qwen3", "rms_norm_eps": 1e-6, "rope_theta": 1e4 })), changes);
+    expect(decoder(json!({ "use_bidirectional_attention": true })), &["use_bidirectional_attention"]);
+    let slides = json!({ "layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8 });
+    expect(decoder(merged(slides, json!({ "is_causal": false }))), &["is_causal false with layers that slide"]);
+}
+
+#[test]
+fn a_decoder_that_embeds_sees_ahead_only_if_its_file_says_so() {
+    let ahead = |changes| {
+        let config = bert(json!({ "model_type": "qwen3", "rms_norm_eps": 1e-6, "rope_theta": 1e4 }));
+        read(merged(config, changes)).unwrap().layers.iter().map(|layer| layer.sight).collect::<Vec<_>>()
+    };
+    assert_eq!(ahead(json!({})), [Sight { window: None, ahead: 0 }; 2]);
+    assert_eq!(ahead(json!({ "is_causal": false })), [Sight::ALL; 2]);
 }
 
 #[test]
