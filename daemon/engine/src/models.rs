@@ -56,8 +56,22 @@ enum Page {
 
 use Page::{Named, Plain};
 
+/// The key that says whether the embedding scores tokens too.
+const TIED: &str = "tie_word_embeddings";
+
+/// Whether the embedding scores tokens too: as the file says, of the whole and of its text. Where it says nothing, or one
+/// thing of the whole and another of the text, as transformers saves Mistral 3, the weights show it: they hold a head, or
+/// none.
+fn is_tied(outer: Option<bool>, inner: Option<bool>, head: &str, holds: Holds<'_>) -> bool {
+    match (outer, inner) {
+        (Some(outer), Some(inner)) if outer == inner => outer,
+        (Some(tied), None) | (None, Some(tied)) => tied,
+        _ => !holds(&format!("{head}.weight")),
+    }
+}
+
 /// The architectures that load, by `model_type`.
-const PAGES: [(&str, Page); 29] = [
+const PAGES: [(&str, Page); 31] = [
     ("cohere", Plain(cohere::describe)),
     ("cohere2", Plain(cohere::describe)),
     ("deepseek_v2", Plain(deepseek::describe_2)),
@@ -68,7 +82,7 @@ const PAGES: [(&str, Page); 29] = [
     ("glm4", Plain(glm4::describe)),
     ("glm4_moe", Plain(glm4_moe::describe)),
     ("glm4_moe_lite", Plain(deepseek::describe_glm)),
-    ("gpt_oss", Plain(gpt_oss::describe)),
+    ("gpt_oss", Named(gpt_oss::describe)),
     ("granite", Plain(granite::describe)),
     ("granitemoehybrid", Named(granite::describe_4)),
     ("llama", Plain(llama::describe)),
@@ -85,6 +99,8 @@ const PAGES: [(&str, Page); 29] = [
     ("qwen3_moe", Plain(qwen3_moe::describe)),
     ("qwen3_5", Named(qwen3_next::describe_3_5)),
     ("qwen3_5_moe", Named(qwen3_next::describe_3_5)),
+    ("qwen3_5_moe_text", Named(qwen3_next::describe_3_5)),
+    ("qwen3_5_text", Named(qwen3_next::describe_3_5)),
     ("qwen3_next", Named(qwen3_next::describe)),
     ("smollm3", Plain(smollm3::describe)),
 ];
@@ -145,9 +161,8 @@ impl Description {
             Named(page) => page(config, holds)?,
         };
         let text = config.object_if_any("text_config")?;
-        let tied = text.map(|text| text.flag_if_any("tie_word_embeddings")).transpose()?.flatten();
-        let tied = config.flag_if_any("tie_word_embeddings")?.or(tied);
-        if description.head.is_none() && !tied.unwrap_or(!holds("lm_head.weight")) {
+        let inner = text.map(|text| text.flag_if_any(TIED)).transpose()?.flatten();
+        if description.head.is_none() && !is_tied(config.flag_if_any(TIED)?, inner, "lm_head", holds) {
             description.head = Some(Stack::single("lm_head", description.vocabulary, description.hidden));
         }
         for layer in &mut description.layers {

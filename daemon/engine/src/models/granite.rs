@@ -24,15 +24,19 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
 
 /// Granite 4.
 pub(super) fn describe_4(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
-    if let Some(other) = config.words_if_any("layer_types")?.into_iter().flatten().find(|name| *name != "attention") {
+    // What transformers saves since version 5 has the second name.
+    let attends = |name: &&str| ["attention", "full_attention"].contains(name);
+    if let Some(other) = config.words_if_any("layer_types")?.into_iter().flatten().find(|name| !attends(name)) {
         return Err(LoadError::unsupported(format!("layer type {other}"), "Granite 4 of attention alone is"));
     }
     if config.whole_if_any("num_local_experts")?.unwrap_or(0) > 0 {
         return Err(LoadError::unsupported("num_local_experts in granitemoehybrid", "Granite 4 without experts is"));
     }
     let turned = match config.word_if_any("position_embedding_type")? {
-        None | Some("rope") => true,
-        Some("nope") => false,
+        Some("rope") => true,
+        // Released files say which. Where none is named, as in what transformers saves of its own defaults, nothing is
+        // turned; mlx-lm would turn.
+        None | Some("nope") => false,
         Some(other) => {
             let found = format!("position_embedding_type {other}");
             return Err(LoadError::unsupported(found, "rope and nope are"));

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::dense::{Family, PLAIN};
-use super::{Description, Holds, Sharpening, Stack};
+use super::{Description, Holds, Sharpening, Stack, TIED, is_tied};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -32,8 +32,8 @@ pub(super) fn describe(config: &Config, holds: Holds<'_>) -> Result<Description,
     let newer = holds("model.language_model.embed_tokens.weight") && !holds("language_model.model.embed_tokens.weight");
     let mut description = text(&text_config, if newer { "model.language_model" } else { "language_model.model" })?;
     description.architecture = config.word("model_type")?.to_string();
-    if !text_config.flag("tie_word_embeddings")? {
-        let head = if newer { "lm_head" } else { "language_model.lm_head" };
+    let head = if newer { "lm_head" } else { "language_model.lm_head" };
+    if !is_tied(config.flag_if_any(TIED)?, text_config.flag_if_any(TIED)?, head, holds) {
         description.head = Some(Stack::single(head, description.vocabulary, description.hidden));
     }
     let pictures = ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];

@@ -9,8 +9,14 @@ use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     let mut description = qwen3::describe(config)?;
-    let experts =
-        Choice { width: config.count("moe_intermediate_size")?, normalised: config.flag("norm_topk_prob")?, ..SILU };
+    // What transformers saves since version 5 has the other name.
+    let renamed = config.value("num_experts").is_none() && config.value("num_local_experts").is_some();
+    let experts = Choice {
+        count: if renamed { "num_local_experts" } else { SILU.count },
+        width: config.count("moe_intermediate_size")?,
+        normalised: config.flag("norm_topk_prob")?,
+        ..SILU
+    };
     for (index, layer) in description.layers.iter_mut().enumerate() {
         if !is_dense(config, index)? {
             experts.place(config, index, description.hidden, layer)?;

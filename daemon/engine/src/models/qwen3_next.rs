@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::dense::{Family, LAYERS_MAX, PLAIN, QkNorm};
 use super::experts::{Choice, SILU, SharedChoice, is_dense};
-use super::{Attention, Delta, Description, Form, Holds, Layer, Norm, Part, Stack, Vector};
+use super::{Attention, Delta, Description, Form, Holds, Layer, Norm, Part, Stack, TIED, Vector, is_tied};
 use crate::LoadError;
 use crate::config::Config;
 use crate::native::DeltaShape;
@@ -27,10 +27,7 @@ pub(super) fn describe(config: &Config, holds: Holds<'_>) -> Result<Description,
 pub(super) fn describe_3_5(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
     let text = config.object_if_any("text_config")?;
     let architecture = config.word("model_type")?;
-    let defaults = json!({
-        "model_type": architecture, "linear_conv_kernel_dim": 4, "norm_topk_prob": true,
-        "tie_word_embeddings": config.flag("tie_word_embeddings")?,
-    });
+    let defaults = json!({ "model_type": architecture, "linear_conv_kernel_dim": 4, "norm_topk_prob": true });
     let text = text.as_ref().unwrap_or(config).with_defaults(&defaults);
     let at = |prefix: &'static str| holds(&format!("{prefix}.embed_tokens.weight")).then_some(prefix);
     let converted = at("language_model.model");
@@ -38,10 +35,10 @@ pub(super) fn describe_3_5(config: &Config, holds: Holds<'_>) -> Result<Descript
     let names = Names { prefix, converted: converted.is_some(), grouped: false };
     let mut description = hybrid(&text, &names)?;
     description.architecture = architecture.to_string();
-    if text.flag("tie_word_embeddings")? {
-        description.head = None;
-    } else if converted.is_some() {
-        description.head = Some(Stack::single("language_model.lm_head", description.vocabulary, description.hidden));
+    // Others have their head in the usual place, if they have one.
+    let head = "language_model.lm_head";
+    if converted.is_some() && !is_tied(config.flag_if_any(TIED)?, text.flag_if_any(TIED)?, head, holds) {
+        description.head = Some(Stack::single(head, description.vocabulary, description.hidden));
     }
     Ok(description)
 }

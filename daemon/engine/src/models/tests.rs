@@ -80,6 +80,24 @@ fn an_output_matrix_is_shared_as_the_file_says_or_else_as_the_weights_show() {
 }
 
 #[test]
+fn where_a_file_contradicts_itself_the_weights_show_whether_an_output_matrix_is_shared() {
+    let tied = |whole: bool, text: bool, has_head: bool| {
+        let text = json!({
+            "model_type": "ministral3", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 1000, "rms_norm_eps": 1e-5,
+            "rope_theta": 1e4, "tie_word_embeddings": text,
+        });
+        let config = config("mistral3", json!({ "tie_word_embeddings": whole, "text_config": text }));
+        let holds = |name: &str| name.starts_with("language_model.model.") || (has_head && name.contains("lm_head"));
+        Description::read(&config, &holds).unwrap().head.is_none()
+    };
+    assert!(tied(true, true, true) && !tied(false, false, false), "what is said twice holds");
+    for (whole, text) in [(true, false), (false, true)] {
+        assert!(tied(whole, text, false) && !tied(whole, text, true), "{whole} and {text}");
+    }
+}
+
+#[test]
 fn both_spellings_of_rope_are_read() {
     let old = json!({ "rope_theta": 5e5, "rope_scaling": { "type": "linear", "factor": 2.0 } });
     let new =
@@ -247,6 +265,14 @@ fn granite_4_is_read_with_its_mlp_in_one_matrix_or_two() {
     };
     assert_eq!(widths(true), ("model.layers.2.shared_mlp.input_linear".to_string(), 192, 96));
     assert_eq!(widths(false), ("model.layers.2.mlp.gate_proj".to_string(), 256, 128));
+    let turned = |key: &str, value: Value| {
+        let mut changes = changes.clone();
+        changes[key] = value;
+        ropes(&describe("granitemoehybrid", changes))
+    };
+    assert_eq!(turned("position_embedding_type", json!("rope")), [Some(0); 3]);
+    assert_eq!(turned("position_embedding_type", Value::Null), [None; 3], "as transformers has it");
+    assert_eq!(turned("layer_types", json!(["full_attention", "full_attention", "full_attention"])), [None; 3]);
     for (key, value, name) in
         [("layer_types", json!(["mamba"]), "layer type mamba"), ("num_local_experts", json!(4), "experts")]
     {
@@ -302,6 +328,45 @@ fn experts_have_their_own_tensors_or_share_one() {
     };
     assert_eq!(names(false), Some(("model.layers.0.mlp.experts.3.down_proj".to_string(), None)));
     assert_eq!(names(true), Some(("model.layers.0.mlp.switch_mlp.down_proj".to_string(), Some((3, 4)))));
+    let renamed = json!({ "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32 });
+    let Feed::Experts(experts) = &describe("qwen3_moe", renamed).layers[0].feed.inner else { panic!("no experts") };
+    assert_eq!(experts.each.len(), 4, "as transformers saves it since version 5");
+    let missing = json!({ "num_experts_per_tok": 2, "moe_intermediate_size": 32 });
+    let error = Description::read(&config("qwen3_moe", missing), &|_| true).unwrap_err().to_string();
+    assert!(error.contains("num_experts is missing"), "{error}");
+}
+
+#[test]
+fn gpt_oss_as_openai_ships_it_is_refused_with_what_to_take_instead() {
+    let shape = json!({ "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8 });
+    let refusal = |changes: Value, holds: &dyn Fn(&str) -> bool| {
+        let mut keys = shape.clone();
+        keys.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        Description::read(&config("gpt_oss", keys), holds).err().map(|error| error.to_string())
+    };
+    let method = json!({ "quantization_config": { "quant_method": "mxfp4" } });
+    let bf16 = |name: &str| name.ends_with("experts.gate_up_proj");
+    for refusal in [refusal(method, &|_| true), refusal(json!({}), &bf16)] {
+        let refusal = refusal.unwrap();
+        assert!(refusal.contains("gpt-oss was first released") && refusal.contains("mlx_lm.convert"), "{refusal}");
+    }
+    assert_eq!(refusal(json!({}), &|name| name.ends_with("gate_proj.weight")), None);
+    let converted = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
+    assert_eq!(refusal(json!({ "quantization": converted, "quantization_config": converted }), &|_| true), None);
+}
+
+#[test]
+fn qwen_3_5_is_read_without_its_pictures_too() {
+    let text = json!({
+        "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16, "num_hidden_layers": 4, "tie_word_embeddings": false,
+    });
+    let holds = |name: &str| name.starts_with("model.embed_tokens");
+    let described = Description::read(&config("qwen3_5_text", text), &holds).unwrap();
+    assert_eq!(described.architecture, "qwen3_5_text");
+    assert_eq!(described.embedding.parts[0].name, "model.embed_tokens");
+    assert_eq!(described.head.unwrap().parts[0].name, "lm_head");
+    assert!(matches!(described.layers[0].mixer.inner.form, Form::Delta(_)));
 }
 
 /// DeepSeek's shape.
@@ -381,6 +446,11 @@ fn layers_found_by_search_differ_and_leave_branches_out() {
     assert_eq!(widths.collect::<Vec<_>>(), [Some((512, 256)), None, Some((1024, 512))]);
     assert!(!description.stacks().any(|stack| stack.parts[0].name.contains("layers.2.self_attn")));
     let linear = json!({ "attention": { "replace_with_linear": true }, "ffn": { "no_op": true } });
+    let refused = |part: &str, key: &str, value: Value| {
+        let mut first = json!({ "attention": { "n_heads_in_group": 2 }, "ffn": { "ffn_mult": 1.0 } });
+        first[part][key] = value;
+        Description::read(&config("nemotron-nas", blocks(first)), &|_| true).err().map(|error| error.to_string())
+    };
     let error = Description::read(&config("nemotron-nas", blocks(linear)), &|_| true).unwrap_err();
     assert!(error.to_string().contains("replace_with_linear"), "{error}");
     for (part, key, value, words) in [
