@@ -56,6 +56,10 @@ pub struct ModelFacts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
+    /// Bytes of weights that are read for one more token of one answer: of experts those that are chosen, of the embedding
+    /// what scores. 0 for models that generate nothing, and where it is not known yet.
+    #[serde(default)]
+    pub step_bytes: u64,
     /// Bytes of memory per token of context: KV cache, or what an encoder computes with.
     pub kv_bytes_per_token: u64,
     /// How long the vectors of an embedder are; `None` for other models.

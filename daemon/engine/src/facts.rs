@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::LoadError;
 use crate::encoder;
 use crate::folder::{Described, Folder};
-use crate::models::CacheShape;
+use crate::matrix::Matrix;
 use crate::models::encoders::{Encoder, Task};
+use crate::models::{CacheShape, Feed, Stack};
 use crate::native::{BLOCK_TOKENS, Keep, KvCache};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
 
@@ -35,6 +36,8 @@ pub struct Facts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
+    /// Bytes of weights that are read for one more token of one answer; 0 for encoders.
+    pub step_bytes: u64,
     /// Bytes of cache per token of context, at the precision that serves: keys, values, and a share of a recurrent state;
     /// an encoder's activations and keys.
     pub kv_bytes_per_token: u64,
@@ -99,6 +102,7 @@ impl Facts {
             vocabulary: description.vocabulary as u32,
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
+            step_bytes: step_bytes(folder)?,
             kv_bytes_per_token: (block_bytes / BLOCK_TOKENS + description.state_bytes().div_ceil(STATE_TOKENS as usize))
                 as u64,
             state_bytes: description.state_bytes() as u64,
@@ -118,12 +122,30 @@ impl Facts {
             vocabulary: description.vocabulary as u32,
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
+            step_bytes: 0,
             kv_bytes_per_token: encoder::token_bytes(description) as u64,
             state_bytes: 0,
             dimensions: embed.then_some(description.hidden as u32),
             capabilities: Capabilities { embed, rerank: !embed, ..Capabilities::default() },
         })
     }
+}
+
+/// Bytes of the matrices that a token is multiplied by. Of an embedding that scores nothing it takes one row; vectors are too
+/// small to count.
+fn step_bytes(folder: &Folder) -> Result<u64, LoadError> {
+    let bytes_of = |stack: &Stack| Ok(folder.matrices(stack)?.iter().map(Matrix::served_bytes).sum::<u64>());
+    let description = &folder.description;
+    let mut bytes = bytes_of(description.head.as_ref().unwrap_or(&description.embedding))?;
+    for layer in &description.layers {
+        bytes += layer.stacks().map(bytes_of).sum::<Result<u64, LoadError>>()?;
+        if let Some(Feed::Experts(experts)) = layer.feed().map(|branch| &branch.inner) {
+            // They are all of one shape.
+            let one = bytes_of(&experts.each[0].gate_up)? + bytes_of(&experts.each[0].down)?;
+            bytes = bytes.saturating_sub(one * (experts.each.len() - experts.chosen) as u64);
+        }
+    }
+    Ok(bytes)
 }
 
 /// How the weights are stored: the format of most bytes, and whether there are others.

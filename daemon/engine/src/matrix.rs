@@ -90,6 +90,14 @@ impl<'a> Matrix<'a> {
         bytes as u64
     }
 
+    /// Bytes that reading all of it takes: floats are served in two bytes each.
+    pub fn served_bytes(&self) -> u64 {
+        match self {
+            Self::Dense(dense) => (dense.outputs * dense.inputs * 2) as u64,
+            Self::Affine(_) => self.bytes(),
+        }
+    }
+
     /// How it is stored, as in `4-bit, group 64` or `bf16`.
     pub fn format(&self) -> String {
         match self {

@@ -91,6 +91,7 @@ fn facts(script: &Script) -> ModelFacts {
         vocabulary: 1_000_000,
         weights: "none".to_owned(),
         weights_bytes: script.megabytes * 1_000_000,
+        step_bytes: script.megabytes * 1_000_000,
         kv_bytes_per_token: 10,
         dimensions: None,
         capabilities: Capabilities { chat: true, tools: true, ..Capabilities::default() },

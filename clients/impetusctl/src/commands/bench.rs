@@ -80,9 +80,11 @@ async fn measured(client: &Client, status: &Status, card: ModelCard, settings: S
         }
         _ => {
             bencher.warm_up().await?;
-            // A token that is decoded alone reads every weight once. Prompts and batches have no roofline here: what bounds
-            // them is arithmetic, whose peak only the kernels' own instructions reach, and no client links those.
-            let roofline = read / card.facts.weights_bytes.max(1) as f64;
+            // A token that is decoded alone reads its weights once; a daemon that does not say how many gets no roofline.
+            // Prompts and batches have none here: what bounds them is arithmetic, whose peak only the kernels' own
+            // instructions reach, and no client links those.
+            let step_bytes = Some(card.facts.step_bytes).filter(|bytes| *bytes > 0);
+            let roofline = step_bytes.map(|bytes| read / bytes as f64);
             vec![
                 Measure::lower("ttft", "ms", bencher.first_tokens().await?),
                 Measure::higher("prefill", "tok/s", bencher.prefills().await?),

@@ -46,6 +46,23 @@ fn facts_are_told_without_loading() {
 }
 
 #[test]
+fn a_step_reads_the_weights_that_one_token_is_multiplied_by() {
+    let step = |recipe: &Recipe| inspect(recipe.temporary().unwrap().path()).unwrap().step_bytes;
+    let attention = 256 * 64 + 64 * 128;
+    let dense = Recipe::tiny("qwen3", 1);
+    let all = 2 * (288 * 64 + 2 * (attention + 3 * 128 * 64));
+    assert_eq!(step(&dense), all);
+    assert_eq!(step(&dense.clone().set("tie_word_embeddings", false)), all, "the head, and a row of the embedding");
+    assert_eq!(step(&dense.set("torch_dtype", "float32")), all, "as it is served");
+    // Two experts of six, and the router.
+    let sparse = 2 * (288 * 64 + 2 * (attention + 6 * 64 + 2 * 3 * 64 * 64));
+    assert_eq!(step(&Recipe::tiny("qwen3_moe", 1)), sparse);
+    let quantized = Recipe::tiny("qwen3_moe", 1).quantized(4, 32);
+    assert_eq!(step(&quantized), sparse / 2 * 5 / 8, "half a byte each, and four for every group");
+    assert_eq!(step(&Recipe::tiny_encoder("bert", 1)), 0);
+}
+
+#[test]
 fn weights_are_described_by_their_largest_part() {
     let recipe = Recipe::tiny("llama", 1).quantized(4, 64);
     assert_eq!(inspect(recipe.temporary().unwrap().path()).unwrap().weights, "4-bit, group 64");

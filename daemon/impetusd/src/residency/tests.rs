@@ -90,6 +90,7 @@ fn the_predicted_cache_holds_one_context_and_keeps_its_bounds() {
         vocabulary: 1,
         weights: "bf16".to_owned(),
         weights_bytes: 7,
+        step_bytes: 7,
         kv_bytes_per_token,
         dimensions: None,
         capabilities: Default::default(),

@@ -139,7 +139,7 @@ mod tests {
             memory_read_bytes_per_s: 1e9,
             measures: vec![
                 Measure::lower("ttft", "ms", vec![ttft]),
-                Measure::higher("decode", "tok/s", vec![decode]).against(200.0),
+                Measure::higher("decode", "tok/s", vec![decode]).against(Some(200.0)),
             ],
         }
     }
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn the_roofline_is_a_share_of_the_median() {
-        let measure = Measure::higher("decode", "tok/s", vec![30.0, 10.0, 20.0]).against(80.0);
+        let measure = Measure::higher("decode", "tok/s", vec![30.0, 10.0, 20.0]).against(Some(80.0));
         assert_eq!((measure.value, measure.roofline_percent), (20.0, Some(25.0)));
+        assert_eq!(measure.against(None).roofline_percent, None, "unknown");
     }
 }

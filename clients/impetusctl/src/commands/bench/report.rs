@@ -88,9 +88,9 @@ impl Measure {
         }
     }
 
-    /// Sets what the memory allows.
-    pub fn against(self, roofline: f64) -> Self {
-        Self { roofline: Some(roofline), roofline_percent: Some(self.value / roofline * 100.0), ..self }
+    /// Sets what the memory allows, if that is known.
+    pub fn against(self, roofline: Option<f64>) -> Self {
+        Self { roofline, roofline_percent: roofline.map(|roofline| self.value / roofline * 100.0), ..self }
     }
 
     fn explained(&self, settings: &Settings) -> String {
