@@ -28,9 +28,20 @@ struct Change {
     regressed: bool,
 }
 
+/// What is not as it was.
+#[derive(Debug, PartialEq, Serialize)]
+struct Difference {
+    /// `cpu`, `device` or `weights`.
+    what: &'static str,
+    before: String,
+    now: String,
+}
+
 /// What became of all figures.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Comparison {
+    /// What else than the time may have made the figures differ.
+    differences: Vec<Difference>,
     /// A figure that is worse by more than this has regressed.
     regression_percent: f64,
     changes: Vec<Change>,
@@ -64,10 +75,25 @@ impl Baseline {
             .hint("Measure the same, or save a new baseline."))
     }
 
+    /// What the figures depend on and is not the same.
+    fn differences(&self, now: &Report) -> Vec<Difference> {
+        let before = &self.0;
+        [
+            ("cpu", &before.cpu, &now.cpu),
+            ("device", &before.device, &now.device),
+            ("weights", &before.weights, &now.weights),
+        ]
+        .into_iter()
+        .filter(|(_, before, now)| before != now)
+        .map(|(what, before, now)| Difference { what, before: before.clone(), now: now.clone() })
+        .collect()
+    }
+
     /// Compares the figures that both have.
     pub fn compare(&self, now: &Report, regression_percent: f64) -> Comparison {
         let change = |measure: &Measure| {
-            let before = self.0.measures.iter().find(|before| before.name == measure.name)?;
+            // Nothing is a share of zero.
+            let before = self.0.measures.iter().find(|it| it.name == measure.name && it.value > 0.0)?;
             let ratio =
                 if measure.higher_is_better { measure.value / before.value } else { before.value / measure.value };
             let better_percent = (ratio - 1.0) * 100.0;
@@ -80,7 +106,8 @@ impl Baseline {
                 regressed: better_percent < -regression_percent,
             })
         };
-        Comparison { regression_percent, changes: now.measures.iter().filter_map(change).collect() }
+        let changes = now.measures.iter().filter_map(change).collect();
+        Comparison { differences: self.differences(now), regression_percent, changes }
     }
 }
 
@@ -105,11 +132,19 @@ impl Comparison {
             ]
         };
         let rows: Vec<_> = self.changes.iter().map(row).collect();
-        table(["MEASURE", "BASELINE", "NOW", "BETTER BY", ""], &rows)
+        let mut text = table(["MEASURE", "BASELINE", "NOW", "BETTER BY", ""], &rows);
+        for Difference { what, before, now } in &self.differences {
+            text += &format!("\nNot the same {what}: {before} then, {now} now.");
+        }
+        text
     }
 
-    /// An error if a figure has regressed.
+    /// An error if a figure has regressed, or none could be compared.
     pub fn verdict(&self) -> Result<()> {
+        if self.changes.is_empty() {
+            return Err(Error::invalid("baseline", "The baseline holds none of the figures that were measured.")
+                .hint("Save a new one: impetusctl bench --save FILE"));
+        }
         let worse: Vec<_> = self.changes.iter().filter(|change| change.regressed).map(described).collect();
         if worse.is_empty() {
             return Ok(());
@@ -158,6 +193,29 @@ mod tests {
         assert_eq!(worse(report(10.0, 100.0), report(5.0, 50.0), 10.0), ["decode"]);
         assert_eq!(worse(report(10.0, 100.0), report(10.5, 95.0), 10.0), Vec::<String>::new());
         assert_eq!(worse(report(10.0, 100.0), report(12.0, 85.0), 10.0), ["ttft", "decode"]);
+    }
+
+    #[test]
+    fn a_baseline_that_shares_no_figure_is_an_error() {
+        let bare = |measures| Report { measures, ..report(10.0, 100.0) };
+        let others = vec![Measure::lower("latency", "ms", vec![1.0]), Measure::higher("decode", "tok/s", vec![0.0])];
+        for measures in [Vec::new(), others] {
+            let error = Baseline(bare(measures)).compare(&report(10.0, 100.0), 10.0).verdict().unwrap_err();
+            assert_eq!(error.param.as_deref(), Some("baseline"));
+            assert!(error.hint.is_some_and(|hint| hint.contains("--save")));
+        }
+    }
+
+    #[test]
+    fn another_processor_and_other_weights_are_named() {
+        let before = Report { cpu: "b".into(), weights: "bf16".into(), ..report(10.0, 100.0) };
+        let now = report(10.0, 100.0);
+        let comparison = Baseline(before).compare(&now, 10.0);
+        assert!(comparison.table().contains("Not the same cpu: b then, c now."), "{}", comparison.table());
+        let document = comparison.document(&now).unwrap();
+        let weights = serde_json::json!({ "what": "weights", "before": "bf16", "now": "4-bit" });
+        assert_eq!(document["comparison"]["differences"][1], weights);
+        assert_eq!(Baseline(report(10.0, 100.0)).compare(&now, 10.0).differences, []);
     }
 
     #[test]
