@@ -90,6 +90,11 @@ impl Recipe {
         Self { config, seed, shards: 1, endless: false, pooling: None }
     }
 
+    /// Its `config.json`, to be the text of a model of more than text.
+    pub fn config(&self) -> Value {
+        Value::Object(self.config.clone())
+    }
+
     /// Sets a key of `config.json`.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.to_string(), value.into());

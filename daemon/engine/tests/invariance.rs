@@ -31,7 +31,9 @@ fn recipes() -> Vec<(String, Recipe)> {
         "gemma3_text",
         "glm4",
         "glm4_moe",
+        "glm4_moe_lite",
         "granite",
+        "granitemoehybrid",
         "ministral3",
         "mixtral",
         "nemotron-nas",
@@ -39,11 +41,16 @@ fn recipes() -> Vec<(String, Recipe)> {
         "phi3",
         "qwen2_moe",
         "qwen3_5",
+        "qwen3_5_moe",
         "qwen3_moe",
         "qwen3_next",
         "smollm3",
     ] {
         recipes.push((architecture.to_string(), Recipe::tiny(architecture, 5).quantized(4, 32)));
+    }
+    for (architecture, text) in [("gemma3", "gemma3_text"), ("mistral3", "ministral3")] {
+        let recipe = Recipe::tiny(architecture, 5).set("text_config", Recipe::tiny(text, 5).config());
+        recipes.push((architecture.to_string(), recipe.quantized(4, 32)));
     }
     let mxfp4 = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
     recipes.push(("gpt_oss".to_string(), Recipe::tiny("gpt_oss", 5).set("quantization", mxfp4)));

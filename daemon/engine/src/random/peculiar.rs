@@ -18,9 +18,9 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
             "sliding_window_pattern": 2, "rope_local_base_freq": 100.0, "rope_scaling": { "type": "linear", "factor": 8.0 },
         }),
         "glm4" => json!({ "attention_bias": true, "partial_rotary_factor": 0.5, "tie_word_embeddings": false }),
-        "granite" => json!({
+        "granite" | "granitemoehybrid" => json!({
             "head_dim": 16, "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5,
-            "logits_scaling": 2.0,
+            "logits_scaling": 2.0, "position_embedding_type": "rope",
         }),
         "ministral3" => json!({
             "rope_theta": null, "rope_parameters": {
