@@ -3,8 +3,8 @@
 //! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by level,
 //! then to clients that are not far ahead of another, then to the prompt with least left. When a prompt is completed,
 //! only others that are completed too share what is left: the step stays short for those who wait for their first
-//! token. For the same reason the first in standing gives up its quarter in a step that ends another, which may be half as
-//! long again where that suffices, but not twice in a row. Of the prompts whose logits are wanted, which take much memory, a
+//! token. For the same reason the first in standing gives up its quarter in a step that ends another, which may take twice the
+//! budget where that suffices, but not twice in a row. Of the prompts whose logits are wanted, which take much memory, a
 //! step computes only the first in standing, and few of its tokens. A token costs more the further from the start it stands,
 //! because it attends to all before it.
 
@@ -27,7 +27,7 @@ impl Scheduler {
         let (decodes, tokens) = decoding.fold((0, 0), |(count, tokens), next| (count + 1, tokens + next.pending()));
         let room = self.limits.step_tokens_max.saturating_sub(tokens);
         let budget = prefill_tokens.clamp(1, self.limits.prefill_tokens_max).min(room);
-        let most = budget.saturating_add(budget / 2).min(self.limits.prefill_tokens_max).min(room);
+        let most = budget.saturating_mul(2).min(self.limits.prefill_tokens_max).min(room);
         // Prompts go before drafts.
         let mut spare = if decodes < self.running.len() { room - most } else { room };
         for index in 0..self.running.len() {

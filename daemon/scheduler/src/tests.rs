@@ -214,9 +214,9 @@ fn a_prompt_that_would_just_miss_its_end_gets_a_longer_step_but_the_long_one_the
         scheduler.commit(&outcomes(&plan.rows, false));
         shape(&plan.rows)
     };
-    assert_eq!(step(Some(unlike(0, 90, 100))), [(0, 0, 90, true)]);
-    assert_eq!(step(Some(unlike(1, 1_000, 1_010))), [(0, 90, 1, true), (1, 0, 64, false)]);
-    assert_eq!(step(Some(unlike(2, 80, 100))), [(0, 91, 1, true), (2, 0, 80, true)]);
+    assert_eq!(step(Some(unlike(0, 120, 130))), [(0, 0, 120, true)]);
+    assert_eq!(step(Some(unlike(1, 1_000, 1_010))), [(0, 120, 1, true), (1, 0, 64, false)]);
+    assert_eq!(step(Some(unlike(2, 120, 130))), [(0, 121, 1, true), (2, 0, 120, true)]);
     let next = step(Some(unlike(3, 80, 100)));
     assert_eq!(next[2..], [(3, 0, 48, false), (1, 64, 15, false)], "nobody is passed over twice in a row");
 }
