@@ -101,6 +101,7 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
             sequences_max: limits.sequences_max,
             waiting_max: open.waiting_max,
             step_ms: open.step_ms,
+            prompt_tokens_max: open.prefill_tokens_max.div_ceil(2).max(1),
             draft_tokens_max: open.draft_tokens_max,
             context_tokens: limits.context_tokens,
         },

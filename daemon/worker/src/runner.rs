@@ -96,7 +96,7 @@ impl Runner {
     pub fn new(parts: Parts) -> Self {
         let Parts { model, drafter, scheduler, places, inbox, prompts, emitter, pulse, shelf } = parts;
         let now = Instant::now();
-        let pace = Pace::new(places.step_ms);
+        let pace = Pace::new(places.step_ms, places.prompt_tokens_max);
         let requests = Requests::new(places, prompts, now);
         let heart = Heart::new(emitter.clone(), pulse, now);
         Self {

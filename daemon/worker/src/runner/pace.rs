@@ -27,6 +27,8 @@ const FADING: f64 = 0.01;
 pub struct Pace {
     /// What a step may take, in milliseconds.
     step_ms: f64,
+    /// The most tokens of prompts.
+    tokens_max: u32,
     /// What a token of a prompt takes at an empty context.
     token_ms: Option<f64>,
     /// What decoding alone took, where the last step had any.
@@ -45,17 +47,18 @@ pub struct Load {
 }
 
 impl Pace {
-    /// Knows nothing yet.
-    pub fn new(step_ms: u32) -> Self {
-        Self { step_ms: f64::from(step_ms.max(1)), token_ms: None, decode_ms: None, factors: [None; 8] }
+    /// Knows nothing yet. A step may take so long, and so many tokens of prompts at most, however fast the machine is.
+    pub fn new(step_ms: u32, tokens_max: u32) -> Self {
+        let step_ms = f64::from(step_ms.max(1));
+        Self { step_ms, tokens_max, token_ms: None, decode_ms: None, factors: [None; 8] }
     }
 
     /// How many tokens of prompts the next step may compute.
     pub fn budget(&self) -> u32 {
-        let Some(token_ms) = self.token_ms else { return TOKENS_FIRST };
+        let Some(token_ms) = self.token_ms else { return TOKENS_FIRST.min(self.tokens_max) };
         // However long decoding takes, prompts get half a step, or nobody new would ever begin.
         let left = (self.step_ms - self.decode_ms.unwrap_or(0.0)).max(self.step_ms / 2.0);
-        (left / token_ms).clamp(TOKENS_MIN, f64::from(u32::MAX)) as u32
+        ((left / token_ms).clamp(TOKENS_MIN, f64::from(u32::MAX)) as u32).min(self.tokens_max)
     }
 
     /// What decoding `more` tokens than `width` costs, in parts of `width`.

@@ -16,7 +16,7 @@ fn decode(decode: u32) -> Load {
 
 #[test]
 fn the_budget_is_what_the_step_has_time_for() {
-    let mut pace = Pace::new(80);
+    let mut pace = Pace::new(80, 128);
     pace.learn(prompt(100.0), ms(100.0));
     assert_eq!(pace.budget(), 80);
     (0..40).for_each(|_| pace.learn(decode(1), ms(20.0)));
@@ -25,11 +25,13 @@ fn the_budget_is_what_the_step_has_time_for() {
     assert!((29..=31).contains(&pace.budget()), "a machine that got slower gets less");
     (0..40).for_each(|_| pace.learn(decode(64), ms(500.0)));
     assert!((19..=21).contains(&pace.budget()), "prompts go on under the heaviest load");
+    (0..40).for_each(|_| pace.learn(prompt(128.0), ms(1.0)));
+    assert_eq!(pace.budget(), 128, "however fast the machine is");
 }
 
 #[test]
 fn costs_are_learnt_by_width() {
-    let mut pace = Pace::new(80);
+    let mut pace = Pace::new(80, 128);
     assert!((pace.cost(1, 3) - 1.3).abs() < 1e-9, "the usual is expected at first");
     (0..40).for_each(|_| pace.learn(decode(1), ms(10.0)));
     (0..40).for_each(|_| pace.learn(decode(4), ms(30.0)));
@@ -40,7 +42,7 @@ fn costs_are_learnt_by_width() {
 
 #[test]
 fn every_width_costs_more_than_a_narrower_one_until_something_is_known() {
-    let pace = Pace::new(80);
+    let pace = Pace::new(80, 128);
     let costs: Vec<f64> = (1..200).map(|more| pace.cost(1, more)).collect();
     assert!(costs.is_sorted() && costs[0] > 1.0);
 }
