@@ -38,7 +38,7 @@ const CHANGEABLE: [(&str, Applies, &str); 20] = {
         ("requests.choices_max", AtOnce, "Answers to one request."),
         ("requests.deadline", AtOnce, "The most time a request may take, as in 15m; those of a batch have its window."),
         ("worker.draft_tokens_max", NextLoad, "Tokens guessed ahead for one sequence in one step; 0 guesses nothing."),
-        ("worker.prefill_tokens_max", NextLoad, "Prompt tokens in one step."),
+        ("worker.prefill_tokens_max", NextLoad, "Prompt tokens in one step; half of them where it ends no prompt."),
         ("worker.sequences_max", NextLoad, "Sequences in one step."),
         ("worker.step", NextLoad, "How long a step may take while prompts are read, as in 80ms."),
         ("worker.threads", NextLoad, "Compute threads of each model; 0 lets Impetus decide."),
