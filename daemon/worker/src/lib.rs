@@ -116,8 +116,9 @@ fn open_and_run(
     let pulse = opened.ready.pulse;
     emitter.send(FromWorker::Ready(opened.ready))?;
     let (model, drafter) = (opened.model, opened.drafter);
-    let (scheduler, places) = (opened.scheduler, opened.places);
-    Runner::new(runner::Parts { model, drafter, scheduler, places, inbox, prompts, emitter, pulse, shelf }).run()?;
+    let (scheduler, pace, places) = (opened.scheduler, opened.pace, opened.places);
+    Runner::new(runner::Parts { model, drafter, scheduler, pace, places, inbox, prompts, emitter, pulse, shelf })
+        .run()?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::inbox::Message;
 use crate::prompt::renderer::{Renderer, Rendering};
 use crate::prompt::{Prompter, Window};
 use crate::render;
-use crate::runner::{Drafter, Places, STEP_DRAFTS_MAX};
+use crate::runner::{Drafter, Pace, Places, STEP_DRAFTS_MAX};
 use crate::shelf::{self, Digest, Shelf, Sizes};
 
 /// The shortest time between two reports of a load's progress.
@@ -41,6 +41,8 @@ pub struct Opened {
     pub prompter: Prompter,
     /// Renders the first conversation.
     pub rendering: Rendering,
+    /// How fast the machine is.
+    pub pace: Pace,
     /// What bounds the requests.
     pub places: Places,
     /// How the shelf is opened, if there is one.
@@ -96,12 +98,12 @@ pub fn open(open: &Open, facts: ModelFacts, program: &Path, emitter: &Emitter) -
     let load_ms = started.elapsed().as_millis() as u64;
     Ok(Opened {
         ready: Ready { facts, device: model.device(), load_ms, pulse },
+        // A step that ends a prompt may have twice as many.
+        pace: Pace::new(open.step_ms, open.prefill_tokens_max.div_ceil(2).max(1)),
         places: Places {
             name: open.name.clone(),
             sequences_max: limits.sequences_max,
             waiting_max: open.waiting_max,
-            step_ms: open.step_ms,
-            prompt_tokens_max: open.prefill_tokens_max.div_ceil(2).max(1),
             draft_tokens_max: open.draft_tokens_max,
             context_tokens: limits.context_tokens,
         },

@@ -26,11 +26,12 @@ use crate::generation::Ticket;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::prompt::{Job, Prepared};
 use crate::shelf::Shelf;
-use pace::{Load, Pace};
+use pace::Load;
 use requests::Requests;
 
 pub use drafter::Drafter;
 pub use guesses::STEP_DRAFTS_MAX;
+pub use pace::Pace;
 pub use pulse::Heart;
 pub use requests::{Places, priority};
 
@@ -56,6 +57,8 @@ pub struct Parts {
     pub drafter: Option<Drafter>,
     /// Decides the steps.
     pub scheduler: Scheduler,
+    /// How fast the machine is.
+    pub pace: Pace,
     /// What bounds the requests.
     pub places: Places,
     /// What the heartbeat is told.
@@ -94,9 +97,8 @@ pub struct Runner {
 impl Runner {
     /// Makes a runner without work.
     pub fn new(parts: Parts) -> Self {
-        let Parts { model, drafter, scheduler, places, inbox, prompts, emitter, pulse, shelf } = parts;
+        let Parts { model, drafter, scheduler, pace, places, inbox, prompts, emitter, pulse, shelf } = parts;
         let now = Instant::now();
-        let pace = Pace::new(places.step_ms, places.prompt_tokens_max);
         let requests = Requests::new(places, prompts, now);
         let heart = Heart::new(emitter.clone(), pulse, now);
         Self {

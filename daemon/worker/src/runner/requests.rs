@@ -38,10 +38,6 @@ pub struct Places {
     pub sequences_max: u32,
     /// The most requests waiting.
     pub waiting_max: u32,
-    /// What a step may take while prompts are read.
-    pub step_ms: u32,
-    /// The most tokens of prompts in a step that ends none.
-    pub prompt_tokens_max: u32,
     /// The most tokens guessed ahead for one sequence in one step.
     pub draft_tokens_max: u32,
     /// Attending to how many positions costs as much as the rest of a token.

@@ -40,6 +40,7 @@ impl Stepped {
             model,
             drafter: opened.drafter,
             scheduler,
+            pace: opened.pace,
             places,
             inbox,
             prompts,
