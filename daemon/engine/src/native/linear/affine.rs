@@ -16,12 +16,12 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 use super::Affine;
 use super::columns::{Columns, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
@@ -436,7 +436,7 @@ unsafe fn run(isa: Isa, bits: usize, call: &Call) {
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(kind) => x86::avx512(kind, bits, call),
+            Isa::Avx512(kind) => avx512::avx512(kind, bits, call),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(kind) => avx2::avx2(kind, bits, call),
             #[cfg(target_arch = "aarch64")]
@@ -455,7 +455,7 @@ unsafe fn two(call: &Call) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: passed on to the caller; it is AVX-512 with VNNI, and a pool carries only what runs here.
     unsafe {
-        x86::two(call);
+        avx512::two(call);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = call;
@@ -467,7 +467,7 @@ fn weight_pairs(format: &Format, tile: &[u8], out: &mut [u8]) {
     // SAFETY: it is AVX-512 with VNNI, and a pool carries only what runs here.
     #[allow(unsafe_code)]
     unsafe {
-        x86::weight_pairs(format, tile, out);
+        avx512::weight_pairs(format, tile, out);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (format, tile, out);

@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use super::x86::{add_biased, sixteen, store};
+use super::avx512::{add_biased, sixteen, store};
 use super::{AHEAD, COLUMNS, Call, Format, Product, ROWS, WIDE};
 use crate::native::amx::Tiles;
 use std::arch::x86_64::*;

@@ -205,7 +205,7 @@ kernel! {
 }
 
 /// The same to the processor, the end of a sum to the compiler: in the order that it would choose it runs out of registers, which
-/// costs a third.
+/// costs a tenth.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settled(mut sum: __m256i) -> __m256i {
