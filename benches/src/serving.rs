@@ -21,7 +21,7 @@ const MODEL: &str = "shape";
 const RUNS: u32 = 3;
 
 /// Tokens of the long prompt that others wait beside, and of the prompts that are remembered.
-const LONG: u32 = 16_000;
+const LONG: u32 = 30_000;
 const REMEMBERED: u32 = 2_000;
 
 /// Runs the measures.
@@ -126,20 +126,25 @@ pub async fn beside() {
     let house = start().await;
     let (client, chat) = (house.client().await, house.client().await);
     let mut seed = 1_000;
-    let mut short = async |times: u32| {
+    let mut short = async |by: &Client, times: u32| {
         let mut samples = Vec::new();
         for _ in 0..times {
             seed += 1;
-            samples.push(first(&chat, request(prompt(seed, 100), 2)).await);
+            samples.push(first(by, request(prompt(seed, 100), 2)).await);
         }
         samples
     };
-    row("first token, 100 tokens, nobody else", "ms", short(9).await);
+    row("first token, 100 tokens, nobody else", "ms", short(&chat, 9).await);
     let mut long = client.generate(request(prompt(400, LONG), 2)).await.unwrap();
-    row("first token, 100 tokens, beside a prompt of 16,000", "ms", short(15).await);
+    row("first token, 100 tokens, beside a prompt of 30,000", "ms", short(&chat, 15).await);
     assert!(token(&mut long).now_or_never().is_none(), "the long prompt was read too soon");
     drop(long);
-    let agent = (0..50).map(|index| ask(&client, request(prompt(500 + index, 200), 48)));
-    let (samples, _) = tokio::join!(short(7), join_all(agent));
-    row("first token, 100 tokens, beside an agent's 50 requests", "ms", samples);
+    for (by, name, seed) in [
+        (&chat, "first token, 100 tokens, beside an agent's 50 requests", 500),
+        (&client, "the same, from the agent's own connection", 600),
+    ] {
+        let agent = (seed..seed + 50).map(|seed| ask(&client, request(prompt(seed, 200), 48)));
+        let (samples, _) = tokio::join!(short(by, 7), join_all(agent));
+        row(name, "ms", samples);
+    }
 }

@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::LoadError;
 use crate::config::{open_file, read_object};
+use crate::native::Mapped;
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -20,7 +20,7 @@ const ADVICE: &str = "weights are read from model.safetensors or from the shards
 
 /// The mapped weight files of one folder.
 pub(crate) struct Checkpoint {
-    files: Vec<Mmap>,
+    files: Vec<Mapped>,
     places: HashMap<String, Place>,
 }
 
@@ -100,12 +100,9 @@ impl Checkpoint {
 }
 
 /// Maps a file for reading; `advice` says what to do if there is none.
-#[expect(unsafe_code, reason = "a file mapping is only as constant as its file")]
-pub(crate) fn map(path: &Path, advice: &str) -> Result<Mmap, LoadError> {
+pub(crate) fn map(path: &Path, advice: &str) -> Result<Mapped, LoadError> {
     let file = open_file(path, advice)?;
-    // SAFETY: the mapping is private and read-only, and lives while the model is loaded. A file that another process cuts
-    // short in that time raises SIGBUS, which ends this worker and no other process; the daemon reports it.
-    unsafe { Mmap::map(&file) }.map_err(|error| LoadError::reading(path, error, advice))
+    Mapped::new(&file).map_err(|error| LoadError::reading(path, error, advice))
 }
 
 /// The weight files of a folder: the shards of its index, else its one file, else an error that says what is there.

@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("toktrie", &["daemon/engine/src/text/grammar"]),
     ("safetensors", &["daemon/engine/src/"]),
     ("mlx_rs", &["daemon/engine/src/mlx"]),
-    ("memmap2", &["daemon/engine/src/"]),
+    ("memmap2", &["daemon/engine/src/native/"]),
     ("hf_hub", &["daemon/impetusd/src/hub"]),
     ("ureq", &["daemon/impetusd/src/hub", "daemon/impetusd/src/traces/export"]),
     ("launchd", &["launchd/"]),
@@ -38,7 +38,6 @@ const SYNCHRONOUS: &[&str] =
 /// Files that may hold `unsafe`: kernels and calls into the system, each block with its reason.
 const UNSAFE: &[&str] = &[
     "daemon/engine/src/native",
-    "daemon/engine/src/checkpoint",
     "daemon/impetusd/src/machine",
     "daemon/worker/src/facts",
     "launchd/src/",
