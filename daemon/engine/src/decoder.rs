@@ -81,11 +81,22 @@ impl<O: Ops> Decoder<O> {
         })
     }
 
-    /// Computes a step: keys and values go to the cache, and `logits` becomes `[wanted, vocabulary]`.
-    pub fn forward(&self, step: &Step<'_>, ops: &mut O, logits: &mut Vec<f32>) -> Result<(), O::Fault> {
+    /// Computes a step: keys and values go to the cache, and `logits` becomes `[wanted, vocabulary]`. Before each layer it
+    /// asks whether to go on; false if it was not to.
+    pub fn forward(
+        &self,
+        step: &Step<'_>,
+        ops: &mut O,
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, O::Fault> {
         ops.begin(step)?;
         let mut stream = ops.embed(&self.embedding, step, self.embedding_scale)?;
         for (index, layer) in self.layers.iter().enumerate() {
+            if !go_on() {
+                ops.done(stream);
+                return Ok(false);
+            }
             let last = index + 1 == self.layers.len();
             stream = layer.forward(ops, stream, step, last)?;
         }
@@ -93,7 +104,7 @@ impl<O: Ops> Decoder<O> {
         ops.done(stream);
         ops.logits(self.head.as_ref().unwrap_or(&self.embedding), normed, step, logits)?;
         self.adjust(logits);
-        Ok(())
+        Ok(true)
     }
 
     /// Scales and caps logits, where the architecture does.

@@ -228,11 +228,24 @@ impl Model {
         states: &[State],
         logits: &mut Vec<f32>,
     ) -> Result<(), ForwardError> {
+        self.forward_while(rows, states, logits, &mut || true).map(|_| ())
+    }
+
+    /// The same, asking before each layer whether to go on; false if it was not to. Then keys and values of the rows' own
+    /// positions are undefined until they are computed again, and so are the states that rows were to leave. MLX, which
+    /// computes all layers at once, does not ask.
+    pub fn forward_while(
+        &mut self,
+        rows: &[Row<'_>],
+        states: &[State],
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, ForwardError> {
         rows.iter().enumerate().try_for_each(|(index, row)| self.check(index, row))?;
         self.check_states(rows, states)?;
         if rows.is_empty() {
             logits.clear();
-            return Ok(());
+            return Ok(true);
         }
         self.tokens.clear();
         self.wanted.clear();
@@ -253,7 +266,7 @@ impl Model {
         }
         let step =
             Step { tokens: &self.tokens, spans: &spans, states, wanted: &self.wanted, wanted_spans: &wanted_spans };
-        let computed = self.runner.forward(&step, logits);
+        let computed = self.runner.forward(&step, logits, go_on);
         (self.spans, self.wanted_spans) = (emptied(spans), emptied(wanted_spans));
         computed
     }
@@ -304,11 +317,16 @@ impl Model {
 }
 
 impl Runner {
-    fn forward(&mut self, step: &Step<'_>, logits: &mut Vec<f32>) -> Result<(), ForwardError> {
+    fn forward(
+        &mut self,
+        step: &Step<'_>,
+        logits: &mut Vec<f32>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, ForwardError> {
         match self {
-            Self::Cpu(decoder, cpu) => decoder.forward(step, cpu, logits).map_err(ForwardError::from),
+            Self::Cpu(decoder, cpu) => decoder.forward(step, cpu, logits, go_on).map_err(ForwardError::from),
             #[cfg(feature = "mlx")]
-            Self::Mlx(decoder, mlx) => decoder.forward(step, mlx, logits).map_err(ForwardError::from),
+            Self::Mlx(decoder, mlx) => decoder.forward(step, mlx, logits, &mut || true).map_err(ForwardError::from),
         }
     }
 }

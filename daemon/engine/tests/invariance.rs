@@ -243,6 +243,31 @@ fn a_state_that_was_kept_goes_on_as_if_there_had_been_no_guess() {
 }
 
 #[test]
+fn a_step_that_was_left_before_its_end_is_computed_anew_as_if_it_had_not_been_begun() {
+    for_each(|name, folder, kept| {
+        let (first, rest) = (prompt(40, 1), prompt(25, 2));
+        let compute = |model: &mut Model, tokens: &[u32], start: u32, (from, to): (Option<u32>, u32), layers: u32| {
+            let (mut logits, mut asked) = (Vec::new(), 0);
+            let row = Row { tokens, start, blocks: &[4, 2, 7], logits: Wanted::Last };
+            let states = if model.facts().state_bytes > 0 { &[State { from, to }][..] } else { &[] };
+            let mut go_on = || {
+                asked += 1;
+                asked <= layers
+            };
+            model.forward_while(&[row], states, &mut logits, &mut go_on).unwrap().then_some(logits)
+        };
+        let (mut plain, mut left) = (open(folder, kept, 2), open(folder, kept, 2));
+        for model in [&mut plain, &mut left] {
+            compute(model, &first, 0, (None, 1), u32::MAX).unwrap();
+        }
+        let expected = compute(&mut plain, &rest, 40, (Some(1), 3), u32::MAX).unwrap();
+        let computed = (0..).find_map(|layers| compute(&mut left, &rest, 40, (Some(1), 3), layers)).unwrap();
+        assert_same(&expected, &computed, name);
+        assert_eq!(compute(&mut left, &rest, 40, (Some(1), 3), 1), None, "{name}: it has more layers than one");
+    });
+}
+
+#[test]
 fn a_copied_block_is_as_good_as_the_original() {
     for_each(|name, folder, kept| {
         let mut model = open(folder, kept, 1);

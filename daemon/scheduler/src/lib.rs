@@ -7,6 +7,7 @@
 
 mod blocks;
 mod clients;
+mod leave;
 mod plan;
 mod policy;
 mod prefix;
@@ -27,6 +28,7 @@ use clients::Clients;
 use sequence::Sequence;
 
 pub use clients::ClientId;
+pub use leave::Newcomer;
 pub use plan::{Ahead, BlockCopy, Plan, Row, RowState};
 pub use policy::{LEVEL_MS, Priority, level};
 
@@ -252,6 +254,8 @@ pub struct Scheduler {
     forks: Vec<(SequenceId, SequenceId)>,
     /// Whether the last step left out the first prompt in standing, to end another.
     passed_over: bool,
+    /// Whether a step that read prompts was left, and none was completed since.
+    left: bool,
     arrivals: u64,
     preemptions: u64,
 }
@@ -275,6 +279,7 @@ impl Scheduler {
             clients: Clients::default(),
             forks: Vec::new(),
             passed_over: false,
+            left: false,
             arrivals: 0,
             preemptions: 0,
         }
@@ -348,6 +353,7 @@ impl Scheduler {
             let read = self.cost(&self.running[index], self.running[index].planned);
             let service = read.saturating_add(drawn * DRAWN_TOKEN_COST);
             let sequence = &mut self.running[index];
+            self.left &= sequence.planned == 0 || sequence.samples > 0;
             if self.forks.iter().any(|(_, fork)| *fork == outcome.id) {
                 sequence.tokens.extend(&outcome.tokens);
             } else {

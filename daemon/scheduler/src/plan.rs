@@ -76,7 +76,7 @@ pub struct Ahead<'a> {
 
 impl Scheduler {
     /// Decides a step that computes as much of prompts as `prefill_tokens` at an empty context cost. The copies and rows
-    /// of a plan are done and committed before the next one is asked for.
+    /// of a plan are done and committed, or the plan is left, before the next one is asked for.
     pub fn plan(&mut self, now_ms: u64, prefill_tokens: u32) -> Plan {
         let mut plan = Plan::default();
         self.grow(&mut plan);

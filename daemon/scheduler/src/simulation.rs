@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::clients::{CREDIT_STEPS, Head};
 use crate::{
-    Arrival, BLOCK_TOKENS, BlockCopy, BlockId, ClientId, Held, Kept, Limits, Outcome, Plan, Priority, Refusal, Row,
-    RowState, Salt, Scheduler, SequenceId, TokenId, blocks_for,
+    Arrival, BLOCK_TOKENS, BlockCopy, BlockId, ClientId, Held, Kept, Limits, Newcomer, Outcome, Plan, Priority,
+    Refusal, Row, RowState, Salt, Scheduler, SequenceId, TokenId, blocks_for,
 };
 
 /// The most blocks on the fake disk.
@@ -98,6 +98,7 @@ struct Tally {
     set_aside: u64,
     ahead: u64,
     judged: u64,
+    left: u64,
     waited_most: u32,
     lasted_ms: u64,
 }
@@ -258,6 +259,9 @@ impl Simulation {
         self.check_plan(&plan);
         self.check_state();
         self.check_turns();
+        if self.random.chance(50) && self.leave(&plan) {
+            return;
+        }
         let outcomes: Vec<Outcome> = plan.rows.iter().flat_map(|row| self.forward(row)).collect();
         for id in outcomes.iter().filter(|outcome| outcome.finished).map(|outcome| outcome.id) {
             self.tally.reused += u64::from(self.scheduler.cached_tokens(id));
@@ -267,10 +271,31 @@ impl Simulation {
         self.tally.steps += 1;
     }
 
+    /// Leaves a plan for some newcomer, if it gives way; what it was to write is spoilt.
+    fn leave(&mut self, plan: &Plan) -> bool {
+        let (client, priority) = (ClientId(self.random.below(4)), Priority::ALL[self.random.below(3) as usize]);
+        let pending = 1 + self.random.below(40) as u32;
+        let newcomer = Newcomer { client, priority, tokens: pending + self.random.below(100) as u32, pending };
+        if !self.scheduler.gives_way(plan, &newcomer) {
+            return false;
+        }
+        for row in &plan.rows {
+            for at in row.start..row.start + row.tokens.len() as u32 {
+                let block = row.blocks[(at / BLOCK_TOKENS) as usize];
+                self.cache[block.0 as usize][(at % BLOCK_TOKENS) as usize] = u64::MAX;
+            }
+            row.state.iter().for_each(|state| self.states[state.to.0 as usize] = u64::MAX);
+        }
+        self.scheduler.leave();
+        self.tally.left += 1;
+        true
+    }
+
     /// Computes one row: reads what lies before it through the blocks, writes its own positions, draws for its
     /// sequence and its forks.
     fn forward(&mut self, row: &Row) -> Vec<Outcome> {
-        let asked = &self.asked[&row.id];
+        let asked = self.asked.get_mut(&row.id).expect("rows are of living sequences");
+        asked.plans_waited = 0;
         let (start, end) = (row.start as usize, row.start as usize + row.tokens.len());
         let mut computed = asked.histories[..start].to_vec();
         for token in &row.tokens {
@@ -322,6 +347,7 @@ impl Simulation {
     /// Draws as long as the draft is right.
     fn answer(&mut self, id: SequenceId, logits: &[(u64, Option<TokenId>)]) -> Outcome {
         let asked = self.asked.get_mut(&id).expect("rows are of living sequences");
+        asked.plans_waited = 0;
         let (mut tokens, mut finished) = (Vec::new(), false);
         for (history, drafted) in logits {
             let token = draw(*history, asked.choice);
@@ -347,7 +373,7 @@ impl Simulation {
         let mut writers: HashMap<BlockId, SequenceId> = HashMap::new();
         for row in &plan.rows {
             self.check_row_state(plan, row);
-            let asked = self.asked.get_mut(&row.id).expect("rows are of living sequences");
+            let asked = &self.asked[&row.id];
             let end = row.start as usize + row.tokens.len();
             let own = end.min(asked.tokens.len());
             assert_eq!(row.tokens[..own - row.start as usize], asked.tokens[row.start as usize..own], "its own tokens");
@@ -365,10 +391,6 @@ impl Simulation {
             let (decodes, again) = (self.scheduler.running[index].decodes(), self.scheduler.running[index].again);
             tokens += row.tokens.len() as u32 - again;
             prompt_tokens += if decodes { 0 } else { row.tokens.len() as u32 };
-            asked.plans_waited = 0;
-            for fork in &row.forks {
-                self.asked.get_mut(fork).expect("forks are living sequences").plans_waited = 0;
-            }
         }
         assert!(tokens <= self.limits.step_tokens_max && prompt_tokens <= self.limits.prefill_tokens_max);
         assert!(plan.rows.len() as u32 <= self.limits.sequences_max);

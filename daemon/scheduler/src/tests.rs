@@ -1,5 +1,6 @@
 //! What each verb of the scheduler promises, on small cases that can be read.
 
+mod leaving;
 mod prefixes;
 
 use crate::*;

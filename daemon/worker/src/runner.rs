@@ -5,6 +5,7 @@
 //! worker: the daemon starts another and goes on from the tokens that were delivered.
 
 mod drafter;
+mod ear;
 mod guesses;
 mod pace;
 mod pulse;
@@ -13,7 +14,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ use crate::generation::Ticket;
 use crate::inbox::{INBOX_MESSAGES_MAX, Message};
 use crate::prompt::{Job, Prepared};
 use crate::shelf::Shelf;
+use ear::Ear;
 use pace::Load;
 use requests::Requests;
 
@@ -79,6 +81,8 @@ pub struct Runner {
     drafter: Option<Drafter>,
     scheduler: Scheduler,
     inbox: Receiver<Message>,
+    /// What came during the last step and is done next.
+    heard: VecDeque<Message>,
     emitter: Emitter,
     requests: Requests,
     heart: Heart,
@@ -106,6 +110,7 @@ impl Runner {
             drafter,
             scheduler,
             inbox,
+            heard: VecDeque::new(),
             emitter,
             requests,
             heart,
@@ -140,9 +145,13 @@ impl Runner {
             return Ok(true);
         }
         self.store_evicted();
-        self.forward(&plan)?;
+        let load = self.load(&plan);
+        if !self.forward(&plan, load, begun)? {
+            self.leave();
+            return Ok(true);
+        }
         let outcomes = self.draw(&plan);
-        self.pace.learn(self.load(&plan), begun.elapsed());
+        self.pace.learn(load, begun.elapsed());
         self.scheduler.commit(&outcomes);
         if let Some(drafter) = &mut self.drafter {
             drafter.settle(&outcomes);
@@ -155,7 +164,7 @@ impl Runner {
 
     /// Takes every message that is there, and waits for one if there is nothing to compute. False ends the worker.
     fn listen(&mut self) -> Result<bool, RunError> {
-        if self.scheduler.is_idle() {
+        if self.scheduler.is_idle() && self.heard.is_empty() {
             self.beat()?;
             if self.requests.drained() {
                 return Ok(false);
@@ -167,7 +176,7 @@ impl Runner {
             }
         }
         for _ in 0..INBOX_MESSAGES_MAX {
-            let Ok(message) = self.inbox.try_recv() else { break };
+            let Some(message) = self.heard.pop_front().or_else(|| self.inbox.try_recv().ok()) else { break };
             self.hear(message)?;
         }
         self.emit()?;
@@ -201,7 +210,8 @@ impl Runner {
         load
     }
 
-    fn forward(&mut self, plan: &Plan) -> Result<(), ForwardError> {
+    /// Computes a plan; false if it was left for a prompt that came meanwhile.
+    fn forward(&mut self, plan: &Plan, load: Load, begun: Instant) -> Result<bool, ForwardError> {
         plan.copies.iter().for_each(|copy| self.model.copy_block(copy.from.0, copy.to.0));
         let numbers = |row: &scheduler::Row| row.blocks.iter().map(|block| block.0).collect();
         let blocks: Vec<Vec<u32>> = plan.rows.iter().map(numbers).collect();
@@ -221,7 +231,18 @@ impl Runner {
         }
         let state = |state: scheduler::RowState| engine::State { from: state.from.map(|from| from.0), to: state.to.0 };
         let states: Vec<engine::State> = plan.rows.iter().filter_map(|row| row.state.map(state)).collect();
-        self.model.forward_from(&rows, &states, &mut self.logits)
+        let (requests, heard) = (&mut self.requests, &mut self.heard);
+        let (inbox, scheduler, pace) = (&self.inbox, &self.scheduler, &self.pace);
+        let mut ear = Ear { inbox, requests, heard, scheduler, pace, plan, load, begun };
+        self.model.forward_while(&rows, &states, &mut self.logits, &mut || ear.listen())
+    }
+
+    /// Forgets the plan in flight.
+    fn leave(&mut self) {
+        self.scheduler.leave();
+        if let Some(drafter) = &mut self.drafter {
+            drafter.settle(&[]);
+        }
     }
 
     /// Judges the prompts and draws for the rows that asked for it, and for their forks. What fails has no outcome.

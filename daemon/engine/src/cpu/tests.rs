@@ -18,7 +18,7 @@ fn a_step_gives_back_every_activation_and_a_second_one_allocates_none() {
         let mut logits = Vec::new();
         let wanted_spans = spans.map(|span| span.last(1));
         let step = Step { tokens: &[1, 2], spans: &spans, states: &[], wanted: &[1], wanted_spans: &wanted_spans };
-        decoder.forward(&step, &mut cpu, &mut logits).unwrap();
+        decoder.forward(&step, &mut cpu, &mut logits, &mut || true).unwrap();
         let mut free: Vec<_> = cpu.free.iter().map(|numbers| (numbers.as_ptr(), numbers.capacity())).collect();
         free.sort();
         addresses.push(free);

@@ -54,6 +54,7 @@ fn random_traffic_keeps_every_invariant() {
         sum.set_aside += tally.set_aside;
         sum.ahead += tally.ahead;
         sum.judged += tally.judged;
+        sum.left += tally.left;
         sum.waited_most = sum.waited_most.max(tally.waited_most);
     }
     println!("{sum:?}");
@@ -63,7 +64,7 @@ fn random_traffic_keeps_every_invariant() {
     assert!(sum.forked > SEEDS / 2 && sum.copied > SEEDS / 2 && sum.restored > SEEDS / 4, "{sum:?}");
     assert!(sum.restored_states > SEEDS / 16 && sum.set_aside > SEEDS, "{sum:?}");
     assert!(sum.accepted > SEEDS * 64 && sum.rejected > SEEDS * 64 && sum.ahead > SEEDS * 64, "{sum:?}");
-    assert!(sum.judged > SEEDS * 64, "{sum:?}");
+    assert!(sum.judged > SEEDS * 64 && sum.left > SEEDS, "{sum:?}");
 }
 
 #[test]

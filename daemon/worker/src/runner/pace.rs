@@ -37,7 +37,7 @@ pub struct Pace {
     factors: [Option<f64>; 8],
 }
 
-/// What a step computed.
+/// What a step computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
     /// Tokens of prompts, those far from the start counted more.
@@ -59,6 +59,12 @@ impl Pace {
         // However long decoding takes, prompts get half a step, or nobody new would ever begin.
         let left = (self.step_ms - self.decode_ms.unwrap_or(0.0)).max(self.step_ms / 2.0);
         ((left / token_ms).clamp(TOKENS_MIN, f64::from(u32::MAX)) as u32).min(self.tokens_max)
+    }
+
+    /// What so much takes, in milliseconds, once it is known what prompts take.
+    pub fn expects(&self, load: Load) -> Option<f64> {
+        let decode_ms = if load.decode > 0 { self.decode_ms.unwrap_or(0.0) } else { 0.0 };
+        Some(load.prompt * self.token_ms? + decode_ms)
     }
 
     /// What decoding `more` tokens than `width` costs, in parts of `width`.

@@ -54,7 +54,7 @@ pub struct Requests {
     /// How many of them have computed something.
     started: u32,
     last_ticket: u64,
-    draining: bool,
+    pub(super) draining: bool,
     /// For which no token could be drawn in this step.
     failed: HashMap<WorkId, DrawError>,
     /// What the daemon is told next.
@@ -149,24 +149,16 @@ impl Requests {
 
     /// Does what a message asks.
     pub fn hear(&mut self, message: Message, scheduler: &mut Scheduler, now: Instant) {
-        match message {
-            Message::Daemon(ToWorker::Submit(submit)) => self.take_in(*submit, scheduler, now),
-            Message::Daemon(ToWorker::Cancel(work)) => self.cancel(work, scheduler),
-            Message::Daemon(ToWorker::Drain) => self.draining = true,
-            Message::Daemon(ToWorker::Ask(ask)) => self.pass_on(ask),
-            Message::Daemon(ToWorker::Open(_)) => tracing::error!("a second open was ignored: a worker has one model"),
-            Message::Prepared(prepared) => self.admit(prepared, scheduler, now),
-            Message::Loaded(_) | Message::Endless => tracing::error!("a message came that is the heartbeat's own"),
-            Message::Daemon(ToWorker::Encode(encode)) => {
-                let message = format!("{} generates text; it does not embed or rerank", self.places.name);
-                self.fail(encode.id, Error::new(ErrorKind::Unsupported, message).param("model"));
-            }
-            Message::Read(_) => tracing::error!("texts for an encoder were ignored: this model generates"),
+        match self.overhear(message, scheduler, now) {
+            Some(Message::Daemon(ToWorker::Cancel(work))) => self.cancel(work, scheduler),
+            Some(Message::Prepared(prepared)) => self.admit(prepared, scheduler, now),
+            Some(_) => tracing::error!("a message came that is the heartbeat's own"),
+            None => {}
         }
     }
 
     /// Sends a request's prompt off to become tokens, unless too many wait already.
-    fn take_in(&mut self, submit: Submit, scheduler: &Scheduler, now: Instant) {
+    pub(super) fn take_in(&mut self, submit: Submit, scheduler: &Scheduler, now: Instant) {
         let work = submit.id;
         if self.tickets.contains_key(&work) {
             tracing::error!(work = work.0, "a submit was ignored: its id is in use");
@@ -202,7 +194,7 @@ impl Requests {
     }
 
     /// Sends a question to the thread that can answer it.
-    fn pass_on(&mut self, ask: Ask) {
+    pub(super) fn pass_on(&mut self, ask: Ask) {
         let id = ask.id;
         let refusal = match self.prompts.try_send(Job::Ask(ask)) {
             Ok(()) => return,
@@ -460,7 +452,7 @@ impl Requests {
         }
     }
 
-    fn fail(&mut self, work: WorkId, error: Error) {
+    pub(super) fn fail(&mut self, work: WorkId, error: Error) {
         self.tell(work, Vec::new(), Event::Failed(error));
     }
 

@@ -266,6 +266,66 @@ fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
     assert!(steps > 4, "the long one was still being read when the short one ended, {steps} steps before");
 }
 
+/// Plans a step and computes it while these messages come; whether it was completed.
+fn forward_while_coming(worker: &mut Stepped, messages: Vec<Message>) -> bool {
+    assert!(worker.runner.listen().unwrap());
+    let (begun, budget) = (Instant::now(), worker.runner.pace.budget());
+    let plan = worker.runner.scheduler.plan(0, budget);
+    let load = worker.runner.load(&plan);
+    messages.into_iter().for_each(|message| worker.sender.send(message).unwrap());
+    worker.unheard = 0;
+    let completed = worker.runner.forward(&plan, load, begun).unwrap();
+    match completed {
+        true => {
+            let outcomes = worker.runner.draw(&plan);
+            worker.runner.scheduler.commit(&outcomes);
+        }
+        false => worker.runner.leave(),
+    }
+    completed
+}
+
+#[test]
+fn a_prompt_that_comes_while_a_step_is_computed_becomes_tokens_meanwhile() {
+    let folder = Folder::new("overheard", |recipe| recipe.endless());
+    let mut worker = Stepped::new(&folder);
+    worker.submit(1, "some words", 40);
+    worker.step();
+    let coming = Message::Daemon(submit(2, &request("hello", 4), Vec::new()));
+    assert!(forward_while_coming(&mut worker, vec![coming, Message::Daemon(ToWorker::Cancel(WorkId(1)))]));
+    assert!(matches!(worker.jobs.try_recv(), Ok(Job::Prepare { .. })), "it went off before the step was committed");
+    assert_eq!(worker.runner.scheduler.stats().running, 1, "what touches a sequence waits for the end of the step");
+    worker.listen();
+    assert_eq!(worker.runner.scheduler.stats().running, 0);
+}
+
+#[test]
+fn a_step_that_reads_a_long_prompt_is_left_for_a_short_one_and_both_answers_stay_the_same() {
+    let folder = Folder::new("left", |recipe| recipe.endless());
+    let answer = |worker: &Stepped, id: u64, prompt: usize| {
+        let tokens = worker.runner.scheduler.tokens(Ticket(id).sequence(0))?;
+        tokens.get(prompt..prompt + 30).map(<[u32]>::to_vec)
+    };
+    let answers = |left: bool| {
+        let mut worker = Stepped::new(&folder);
+        let long = worker.submit(1, &"a long prompt that comes in many chunks ".repeat(40), 500) as usize;
+        (0..4).for_each(|_| worker.step());
+        let short = worker.submit(2, "hello", 500) as usize;
+        let coming = worker.runner.inbox.try_recv().unwrap();
+        match left {
+            true => assert!(!forward_while_coming(&mut worker, vec![coming]), "the step is left"),
+            false => worker.sender.send(coming).unwrap(),
+        }
+        loop {
+            worker.step();
+            if let Some(both) = answer(&worker, 1, long).zip(answer(&worker, 2, short)) {
+                return both;
+            }
+        }
+    };
+    assert_eq!(answers(true), answers(false));
+}
+
 #[test]
 fn a_text_that_does_not_become_tokens_ends_the_worker() {
     let mut worker = Stepped::new(&Folder::new("ends", |recipe| recipe));
