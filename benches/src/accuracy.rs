@@ -62,7 +62,8 @@ pub async fn run() {
     }
 }
 
-fn made_up(count: usize, vocabulary: u32) -> Vec<u32> {
+/// Some tokens of a vocabulary.
+pub fn made_up(count: usize, vocabulary: u32) -> Vec<u32> {
     (0..count as u32).map(|index| (index * index * 7 + index * 131 + 11) % vocabulary).collect()
 }
 
@@ -106,7 +107,7 @@ fn compare(name: &str, folder: &Path, tokens: &[u32], trained: bool, keep: Keep)
 }
 
 /// The logits after every token.
-fn logits(folder: &Path, (precision, keep): (Precision, Keep), tokens: &[u32]) -> Vec<Vec<f32>> {
+pub fn logits(folder: &Path, (precision, keep): (Precision, Keep), tokens: &[u32]) -> Vec<Vec<f32>> {
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(32) as u32).collect();
     let options = Options { threads: threads(), blocks: blocks.len() as u32, precision, keep };
     let mut model = Model::open(folder, &options, &mut |_, _| {}).unwrap();
@@ -121,13 +122,14 @@ fn logits(folder: &Path, (precision, keep): (Precision, Keep), tokens: &[u32]) -
 }
 
 /// Relative L2 distance.
-fn distance(left: &[f32], right: &[f32]) -> f64 {
+pub fn distance(left: &[f32], right: &[f32]) -> f64 {
     let square = |x: f64| x * x;
     let apart: f64 = left.iter().zip(right).map(|(l, r)| square(f64::from(l - r))).sum();
     (apart / right.iter().map(|r| square(f64::from(*r))).sum::<f64>()).sqrt()
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+/// The logarithm of how likely each token is.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - max).exp()).sum();
     logits.iter().map(|logit| f64::from(logit - max) - sum.ln()).collect()

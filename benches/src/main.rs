@@ -58,6 +58,9 @@ fn main() {
     if let Some(("serving-peers", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return runtime.block_on(served::run(rows, Some(Llama::new())));
     }
+    if wanted.first().is_some_and(|first| first == "accuracy-peers") {
+        return peers::accuracy::run();
+    }
     if let Some(("served", rows)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return runtime.block_on(served::run(rows, None));
     }

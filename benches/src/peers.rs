@@ -4,6 +4,7 @@
 //! round); a row shows the medians, and the median and the spread of the rounds' own ratios. The peer is what its own
 //! programs report; `peers/setup.sh` builds them. Run it with nothing else running.
 
+pub mod accuracy;
 mod gguf;
 mod letters;
 pub mod llama;

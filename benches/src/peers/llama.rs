@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use engine::random::gguf::Form;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Line, ROOM, STEPS, Work, gguf};
@@ -60,6 +60,25 @@ impl Llama {
         self.file(&bits.to_string(), |path| gguf::write_decoder(path, bits))
     }
 
+    /// How likely each token of the vocabulary is after each of `tokens`, as a logarithm.
+    pub fn likely(&self, file: &Path, tokens: &[u32], vocabulary: u32) -> Vec<Vec<f64>> {
+        let (_server, port, _) = self.start(file, &["-c", "512"]);
+        let after = |end: usize| {
+            // It tells nothing beside a token that is no text, so it draws a letter, which changes nothing of what it tells.
+            let drawn = json!([[u32::from(b'a'), 1_000]]);
+            let body = json!({ "prompt": tokens[..end], "n_predict": 1, "n_probs": vocabulary, "logit_bias": drawn });
+            let answer: Value = serde_json::from_str(&ask(port, "/completion", &body.to_string())).unwrap();
+            let mut all = vec![f64::NAN; vocabulary as usize];
+            let told = answer["completion_probabilities"][0]["top_logprobs"].as_array();
+            for one in told.unwrap_or_else(|| panic!("no probabilities in {answer}")) {
+                all[one["id"].as_u64().unwrap() as usize] = one["logprob"].as_f64().unwrap();
+            }
+            assert!(all.iter().all(|one| one.is_finite()), "the peer tells of every token");
+            all
+        };
+        (1..=tokens.len()).map(after).collect()
+    }
+
     fn file(&self, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) -> PathBuf {
         let make = || {
             let path = self.folder.path().join(format!("{name}.gguf"));
@@ -95,7 +114,10 @@ impl Llama {
 
     /// Starts a server on a file of this width; returns it with its port and the seconds it took to be ready.
     pub fn serve(&self, bits: u32, more: &[&str]) -> (Server, u16, f64) {
-        let file = self.decoder(bits);
+        self.start(&self.decoder(bits), more)
+    }
+
+    fn start(&self, file: &Path, more: &[&str]) -> (Server, u16, f64) {
         // Free a moment ago is free enough.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let start = Instant::now();
@@ -130,14 +152,25 @@ impl Drop for Server {
 }
 
 fn healthy(port: u16) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok::<_, io::Error>(answer.starts_with("HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+    exchange(port, "GET /health HTTP/1.1\r\n", "").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// The body of what is answered to a body.
+fn ask(port: u16, path: &str, body: &str) -> String {
+    let head = format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let answer = exchange(port, &head, body).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    body.to_owned()
+}
+
+/// One request over a connection of its own; returns all that comes back.
+fn exchange(port: u16, head: &str, body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(format!("{head}Host: localhost\r\nConnection: close\r\n\r\n{body}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Kilobytes that a process holds.
