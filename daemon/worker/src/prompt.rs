@@ -46,7 +46,7 @@ use crate::lookout::{For, Lookout};
 use crate::output::{Functions, HARMONY_SHOWN, Output, OutputOptions, ReasoningTags};
 use crate::quota;
 use habits::Habits;
-use held::Unmade;
+use held::Tried;
 use line::Line;
 use recalled::Recalled;
 use renderer::{Renderer, Rendering};
@@ -123,20 +123,20 @@ pub struct Prompter {
     window: Window,
     grammars: Grammars,
     trials: Turns,
-    unmade: Unmade,
+    tried: Tried,
     /// Where constrained answers find their next tokens.
     scout: Scout,
 }
 
 /// What the model is given.
-struct Source {
+struct Source<'a> {
     tokens: Vec<u32>,
     /// Where its answer stands.
     start: Start,
     /// How its answer is to be read; raw prompts have plain answers.
     formats: Formats,
     /// What its answer is held to.
-    held: Option<Held>,
+    held: Option<Held<'a>>,
     /// What its calls may call.
     functions: Functions,
     /// How long it may reason.
@@ -169,7 +169,7 @@ impl Prompter {
             window,
             grammars,
             trials,
-            unmade: Unmade::default(),
+            tried: Tried::default(),
             scout,
         })
     }
@@ -293,7 +293,12 @@ impl Prompter {
     }
 
     /// What the model is given.
-    fn source(&self, request: &GenerateRequest, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Source, Error> {
+    fn source<'a>(
+        &self,
+        request: &'a GenerateRequest,
+        now_unix_ms: i64,
+        rendering: &mut Rendering,
+    ) -> Result<Source<'a>, Error> {
         let encode = |text: &str, special| {
             let tokens = self.tokenizer.encode_at_most(text, special, self.window.most() as usize);
             tokens.map_err(|error| match error {
@@ -348,7 +353,7 @@ impl Prompter {
         request: &GenerateRequest,
         sampling: Sampling,
         ends: &Arc<Ends>,
-        source: &Source,
+        source: &Source<'_>,
         matcher: Option<&Matcher>,
     ) -> Result<Choice, Error> {
         let index = sampling.choice;

@@ -4,6 +4,7 @@
 //! after a restart, in a starved cache.
 
 mod drafts;
+mod freely;
 mod judged;
 pub mod kit;
 mod samplers;

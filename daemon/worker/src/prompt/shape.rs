@@ -3,6 +3,8 @@
 //! A forced call is written in the model's own format, with arguments of its tool's schema. Reasoning comes first and is
 //! free. An answer that nothing constrains has no grammar at all. Only `prompt` calls this.
 
+use std::collections::HashSet;
+
 use engine::text::{Grammar, GrammarError, Shape};
 use protocol::generation::{Chat, Constraint, Json, Tool, ToolChoice};
 use protocol::{Error, ErrorKind};
@@ -31,11 +33,11 @@ pub struct Formats {
 }
 
 /// What an answer is held to.
-pub struct Held {
+pub struct Held<'a> {
     /// All of it.
     pub grammar: Grammar,
-    /// The same with any arguments for tools that are not strict, where there are such.
-    pub looser: Option<Grammar>,
+    /// What it is made of, where some tool is not strict and may so be given up.
+    pub lenient: Option<Asked<'a>>,
     /// Whether the answer is free until it calls something.
     pub lazily: bool,
     /// Whether nothing but calls may come.
@@ -44,21 +46,21 @@ pub struct Held {
     pub strictly: bool,
 }
 
-impl Held {
+impl Held<'_> {
     /// A grammar from the first token on, and nothing else in its place.
     pub fn wholly(grammar: Grammar) -> Self {
-        Self { grammar, looser: None, lazily: false, calls_only: false, strictly: true }
+        Self { grammar, lenient: None, lazily: false, calls_only: false, strictly: true }
     }
 }
 
 /// What an answer to a conversation is held to; `None` leaves it free. Where tools may be called and need not, it is free
 /// until it calls one.
-pub fn of_chat(
-    chat: &Chat,
+pub fn of_chat<'a>(
+    chat: &'a Chat,
     shown: bool,
     constraint: Option<&Constraint>,
     formats: Formats,
-) -> Result<Option<Held>, Error> {
+) -> Result<Option<Held<'a>>, Error> {
     let answer = constraint.map(of_constraint).transpose()?;
     let forced = shown && matches!(chat.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
     let strictly = chat.tools.iter().any(|tool| tool.strict);
@@ -67,32 +69,54 @@ pub fn of_chat(
     if shown && !formats.harmony && formats.tools.is_none() {
         return Err(unknown_format());
     }
-    let lenient = shown && chat.tools.iter().any(|tool| !tool.strict);
-    let grammar = |looser: bool| {
-        let ask = Asked { chat, formats, forced, lazily, looser, answer: answer.clone() };
-        match (shown, formats.harmony) {
-            (true, true) => ask.in_harmony(),
-            (true, false) => ask.calls().map(Some),
-            (false, harmony) => Ok(ask.without_calls(harmony)),
-        }
+    let ask = Asked { chat, formats, forced, lazily, loose: HashSet::new(), answer };
+    let whole = match shown {
+        true => ask.clone().with_calls()?,
+        false => ask.clone().without_calls(formats.harmony),
     };
-    let Some(whole) = grammar(false)? else { return Ok(None) };
-    let looser = if lenient { grammar(true)? } else { None };
-    Ok(Some(Held { grammar: whole, looser, lazily, calls_only: forced, strictly }))
+    let lenient = shown && chat.tools.iter().any(|tool| !tool.strict);
+    let held = |grammar| Held { grammar, lenient: lenient.then_some(ask), lazily, calls_only: forced, strictly };
+    Ok(whole.map(held))
 }
 
 /// What a conversation asks of its answer.
-struct Asked<'a> {
+#[derive(Clone)]
+pub struct Asked<'a> {
     chat: &'a Chat,
     formats: Formats,
     forced: bool,
     lazily: bool,
-    /// Whether only strict tools have the arguments that their schemas allow.
-    looser: bool,
+    /// The tools whose arguments may be any.
+    loose: HashSet<&'a str>,
     answer: Option<Grammar>,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// The tools that may be called and need not be held to their schemas.
+    pub fn lenient(&self) -> Result<Vec<&'a Tool>, Error> {
+        let mut tools = callable(self.chat)?;
+        tools.retain(|tool| !tool.strict);
+        Ok(tools)
+    }
+
+    /// One call of one tool.
+    pub fn one_call(&self, tool: &Tool) -> Result<Grammar, Error> {
+        match self.formats.tools {
+            Some(format) if !self.formats.harmony => self.call(format, tool),
+            _ => self.call_in_harmony(tool),
+        }
+    }
+
+    /// All of it with any arguments for these tools.
+    pub fn loosened(&self, loose: HashSet<&'a str>) -> Result<Option<Grammar>, Error> {
+        Self { loose, ..self.clone() }.with_calls()
+    }
+
+    /// An answer in which something may be called, or must be.
+    fn with_calls(self) -> Result<Option<Grammar>, Error> {
+        if self.formats.harmony { self.in_harmony() } else { self.calls().map(Some) }
+    }
+
     /// An answer in which nothing is called.
     fn without_calls(self, harmony: bool) -> Option<Grammar> {
         let answer = self.answer?;
@@ -108,8 +132,8 @@ impl Asked<'_> {
         if self.formats.begun && !self.forced {
             return Ok(self.answer);
         }
-        let call = |tool: &Tool| Ok::<_, Error>(HarmonyForm::call(&tool.name, &self.arguments(tool)?, tool.strict));
-        let calls: Vec<Grammar> = callable(self.chat)?.into_iter().map(call).collect::<Result<_, Error>>()?;
+        let tools = callable(self.chat)?.into_iter();
+        let calls: Vec<Grammar> = tools.map(|tool| self.call_in_harmony(tool)).collect::<Result<_, Error>>()?;
         Ok(Some(match self.formats.begun {
             true => HarmonyForm::after_answer(Grammar::Either(calls)),
             false if self.lazily => HarmonyForm::freely(calls),
@@ -145,8 +169,12 @@ impl Asked<'_> {
         Ok(after_reasoning(whole, self.chat, reasoning))
     }
 
+    fn call_in_harmony(&self, tool: &Tool) -> Result<Grammar, Error> {
+        Ok(HarmonyForm::call(&tool.name, &self.arguments(tool)?, tool.strict))
+    }
+
     fn call(&self, format: ToolFormat, tool: &Tool) -> Result<Grammar, Error> {
-        if self.looser && !tool.strict {
+        if self.loose.contains(tool.name.as_str()) {
             return Ok(format.any_call(&tool.name));
         }
         match format.call(&tool.name, &self.arguments(tool)?, tool.strict) {
@@ -159,7 +187,7 @@ impl Asked<'_> {
     fn arguments(&self, tool: &Tool) -> Result<Value, Error> {
         let any = json!({ "type": "object" });
         match arguments(tool) {
-            _ if self.looser && !tool.strict => Ok(any),
+            _ if self.loose.contains(tool.name.as_str()) => Ok(any),
             Err(_) if self.lazily && !tool.strict => Ok(any),
             schema => schema,
         }
