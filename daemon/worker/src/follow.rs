@@ -78,9 +78,9 @@ impl Follower {
         self.lazy
     }
 
-    /// Whether a token that was drawn may come next.
-    pub fn admits(&mut self, token: u32) -> Result<bool, GrammarError> {
-        self.matcher.as_mut().ok_or_else(gone)?.admits(token)
+    /// The tokens that may come next in place of one that was drawn, unless that one may.
+    pub fn instead_of(&mut self, token: u32) -> Result<Option<&Allowed>, GrammarError> {
+        if self.matcher.as_mut().ok_or_else(gone)?.admits(token)? { Ok(None) } else { self.allowed().map(Some) }
     }
 
     /// Has the next tokens looked for elsewhere, if they will be asked for.

@@ -307,15 +307,7 @@ impl Choice {
     fn sample(&mut self, logits: &mut [f32], position: u32) -> Result<Sampled, DrawError> {
         let Some(follower) = &mut self.follower else { return Ok(self.sampler.sample(logits, position, None)?) };
         if follower.is_lazy() {
-            let (mut own, state) = (logits.to_vec(), self.sampler.state());
-            let sampled = self.sampler.sample(&mut own, position, None)?;
-            if follower.admits(sampled.token)? {
-                return Ok(sampled);
-            }
-            if let Some(state) = state {
-                self.sampler.restore(state);
-            }
-            return Ok(self.sampler.sample_again(logits, position, follower.allowed()?)?);
+            return self.sampler.sample_lazily(logits, position, |token| Ok(follower.instead_of(token)?));
         }
         Ok(self.sampler.sample(logits, position, Some(follower.allowed()?))?)
     }

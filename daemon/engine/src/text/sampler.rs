@@ -1,7 +1,7 @@
 //! Draws a token from a model's logits, repeatably.
 //!
-//! The steps and their order are those of Hugging Face: bias and bans, repetition penalty, frequency and presence
-//! penalties, DRY, temperature, `top_k`, `top_p` over what is left, `min_p`, typical, XTC; mirostat takes the place of all
+//! The steps and their order are those of Hugging Face: bias, repetition penalty, frequency and presence penalties, DRY,
+//! bans, temperature, `top_k`, `top_p` over what is left, `min_p`, typical, XTC; mirostat takes the place of all
 //! that follow the temperature. Log-probabilities are of the untouched logits.
 //! The random number depends on the seed, the choice and the position only, so a resumed answer draws as the first did.
 //! It keeps no clock and no hidden state. The worker has one for each choice, and tells it every token that was taken.
@@ -9,6 +9,7 @@
 mod candidates;
 mod dry;
 mod filters;
+mod lazily;
 mod penalties;
 mod random;
 mod settings;
@@ -94,48 +95,37 @@ impl Sampler {
         position: u32,
         allowed: Option<&Allowed>,
     ) -> Result<Sampled, SamplingError> {
-        self.sample_by(logits, position, allowed, false)
-    }
-
-    /// Draws once more, with other random numbers, where what was drawn is not among what is allowed: so tokens come as often
-    /// as if nothing else had been there to draw.
-    pub fn sample_again(
-        &mut self,
-        logits: &mut [f32],
-        position: u32,
-        allowed: &Allowed,
-    ) -> Result<Sampled, SamplingError> {
-        self.sample_by(logits, position, Some(allowed), true)
-    }
-
-    fn sample_by(
-        &mut self,
-        logits: &mut [f32],
-        position: u32,
-        allowed: Option<&Allowed>,
-        again: bool,
-    ) -> Result<Sampled, SamplingError> {
         check_numbers(logits, position)?;
-        let before = self.settings.logprobs.map(|top| Logprobs::new(logits, usize::from(top)));
+        let before = self.logprobs(logits);
         if let Some(allowed) = allowed {
             allowed.apply(logits);
         }
-        self.adjust(logits, allowed.is_some_and(Allowed::ends_only));
-        let token = if self.settings.temperature == 0.0 { argmax(logits) } else { self.draw(logits, position, again) };
-        let token = token.ok_or(SamplingError::NothingAllowed { position })?;
-        let logprob = before.as_ref().map(|it| it.of(token));
-        Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
+        self.penalize(logits);
+        // Where only an end may come it is not banned.
+        if !allowed.is_some_and(Allowed::ends_only) {
+            self.ban(logits);
+        }
+        let token = self.pick(logits, position, false)?;
+        Ok(sampled(token, before))
     }
 
     /// Tells how likely a token was that is taken without a draw.
     pub fn judge(&self, logits: &[f32], position: u32, token: u32) -> Result<Sampled, SamplingError> {
         check_numbers(logits, position)?;
-        let before = self.settings.logprobs.map(|top| Logprobs::new(logits, usize::from(top)));
-        let logprob = before.as_ref().map(|it| it.of(token));
-        Ok(Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) })
+        Ok(sampled(token, self.logprobs(logits)))
     }
 
-    fn draw(&mut self, logits: &mut [f32], position: u32, again: bool) -> Option<u32> {
+    fn logprobs(&self, untouched: &[f32]) -> Option<Logprobs> {
+        self.settings.logprobs.map(|top| Logprobs::new(untouched, usize::from(top)))
+    }
+
+    /// The token of what is left; `again` takes other random numbers. The logits stay as they are.
+    fn pick(&mut self, logits: &[f32], position: u32, again: bool) -> Result<u32, SamplingError> {
+        let token = if self.settings.temperature == 0.0 { argmax(logits) } else { self.draw(logits, position, again) };
+        token.ok_or(SamplingError::NothingAllowed { position })
+    }
+
+    fn draw(&mut self, logits: &[f32], position: u32, again: bool) -> Option<u32> {
         let random = random::uniform(self.settings.seed, self.settings.choice, position, again);
         let Some(Mirostat { tau, eta }) = self.settings.mirostat else { return draw(logits, &self.settings, random) };
         let (token, surprise) = draw_unsurprising(logits, self.settings.temperature, self.surprise_max, random[0])?;
@@ -143,17 +133,11 @@ impl Sampler {
         Some(token)
     }
 
-    /// Applies bias, bans and penalties. Where only an end may come it is not banned.
-    fn adjust(&self, logits: &mut [f32], ends_only: bool) {
+    /// Applies bias and penalties.
+    fn penalize(&self, logits: &mut [f32]) {
         for &(token, bias) in &self.settings.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit += bias;
-            }
-        }
-        let early = self.settings.eos.iter().filter(|_| self.generated < self.settings.min_tokens);
-        for &token in early.chain(&self.settings.unwanted).filter(|_| !ends_only) {
-            if let Some(logit) = logits.get_mut(token as usize) {
-                *logit = f32::NEG_INFINITY;
             }
         }
         self.penalties.apply(logits);
@@ -161,6 +145,22 @@ impl Sampler {
             dry.apply(logits);
         }
     }
+
+    /// Takes away what may not come yet or is unwanted; returns what that was.
+    fn ban(&self, logits: &mut [f32]) -> Vec<(u32, f32)> {
+        let early = self.settings.eos.iter().filter(|_| self.generated < self.settings.min_tokens);
+        let banned = early.chain(&self.settings.unwanted);
+        let take = |token: &u32| {
+            let logit = logits.get_mut(*token as usize)?;
+            Some((*token, std::mem::replace(logit, f32::NEG_INFINITY)))
+        };
+        banned.filter_map(take).collect()
+    }
+}
+
+fn sampled(token: u32, before: Option<Logprobs>) -> Sampled {
+    let logprob = before.as_ref().map(|it| it.of(token));
+    Sampled { token, logprob, top: before.map_or_else(Vec::new, |it| it.top) }
 }
 
 /// Refuses logits that are no numbers; minus infinity is allowed, as it means "never".

@@ -104,7 +104,7 @@ fn keep_best(candidates: &mut Vec<Candidate>, count: usize) -> f32 {
 
 /// Draws a token: the first of the random numbers in [0, 1) says where in the distribution that the settings leave, the
 /// second whether XTC leaves something out.
-pub fn draw(logits: &mut [f32], settings: &Sampling, [random, chance]: [f64; 2]) -> Option<u32> {
+pub fn draw(logits: &[f32], settings: &Sampling, [random, chance]: [f64; 2]) -> Option<u32> {
     let greatest = greatest(logits)?;
     let scale = Scale { greatest, temperature: settings.temperature };
     let kept = if settings.top_k > 0 && (settings.top_k as usize) < logits.len() {
@@ -205,20 +205,20 @@ fn likeliest(logits: &[f32], share: f32, scale: &Scale) -> Vec<Candidate> {
     rest
 }
 
-/// Draws where no filter needs an order; the logits become weights in place.
-fn draw_from_all(logits: &mut [f32], min_p: f32, scale: &Scale, random: f64) -> Option<u32> {
-    for logit in logits.iter_mut() {
-        let weight = exp(scale.exponent(*logit));
-        *logit = if weight >= min_p { weight } else { 0.0 };
-    }
+/// Draws where no filter needs an order.
+fn draw_from_all(logits: &[f32], min_p: f32, scale: &Scale, random: f64) -> Option<u32> {
+    let weigh = |logit: f32| {
+        let weight = exp(scale.exponent(logit));
+        if weight >= min_p { weight } else { 0.0 }
+    };
     // First in which run the point lies, and then where in it.
-    let sums: Vec<f64> = logits.chunks(SUMMED).map(|run| total(run, |weight| weight)).collect();
+    let sums: Vec<f64> = logits.chunks(SUMMED).map(|run| total(run, weigh)).collect();
     let point = random * sums.iter().sum::<f64>();
     let run = pick((0..).zip(sums.iter().copied()), point)?;
     let before: f64 = sums[..run as usize].iter().sum();
     let start = run as usize * SUMMED;
     let weights = (start as u32..).zip(&logits[start..]).take(SUMMED);
-    pick(weights.map(|(token, &weight)| (token, f64::from(weight))), point - before)
+    pick(weights.map(|(token, &logit)| (token, f64::from(weigh(logit)))), point - before)
 }
 
 /// The token in whose share of the total the point lies.

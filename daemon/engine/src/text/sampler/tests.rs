@@ -257,7 +257,7 @@ fn penalties_change_the_logits_of_seen_tokens() {
             sampler.observe(token);
         }
         let mut logits = logits;
-        sampler.adjust(&mut logits, false);
+        sampler.penalize(&mut logits);
         logits
     };
     let repeated = |window| Sampling { repetition_penalty: 2.0, repetition_window: window, ..sampling() };
