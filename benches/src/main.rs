@@ -11,6 +11,7 @@ mod attention;
 mod daemon;
 mod draws;
 mod embed;
+mod grammars;
 mod guesses;
 mod hops;
 mod load;
@@ -45,6 +46,7 @@ const MEASURES: &[Measure] = &[
     ("guesses", sample::HEAD, || Box::pin(guesses::run())),
     ("text", sample::HEAD, || Box::pin(text::run())),
     ("draws", sample::HEAD, || Box::pin(draws::run())),
+    ("grammars", sample::HEAD, || Box::pin(grammars::run())),
     ("streams", sample::HEAD, || Box::pin(streams::run())),
     ("load", sample::HEAD, || Box::pin(load::run())),
 ];
