@@ -41,7 +41,7 @@ fn again<T: Serialize + DeserializeOwned + Debug>(codec: Codec, body: &[u8]) {
 
 /// Small messages of both sides.
 pub fn messages() -> Vec<Vec<u8>> {
-    let shelf = Shelf { dir: "cache".to_owned(), bytes_max: 1, day_bytes_max: 1, key: None };
+    let shelf = Shelf { dir: "cache".to_owned(), model: "m".to_owned(), bytes_max: 1, day_bytes_max: 1, key: None };
     let asked = [ToWorker::Cancel(WorkId(7)), ToWorker::Drain];
     let told = [FromWorker::Loading { done: 1, total: 2 }, FromWorker::Pulse(Pulse::default())];
     let mut frames: Vec<_> = asked.iter().map(|message| pipe::encode(message).unwrap()).collect();

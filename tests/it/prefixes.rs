@@ -1,11 +1,13 @@
 //! Prefixes as the owner of a house sees them: kept on disk over a restart, sealed where that is asked for, made useless by
-//! deleting the key, gone where they are switched off, and no key's to find but its own.
+//! deleting the key, gone where they are switched off or their model is, and no key's to find but its own.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 
 use engine::random::Recipe;
 use protocol::generation::GenerateRequest;
+use protocol::model::{AddRequest, RemoveRequest};
 use protocol::status::StopRequest;
 use serde_json::{Value, json};
 use tests::answer::ask;
@@ -94,6 +96,47 @@ async fn what_was_kept_is_removed_once_it_should_be_sealed_or_not_be_kept() {
     fs::write(house.home().join("config.toml"), "[cache]\ndisk = \"0B\"\n").unwrap();
     ask_and_restart(&mut house).await;
     wait::for_some("nothing to be kept", || async { kept(&house).is_empty().then_some(()) }).await;
+}
+
+/// The files of prefixes of this many models.
+fn kept_of_models(house: &House) -> (usize, usize) {
+    let kept: Vec<PathBuf> = kept(house).into_iter().filter(|path| path.extension().is_some()).collect();
+    let models: HashSet<_> = kept.iter().filter_map(|path| path.parent()?.parent()).collect();
+    (kept.len(), models.len())
+}
+
+#[tokio::test]
+async fn a_model_that_is_removed_leaves_no_prefixes_unless_another_name_has_its_folder() {
+    let mut house = house("");
+    let client = house.client().await;
+    let path = model::add(&house, &client, "m", &Recipe::tiny("qwen3", 18).endless()).await.path;
+    client.add(AddRequest { path, name: Some("again".to_owned()) }).await.unwrap();
+    model::add(&house, &client, "other", &Recipe::tiny("qwen3", 19).endless()).await;
+    let asked = |model: &str| GenerateRequest { model: Some(model.to_owned()), ..request() };
+    for model in ["m", "other"] {
+        ask(&client, asked(model)).await.unwrap();
+        client.unload(model).await.unwrap();
+    }
+    let (all, models) = kept_of_models(&house);
+    assert!(all > 0 && models == 2, "{all} files of {models} models");
+    let remove = async |model: &str| {
+        client.remove(RemoveRequest { model: model.to_owned(), delete_files: false }).await.unwrap();
+    };
+    remove("m").await;
+    assert_eq!(kept_of_models(&house), (all, 2), "its folder has another name");
+    let usage = ask(&client, asked("again")).await.unwrap().finished.usage;
+    assert!(usage.cached_tokens > 0, "and is found under that");
+    remove("again").await;
+    let (left, models) = kept_of_models(&house);
+    assert!(left < all && models == 1, "{left} of {all} files are left, of {models} models");
+    let unknown = house.home().join("cache/prefixes/unknown");
+    fs::create_dir_all(&unknown).unwrap();
+    drop(client);
+    house.kill_daemon();
+    house.restart_daemon();
+    house.client().await;
+    assert!(!unknown.exists(), "what was left over is found at the next start");
+    assert_eq!(kept_of_models(&house), (left, 1));
 }
 
 /// How many tokens of one prompt this key finds cached.

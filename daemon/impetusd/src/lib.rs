@@ -23,6 +23,7 @@ mod machine;
 mod nearest;
 mod news;
 mod placement;
+mod prefixes;
 mod random;
 mod residency;
 mod seal;
@@ -138,7 +139,8 @@ fn assemble(
     let settings = Settings::open(catalogue.clone(), config.clone()).map_err(RunError::Catalogue)?;
     let current = settings.config().map_err(RunError::Catalogue)?;
     telemetry::set_level(current.log.level);
-    discard_prefixes(&paths, &current.cache);
+    prefixes::discard(&paths, &current.cache);
+    prefixes::sweep(&paths, &models);
     let newsroom = Newsroom::default();
     let inspector = Inspector::new(inspect::locate(&config.worker.program), config.worker.inspect);
     // Whether or not there is a cache now: it may be given room while the daemon runs.
@@ -182,23 +184,6 @@ fn assemble(
     Ok((Arc::new(daemon), supervision))
 }
 
-/// Removes the prefixes that this configuration would not have put away: all where there is no cache on disk, else those that
-/// are sealed and should not be, or the other way round. Blocks.
-fn discard_prefixes(paths: &Paths, cache: &config::Cache) {
-    for sealed in [true, false] {
-        if cache.disk > 0 && sealed == cache.encrypt {
-            continue;
-        }
-        let folder = paths.prefixes(sealed);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%error, folder = %folder.display(), "prefixes that should not be kept cannot be removed");
-            }
-            _ => {}
-        }
-    }
-}
-
 async fn prune(daemon: Arc<Daemon>) {
     loop {
         tokio::time::sleep(PRUNE_EVERY).await;
@@ -207,7 +192,7 @@ async fn prune(daemon: Arc<Daemon>) {
         // A worker that was told otherwise may still have been ending.
         if let Ok(current) = daemon.settings.config() {
             let daemon = daemon.clone();
-            let _ = tokio::task::spawn_blocking(move || discard_prefixes(&daemon.paths, &current.cache)).await;
+            let _ = tokio::task::spawn_blocking(move || prefixes::discard(&daemon.paths, &current.cache)).await;
         }
     }
 }

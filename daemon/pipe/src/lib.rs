@@ -155,6 +155,8 @@ impl Keep {
 pub struct Shelf {
     /// The folder.
     pub dir: String,
+    /// The folder in it for what is put away of this model.
+    pub model: String,
     /// The most bytes in it.
     pub bytes_max: u64,
     /// The most bytes written to it in a day.

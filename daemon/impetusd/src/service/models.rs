@@ -13,6 +13,7 @@ use protocol::{Error, ErrorKind, Result};
 
 use crate::admission::{NAME_BYTES_MAX, nameable, unknown_model};
 use crate::daemon::{Daemon, blocking};
+use crate::prefixes;
 use crate::session::Session;
 
 /// How long `unload` waits for a model with work to be out, before it answers that it is on its way.
@@ -108,15 +109,22 @@ pub async fn remove(session: &Session, request: RemoveRequest) -> Result<()> {
     Ok(())
 }
 
-/// Forgets a model that is not in use; one that stays on disk stays known.
+/// Forgets a model that is not in use, and what was put away of it unless another name has the same folder; one that stays on
+/// disk stays known.
 async fn forget(daemon: &Daemon, actor: &str, name: &str) -> Result<()> {
     let _one_at_a_time = daemon.registering.lock().await;
     let card = daemon.supervisor.remove(name.to_owned()).await?;
     let forgotten = daemon.catalogue.remove(actor, name.to_owned()).await;
     if forgotten.is_err() {
         daemon.supervisor.register(card).await?;
+        return forgotten;
     }
-    forgotten
+    let (models, paths) = (daemon.supervisor.look().await?.models, daemon.paths.clone());
+    let sweep = move || {
+        prefixes::sweep(&paths, &models);
+        Ok(())
+    };
+    blocking(sweep).await
 }
 
 /// Deletes the files that Impetus downloaded or made for a model; those of a folder that was added stay, and so do those

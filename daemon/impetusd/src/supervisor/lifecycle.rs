@@ -17,6 +17,7 @@ use super::ask::QUESTIONS_MAX;
 use super::model::{Phase, Worker, milliseconds};
 use super::process::{Process, Report, Start, What};
 use crate::placement::place;
+use crate::prefixes;
 use crate::residency::{self, CacheLimits, Decision, Resident, Shortage, Size, Wanted};
 use crate::transcript::Transcript;
 
@@ -142,6 +143,7 @@ impl State {
             draft_tokens_max: config.worker.draft_tokens_max,
             shelf: (config.cache.disk > 0).then(|| pipe::Shelf {
                 dir: self.setting.prefixes.to_string_lossy().into_owned(),
+                model: prefixes::name(&model.record().path),
                 bytes_max: config.cache.disk,
                 day_bytes_max: config.cache.disk_per_day,
                 key: self.setting.prefix_key.clone(),

@@ -1,7 +1,8 @@
 //! One block in one file: magic, name, checksum, contents, which may be sealed. A file is whole under its name, or not there.
 //!
 //! It is written under another name first and then renamed, so that whoever dies meanwhile leaves a file that the next
-//! keeper removes. What does not read as it was written is removed too. Only the keeper calls this.
+//! keeper removes. What does not read as it was written is removed too. So nothing waits for the disk: what a machine that
+//! loses power leaves under a file's name and did not write, the checksum tells. Only the keeper calls this.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -1,6 +1,7 @@
 //! The thread that reads and writes the shelf's files, within a budget of space and one of wear.
 //!
-//! All models share one folder and one budget, each with a folder of its own inside. When the space is used up, the files
+//! All models share one folder and one budget, each with a folder of its own inside, and in that one for what is computed
+//! alike: another build or draft model finds an empty one. When the space is used up, the files
 //! that were not asked for longest go first. Writing stops for the day when a day's share is written. It decides nothing
 //! about what is worth keeping: `shelf` asks, this does.
 
@@ -79,7 +80,7 @@ impl Keeper {
         options: &pipe::Shelf,
         sizes: Sizes,
     ) -> io::Result<(Self, HashSet<Digest>)> {
-        let dir = root.join(file::hex(model));
+        let dir = root.join(&options.model).join(file::hex(model));
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let (bytes_max, day_bytes_max) = (options.bytes_max, options.day_bytes_max);
         let seal = options.key.as_ref().map(Seal::new).transpose()?;
@@ -200,8 +201,9 @@ impl Keeper {
 
     /// Files of all models; what cannot be looked at is not counted.
     fn all_stored(&self) -> Vec<Stored> {
-        let folders = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let inside = |entry: fs::DirEntry| fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        let models = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let files = models.flat_map(inside).flat_map(inside);
         let stored = |entry: fs::DirEntry| {
             let (path, facts) = (entry.path(), entry.metadata().ok()?);
             file::digest_of(&path)?;

@@ -29,6 +29,7 @@ impl Folder {
     fn options(&self) -> pipe::Shelf {
         pipe::Shelf {
             dir: self.0.to_string_lossy().into_owned(),
+            model: "model".to_string(),
             bytes_max: 1 << 30,
             day_bytes_max: 1 << 30,
             key: None,
@@ -38,8 +39,9 @@ impl Folder {
     /// The files with this ending, of all models.
     fn files(&self, ending: &str) -> Vec<PathBuf> {
         let inside = |dir: &Path| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-        let folders = inside(&self.0).into_iter().filter(|path| path.is_dir());
-        folders.flat_map(|dir| inside(&dir)).filter(|path| path.extension().is_some_and(|it| it == ending)).collect()
+        let models = inside(&self.0).into_iter().filter(|path| path.is_dir());
+        let files = models.flat_map(|model| inside(&model)).flat_map(|dir| inside(&dir));
+        files.filter(|path| path.extension().is_some_and(|it| it == ending)).collect()
     }
 }
 
@@ -210,11 +212,12 @@ fn what_was_not_asked_for_longest_goes_first() {
         open(&options, 1).store(&prompt(seed, 64));
     }
     assert!(open(&options, 1).fetch(&prompt(0, 65), 0).is_some(), "asked for again");
-    open(&options, 2).store(&prompt(9, 128));
+    let other = pipe::Shelf { model: "other".to_string(), ..options.clone() };
+    open(&other, 2).store(&prompt(9, 128));
     assert!(folder.files("kv").len() <= 8);
     assert_eq!(open(&options, 1).fetch(&prompt(0, 65), 0).unwrap().len(), 2);
     assert!(open(&options, 1).fetch(&prompt(1, 65), 0).is_none_or(|blocks| blocks.len() < 2));
-    assert_eq!(open(&options, 2).fetch(&prompt(9, 129), 0).unwrap().len(), 4, "all models share the room");
+    assert_eq!(open(&other, 2).fetch(&prompt(9, 129), 0).unwrap().len(), 4, "all models share the room");
 }
 
 #[test]

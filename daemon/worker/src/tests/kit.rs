@@ -116,7 +116,8 @@ pub fn open(folder: &Folder) -> Open {
 /// A shelf in a folder of its own, and a worker whose cache holds `blocks`.
 pub fn shelved(folder: &Folder, blocks: u64) -> Open {
     let dir = folder.path().join("prefixes").to_string_lossy().into_owned();
-    let shelf = Some(pipe::Shelf { dir, bytes_max: 1 << 30, day_bytes_max: 1 << 30, key: None });
+    let model = "model".to_string();
+    let shelf = Some(pipe::Shelf { dir, model, bytes_max: 1 << 30, day_bytes_max: 1 << 30, key: None });
     Open { kv_bytes: blocks * folder.block_bytes(), shelf, ..open(folder) }
 }
 
