@@ -1,9 +1,12 @@
 //! Responses through real sockets: whole, streamed, remembered, in the background.
 
+use protocol::record::{Collection, RecordId};
 use serde_json::{Value, json};
 use tests::house::House;
 use tests::http::{Answer, Http};
-use tests::wait;
+use tests::{process, wait};
+
+use crate::faults::worker_pid;
 
 const PATH: &str = "/v1/responses";
 
@@ -139,6 +142,61 @@ async fn a_response_whose_bridge_is_gone_is_cancelled_by_another_and_gone_on_fro
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(http.get(&format!("{PATH}/{id}")).await.json().await["status"], "cancelled");
     assert_eq!(http.post(PATH, &next).await.status, 200);
+}
+
+/// Begins a response that takes a while, and reads its events up to the first words.
+async fn long(http: &Http) -> (String, Answer) {
+    let biased = json!({"0": -100, "2": -100});
+    let more = json!({"background": true, "max_output_tokens": 2000, "logit_bias": biased});
+    let url = format!("{PATH}/{}", make(http, more).await["id"].as_str().unwrap());
+    let mut events = http.get(&format!("{url}?stream=true")).await;
+    while !events.frame().await.expect("there are words").contains("response.output_text.delta") {}
+    (url, events)
+}
+
+#[tokio::test]
+async fn a_response_that_was_cancelled_through_another_bridge_stays_so() {
+    let mut house = House::start();
+    let (one, two) = (house.http().await, house.another_http(&[]).await);
+    let (url, events) = long(&one).await;
+    let cancelled = two.post(&format!("{url}/cancel"), &json!({})).await.json().await;
+    assert_eq!(cancelled["status"], "cancelled");
+    // To the end of the work.
+    events.text().await;
+    for http in [&one, &two] {
+        assert_eq!(http.get(&url).await.json().await["status"], "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_was_deleted_through_another_bridge_stays_so() {
+    let mut house = House::start();
+    let (one, two) = (house.http().await, house.another_http(&[]).await);
+    let (url, events) = long(&one).await;
+    assert_eq!(two.delete(&url).await.status, 200);
+    events.text().await;
+    for http in [&one, &two] {
+        assert_eq!(http.get(&url).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_response_is_kept_again_and_again_while_it_waits_for_its_model() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let client = house.client().await;
+    make(&http, json!({"max_output_tokens": 1})).await;
+    let worker = worker_pid(&client, "impetus-nano").await;
+    process::pause(worker);
+    let id = make(&http, json!({"background": true})).await["id"].as_str().unwrap().to_owned();
+    wait::for_some("the third time that it is kept", || async {
+        let record = RecordId { collection: Collection::Answers, id: id.clone() };
+        (client.recall(record).await.unwrap().card.version >= 3).then_some(())
+    })
+    .await;
+    let waits = http.get(&format!("{PATH}/{id}")).await.json().await;
+    assert_eq!((&waits["status"], &waits["output"]), (&json!("in_progress"), &json!([])));
+    process::kill(worker);
 }
 
 #[tokio::test]

@@ -160,7 +160,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<HttpResponse> {
     let mut builder = Builder::new(response, started.model, false);
     let response = builder.read_all(&mut events).await?;
     if let Some(stored) = stored {
-        stored.keep(&client, response).await?;
+        stored.keep(&client, response, None).await?;
     }
     Ok(Json(response).into_response())
 }
@@ -183,7 +183,7 @@ async fn streamed(
             let done = outcome.take();
             async move {
                 if let (Some(response), Some(stored)) = (done, stored)
-                    && let Err(error) = stored.keep(&client, &response).await
+                    && let Err(error) = stored.keep(&client, &response, None).await
                 {
                     tracing::error!(%error, "a response could not be kept");
                 }

@@ -2,7 +2,8 @@
 //! that a stream that broke off can be taken up where it was.
 //!
 //! The daemon keeps the response itself, again and again while it is made. Work that ends with its bridge is seen by its
-//! not being kept any more, and is then said to have failed; what another bridge makes is cancelled by what is kept of it.
+//! not being kept any more, and is then said to have failed. What another bridge makes is cancelled by what is kept of it, and
+//! deleted by its being gone: whoever makes it looks, and writes over the version that it wrote last only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::kept::{Keeping, Stored};
 use super::named;
@@ -31,11 +32,17 @@ const RUNNING_MAX: usize = 32;
 /// For how long the events of one that has ended can be read again.
 const READ_AGAIN: Duration = Duration::from_secs(300);
 
-/// How often a response is kept while it is made.
-const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether a response that is made is still wanted.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A response is kept at every so many looks: it may be long.
+const LOOKS_PER_KEEP: u32 = 5;
 
 /// After how long without being kept a response is given up: its bridge has ended.
 const LOST_AFTER_MS: i64 = 60_000;
+
+/// How often a response is tried to be kept that somebody else keeps too.
+const TRIES: usize = 3;
 
 /// The events of a response so far; its clones are one.
 #[derive(Clone)]
@@ -115,8 +122,8 @@ impl Background {
         let (id, log) = (response.id.clone(), Log::new());
         let (end, ended) = oneshot::channel();
         let mut place = self.enter(&id, Running { log: log.clone(), end: Some(end) })?;
-        stored.keep(&client, &response).await?;
-        let work = Work { client, stored, log: log.clone() };
+        let version = stored.keep(&client, &response, None).await?;
+        let work = Work { client, stored, version, looks: 0, log: log.clone() };
         let model = response.model.clone();
         tokio::spawn(work.run(request, Builder::new(response, model, true), ended));
         place.taken = true;
@@ -165,15 +172,14 @@ impl Background {
         let log = self.log(id);
         if open && let Some(response) = log.as_ref().and_then(Log::unkept) {
             stored.response = response;
-            stored.keep(client, id).await?;
-            return Ok(stored);
+            return stored.replace(client, id).await;
         }
         let ours = log.is_some_and(|log| log.ended().is_none());
         if open && !ours && now_ms().saturating_sub(stored.updated_unix_ms) > LOST_AFTER_MS {
             stored.response["status"] = json!("failed");
             let message = "The bridge that made this response has ended.";
             stored.response["error"] = json!({ "code": "server_error", "message": message });
-            stored.keep(client, id).await?;
+            stored = stored.replace(client, id).await?;
         }
         Ok(stored)
     }
@@ -182,10 +188,13 @@ impl Background {
     pub async fn cancel(&self, client: &Client, id: &str) -> Result<Stored> {
         self.end(id).await;
         let mut stored = self.look(client, id).await?;
-        if stored.is_open() {
-            // Its bridge, if there still is one, reads this before it keeps the response again.
+        // Its bridge, if there still is one, keeps it too.
+        for _ in 0..TRIES {
+            if !stored.is_open() {
+                break;
+            }
             stored.response["status"] = json!("cancelled");
-            stored.keep(client, id).await?;
+            stored = stored.replace(client, id).await?;
         }
         Ok(stored)
     }
@@ -214,11 +223,14 @@ impl Drop for Place<'_> {
 struct Work {
     client: Client,
     stored: Keeping,
+    /// The version that it kept last.
+    version: u64,
+    looks: u32,
     log: Log,
 }
 
 impl Work {
-    async fn run(self, request: GenerateRequest, builder: Builder, end: oneshot::Receiver<()>) {
+    async fn run(mut self, request: GenerateRequest, builder: Builder, end: oneshot::Receiver<()>) {
         let mut builder = builder;
         self.log.push(&builder.opening());
         let frames = tokio::select! {
@@ -229,24 +241,19 @@ impl Work {
     }
 
     /// Makes the response, and returns the last of its frames.
-    async fn make(&self, request: GenerateRequest, builder: &mut Builder) -> Result<Bytes> {
-        // It is tried again and again while it is made.
-        let _ = self.keep(builder).await;
-        let Begun { started, mut events, .. } = begin(&self.client, request).await?;
-        builder.made_by(started.model);
-        let mut pulse = interval(KEEP_EVERY);
+    async fn make(&mut self, request: GenerateRequest, builder: &mut Builder) -> Result<Bytes> {
+        let mut pulse = interval(LOOK_EVERY);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let client = self.client.clone();
+        // A model may have to be loaded first, and others be answered.
+        let Some(begun) = self.meanwhile(&mut pulse, builder, begin(&client, request)).await else {
+            return Ok(builder.cancelled());
+        };
+        let Begun { started, mut events, .. } = begun?;
+        builder.made_by(started.model);
         loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                _ = pulse.tick() => {
-                    let kept = Stored::find(&self.client, &builder.response().id).await;
-                    if kept.is_ok_and(|kept| !kept.is_open()) {
-                        return Ok(builder.cancelled());
-                    }
-                    let _ = self.keep(builder).await;
-                    continue;
-                }
+            let Some(event) = self.meanwhile(&mut pulse, builder, events.next()).await else {
+                return Ok(builder.cancelled());
             };
             match event.transpose()? {
                 Some(Event::Finished(finished)) => return Ok(builder.finished(finished)),
@@ -257,15 +264,69 @@ impl Work {
         }
     }
 
-    async fn keep(&self, builder: &Builder) -> Result<()> {
-        let kept = self.stored.keep(&self.client, builder.response()).await;
+    /// Waits for what comes next, and keeps the response meanwhile; `None` once it is not wanted any more.
+    async fn meanwhile<T>(
+        &mut self,
+        pulse: &mut Interval,
+        builder: &Builder,
+        next: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut next = std::pin::pin!(next);
+        loop {
+            tokio::select! {
+                next = &mut next => return Some(next),
+                _ = pulse.tick() => {}
+            }
+            let keeps = self.looks.is_multiple_of(LOOKS_PER_KEEP);
+            self.looks = self.looks.wrapping_add(1);
+            let wanted = if keeps { self.keep(builder).await } else { self.look(builder).await };
+            // Whatever failed is tried again and again while it is made.
+            if wanted.is_ok_and(|wanted| !wanted) {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the response is still wanted: it was neither deleted nor ended from outside.
+    async fn look(&mut self, builder: &Builder) -> Result<bool> {
+        match Stored::find(&self.client, &builder.response().id).await {
+            Ok(kept) => {
+                self.version = kept.version;
+                Ok(kept.is_open())
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps the response as it is now, if it is still wanted; says whether it is.
+    async fn keep(&mut self, builder: &Builder) -> Result<bool> {
+        let kept = self.replace(builder).await;
         kept.inspect_err(|error| tracing::error!(%error, "a response could not be kept"))
     }
 
-    /// Keeps the response as it ended; its readers hear of its end after that.
-    async fn close(&self, builder: &Builder, frames: &[u8]) {
+    async fn replace(&mut self, builder: &Builder) -> Result<bool> {
+        for _ in 0..TRIES {
+            match self.stored.keep(&self.client, builder.response(), Some(self.version)).await {
+                Ok(version) => {
+                    self.version = version;
+                    return Ok(true);
+                }
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+            // Its own, if the answer to a write was lost.
+            if !self.look(builder).await? {
+                return Ok(false);
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "somebody else keeps this response"))
+    }
+
+    /// Keeps the response as it ended, if it is still wanted; its readers hear of its end after that.
+    async fn close(&mut self, builder: &Builder, frames: &[u8]) {
         let unkept = match self.keep(builder).await {
-            Ok(()) => None,
+            Ok(_) => None,
             Err(_) => serde_json::to_value(builder.response()).ok(),
         };
         self.log.push(frames);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use protocol::client::Client;
 use protocol::generation::Json;
-use protocol::record::{Collection, KeepRequest, RecordId};
+use protocol::record::{Collection, KeepRequest, RecordCard, RecordId};
 use protocol::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,8 +37,8 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    /// Keeps the response as it is now.
-    pub async fn keep(&self, client: &Client, response: &Response) -> Result<()> {
+    /// Keeps the response as it is now, in place of the version `replaces` or of whichever there is; returns its version.
+    pub async fn keep(&self, client: &Client, response: &Response, replaces: Option<u64>) -> Result<u64> {
         #[derive(Serialize)]
         struct Body<'a> {
             response: &'a Response,
@@ -46,7 +46,7 @@ impl Keeping {
         }
         let body = serde_json::to_string(&Body { response, input: &self.input });
         let body = body.map_err(|error| Error::internal(error.to_string()))?;
-        put(client, &response.id, body).await.map_err(|error| error.param("store"))
+        put(client, &response.id, body, replaces).await.map_err(|error| error.param("store"))
     }
 }
 
@@ -60,6 +60,9 @@ pub struct Stored {
     /// When it was kept, in milliseconds since 1970.
     #[serde(skip)]
     pub updated_unix_ms: i64,
+    /// How often it was kept.
+    #[serde(skip)]
+    pub version: u64,
 }
 
 impl Stored {
@@ -80,21 +83,26 @@ impl Stored {
         })?;
         let found: Self = serde_json::from_str(&record.body.0)
             .map_err(|error| Error::internal(format!("what was kept of '{id}' cannot be read: {error}")))?;
-        Ok(Self { updated_unix_ms: record.card.updated_unix_ms, ..found })
+        let RecordCard { updated_unix_ms, version, .. } = record.card;
+        Ok(Self { updated_unix_ms, version, ..found })
     }
 
-    /// Keeps it again, changed.
-    pub async fn keep(&self, client: &Client, id: &str) -> Result<()> {
-        let body = serde_json::to_string(self).map_err(|error| Error::internal(error.to_string()))?;
-        put(client, id, body).await
+    /// Keeps it, changed, unless somebody else kept it meanwhile; returns what is kept then.
+    pub async fn replace(self, client: &Client, id: &str) -> Result<Self> {
+        let body = serde_json::to_string(&self).map_err(|error| Error::internal(error.to_string()))?;
+        match put(client, id, body, Some(self.version)).await {
+            Ok(version) => Ok(Self { version, ..self }),
+            Err(error) if error.kind == ErrorKind::Conflict => Self::find(client, id).await,
+            Err(error) => Err(error),
+        }
     }
 }
 
-async fn put(client: &Client, id: &str, body: String) -> Result<()> {
+async fn put(client: &Client, id: &str, body: String, replaces: Option<u64>) -> Result<u64> {
     let RecordId { collection, id } = record_id(id);
     let ttl_ms = Some(TTL_MS);
-    client.keep(KeepRequest { collection, id, label: String::new(), body: Json(body), replaces: None, ttl_ms }).await?;
-    Ok(())
+    let request = KeepRequest { collection, id, label: String::new(), body: Json(body), replaces, ttl_ms };
+    Ok(client.keep(request).await?.version)
 }
 
 /// Forgets a response.
