@@ -325,6 +325,33 @@ async fn a_body_over_the_limit_is_refused_before_it_has_all_come() {
 }
 
 #[tokio::test]
+async fn whoever_is_refused_unread_may_send_all_of_it_and_ask_again() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let (host, key) = (format!("Host: {}\r\n", http.authority()), format!("Authorization: Bearer {}\r\n", http.key()));
+    let body = "x".repeat(8 << 20);
+    let sent =
+        format!("Content-Length: {}\r\n\r\n{body}GET /health HTTP/1.1\r\n{host}Connection: close\r\n\r\n", body.len());
+    let chat = "/v1/chat/completions";
+    for (path, head, status) in [
+        (chat, format!("{host}Authorization: Bearer imp_wrong\r\n"), 401),
+        (chat, format!("Host: evil.example\r\n{key}"), 403),
+        (chat, format!("{host}{key}Content-Encoding: gzip\r\n"), 415),
+        ("/v1/nothing", format!("{host}{key}"), 404),
+        ("/v1/models", format!("{host}{key}"), 405),
+    ] {
+        let answer = http.raw(&format!("POST {path} HTTP/1.1\r\n{head}{sent}")).await;
+        assert_eq!((answer.status, answer.header("connection")), (status, None), "{path}");
+        let rest = answer.text().await;
+        assert!(rest.contains("HTTP/1.1 200 OK"), "{status}, then {rest}");
+    }
+    // Whoever waits to be told to go on is told no, and sends nothing.
+    let asks = format!("POST {chat} HTTP/1.1\r\n{host}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    let refused = http.raw(&asks).await;
+    assert_eq!((refused.status, refused.header("connection")), (401, Some("close")));
+}
+
+#[tokio::test]
 async fn silent_connections_leave_room_for_one_that_speaks() {
     let mut house = House::start();
     let http = house.http().await;

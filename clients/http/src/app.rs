@@ -16,7 +16,7 @@ use crate::login::Logins;
 use crate::openai::batches::runner::Batches;
 use crate::openai::responses::background::Background;
 use crate::openapi::{Routes, explorer};
-use crate::serve::check_head;
+use crate::serve::{check_head, drop_rest};
 use crate::shared::Shared;
 use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
@@ -91,6 +91,7 @@ pub fn routes(bridge: Arc<Bridge>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(bridge.clone(), check_host))
+        .layer(from_fn(drop_rest))
         .layer(from_fn(check_head))
         .layer(from_fn(harden))
         .layer(from_fn(request_id::name))

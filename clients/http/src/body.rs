@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use self::room::{Room, Taken};
 use self::strict::{InParts, Strict};
 use crate::dialect::Dialect;
+use crate::serve::last;
 
 /// The largest request body, in bytes: a full context of text with room for escapes.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -38,9 +39,6 @@ const FILE_BYTES_MAX: usize = 64 << 20;
 
 /// The largest body of a request without a key.
 const LITTLE_BYTES_MAX: usize = 16 << 10;
-
-/// How much of a body that is too large is read and dropped, so that its sender gets to read the refusal.
-const EXCESS_BYTES_MAX: usize = 96 << 20;
 
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +61,7 @@ async fn receive_at_most(most: usize, mut taken: Taken, request: Request, next: 
     if let Some(coding) = head.headers.get(header::CONTENT_ENCODING).filter(coded) {
         let message = format!("A body with the Content-Encoding {coding:?} is not read here.");
         let error = Error::new(ErrorKind::Unsupported, message).hint("Send it as it is.");
-        return last(dialect.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+        return dialect.refuse_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, error);
     }
     let Refusal(status, message) = match read_within(BODY_PATIENCE, body, most, &mut taken).await {
         Ok(bytes) => {
@@ -78,13 +76,9 @@ async fn receive_at_most(most: usize, mut taken: Taken, request: Request, next: 
         StatusCode::SERVICE_UNAVAILABLE => Error::new(ErrorKind::Busy, message).retry_after_ms(1_000),
         _ => Error::new(ErrorKind::Invalid, message),
     };
-    last(dialect.refuse_as(status, error))
-}
-
-/// Ends a connection with a response: what is left of the body cannot be told from a next request.
-fn last(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    let refused = dialect.refuse_as(status, error);
+    // What has not come until now is not waited for again.
+    if status == StatusCode::REQUEST_TIMEOUT { last(refused) } else { refused }
 }
 
 #[derive(Debug)]
@@ -108,29 +102,24 @@ async fn read(body: Body, most: usize, taken: &mut Taken) -> Result<Vec<u8>, Ref
         let message = format!("The body is larger than the limit of {most} bytes.");
         Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
     };
-    // Beside a small limit little is worth reading only to drop it.
-    let excess = EXCESS_BYTES_MAX.min(most.saturating_mul(4));
-    if body.size_hint().lower() > excess as u64 {
+    if body.size_hint().lower() > most as u64 {
         return too_large();
     }
     let mut stream = body.into_data_stream();
-    let (mut bytes, mut size) = (Vec::new(), 0_usize);
+    let mut bytes = Vec::new();
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("The body broke off: {error}.")))?;
-        size = size.saturating_add(piece.len());
-        if size <= most {
-            if !taken.grow(size) {
-                let message = "The bodies of the requests under way leave no room for another large one.";
-                return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, message.to_string()));
-            }
-            bytes.extend_from_slice(&piece);
-        } else if size > excess {
-            break;
-        } else {
-            bytes = Vec::new();
+        let size = bytes.len().saturating_add(piece.len());
+        if size > most {
+            return too_large();
         }
+        if !taken.grow(size) {
+            let message = "The bodies of the requests under way leave no room for another large one.";
+            return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, message.to_string()));
+        }
+        bytes.extend_from_slice(&piece);
     }
-    if size <= most { Ok(bytes) } else { too_large() }
+    Ok(bytes)
 }
 
 /// A request body whose members are all known.

@@ -1,10 +1,12 @@
 //! The accept loop: connections in, with a bound on everything a client could draw out.
 //!
 //! `axum::serve` has no limit on how slowly a head arrives, how large it is or how many connections are open; hyper,
-//! driven directly, has. Bodies have their own limits in `body`. Called by `run`; `app` puts `check_head` before its routes.
+//! driven directly, has. Bodies have their own limits in `body`. Called by `run`; `app` puts `check_head` and `drop_rest` before
+//! its routes.
 
 mod half;
 mod refusal;
+mod rest;
 mod tls;
 mod unread;
 
@@ -15,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::TRANSFER_ENCODING;
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::Request;
@@ -35,6 +37,7 @@ use crate::access::Peer;
 use crate::dialect::Dialect;
 use half::{Halves, Owed};
 use refusal::Explained;
+pub use rest::{drop_rest, last};
 pub use tls::{Tls, TlsFiles};
 use unread::{Unread, Watched};
 
@@ -174,19 +177,14 @@ pub async fn check_head(request: axum::extract::Request, next: Next) -> Response
     let bytes = head_bytes(&request);
     if bytes <= HEAD_BYTES_MAX {
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut response = next.run(request).await;
-        if chunked {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        return response;
+        let response = next.run(request).await;
+        return if chunked { last(response) } else { response };
     }
     let message = format!("The head of the request has {bytes} bytes; it may have {HEAD_BYTES_MAX}.");
     let error = Error::new(ErrorKind::Invalid, message).hint("Send fewer or shorter headers.");
     let dialect = Dialect::of(request.uri().path());
-    let mut response = dialect.refuse_as(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error);
     // A body that nobody reads may follow.
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    last(dialect.refuse_as(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error))
 }
 
 /// How long a head was when it came, but for spaces that mean nothing.
