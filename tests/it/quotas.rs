@@ -1,8 +1,9 @@
-//! What a key may use in a day, over HTTP: tokens are bounded whatever is asked at once, and several prompts are one request.
+//! What a key may use, over HTTP: of a day's tokens, which are bounded whatever is asked at once, and of the places that all keys
+//! share. Several prompts are one request.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::house::House;
+use tests::house::{House, Plan};
 use tests::http::Http;
 use tests::wait;
 
@@ -25,6 +26,33 @@ async fn spent(admin: &Http, id: &str) -> (u64, u64) {
     let card = admin.get(&format!("/api/keys/{id}")).await.json().await;
     let count = |name: &str| card["spent_today"][name].as_u64().unwrap();
     (count("requests"), count("tokens"))
+}
+
+#[tokio::test]
+async fn a_key_that_asks_for_all_places_leaves_some_to_others_and_to_administrators() {
+    let config = "[requests]\nactive_max = 4\n".to_owned();
+    let mut house = House::with(Plan { config, ..Plan::default() });
+    let admin = house.http().await;
+    let mut streams = Vec::new();
+    let endless = json!({"model": "impetus-nano", "prompt": "On and on", "max_tokens": 60_000, "ignore_eos": true,
+                         "stream": true});
+    let mut asks = async |http: &Http| {
+        let answer = http.post("/v1/completions", &endless).await;
+        let (status, retry) = (answer.status, answer.header("retry-after").map(str::to_owned));
+        streams.push(answer);
+        (status, retry)
+    };
+    let ((_, greedy), (_, other)) = (key(&admin, json!({})).await, key(&admin, json!({})).await);
+    let (taken, refused) = ((200, None), |status| (status, Some("1".to_owned())));
+    for expected in [taken.clone(), taken.clone(), refused(429)] {
+        assert_eq!(asks(&greedy).await, expected);
+    }
+    for expected in [taken.clone(), refused(429)] {
+        assert_eq!(asks(&other).await, expected);
+    }
+    for expected in [taken.clone(), refused(503)] {
+        assert_eq!(asks(&admin).await, expected);
+    }
 }
 
 #[tokio::test]

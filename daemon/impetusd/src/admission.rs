@@ -38,6 +38,8 @@ pub struct Limits {
 pub struct Occupancy {
     /// Generations going on.
     pub active: usize,
+    /// How many of them are of the key that asks; `None` where its share is not bounded.
+    pub held: Option<usize>,
     /// Whether the daemon shuts down.
     pub draining: bool,
 }
@@ -52,7 +54,20 @@ pub fn room(occupancy: &Occupancy, limits: &Limits) -> Result<()> {
         let hint = "retry shortly, or raise requests.active_max";
         return Err(Error::new(ErrorKind::Busy, message).hint(hint).retry_after_ms(1_000));
     }
-    Ok(())
+    share(occupancy.held.unwrap_or(0), limits.active_max - occupancy.active)
+}
+
+/// Refuses a key that holds as many places as are free: so no number of keys can take them all, and who has none yet finds
+/// one. Alone, a key may hold half of them.
+fn share(held: usize, free: usize) -> Result<()> {
+    if held < free {
+        return Ok(());
+    }
+    let message = format!(
+        "{held} requests of this key are being answered; it may have as many as there are free places, now {free}"
+    );
+    let hint = "wait for one of them, or have an administrator raise requests.active_max";
+    Err(Error::new(ErrorKind::RateLimited, message).hint(hint).retry_after_ms(1_000))
 }
 
 /// Refuses a request with a value out of its range, naming the field; returns how long it may take.

@@ -109,9 +109,12 @@ impl Session {
         Watched::new(self.daemon.traces.begin(trace), name, self.owner())
     }
 
-    /// Who asks: everybody who speaks over this connection is one client, and a key shares prefixes with itself alone.
+    /// Who asks: everybody who speaks over this connection is one client, and a key shares prefixes with itself alone. What an
+    /// administrator asks takes nobody's share.
     pub fn asker(&self, trace: Option<TraceParent>) -> Asker {
-        Asker { client: self.id, salt: self.key().map_or(0, salt), tokens: None, trace }
+        let key = self.key().map(number);
+        let holder = key.filter(|_| self.allow(KeyRole::Admin).is_err());
+        Asker { client: self.id, salt: key.unwrap_or(0), holder, tokens: None, trace }
     }
 
     /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.
@@ -154,8 +157,9 @@ fn name(role: KeyRole) -> &'static str {
     }
 }
 
-/// What parts the prefixes of a key from those of others; the same after a restart, so that what lies on disk is found again.
-fn salt(key: &str) -> u64 {
+/// What stands for a key among others, and parts its prefixes from theirs; the same after a restart, so that what lies on disk is
+/// found again.
+fn number(key: &str) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(key));
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

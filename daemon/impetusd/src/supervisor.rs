@@ -96,6 +96,8 @@ pub struct Asker {
     pub client: u64,
     /// Requests of one salt may reuse each other's prefixes.
     pub salt: u64,
+    /// Whose share of the places is bounded; `None` where it is not.
+    pub holder: Option<u64>,
     /// How many tokens prompt and answers may take together; `None` sets no limit.
     pub tokens: Option<u64>,
     /// Where the request stands in a trace.
@@ -339,7 +341,7 @@ impl State {
 
     fn begin(&mut self, transcript: Arc<Transcript>, request: GenerateRequest, asker: Asker) -> Result<()> {
         let limits = self.limits();
-        admission::room(&self.occupancy(), &limits)?;
+        admission::room(&self.occupancy(asker.holder), &limits)?;
         let time = admission::check(&request, &limits)?;
         let name = self.resolve(request.model.as_deref())?.to_owned();
         let model = self.known(&name)?;
@@ -363,9 +365,14 @@ impl State {
         Limits { choices_max: requests.choices_max, deadline: requests.deadline, active_max: requests.active_max }
     }
 
-    /// How full the daemon is.
-    fn occupancy(&self) -> Occupancy {
-        Occupancy { active: self.models.values().map(Model::active).sum(), draining: self.draining.is_some() }
+    /// How full the daemon is, for whoever asks.
+    fn occupancy(&self, holder: Option<u64>) -> Occupancy {
+        let works = || self.models.values().flat_map(Model::works);
+        Occupancy {
+            active: self.models.values().map(Model::active).sum(),
+            held: holder.map(|_| works().filter(|work| work.holder == holder).count()),
+            draining: self.draining.is_some(),
+        }
     }
 
     /// Finds the model that a request for text means; without a name, only models that generate are meant.

@@ -14,7 +14,7 @@ impl State {
     /// Admits texts; their results go to `transcript`.
     pub(super) fn encode(&mut self, transcript: Arc<Transcript>, request: Whole, asker: Asker) -> Result<()> {
         let limits = self.limits();
-        admission::room(&self.occupancy(), &limits)?;
+        admission::room(&self.occupancy(asker.holder), &limits)?;
         let time = admission::check_whole(&request, &limits)?;
         let models = self.models.iter().map(|(name, model)| (name.as_str(), &model.record().facts));
         let name = admission::resolve_whole(&request, &self.setting.config.models.default_embedder, models)?.to_owned();

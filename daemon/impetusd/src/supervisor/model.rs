@@ -195,6 +195,11 @@ impl Model {
         self.waiting.len() + self.worker().map_or(0, |worker| worker.works.len())
     }
 
+    /// What it answers or keeps waiting.
+    pub fn works(&self) -> impl Iterator<Item = &Work> {
+        self.waiting.iter().chain(self.worker().into_iter().flat_map(|worker| worker.works.values()))
+    }
+
     /// Adds an event to the transcripts of everybody who waits for it to load.
     pub fn tell_waiting(&self, event: &Event) {
         let transcripts = self.waiting.iter().map(|work| &work.transcript).chain(&self.loaders);

@@ -12,6 +12,7 @@ use crate::inspect::Inspector;
 use crate::testing;
 use crate::transcript::Transcripts;
 
+mod room;
 mod waiting;
 
 /// No wait of these tests is longer.
@@ -81,11 +82,19 @@ impl World {
 
     /// Asks for an answer.
     async fn begin(&self, supervisor: &Supervisor, request: GenerateRequest) -> Result<Arc<Transcript>> {
+        self.begin_for(None, supervisor, request).await
+    }
+
+    /// Asks for an answer with a key that may hold no more than its share.
+    async fn begin_for(
+        &self,
+        holder: Option<u64>,
+        supervisor: &Supervisor,
+        request: GenerateRequest,
+    ) -> Result<Arc<Transcript>> {
         let transcript = self.transcripts.open();
-        supervisor
-            .begin(transcript.clone(), request, Asker { client: 1, salt: 0, tokens: None, trace: None })
-            .await
-            .map(|()| transcript)
+        let asker = Asker { client: 1, salt: 0, holder, tokens: None, trace: None };
+        supervisor.begin(transcript.clone(), request, asker).await.map(|()| transcript)
     }
 
     async fn load(&self, supervisor: &Supervisor, model: &str, keep_alive_ms: Option<u64>) -> Arc<Transcript> {
@@ -411,24 +420,6 @@ async fn a_preloaded_model_is_loaded_at_the_start_and_stays() {
     let state = until(&supervisor, "m", loaded).await;
     assert!(matches!(state, ModelState::Loaded(residence) if residence.expires_in_ms.is_none()));
     assert_eq!(supervisor.unload("m".to_owned()).await.unwrap_err().kind, ErrorKind::Conflict);
-}
-
-#[tokio::test]
-async fn a_full_daemon_refuses_and_an_unknown_model_is_named() {
-    let mut world = World::new();
-    world.config.requests.active_max = 2;
-    let (supervisor, _task) = world.start(&[("m", "{}")]).await;
-    let running = [
-        world.begin(&supervisor, ask("m", 100_000)).await.unwrap(),
-        world.begin(&supervisor, ask("m", 100_000)).await.unwrap(),
-    ];
-    let error = world.begin(&supervisor, ask("m", 1)).await.unwrap_err();
-    assert!(error.kind == ErrorKind::Busy && error.retry_after_ms.is_some(), "{error:?}");
-    for transcript in &running {
-        supervisor.cancel(transcript.id()).await;
-    }
-    assert!(finished(&read(&world.begin(&supervisor, ask("m", 1)).await.unwrap()).await));
-    assert_eq!(world.begin(&supervisor, ask("n", 1)).await.unwrap_err().kind, ErrorKind::ModelNotFound);
 }
 
 #[tokio::test]

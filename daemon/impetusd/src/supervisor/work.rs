@@ -27,6 +27,8 @@ pub struct Work {
     pub transcript: Arc<Transcript>,
     /// When it is given up.
     pub deadline: Instant,
+    /// Whose share of the places it takes, if that is bounded.
+    pub holder: Option<u64>,
     /// How many workers died while answering it, since it last came further.
     deaths: u32,
     /// Whether it came further since the last death.
@@ -116,6 +118,7 @@ impl Work {
             id: WorkId(transcript.id().0),
             transcript,
             deadline,
+            holder: asker.holder,
             deaths: 0,
             further: false,
             tokens_allowed: asker.tokens,
@@ -203,7 +206,7 @@ mod tests {
     fn deaths_count_while_a_request_comes_no_further_and_twice_as_many_before_it_began() {
         let config = crate::config::Config::testing("/nowhere".as_ref());
         let transcripts = crate::transcript::Transcripts::new(&config.transcripts);
-        let asker = Asker { client: 0, salt: 0, tokens: None, trace: None };
+        let asker = Asker { client: 0, salt: 0, holder: None, tokens: None, trace: None };
         let generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
         let mut work = Work::new(transcripts.open(), Task::Generate(Box::new(generation)), Instant::now(), &asker);
         let say = |work: &mut Work, tokens: Vec<u32>, event| {
@@ -229,7 +232,7 @@ mod tests {
 
     #[test]
     fn another_worker_is_told_how_much_of_the_prompt_was_reported() {
-        let asker = Asker { client: 0, salt: 0, tokens: None, trace: None };
+        let asker = Asker { client: 0, salt: 0, holder: None, tokens: None, trace: None };
         let mut generation = Generation::new(GenerateRequest::new(None, Prompt::Tokens(vec![1; 9])), asker, 1);
         for count in [1, 4] {
             let token = PromptToken { token: 1, bytes: Vec::new(), logprob: None, top: Vec::new() };

@@ -13,6 +13,7 @@ use axum::body::Bytes;
 use futures::{Stream, StreamExt, stream};
 use protocol::client::Client;
 use protocol::generation::GenerateRequest;
+use protocol::key::KeyRole;
 use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
@@ -23,10 +24,11 @@ use super::kept::{Keeping, Stored};
 use super::named;
 use super::request::Asked;
 use super::writer::Builder;
+use crate::access;
 use crate::begin::{Begun, begin};
 use crate::frames::Writer;
 
-/// The most responses made at once in the background.
+/// The most responses made at once in the background. A key holds no more of them than are free, as of the daemon's places.
 const RUNNING_MAX: usize = 32;
 
 /// For how long the events of one that has ended can be read again.
@@ -108,6 +110,8 @@ struct Running {
     log: Log,
     /// Dropped or used to end the work.
     end: Option<oneshot::Sender<()>>,
+    /// The key that asked; `None` for administrators.
+    holder: Option<String>,
 }
 
 /// The responses that this bridge makes in the background.
@@ -121,7 +125,7 @@ impl Background {
         let stored = stored.ok_or_else(|| Error::internal("a response in the background is always kept"))?;
         let (id, log) = (response.id.clone(), Log::new());
         let (end, ended) = oneshot::channel();
-        let mut place = self.enter(&id, Running { log: log.clone(), end: Some(end) })?;
+        let mut place = self.enter(&id, Running { log: log.clone(), end: Some(end), holder: holder() })?;
         let version = stored.keep(&client, &response, None).await?;
         let work = Work { client, stored, version, looks: 0, log: log.clone() };
         let model = response.model.clone();
@@ -134,10 +138,20 @@ impl Background {
     fn enter<'a>(&'a self, id: &'a str, new: Running) -> Result<Place<'a>> {
         let mut running = self.lock();
         running.retain(|_, one| one.log.ended().is_none_or(|ended| ended.elapsed() < READ_AGAIN));
-        let open = running.values().filter(|one| one.log.ended().is_none()).count();
-        if open >= RUNNING_MAX {
-            let message = format!("{open} responses are being made in the background already.");
+        let open = || running.values().filter(|one| one.log.ended().is_none());
+        let free = RUNNING_MAX.saturating_sub(open().count());
+        if free == 0 {
+            let message = format!("{RUNNING_MAX} responses are being made in the background already.");
             return Err(Error::new(ErrorKind::Busy, message).hint("Wait for one of them.").retry_after_ms(5_000));
+        }
+        let held = open().filter(|one| one.holder.is_some() && one.holder == new.holder).count();
+        if held >= free {
+            let message = format!(
+                "{held} responses of this key are being made in the background; it may have as many as there are free places, now {free}."
+            );
+            return Err(Error::new(ErrorKind::RateLimited, message)
+                .hint("Wait for one of them.")
+                .retry_after_ms(5_000));
         }
         if running.len() >= 2 * RUNNING_MAX {
             let oldest = running.iter().filter_map(|(id, one)| Some((one.log.ended()?, id.clone()))).min();
@@ -334,6 +348,11 @@ impl Work {
     }
 }
 
+/// Whose share of the places what is asked now takes.
+fn holder() -> Option<String> {
+    access::current().filter(|principal| principal.role < KeyRole::Admin).map(|principal| principal.id.clone())
+}
+
 fn now_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
@@ -343,22 +362,44 @@ fn now_ms() -> i64 {
 mod tests {
     use super::*;
 
+    fn enter(all: &Background, log: &Log, id: &str, holder: Option<&str>, taken: bool) -> Result<()> {
+        let running = Running { log: log.clone(), end: None, holder: holder.map(str::to_owned) };
+        let mut place = all.enter(id, running)?;
+        place.taken = taken;
+        Ok(())
+    }
+
     #[test]
     fn a_place_whose_work_never_began_is_free_again() {
         let (all, log) = (Background::default(), Log::new());
-        let enter = |id: &str, taken: bool| {
-            let mut place = all.enter(id, Running { log: log.clone(), end: None })?;
-            place.taken = taken;
-            Ok::<_, Error>(())
-        };
         for at in 0..=RUNNING_MAX {
-            enter(&format!("given up {at}"), false).unwrap();
+            enter(&all, &log, &format!("given up {at}"), None, false).unwrap();
         }
         for at in 0..RUNNING_MAX {
-            enter(&format!("at work {at}"), true).unwrap();
+            enter(&all, &log, &format!("at work {at}"), None, true).unwrap();
         }
-        assert_eq!(enter("one more", true).unwrap_err().kind, ErrorKind::Busy);
+        assert_eq!(enter(&all, &log, "one more", None, true).unwrap_err().kind, ErrorKind::Busy);
         log.end(None);
-        enter("one more", true).unwrap();
+        enter(&all, &log, "one more", None, true).unwrap();
+    }
+
+    #[test]
+    fn a_key_holds_no_more_places_than_are_free() {
+        let (all, log) = (Background::default(), Log::new());
+        let mut entered = 0;
+        let mut enter = |holder| {
+            entered += 1;
+            enter(&all, &log, &entered.to_string(), holder, true).map_err(|error| error.kind)
+        };
+        for (key, places) in [("a", RUNNING_MAX / 2), ("b", RUNNING_MAX / 4)] {
+            for _ in 0..places {
+                enter(Some(key)).unwrap();
+            }
+            assert_eq!(enter(Some(key)), Err(ErrorKind::RateLimited));
+        }
+        for _ in 0..RUNNING_MAX / 4 {
+            enter(None).unwrap();
+        }
+        assert_eq!((enter(None), enter(Some("c"))), (Err(ErrorKind::Busy), Err(ErrorKind::Busy)));
     }
 }
