@@ -41,3 +41,18 @@ async fn a_key_holds_no_more_places_than_are_free_and_administrators_the_rest() 
         assert_eq!(begun.is_ok(), may, "{holder:?}");
     }
 }
+
+#[tokio::test]
+async fn a_thousand_requests_wait_and_a_hundred_are_answered_by_the_defaults() {
+    let world = World::new();
+    let (supervisor, _task) = world.start(&[("m", r#"{"load": "hang"}"#)]).await;
+    for _ in 0..1_100 {
+        world.begin(&supervisor, ask("m", 1)).await.unwrap();
+    }
+    let Config { worker, requests, transcripts, .. } = &world.config;
+    assert!(
+        worker.waiting_max as usize + worker.sequences_max as usize >= requests.active_max,
+        "all may ask one model"
+    );
+    assert!(transcripts.ended_max >= requests.active_max, "all may end at once, and be read after that");
+}
