@@ -11,10 +11,14 @@ use protocol::key::{BAD_KEYS_PER_MINUTE, Principal, Purpose, Rate};
 use protocol::{Error, ErrorKind, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout};
 
-/// How long Redis may take to be there, and to answer.
+/// How long Redis may take to be there and to answer, whoever else waits for it.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For how long it is not asked again after it was gone: nobody else need wait to hear the same.
+const GONE: Duration = Duration::from_secs(1);
 
 /// Takes one token out of a bucket that fills up in a minute, as the daemon's buckets do: what is kept is when it is full again.
 /// Says how long until then, and how long to wait, in microseconds. Redis has the clock, so that bridges agree on the time.
@@ -36,6 +40,8 @@ pub struct Shared {
     client: Client,
     /// Made when first needed, and again when it failed.
     connection: Mutex<Option<MultiplexedConnection>>,
+    /// Until when it counts as gone.
+    gone_until: watch::Sender<Option<Instant>>,
 }
 
 impl Shared {
@@ -44,7 +50,7 @@ impl Shared {
         let hint = "write redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+unix:///PATH";
         // The reason may name a part of the URL, which may hold a password.
         let client = Client::open(url).map_err(|_| Error::invalid("redis", "this is no URL of a Redis").hint(hint))?;
-        let shared = Self { client, connection: Mutex::default() };
+        let shared = Self { client, connection: Mutex::default(), gone_until: watch::Sender::default() };
         shared.ask::<String>(&cmd("PING")).await?;
         Ok(shared)
     }
@@ -104,6 +110,26 @@ impl Shared {
     }
 
     async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Result<T> {
+        if self.gone_until.borrow().is_some_and(|until| Instant::now() < until) {
+            return Err(gone());
+        }
+        let fault = match timeout(PATIENCE, self.try_ask(question)).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(fault)) => fault.to_string(),
+            Err(late) => {
+                // Whoever makes a new one has given this one up.
+                if let Ok(mut kept) = self.connection.try_lock() {
+                    *kept = None;
+                }
+                late.to_string()
+            }
+        };
+        tracing::warn!(error = fault, "Redis does not answer");
+        self.gone_until.send_replace(Some(Instant::now() + GONE));
+        Err(gone())
+    }
+
+    async fn try_ask<T: FromRedisValue>(&self, question: &Cmd) -> redis::RedisResult<T> {
         let mut again = true;
         loop {
             let mut connection = self.connection().await?;
@@ -114,27 +140,27 @@ impl Shared {
             // Whatever failed, the next question gets a new connection; so does this one if its own was only old.
             *self.connection.lock().await = None;
             if !error.is_connection_dropped() || !std::mem::take(&mut again) {
-                return Err(gone(error));
+                return Err(error);
             }
         }
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection> {
+    async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
         let mut kept = self.connection.lock().await;
         if let Some(connection) = &*kept {
             return Ok(connection.clone());
         }
         let patience =
             AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
-        let made = self.client.get_multiplexed_async_connection_with_config(&patience).await.map_err(gone)?;
+        let made = self.client.get_multiplexed_async_connection_with_config(&patience).await?;
         Ok(kept.insert(made).clone())
     }
 }
 
-fn gone(error: redis::RedisError) -> Error {
-    tracing::warn!(%error, "Redis does not answer");
+fn gone() -> Error {
     Error::new(ErrorKind::Unreachable, "Redis, which counts for several bridges here, does not answer")
         .hint("start it again, or start the bridge without it")
+        .retry_after_ms(GONE.as_millis() as u64)
 }
 
 fn ended(name: &str) -> String {
@@ -145,5 +171,35 @@ fn word(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Inference => "inference",
         Purpose::Read => "read",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redis_that_hangs_costs_everybody_one_patience_at_most_and_is_asked_again_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = Client::open(format!("redis+unix://{}", path.display())).unwrap();
+        let shared = Shared { client, connection: Mutex::default(), gone_until: watch::Sender::default() };
+        let start = Instant::now();
+        for ended in join_all((0..20).map(|_| shared.has_ended("a"))).await {
+            let error = ended.unwrap_err();
+            assert_eq!((error.kind, error.retry_after_ms), (ErrorKind::Unreachable, Some(1_000)));
+        }
+        assert!((PATIENCE..PATIENCE + GONE).contains(&start.elapsed()), "{:?}", start.elapsed());
+        let start = Instant::now();
+        shared.has_ended("a").await.unwrap_err();
+        assert_eq!(start.elapsed(), Duration::ZERO, "it is known to be gone");
+        tokio::time::advance(GONE).await;
+        drop(listener);
+        shared.has_ended("a").await.unwrap_err();
+        assert_eq!(start.elapsed(), GONE, "it was asked, and refused at once");
     }
 }
