@@ -85,6 +85,40 @@ async fn raw_completions_continue_and_report_logprobs() {
 }
 
 #[tokio::test]
+async fn no_log_probability_tells_what_a_stop_string_took_away() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let whole = http.post("/v1/chat/completions", &with(chat("What is Impetus?"), json!({"logprobs": true}))).await;
+    let whole = whole.json().await;
+    let entries = whole["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    let tokens: Vec<&str> = entries.iter().map(token).collect();
+    // So that it begins with a token and ends within one.
+    let stop = tokens[5..7].concat() + &tokens[7][..1];
+    let stopping = with(chat("What is Impetus?"), json!({"logprobs": true, "stop": [stop]}));
+    let stopped = http.post("/v1/chat/completions", &stopping).await.json().await;
+    let choice = &stopped["choices"][0];
+    assert_eq!(choice["message"]["content"], tokens[..5].concat());
+    assert_eq!(choice["logprobs"]["content"], json!(entries[..5]));
+    let events = http.post("/v1/chat/completions", &with(stopping, json!({"stream": true}))).await.events().await;
+    let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let said = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str());
+    assert_eq!(said.collect::<String>(), tokens[..5].concat());
+    let told = chunks.iter().filter_map(|chunk| chunk["choices"][0]["logprobs"]["content"].as_array()).flatten();
+    assert_eq!(told.map(token).collect::<Vec<_>>(), tokens[..5]);
+    let raw = json!({"model": "impetus-nano", "prompt": "Impetus is", "temperature": 0, "logprobs": 1});
+    let whole = http.post("/v1/completions", &raw).await.json().await;
+    let tokens: Vec<&str> =
+        whole["choices"][0]["logprobs"]["tokens"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let stopped = http.post("/v1/completions", &with(raw, json!({"stop": tokens[3..5].concat()}))).await.json().await;
+    let choice = &stopped["choices"][0];
+    assert_eq!((&choice["text"], &choice["logprobs"]["tokens"]), (&json!(tokens[..3].concat()), &json!(tokens[..3])));
+}
+
+fn token(entry: &Value) -> &str {
+    entry["token"].as_str().unwrap()
+}
+
+#[tokio::test]
 async fn an_answer_says_what_it_found_cached_and_why_not_more() {
     let mut house = House::start();
     let http = house.http().await;

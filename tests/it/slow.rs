@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Tokens of a slow reader's answer: with their likelihoods they are more bytes than the system takes in for it.
-const TOKENS: u32 = 1_200;
+const TOKENS: u32 = 1_800;
 const READERS: u32 = 8;
 
 /// A streamed answer that is read byte by byte.

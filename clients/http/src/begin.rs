@@ -4,13 +4,17 @@
 //! Batches say here how long their requests may take.
 
 use futures::StreamExt;
-use protocol::client::{Client, EventStream};
+use futures::stream::BoxStream;
+use protocol::client::Client;
 use protocol::generation::{GenerateRequest, Started, Stop};
 use protocol::transcript::Event;
 use protocol::{Error, Result};
 use tokio::time::Instant;
 
-use crate::request_id;
+use crate::{request_id, unsaid};
+
+/// What a generation says.
+type Events = BoxStream<'static, Result<Event>>;
 
 tokio::task_local! {
     static END: Instant;
@@ -28,21 +32,19 @@ pub fn left_ms() -> Option<u64> {
 }
 
 /// A generation whose prompt was accepted.
-#[derive(Debug)]
 pub struct Begun {
     /// What its first event said.
     pub started: Started,
     /// What comes after it.
-    pub events: EventStream,
+    pub events: Events,
     /// Whether it gets fewer tokens than were asked for, because the context holds no more.
     pub capped: bool,
 }
 
 /// A generation that its key may have, whose prompt is still to be accepted.
-#[derive(Debug)]
 pub struct Admitted {
     asked: Option<u32>,
-    events: EventStream,
+    events: Events,
 }
 
 /// Begins a generation and waits until its prompt is accepted; refusals keep their kind.
@@ -55,7 +57,10 @@ pub async fn admit(client: &Client, request: GenerateRequest) -> Result<Admitted
     let asked = request.stop.max_tokens;
     let stop = Stop { or_fewer: true, ..request.stop };
     let request = GenerateRequest { stop, deadline_ms: left_ms().or(request.deadline_ms), ..request };
-    Ok(Admitted { asked, events: client.generate(request).await? })
+    let (choices, judged) = (request.choices, request.logprobs.is_some());
+    let events = client.generate(request).await?;
+    let events = if judged { unsaid::with_their_text(events, choices) } else { events.boxed() };
+    Ok(Admitted { asked, events })
 }
 
 impl Admitted {
