@@ -4,6 +4,7 @@ mod answer;
 mod begun;
 mod session;
 pub mod stored;
+mod turns;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body};
 use begun::Continued;
 pub use session::check_messages;
 use stored::Wish;
+use turns::turns;
 
 /// The most alternatives beside a token.
 pub const TOP_LOGPROBS_MAX: u8 = 20;
@@ -329,7 +331,7 @@ pub fn conversation(own: Own) -> Result<Chat, Error> {
     let choice = own.tool_choice.map(|choice| limit(choice, &mut tools)).transpose()?;
     Ok(Chat {
         ending,
-        messages: own.messages.into_iter().enumerate().map(|(at, body)| message(at, body)).collect::<Result<_, _>>()?,
+        messages: turns(own.messages)?,
         tool_choice: tool_choice(choice, &tools)?,
         single_tool_call: own.parallel_tool_calls == Some(false) && !tools.is_empty(),
         tools,

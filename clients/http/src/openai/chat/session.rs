@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::begun::check_whole;
-use super::{MessageBody, Own, message};
+use super::{MessageBody, Own, turns};
 use crate::body::{Members, part};
 use crate::openai::sessions::Memory;
 
@@ -62,5 +62,5 @@ fn read_messages(messages: &[Value]) -> Result<Vec<MessageBody>, Error> {
 pub fn check_messages(messages: &[Value]) -> Result<(), Error> {
     let bodies = read_messages(messages)?;
     check_whole(&bodies)?;
-    bodies.into_iter().enumerate().try_for_each(|(at, body)| message(at, body).map(drop))
+    turns(bodies).map(drop)
 }

@@ -59,6 +59,24 @@ fn an_answer_may_be_sent_back_as_it_came() {
 }
 
 #[test]
+fn a_result_answers_a_call_before_it() {
+    let call =
+        |id: &str| json!({"role": "assistant", "tool_calls": [{"id": id, "function": {"name": "f", "arguments": ""}}]});
+    let result = |id: Value| json!({"role": "tool", "tool_call_id": id, "content": "sun"});
+    let asked = || json!({"role": "user", "content": "weather?"});
+    let answered = json!([asked(), call("a"), call("b"), result(json!("b")), asked(), result(json!("a"))]);
+    assert_eq!(conversation(json!({ "messages": answered })).messages.len(), 6);
+    for (messages, at) in [
+        (json!([asked(), call("a"), result(json!("b"))]), "messages[2].tool_call_id"),
+        (json!([asked(), call("a"), result(Value::Null)]), "messages[2].tool_call_id"),
+        (json!([asked(), result(json!("a")), call("a")]), "messages[1].tool_call_id"),
+    ] {
+        assert_eq!(check_messages(messages.as_array().unwrap()).unwrap_err().param.as_deref(), Some(at));
+        assert_eq!(param(json!({ "messages": messages })), at);
+    }
+}
+
+#[test]
 fn an_editors_history_comes_back_with_its_labels_and_its_thoughts_by_both_names() {
     let turn = |thoughts: Value| {
         let mut turn = json!({
