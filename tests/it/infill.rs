@@ -71,6 +71,14 @@ async fn a_suffix_that_cannot_be_honoured_is_refused_by_name() {
     let refused = http.post("/api/generate", &ollama).await;
     assert_eq!(refused.status, 400);
     assert!(refused.json().await["error"].as_str().unwrap().contains("'suffix'"));
+    for think in [json!(true), json!("high"), json!("bogus")] {
+        let ollama = json!({"model": "filler", "prompt": "a", "suffix": "b", "think": think});
+        let refused = http.post("/api/generate", &ollama).await;
+        assert_eq!(refused.status, 400, "{think}");
+        assert!(refused.json().await["error"].as_str().unwrap().contains("'think'"), "{think}");
+    }
+    let thoughtless = json!({"model": "filler", "prompt": "a", "suffix": "b", "think": false, "stream": false});
+    assert_eq!(http.post("/api/generate", &thoughtless).await.status, 200);
     // An empty one says that there is no gap.
     assert_eq!(complete(&http, json!({"prompt": "a", "suffix": ""})).await.0, 200);
 }

@@ -301,6 +301,8 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
         ("/api/chat", json!({"options": {"num_ctx": "long"}}), 400, "options.num_ctx"),
         ("/api/chat", json!({"format": "xml"}), 400, "format"),
         ("/api/chat", json!({"think": true}), 400, "think"),
+        ("/api/chat", json!({"think": "bogus", "messages": []}), 400, "think"),
+        ("/api/chat", json!({"tools": [{"type": "search", "function": {"name": "f"}}], "messages": []}), 400, "search"),
         ("/api/chat", json!({"keep_alive": "soon"}), 400, "keep_alive"),
         ("/api/chat", json!({"messages": [{"role": "king", "content": "x"}]}), 400, "messages[0].role"),
         ("/api/chat", json!({"messages": [{"role": "user", "images": ["A"]}]}), 400, "messages[0].images"),
@@ -316,6 +318,9 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
     let pull = http.post("/api/pull", &json!({"model": "nonsense"})).await;
     assert_eq!(pull.status, 400);
     assert!(pull.json().await["error"].as_str().unwrap().contains("ORG/NAME"));
+    let load = http.post("/api/generate", &json!({"model": "impetus-nano", "think": "bogus"})).await;
+    assert_eq!(load.status, 400);
+    assert!(load.json().await["error"].as_str().unwrap().contains("think"));
     let knock = format!("HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", http.authority());
     assert_eq!(http.raw(&knock).await.status, 200);
     let keyless = format!("GET /api/tags HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", http.authority());

@@ -120,16 +120,17 @@ async fn converse(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Chat, &shared, arrived)?;
     let settings = shared.settings()?;
+    let tools = own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?;
+    let thinking = shared.thinking()?;
     if own.messages.as_ref().is_none_or(Vec::is_empty) {
         return only_load(&client, card.name, manner).await;
     }
-    let tools = own.tools.take().into_iter().flatten().map(tool).collect::<Result<_, _>>()?;
     let messages = own.turns()?;
     let chat = Chat {
         tools,
         ending: ending(&messages),
         messages,
-        thinking: shared.thinking()?,
+        thinking,
         template_arguments: shared.effort()?,
         ..Chat::default()
     };

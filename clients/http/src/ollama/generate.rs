@@ -79,11 +79,15 @@ async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Generate, &shared, arrived)?;
     let settings = shared.settings()?;
+    let thinking = shared.thinking()?;
     let suffix = own.suffix.clone().filter(|suffix| !suffix.is_empty());
     if own.prompt.as_ref().is_none_or(String::is_empty) && suffix.is_none() {
         return only_load(&client, card.name, manner).await;
     }
     if let Some(suffix) = suffix {
+        if thinking == Some(true) {
+            return Err(unsupported("think", "'think' has no effect where a gap is filled."));
+        }
         let infill = Infill::of(&client, Some(card.name.clone())).await?;
         let prompt = infill.prompt(own.prompt.unwrap_or_default(), suffix).await?;
         return answer(&client, settings.request(card.name, prompt), manner).await;
