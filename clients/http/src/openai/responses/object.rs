@@ -76,6 +76,8 @@ impl From<&Error> for Fault {
         let code = match error.kind {
             ErrorKind::ContextLengthExceeded => "context_length_exceeded",
             ErrorKind::RateLimited => "rate_limit_exceeded",
+            // Clients know no other code by which the request itself is at fault.
+            ErrorKind::ModelNotFound | ErrorKind::Forbidden => "invalid_prompt",
             ErrorKind::Invalid | ErrorKind::Unsupported => "invalid_prompt",
             _ => "server_error",
         };

@@ -154,11 +154,13 @@ fn a_failure_says_whether_to_ask_again() {
     };
     assert_eq!(code(ErrorKind::ContextLengthExceeded), "context_length_exceeded");
     assert_eq!(code(ErrorKind::RateLimited), "rate_limit_exceeded");
-    assert_eq!(
-        (code(ErrorKind::Invalid), code(ErrorKind::Unsupported)),
-        (json!("invalid_prompt"), json!("invalid_prompt"))
-    );
-    assert_eq!((code(ErrorKind::Internal), code(ErrorKind::Busy)), (json!("server_error"), json!("server_error")));
+    for at_fault in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::ModelNotFound, ErrorKind::Forbidden] {
+        assert_eq!(code(at_fault), "invalid_prompt", "{at_fault:?}");
+    }
+    // The daemon finds no work that it did not outlive.
+    for passing in [ErrorKind::Internal, ErrorKind::Busy, ErrorKind::NotFound] {
+        assert_eq!(code(passing), "server_error", "{passing:?}");
+    }
 }
 
 #[test]
