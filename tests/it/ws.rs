@@ -92,6 +92,7 @@ async fn keys_origins_and_roles_are_judged_as_for_any_request() {
     assert_eq!(Ws::connect(&anyone, "/api/ws", "").await.err(), Some(401));
     assert_eq!(Ws::connect(&http, "/api/ws", "Origin: https://evil.example\r\n").await.err(), Some(403));
     assert_eq!(Ws::connect(&http, "/api/ws?channels=weather", "").await.err(), Some(400));
+    assert!(Ws::connect(&http, "/api/ws?channels=", "").await.is_ok(), "none are wished for");
     assert!(Ws::connect(&http, "/api/ws", "Origin: http://localhost:3000\r\n").await.is_ok());
     let plain = http.get("/api/ws").await;
     assert_eq!((plain.status, plain.json().await["error"]["code"].clone()), (400, json!("INVALID_REQUEST")));

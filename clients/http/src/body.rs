@@ -228,7 +228,10 @@ pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result
 pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Error> {
     query.map(|Query(query)| query).map_err(|error| {
         let text = error.body_text();
-        let param = text.rsplit_once(": ").map_or("query", |(before, _)| before.rsplit(' ').next().unwrap_or("query"));
+        let (before, reason) = text.rsplit_once(": ").unwrap_or(("query", &text));
+        // A field that is there twice, or not at all, is named in the sentence alone.
+        let named = reason.split_once(" field `").and_then(|(_, rest)| rest.split('`').next());
+        let param = named.or(before.rsplit(' ').next()).unwrap_or("query");
         let message = format!("The query cannot be read: {text}.");
         Error::invalid(param, message).hint("Write it as name=value, joined by '&'.")
     })

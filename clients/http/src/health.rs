@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Uri;
 use protocol::ErrorKind;
 use protocol::status::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Bridge;
+use crate::body::no_query;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 
@@ -58,6 +60,7 @@ async fn ready(State(bridge): State<Arc<Bridge>>) -> Result<Json<Health>, HttpEr
 }
 
 /// Answers with the daemon's whole status.
-async fn status(State(bridge): State<Arc<Bridge>>) -> Result<Json<Status>, HttpError> {
+async fn status(State(bridge): State<Arc<Bridge>>, uri: Uri) -> Result<Json<Status>, HttpError> {
+    no_query(&uri)?;
     Ok(Json(bridge.daemon.client().await?.status().await?))
 }

@@ -110,7 +110,7 @@ pub fn routes() -> Routes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
-    /// Channels, joined by commas.
+    /// Channels, joined by commas; none if it is empty.
     channels: Option<String>,
 }
 
@@ -124,7 +124,8 @@ async fn connect(
     let keyless = || Error::new(ErrorKind::AuthRequired, "A socket needs a key.");
     let who = access::current().ok_or_else(keyless)?;
     let mut channels = Vec::new();
-    for name in query(wish)?.channels.iter().flat_map(|names| names.split(',')) {
+    let wished = query(wish)?.channels.filter(|names| !names.is_empty());
+    for name in wished.iter().flat_map(|names| names.split(',')) {
         channels.push(permitted(&who, Channel::named(name.trim())?)?);
     }
     let upgrade = upgrade.map_err(|error| {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::Uri;
 use protocol::model::ModelState;
 use protocol::status::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Bridge;
+use crate::body::no_query;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 
@@ -93,12 +95,14 @@ pub struct Hardware {
 }
 
 /// Says how memory is.
-async fn memory(State(bridge): State<Arc<Bridge>>) -> Result<Json<Memory>, HttpError> {
+async fn memory(State(bridge): State<Arc<Bridge>>, uri: Uri) -> Result<Json<Memory>, HttpError> {
+    no_query(&uri)?;
     Ok(Json(Memory::from(bridge.daemon.client().await?.status().await?)))
 }
 
 /// Says what the machine is.
-async fn hardware(State(bridge): State<Arc<Bridge>>) -> Result<Json<Hardware>, HttpError> {
+async fn hardware(State(bridge): State<Arc<Bridge>>, uri: Uri) -> Result<Json<Hardware>, HttpError> {
+    no_query(&uri)?;
     Ok(Json(Hardware::from(bridge.daemon.client().await?.status().await?)))
 }
 

@@ -92,7 +92,7 @@ fn a_query_is_refused_with_the_name_that_is_wrong() {
     }
     let read = |uri: &'static str| query(Query::<Own>::try_from_uri(&Uri::from_static(uri)));
     assert!(read("/x?limit=5").is_ok() && read("/x").is_ok());
-    for (uri, param) in [("/x?limit=many", "limit"), ("/x?colour=red", "colour")] {
+    for (uri, param) in [("/x?limit=many", "limit"), ("/x?colour=red", "colour"), ("/x?limit=1&limit=2", "limit")] {
         assert_eq!(read(uri).unwrap_err().param.as_deref(), Some(param), "{uri}");
     }
 }

@@ -191,8 +191,9 @@ async fn delete(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Status
 }
 
 /// Says which version of Ollama's API this is.
-async fn version() -> Json<Version> {
-    Json(Version { version: VERSION })
+async fn version(uri: Uri) -> Result<Json<Version>, OllamaError> {
+    no_query(&uri)?;
+    Ok(Json(Version { version: VERSION }))
 }
 
 /// Refuses what Ollama has and Impetus has not.

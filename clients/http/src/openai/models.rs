@@ -96,10 +96,16 @@ pub struct Page {
     limit: Option<u16>,
     after_id: Option<String>,
     before_id: Option<String>,
-    /// What clients say of themselves with every request of theirs; it changes no answer.
-    #[serde(rename = "beta", alias = "client_version", alias = "api-version")]
+    /// What clients say of themselves with every request of theirs, here and below; it changes no answer.
+    #[serde(rename = "beta")]
     #[param(ignore)]
-    _label: Option<String>,
+    _beta: Option<String>,
+    #[serde(rename = "client_version")]
+    #[param(ignore)]
+    _client_version: Option<String>,
+    #[serde(rename = "api-version")]
+    #[param(ignore)]
+    _api_version: Option<String>,
 }
 
 impl Page {
