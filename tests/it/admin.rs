@@ -72,7 +72,8 @@ async fn a_load_and_a_pull_say_how_far_they_are_and_end_with_the_model() {
     let again = http.post("/api/models/pull", &json!({"model": "org/tiny", "name": "tiny", "stream": false})).await;
     assert_eq!((again.status, again.json().await["id"].clone()), (200, json!("tiny")));
     let absent = lines(&http.post("/api/models/pull", &json!({"model": "org/absent"})).await.text().await);
-    assert_eq!(absent.last().unwrap()["error"]["code"], "not_found", "{absent:?}");
+    let error = &absent.last().unwrap()["error"];
+    assert_eq!((&error["code"], &error["param"]), (&json!("not_found"), &json!("model")), "{error}");
     let nonsense = http.post("/api/models/pull", &json!({"model": "nonsense"})).await;
     assert_eq!((nonsense.status, nonsense.json().await["error"]["param"].clone()), (400, json!("model")));
 }

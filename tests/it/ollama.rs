@@ -317,7 +317,8 @@ async fn refusals_are_in_ollamas_shape_and_name_what_they_refuse() {
     }
     let pull = http.post("/api/pull", &json!({"model": "nonsense"})).await;
     assert_eq!(pull.status, 400);
-    assert!(pull.json().await["error"].as_str().unwrap().contains("ORG/NAME"));
+    let said = pull.json().await["error"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("model: ") && said.contains("ORG/NAME"), "{said}");
     let load = http.post("/api/generate", &json!({"model": "impetus-nano", "think": "bogus"})).await;
     assert_eq!(load.status, 400);
     assert!(load.json().await["error"].as_str().unwrap().contains("think"));

@@ -10,7 +10,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use protocol::client::{Client, EventStream};
+use protocol::client::Client;
 use protocol::model::{LoadRequest, ModelCard, ModelState, PullRequest, Residence, Source};
 use protocol::transcript::{Event, Progress, Stage, Unit};
 use protocol::{Error, ErrorKind};
@@ -248,16 +248,20 @@ async fn pull(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Response
     let client = bridge.daemon.client().await?;
     let name = wish.name.clone().unwrap_or_else(|| wish.model.clone());
     let request = PullRequest { repo: wish.model, revision: wish.revision, name: wish.name };
-    let begun = client.pull(request).await.map_err(|error| match error.param.as_deref() {
+    let named = |error: Error| match error.param.as_deref() {
         Some("repo") => error.param("model"),
         _ => error,
-    });
-    let events = client.events(begun?);
+    };
+    let events = client.events(client.pull(request).await.map_err(named)?);
+    let events = events.map(move |event| event.map_err(named));
     Ok(follow(client, events, name, wish.stream.unwrap_or(true)).await?)
 }
 
 /// Answers with the model once the work is done, or with lines until then.
-async fn follow(client: Client, mut events: EventStream, model: String, streams: bool) -> Result<Response, Error> {
+async fn follow<E>(client: Client, mut events: E, model: String, streams: bool) -> Result<Response, Error>
+where
+    E: Stream<Item = Result<Event, Error>> + Send + Unpin + 'static,
+{
     if streams {
         return Ok(respond(lines(client, events, model, request_id::current())));
     }
@@ -267,12 +271,15 @@ async fn follow(client: Client, mut events: EventStream, model: String, streams:
     Ok(Json(find(&client, &model).await?).into_response())
 }
 
-fn lines(
+fn lines<E>(
     client: Client,
-    events: EventStream,
+    events: E,
     model: String,
     request_id: Option<String>,
-) -> impl Stream<Item = Bytes> + Send + 'static {
+) -> impl Stream<Item = Bytes> + Send + 'static
+where
+    E: Stream<Item = Result<Event, Error>> + Send + Unpin + 'static,
+{
     let failed = move |error: &Error| bytes(&error::body(error, request_id.clone()));
     let rest = stream::unfold(Some((client, events, model, failed)), |state| async move {
         let (client, mut events, model, failed) = state?;

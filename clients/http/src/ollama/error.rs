@@ -54,6 +54,7 @@ fn in_our_words(param: &str) -> &str {
         "thinking" => "think",
         "inputs" => "input",
         "constraint" => "format",
+        "repo" => "model",
         param => param,
     }
 }
