@@ -101,6 +101,18 @@ fn models_are_added_loaded_listed_and_forgotten() {
     let folder = model::write(&house, "tiny", &Recipe::tiny("llama", 21));
     let added = run(&house, &["models", "add", folder.to_str().unwrap(), "--json"]);
     assert_eq!(added.json()["name"], "tiny", "{added:?}");
+    let ranks = Recipe::tiny_encoder("xlm-roberta", 5)
+        .set("pad_token_id", 1)
+        .set("architectures", vec!["XLMRobertaForSequenceClassification"]);
+    for (name, recipe, asked) in [
+        ("writes", Recipe::tiny("llama", 21), "run --model writes"),
+        ("embeds", Recipe::tiny_encoder("bert", 5), "embed --model embeds"),
+        ("ranks", ranks, "/v1/rerank"),
+    ] {
+        let folder = model::write(&house, name, &recipe);
+        let added = run(&house, &["models", "add", folder.to_str().unwrap()]);
+        assert!(added.out.contains(asked), "a model is asked for what it can do: {added:?}");
+    }
     assert_eq!(run(&house, &["load", "tiny"]).code, 0);
     let loaded = run(&house, &["ps", "--json"]).json();
     let tiny = loaded.as_array().unwrap().iter().find(|card| card["name"] == "tiny").expect("it is in memory");

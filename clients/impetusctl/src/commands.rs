@@ -14,6 +14,7 @@ mod logs;
 mod models;
 mod ps;
 mod pull;
+mod ready;
 mod requests;
 mod rm;
 mod run;

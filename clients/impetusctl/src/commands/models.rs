@@ -6,7 +6,7 @@ use protocol::model::{AddRequest, ImportRequest, ModelCard, ModelState, Source};
 use protocol::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use super::work;
+use super::{ready, work};
 use crate::cli::{Models, ModelsCommand};
 use crate::daemon::Daemon;
 use crate::output::{Output, bytes, table};
@@ -29,7 +29,7 @@ pub async fn run(daemon: &Daemon, output: Output, models: Models) -> Result<()> 
         Some(ModelsCommand::Add { path, name }) => {
             let path = full(&path)?;
             let card = client.add(AddRequest { path, name }).await?;
-            output.result(&card, format_args!("{} is ready: impetusctl run --model {} PROMPT", card.name, card.name))
+            output.result(&card, ready::ask(&card.name, card.facts.capabilities))
         }
         Some(ModelsCommand::Import { path, name }) => {
             let path = full(&path)?;
@@ -37,8 +37,7 @@ pub async fn run(daemon: &Daemon, output: Output, models: Models) -> Result<()> 
             let model = name.clone().or(stem).unwrap_or_default();
             let id = client.import(ImportRequest { path, name }).await?;
             work::follow(&client, output, id).await?;
-            let ready = format_args!("{model} is ready: impetusctl run --model {model} PROMPT");
-            output.result(&json!({ "model": model }), ready)
+            output.result(&json!({ "model": model }), ready::say(&client, &model).await?)
         }
     }
 }

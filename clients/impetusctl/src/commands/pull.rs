@@ -4,7 +4,7 @@ use protocol::Result;
 use protocol::model::PullRequest;
 use serde_json::json;
 
-use super::work;
+use super::{ready, work};
 use crate::cli::Pull;
 use crate::daemon::Daemon;
 use crate::output::Output;
@@ -16,5 +16,5 @@ pub async fn run(daemon: &Daemon, output: Output, pull: Pull) -> Result<()> {
     let request = PullRequest { repo: pull.repo, revision: pull.revision, name: pull.name };
     let id = client.pull(request).await?;
     work::follow(&client, output, id).await?;
-    output.result(&json!({ "model": name }), format_args!("{name} is ready: impetusctl run --model {name} PROMPT"))
+    output.result(&json!({ "model": name }), ready::say(&client, &name).await?)
 }
