@@ -205,6 +205,18 @@ async fn refusals_are_in_anthropics_shape() {
 }
 
 #[tokio::test]
+async fn a_refused_thread_says_that_the_whole_conversation_may_be_sent() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let refused = http.post(PATH, &ask(json!({"thread": {"type": "create"}}))).await;
+    assert_eq!(refused.status, 400);
+    let details = json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+    assert_eq!(refused.json().await["error"]["details"], details);
+    let other = http.post(PATH, &ask(json!({"telepathy": true}))).await.json().await;
+    assert_eq!(other["error"].get("details"), None);
+}
+
+#[tokio::test]
 async fn the_door_speaks_anthropics_shape_too() {
     let mut house = House::start();
     let http = house.http().await;

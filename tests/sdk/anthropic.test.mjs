@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
+import { betaTool } from '@anthropic-ai/sdk/helpers/beta/json-schema';
 
 const url = process.env.IMPETUS_URL;
 const key = process.env.IMPETUS_KEY;
@@ -47,6 +48,19 @@ test('a forced tool is called, in a stream too, and its result is taken', async 
   const messages = [...request.messages, { role: 'assistant', content: whole.content }, result];
   const { tool_choice: _, ...free } = request;
   assert.ok((await client.messages.create({ ...free, messages })).content.length > 0);
+});
+
+test('the runner of tools sends whole conversations where no threads are kept', async () => {
+  const { name, description, input_schema: inputSchema } = weather;
+  for (const stream of [false, true]) {
+    const asked = [];
+    const run = ({ city }) => (asked.push(city), '20 degrees');
+    const tool = betaTool({ name, description, inputSchema, run });
+    const request = { ...ask('What is the weather in Paris?'), max_tokens: 80, tools: [tool], max_iterations: 2, stream };
+    const final = await client.beta.messages.toolRunner(request).runUntilDone();
+    assert.ok(['end_turn', 'max_tokens', 'tool_use'].includes(final.stop_reason));
+    assert.ok(asked.length > 0, `stream: ${stream}`);
+  }
 });
 
 test('the beta client, which adds to the address, is answered', async () => {

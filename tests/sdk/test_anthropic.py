@@ -129,6 +129,32 @@ class Tools(Service):
         self.assertEqual(final.stop_reason, "tool_use")
         self.assertEqual((final.content[-1].name, final.content[-1].input), (whole.name, whole.input))
 
+    def test_the_runner_of_tools_sends_whole_conversations_where_no_threads_are_kept(self):
+        asked = []
+
+        @anthropic.beta_tool
+        def get_weather(city: str) -> str:
+            """Tells the weather of a city."""
+            asked.append(city)
+            return '{"sky": "clear"}'
+
+        for stream in (False, True):
+            asked.clear()
+            options = ask(self.QUESTION, tools=[get_weather], max_tokens=80)
+            runner = self.client.beta.messages.tool_runner(**options, stream=stream, max_iterations=2)
+            self.assertIn(runner.until_done().stop_reason, ("end_turn", "max_tokens", "tool_use"))
+            self.assertTrue(asked, f"stream={stream}")
+
+    def test_a_thread_goes_on_without_being_kept_where_its_client_allows_that(self):
+        options = ask("Hello")
+        first = options.pop("messages")
+        with self.assertRaises(anthropic.BadRequestError) as refusal:
+            self.client.beta.messages.thread(**options).send(*first)
+        self.assertEqual(refusal.exception.body["error"]["details"]["unsupported"], ["thread"])
+        thread = self.client.beta.messages.thread(**options, unsupported_request_behavior="continue_unthreaded")
+        self.assertTrue(thread.send(*first).content[0].text)
+        self.assertTrue(thread.send({"role": "user", "content": "What is Impetus?"}).content[0].text)
+
     def test_no_call_comes_where_none_is_allowed(self):
         message = self.say(self.QUESTION, tools=[WEATHER], tool_choice={"type": "none"})
         self.assertEqual([block.type for block in message.content], ["text"])

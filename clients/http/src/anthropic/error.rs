@@ -33,7 +33,21 @@ pub struct ErrorBody {
 struct Fault {
     r#type: &'static str,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
 }
+
+/// What a client's library goes by where it can ask in another way.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnthropicErrorDetails)]
+struct Details {
+    error_code: &'static str,
+    unsupported: [&'static str; 1],
+}
+
+/// The conversation that Anthropic's servers keep, and what its libraries call the refusal of one: they send it whole then.
+const THREAD: &str = "thread";
+const NO_THREADS: &str = "thread_unsupported_request";
 
 /// Anthropic's status for "more work than can be taken on".
 fn overloaded() -> StatusCode {
@@ -63,7 +77,9 @@ fn face(kind: ErrorKind) -> (StatusCode, &'static str) {
 
 /// Returns the body for an error of the request `request_id`.
 pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
-    let fault = Fault { r#type: face(error.kind).1, message: sentence(error) };
+    let threads = error.kind == ErrorKind::Unsupported && error.param.as_deref() == Some(THREAD);
+    let details = threads.then_some(Details { error_code: NO_THREADS, unsupported: [THREAD] });
+    let fault = Fault { r#type: face(error.kind).1, message: sentence(error), details };
     ErrorBody { r#type: "error", error: fault, request_id }
 }
 
@@ -134,6 +150,18 @@ mod tests {
         assert_eq!(sentence(&named), "temperature is 3; it must be from 0 to 1");
         let long = Error::new(ErrorKind::ContextLengthExceeded, "This model's maximum context length is 9 tokens");
         assert!(sentence(&long).starts_with("prompt is too long: This model's maximum context length is 9"));
+    }
+
+    #[test]
+    fn a_refused_thread_and_nothing_else_is_named_in_the_words_of_the_libraries() {
+        let details = |kind: ErrorKind, param: &str| {
+            let shown = serde_json::to_value(body(&Error::new(kind, "no").param(param), None)).unwrap();
+            shown["error"].get("details").cloned()
+        };
+        let threads = serde_json::json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+        assert_eq!(details(ErrorKind::Unsupported, "thread"), Some(threads));
+        assert_eq!(details(ErrorKind::Unsupported, "telepathy"), None);
+        assert_eq!(details(ErrorKind::Invalid, "thread"), None);
     }
 
     #[test]
