@@ -1,7 +1,7 @@
 //! What a model writes: reasoning, tool calls and stop strings are told apart the same way however the text is cut.
 
 use protocol::generation::ToolCallDelta;
-use worker::output::{Functions, Output, OutputOptions, Piece, Place, ReasoningTags, ToolFormat};
+use worker::output::{End, Functions, Output, OutputOptions, Piece, Place, ReasoningTags, ToolFormat};
 
 use crate::choice;
 
@@ -53,21 +53,22 @@ pub fn read(bytes: &[u8]) {
         functions: Functions::of(["f", "g"].map(|name| (name, &serde_json::Value::Null))),
         call_id_seed: 3,
     };
-    let whole = gather(&options, [&*text].into_iter());
+    let end = [End::Whole, End::Cut, End::Closing][more % 3];
+    let whole = gather(end, &options, [&*text].into_iter());
     for length in [1, 2, 7] {
         let letters: Vec<char> = text.chars().collect();
         let cuts: Vec<String> = letters.chunks(length).map(|cut| cut.iter().collect()).collect();
-        assert_eq!(gather(&options, cuts.iter().map(String::as_str)), whole, "cut every {length} letters");
+        assert_eq!(gather(end, &options, cuts.iter().map(String::as_str)), whole, "cut every {length} letters");
     }
     for (_, arguments) in &whole.calls {
         assert!(serde_json::from_str::<serde_json::Value>(arguments).is_ok(), "arguments are JSON: {arguments:?}");
     }
 }
 
-fn gather<'a>(options: &OutputOptions, cuts: impl Iterator<Item = &'a str>) -> Whole {
+fn gather<'a>(end: End, options: &OutputOptions, cuts: impl Iterator<Item = &'a str>) -> Whole {
     let mut output = Output::new(options.clone());
     let mut pieces: Vec<Piece> = cuts.map(|cut| output.push(cut)).collect();
-    pieces.push(output.finish());
+    pieces.push(output.finish(end));
     let mut whole = Whole::default();
     for piece in pieces {
         whole.text += &piece.text;

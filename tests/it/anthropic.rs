@@ -97,6 +97,21 @@ async fn a_tool_is_called_and_its_result_is_read() {
 }
 
 #[tokio::test]
+async fn a_call_that_its_limit_cuts_before_its_name_is_known_is_no_text() {
+    let mut house = House::start();
+    let http = house.http().await;
+    for limit in [4, 8, 12] {
+        let mut cut = ask(weather());
+        cut["max_tokens"] = json!(limit);
+        let whole = http.post(PATH, &cut).await.json().await;
+        assert_eq!((&whole["stop_reason"], &whole["content"]), (&json!("max_tokens"), &json!([])), "{limit}: {whole}");
+        cut["stream"] = json!(true);
+        let events = events(&http, cut).await;
+        assert!(events.iter().all(|event| event["type"] != "content_block_delta"), "{limit}: {events:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_says_why_it_ended() {
     let mut house = House::start();
     let http = house.http().await;

@@ -22,7 +22,7 @@ use scheduler::{Salt, SequenceId};
 
 use crate::follow::Follower;
 use crate::guess::Guesser;
-use crate::output::{Output, Piece};
+use crate::output::{End, Output, Piece};
 use thoughts::{Place, ReasoningTokens};
 
 /// The most choices of one request.
@@ -400,8 +400,13 @@ impl Choice {
             };
             self.reasoning.count(!piece.reasoning.is_empty(), place);
         }
-        if reason.is_some() {
-            let rest = self.output.finish();
+        if let Some(reason) = reason {
+            let end = match reason {
+                FinishReason::Length if self.forced.is_empty() => End::Cut,
+                FinishReason::Length => End::Closing,
+                _ => End::Whole,
+            };
+            let rest = self.output.finish(end);
             self.reasoning.end(!rest.reasoning.is_empty());
             append(&mut piece, rest);
         }

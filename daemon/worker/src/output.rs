@@ -66,6 +66,17 @@ pub struct OutputOptions {
     pub call_id_seed: u64,
 }
 
+/// How a text ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The model ended it.
+    Whole,
+    /// It was cut off at its limit.
+    Cut,
+    /// The same, while its reasoning was being closed because its budget was spent.
+    Closing,
+}
+
 /// What became of some text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
@@ -129,21 +140,22 @@ impl Output {
         Piece { reasoning, ..self.answer.take() }
     }
 
-    /// Ends the text; returns what was held back. A call that was cut off is closed, so that its arguments are JSON.
-    pub fn finish(&mut self) -> Piece {
+    /// Ends the text; returns what was held back. A call that was cut off is closed, so that its arguments are JSON, and one
+    /// of which too little came to be told of is left out.
+    pub fn finish(&mut self, end: End) -> Piece {
         let mut reasoning = String::new();
         if let Some(mut harmony) = self.harmony.take() {
             harmony.finish(&mut reasoning, &mut self.answer);
         }
         if let Some(mut splitter) = self.reasoning.take() {
-            let said = splitter.finish(&mut reasoning);
+            let said = splitter.finish(end == End::Closing, &mut reasoning);
             self.say(&said);
         }
         if let Some(mut wrapped) = self.wrapped.take() {
             self.say(&wrapped.finish());
         }
         if let Some(mut tools) = self.tools.take() {
-            tools.finish(&mut self.answer);
+            tools.finish(end != End::Whole, &mut self.answer);
         }
         self.answer.finish();
         Piece { reasoning, ..self.answer.take() }

@@ -226,6 +226,39 @@ fn a_reasoning_that_spends_its_budget_is_closed() {
 }
 
 #[test]
+fn a_limit_that_cuts_a_call_or_the_end_of_a_spent_reasoning_shows_neither() {
+    let folder = Folder::new("cut", |recipe| recipe);
+    let said = |drawn: &[Drawn]| {
+        let joined = |part: fn(&Drawn) -> &str| drawn.iter().map(part).collect::<String>();
+        assert_eq!(drawn.last().unwrap().finished.as_ref().unwrap().reason, FinishReason::Length);
+        (joined(|it| &it.delta.text), joined(|it| &it.delta.reasoning))
+    };
+    let says = "Let me see.\n<tool_call>\n{\"name\": \"weather\", \"arg";
+    let most = choice(&folder, conversation(500), says).1.len() as u32;
+    let (mut called, tokens) = choice(&folder, conversation(most), says);
+    assert_eq!(said(&take_all(&mut called, &tokens)), ("Let me see.".to_string(), String::new()));
+
+    let thinks = |max_tokens: u32| {
+        let mut asked = conversation(max_tokens);
+        if let Prompt::Chat(chat) = &mut asked.prompt {
+            chat.thinking_budget = Some(12);
+        }
+        choice(&folder, asked, "<think>I think and think and think and think of nothing")
+    };
+    let (mut whole, tokens) = thinks(500);
+    let taken = tokens.iter().take_while(|token| whole.forced.is_empty() && whole.take(**token).is_ok()).count();
+    let close: Vec<u32> = whole.forced.iter().copied().collect();
+    assert!(close.len() > 2, "the tag is several tokens here");
+    for more in 1..close.len() {
+        let (mut closing, _) = thinks((taken + more) as u32);
+        let drawn = take_all(&mut closing, &[&tokens[..taken], &close[..more]].concat());
+        let (text, reasoning) = said(&drawn);
+        assert!(text.is_empty() && reasoning.starts_with("I think") && !reasoning.contains('<'), "{reasoning:?}");
+        assert_eq!(closing.reasoning.tokens(), whole.reasoning.tokens());
+    }
+}
+
+#[test]
 fn a_model_that_always_reasons_answers_at_once_where_no_thoughts_are_wanted() {
     let folder = Folder::new("no-thoughts", |recipe| recipe);
     let asked = |thinking| {

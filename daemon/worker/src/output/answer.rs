@@ -86,13 +86,18 @@ impl Answer {
 
     /// Begins a call; the text before it is complete, and white space before it is dropped.
     pub fn begin_call(&mut self, name: String) {
-        let held = self.stops.finish();
-        self.show(&held);
-        self.space.clear();
+        self.leave_out_call();
         self.after_call = true;
         let id = Some(call_id(self.call_id_seed, self.calls));
         self.piece.tool_calls.push(ToolCallDelta { index: self.calls, id, name: Some(name), arguments: String::new() });
         self.calls = self.calls.saturating_add(1);
+    }
+
+    /// The same for a call of which too little came to be told of.
+    pub fn leave_out_call(&mut self) {
+        let held = self.stops.finish();
+        self.show(&held);
+        self.space.clear();
     }
 
     /// Adds to the arguments of the call that was begun last.

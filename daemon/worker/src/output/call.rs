@@ -92,6 +92,17 @@ impl CallReader {
         }
     }
 
+    /// Ends a call in the middle of which its answer ended. What was not announced is given back, or left out where it was cut
+    /// off after a marker that says that it is a call.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
+        self.close(answer);
+        match cut && self.bare.is_none() {
+            _ if self.announced => {}
+            true => answer.leave_out_call(),
+            false => answer.texts(&self.give_back()),
+        }
+    }
+
     fn is_arguments(&self) -> bool {
         matches!(self.key.as_str(), "arguments" | "parameters")
     }

@@ -94,19 +94,17 @@ impl DeepSeek {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         match &mut self.state {
             State::Text(scanner) => answer.texts(&scanner.finish()),
+            State::Head(..) | State::Name(_) if cut => answer.leave_out_call(),
             State::Head(head, scanner) => {
                 answer.texts(head);
                 answer.texts(&scanner.finish());
             }
             State::Name(name) => answer.texts(name),
-            State::Arguments(call) => {
-                call.close(answer);
-                answer.texts(&call.give_back());
-            }
+            State::Arguments(call) => call.finish(cut, answer),
             State::After(_) => {}
         }
     }

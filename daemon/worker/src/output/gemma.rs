@@ -89,11 +89,12 @@ impl Gemma {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         let held = self.scanner.finish();
         match &mut self.state {
             State::Text => answer.texts(&held),
+            State::Head(_) if cut => answer.leave_out_call(),
             State::Head(head) => answer.texts(&format!("{}{head}{held}", self.marks.open)),
             State::Arguments(arguments) => arguments.close(answer),
             State::After => {}

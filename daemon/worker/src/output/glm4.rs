@@ -60,15 +60,12 @@ impl Glm4 {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         match &mut self.state {
             State::Text => {}
             State::Line(line) => answer.texts(line),
-            State::Call(call) => {
-                call.close(answer);
-                answer.texts(&call.give_back());
-            }
+            State::Call(call) => call.finish(cut, answer),
         }
     }
 }

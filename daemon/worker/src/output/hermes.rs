@@ -69,15 +69,12 @@ impl Hermes {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         match &mut self.state {
             State::Bare(bare) => bare.finish(answer),
             State::Outside(scanner) => answer.texts(&scanner.finish()),
-            State::Inside(call) => {
-                call.close(answer);
-                answer.texts(&call.give_back());
-            }
+            State::Inside(call) => call.finish(cut, answer),
             State::After(_) => {}
         }
     }

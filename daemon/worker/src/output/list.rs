@@ -144,18 +144,21 @@ impl List {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         let raw = std::mem::take(&mut self.raw);
+        // The word that begins some families' calls may as well begin an answer.
+        let sure =
+            !matches!(self.state, State::Begin) || self.marks.first.is_empty() || raw.trim_end() != self.marks.first;
         match &mut self.state {
             State::Text(scanner) => answer.texts(&scanner.finish()),
+            State::Begin | State::Name(_) | State::Inside if cut && sure => answer.leave_out_call(),
             State::Name(name) => answer.texts(&format!("{raw}{name}")),
             State::Call { call, .. } => {
-                call.close(answer);
-                if !call.is_announced() {
+                if !cut && !call.is_announced() {
                     answer.texts(&raw);
                 }
-                answer.texts(&call.give_back());
+                call.finish(cut, answer);
             }
             State::Begin | State::Inside => answer.texts(&raw),
             State::After(_) => {}

@@ -85,17 +85,19 @@ impl Llama3 {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         match &mut self.state {
+            State::Ready(_) if cut && self.tagged => answer.leave_out_call(),
             State::Ready(scanner) | State::Text(scanner) => answer.texts(&scanner.finish()),
-            State::Call(call) => {
-                call.close(answer);
-                answer.texts(&call.give_back());
+            State::Call(call) => call.finish(cut, answer),
+            State::Head(head) if cut && self.functions.may_begin(head.split('.').next().unwrap_or_default()) => {
+                answer.leave_out_call();
             }
+            State::Named(..) if cut => answer.leave_out_call(),
             State::Head(_) | State::Named(..) => {
                 self.give_up(answer);
-                self.finish(answer);
+                self.finish(cut, answer);
             }
             State::Code => answer.arguments("\"}"),
         }

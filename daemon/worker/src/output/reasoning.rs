@@ -174,9 +174,11 @@ impl Splitter {
         }
     }
 
-    /// Ends the text; reasoning that was never closed is reasoning all the same.
-    pub fn finish(&mut self, reasoning: &mut String) -> String {
+    /// Ends the text; reasoning that was never closed is reasoning all the same. What is held of a tag is one where the
+    /// text was cut off while the reasoning was being closed.
+    pub fn finish(&mut self, closing: bool, reasoning: &mut String) -> String {
         let held = self.scanner.finish();
+        let held = if closing { String::new() } else { held };
         match self.state {
             State::Start => std::mem::take(&mut self.space) + &held,
             State::AfterCall if held.trim().is_empty() => std::mem::take(&mut self.held),

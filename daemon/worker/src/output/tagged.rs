@@ -148,11 +148,13 @@ impl Tagged {
         }
     }
 
-    /// Ends the answer; an argument that was cut off is left out.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off; an argument that was cut off is left out.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         let held = self.scanner.finish();
         match self.state {
             State::Text => answer.texts(&held),
+            State::Name if cut => answer.leave_out_call(),
+            State::Around if cut && !self.around.is_empty() => answer.leave_out_call(),
             State::Name => answer.texts(&format!("{}{}{held}", self.tags.open, self.read)),
             State::Around => answer.texts(&format!("{}{}{held}", self.around, self.read.trim_start())),
             // What was held back may have become an end.

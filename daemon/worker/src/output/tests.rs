@@ -1,6 +1,7 @@
 //! What becomes of whole answers, whichever way they are cut.
 
 mod agreement;
+mod cut;
 mod families;
 mod reasoning;
 
@@ -22,9 +23,13 @@ struct Whole {
 }
 
 fn gather(options: &OutputOptions, cuts: &[&str]) -> Whole {
+    gather_to(End::Whole, options, cuts)
+}
+
+fn gather_to(end: End, options: &OutputOptions, cuts: &[&str]) -> Whole {
     let mut output = Output::new(options.clone());
     let mut pieces: Vec<Piece> = cuts.iter().map(|cut| output.push(cut)).collect();
-    pieces.push(output.finish());
+    pieces.push(output.finish(end));
     let mut whole =
         Whole { text: String::new(), reasoning: String::new(), calls: Vec::new(), ids: Vec::new(), stopped: None };
     for piece in pieces {

@@ -165,16 +165,16 @@ impl ToolReader {
         }
     }
 
-    /// Ends the answer.
-    pub fn finish(&mut self, answer: &mut Answer) {
+    /// Ends the answer, or cuts it off.
+    pub fn finish(&mut self, cut: bool, answer: &mut Answer) {
         match self {
-            Self::Hermes(reader) => reader.finish(answer),
-            Self::Llama3(reader) => reader.finish(answer),
-            Self::List(reader) => reader.finish(answer),
-            Self::Glm4(reader) => reader.finish(answer),
-            Self::DeepSeek(reader) => reader.finish(answer),
-            Self::Tagged(reader) => reader.finish(answer),
-            Self::Gemma(reader) => reader.finish(answer),
+            Self::Hermes(reader) => reader.finish(cut, answer),
+            Self::Llama3(reader) => reader.finish(cut, answer),
+            Self::List(reader) => reader.finish(cut, answer),
+            Self::Glm4(reader) => reader.finish(cut, answer),
+            Self::DeepSeek(reader) => reader.finish(cut, answer),
+            Self::Tagged(reader) => reader.finish(cut, answer),
+            Self::Gemma(reader) => reader.finish(cut, answer),
         }
     }
 }
