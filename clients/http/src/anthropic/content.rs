@@ -3,7 +3,8 @@
 //! Instructions may come as `system`, or as messages of that role, which coding agents send; those before the first
 //! turn become one. Tool results become turns of their own, in the order they are given, and may refer to tools that the
 //! model was not told of before. A block that no model here can
-//! read is refused by its type. What a block says beside its text (hints for a cache, sources of an earlier answer, who called
+//! read is refused by its type, and what a history holds of another server's alone (thoughts that only it can read, searches
+//! that it made itself) is left out: what came of it stands in the answer. What a block says beside its text (hints for a cache, sources of an earlier answer, who called
 //! a tool) changes no prompt and is only checked.
 
 use protocol::generation::{Json, Message, Role, ToolCall};
@@ -91,6 +92,26 @@ struct ReferenceBlock {
     tool_name: String,
     #[serde(rename = "cache_control")]
     _cache_control: Option<CacheControl>,
+}
+
+/// Thoughts that only the server they are from can read.
+#[derive(Deserialize)]
+struct RedactedBlock {
+    #[serde(rename = "data")]
+    _data: String,
+}
+
+/// What a search found that another server made itself, for its own eyes.
+#[derive(Deserialize)]
+struct SearchResultBlock {
+    #[serde(rename = "tool_use_id")]
+    _tool_use_id: String,
+    #[serde(rename = "content")]
+    _content: Value,
+    #[serde(rename = "cache_control")]
+    _cache_control: Option<CacheControl>,
+    #[serde(rename = "caller")]
+    _caller: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -273,6 +294,9 @@ fn assistant(at: &str, content: Content) -> Result<Message, Error> {
                 let ToolUseBlock { id, name, input, .. } = part(&at, block)?;
                 said.tool_calls.push(ToolCall { id, name, arguments: Json(input.to_string()) });
             }
+            "redacted_thinking" => drop(part::<RedactedBlock>(&at, block)?),
+            "server_tool_use" => drop(part::<ToolUseBlock>(&at, block)?),
+            "web_search_tool_result" => drop(part::<SearchResultBlock>(&at, block)?),
             other => return Err(unsupported(&at, other)),
         }
     }

@@ -59,6 +59,36 @@ fn calls_thoughts_and_results_become_turns_in_order() {
 }
 
 #[test]
+fn what_only_another_server_can_read_of_its_answer_is_left_out() {
+    let said = json!([
+        {"type": "redacted_thinking", "data": "x"},
+        {"type": "text", "text": "I look."},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Kyiv"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [
+            {"type": "web_search_result", "url": "https://a.example", "title": "A", "encrypted_content": "x"}
+        ]},
+        {"type": "text", "text": "It is sunny.", "citations": []},
+    ]);
+    let history = |said: &Value| {
+        read(Value::Null, json!([{"role": "user", "content": "weather?"}, {"role": "assistant", "content": said}]))
+    };
+    let turns = history(&said).unwrap();
+    assert_eq!(turns[1..], [Message::new(Role::Assistant, "I look.\n\nIt is sunny.")]);
+    for (at, wrong) in [
+        (0, json!({"type": "redacted_thinking"})),
+        (0, json!({"type": "redacted_thinking", "data": "x", "colour": 1})),
+        (2, json!({"type": "server_tool_use", "id": 1, "name": "web_search", "input": {}})),
+        (3, json!({"type": "web_search_tool_result", "content": []})),
+        (3, json!({"type": "code_execution_tool_result", "tool_use_id": "srvtoolu_1", "content": {}})),
+    ] {
+        let mut said = said.clone();
+        said[at] = wrong;
+        let param = history(&said).unwrap_err().param.unwrap_or_default();
+        assert!(param.starts_with(&format!("messages[1].content[{at}]")), "{param}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_named_with_its_place() {
     let cases = [
         (json!([{"type": "image", "source": {}}]), "messages[0].content[0]"),

@@ -1,7 +1,8 @@
 //! Input items, and items of earlier outputs, read into the turns of a conversation.
 //!
 //! What an assistant did in one go stands in several items: reasoning, a message, calls. They become one turn, as a
-//! template writes it. An item that no model here can read is refused by its type. What items are called and how they came about
+//! template writes it. An item that no model here can read is refused by its type, and a search that another server made itself
+//! is left out: what came of it stands in the answer. What items are called and how they came about
 //! changes no prompt and is only checked.
 
 use protocol::generation::{Message, Role, ToolCall};
@@ -70,6 +71,13 @@ struct ReasoningItem {
     encrypted_content: Option<String>,
 }
 
+/// A search that another server made itself.
+#[derive(Deserialize)]
+struct SearchItem {
+    #[serde(rename = "action")]
+    _action: Option<Map<String, Value>>,
+}
+
 /// What items are called and how they came about.
 const LABELS: &[&str] = &["id", "status", "created_by"];
 
@@ -103,6 +111,7 @@ fn complete_item(at: &str, item: Value) -> Result<Value> {
             Some("function_call") => "fc_",
             Some("function_call_output") => "fco_",
             Some("reasoning") => "rs_",
+            Some("web_search_call") => "ws_",
             _ => "msg_",
         };
         item.insert("id".to_owned(), json!(answer_id(prefix)));
@@ -154,6 +163,7 @@ impl Turns {
                 Ok(())
             }
             "function_call_output" => self.result(at, part(at, item)?),
+            "web_search_call" => part::<SearchItem>(at, item).map(drop),
             "" => Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
             other => {
                 let message = format!("'{at}' is of type '{other}', which is not supported here.");

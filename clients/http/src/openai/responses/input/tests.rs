@@ -70,6 +70,20 @@ fn a_refusal_is_what_the_assistant_said() {
 }
 
 #[test]
+fn a_search_of_another_server_is_left_out_of_what_its_assistant_did() {
+    let search = |more: Value| {
+        let mut item = json!({"type": "web_search_call", "id": "ws_1", "status": "completed"});
+        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let said = json!({"role": "assistant", "content": [{"type": "output_text", "text": "Sunny."}]});
+        turns(json!([{"role": "user", "content": "weather?"}, item, said]))
+    };
+    let read = search(json!({"action": {"type": "search", "query": "Kyiv"}})).unwrap();
+    assert_eq!(read[1..], [Message::new(Role::User, "weather?"), Message::new(Role::Assistant, "Sunny.")]);
+    assert_eq!(search(json!({"action": "search"})).unwrap_err().param.as_deref(), Some("input[1].action"));
+    assert_eq!(search(json!({"colour": 1})).unwrap_err().param.as_deref(), Some("input[1].colour"));
+}
+
+#[test]
 fn items_get_what_they_lack_and_keep_what_they_have() {
     let items =
         complete(json!([{"id": "msg_mine", "role": "user", "content": "Hi"}, {"type": "function_call_output"}]));
