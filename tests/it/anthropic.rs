@@ -232,6 +232,36 @@ async fn a_refused_thread_says_that_the_whole_conversation_may_be_sent() {
 }
 
 #[tokio::test]
+async fn models_are_shown_in_anthropics_words_to_whoever_speaks_them() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let get = async |method: &str, path: &str, lines: String| {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", http.authority());
+        http.raw(&format!("{head}{lines}\r\n")).await
+    };
+    let version = "anthropic-version: 2023-06-01\r\n";
+    let key = format!("x-api-key: {}\r\n{version}", http.key());
+    for (method, path, lines, status, kind) in [
+        ("GET", "/v1/models/nope", key.clone(), 404, "not_found_error"),
+        ("GET", "/v1/models?limit=0", key.clone(), 400, "invalid_request_error"),
+        ("PUT", "/v1/models", key.clone(), 405, "invalid_request_error"),
+        ("GET", "/v1/models", format!("x-api-key: imp_wrong\r\n{version}"), 401, "authentication_error"),
+    ] {
+        let answer = get(method, path, lines).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(answer.header("request-id").is_some_and(|id| id.starts_with("req_")), "{method} {path}");
+        assert_eq!(answer.json().await["error"]["type"], kind, "{method} {path}");
+    }
+    for path in ["/v1/models", "/v1/models/impetus-nano"] {
+        let answer = get("GET", path, key.clone()).await;
+        assert!(answer.status == 200 && answer.header("request-id").is_some(), "{path}");
+    }
+    let plain = http.get("/v1/models/nope").await;
+    assert_eq!(plain.header("request-id"), None);
+    assert_eq!(plain.json().await["error"]["code"], "MODEL_NOT_FOUND");
+}
+
+#[tokio::test]
 async fn the_door_speaks_anthropics_shape_too() {
     let mut house = House::start();
     let http = house.http().await;

@@ -149,7 +149,7 @@ async fn unknown_path(uri: Uri) -> Response {
     Dialect::of(uri.path()).refuse(Error::new(ErrorKind::NotFound, message).hint(hint))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
+async fn wrong_method(dialect: Dialect, method: Method, uri: Uri) -> Response {
     let error = Error::new(ErrorKind::Invalid, format!("{} does not answer {method}.", uri.path()));
-    Dialect::of(uri.path()).refuse_as(StatusCode::METHOD_NOT_ALLOWED, error)
+    dialect.refuse_as(StatusCode::METHOD_NOT_ALLOWED, error)
 }

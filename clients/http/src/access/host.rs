@@ -78,7 +78,7 @@ fn name(authority: &str) -> &str {
 pub async fn check_host(State(bridge): State<Arc<Bridge>>, request: Request, next: Next) -> Response {
     let trusted = match verdict(&bridge, &request) {
         Ok(trusted) => trusted,
-        Err(error) => return Dialect::of(request.uri().path()).refuse(error),
+        Err(error) => return Dialect::asked(request.uri().path(), request.headers()).refuse(error),
     };
     let Some(origin) = trusted else { return next.run(request).await };
     let preflight = origin::preflight(request.method(), request.headers());

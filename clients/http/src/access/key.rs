@@ -43,7 +43,7 @@ pub struct Login(pub Option<Claims>);
 
 /// Refuses requests without a known key, with one that may not do this, or with one that has asked too much.
 pub async fn check_key(State(bridge): State<Arc<Bridge>>, mut request: Request, next: Next) -> Response {
-    let dialect = Dialect::of(request.uri().path());
+    let dialect = Dialect::asked(request.uri().path(), request.headers());
     let need = need(request.method(), request.uri().path());
     let secret = key(request.headers()).map(|secret| Proof::Secret(secret.to_owned()));
     // A page that sends a key needs no login, and none is renewed for it.

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::Bridge;
 use crate::body::query;
+use crate::dialect::Dialect;
 use crate::error::HttpError;
 use crate::openapi::{Operation, Routes};
 use crate::time::date;
@@ -140,15 +141,20 @@ impl Page {
 /// Lists the models, loaded or loadable.
 pub async fn list(
     State(bridge): State<Arc<Bridge>>,
+    dialect: Dialect,
     page: Result<Query<Page>, QueryRejection>,
-) -> Result<Json<Models>, HttpError> {
+) -> Response {
+    dialect.answer(listed(&bridge, page).await)
+}
+
+async fn listed(bridge: &Bridge, page: Result<Query<Page>, QueryRejection>) -> Result<Response, Error> {
     let page = query(page)?;
     let mut cards = bridge.daemon.client().await?.models().await?;
     let has_more = page.cut(&mut cards)?;
     let end = |card: Option<&ModelCard>| card.map(|card| card.name.clone());
     let (first_id, last_id) = (end(cards.first()), end(cards.last()));
     let data = cards.into_iter().map(Model::from).collect();
-    Ok(Json(Models { object: "list", data, first_id, last_id, has_more }))
+    Ok(Json(Models { object: "list", data, first_id, last_id, has_more }).into_response())
 }
 
 /// What a model can do.
@@ -190,8 +196,13 @@ impl From<ModelCard> for Abilities {
 /// Shows one model, or what it can do; names may hold slashes, so the path is told apart here.
 async fn show(
     State(bridge): State<Arc<Bridge>>,
+    dialect: Dialect,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Response, HttpError> {
+) -> Response {
+    dialect.answer(shown(&bridge, id).await)
+}
+
+async fn shown(bridge: &Bridge, id: Result<Path<String>, PathRejection>) -> Result<Response, Error> {
     let Path(id) = id.map_err(|_| Error::invalid("model", "The model's name in the path is not UTF-8."))?;
     let cards = bridge.daemon.client().await?.models().await?;
     let find = |name: &str| cards.iter().find(|card| card.name == name).cloned();
@@ -203,8 +214,7 @@ async fn show(
         Some(card) => Ok(Json(Abilities::from(card)).into_response()),
         None => Err(Error::new(ErrorKind::ModelNotFound, format!("The model '{name}' does not exist."))
             .hint("GET /v1/models lists the models.")
-            .param("model")
-            .into()),
+            .param("model")),
     }
 }
 
