@@ -28,6 +28,9 @@ pub const SHARED: &[&str] = &[
     "output_format",
     "context_management",
     "cache_control",
+    "speed",
+    "mcp_servers",
+    "fallbacks",
 ];
 
 /// The members that say how it is answered.
@@ -47,6 +50,12 @@ pub struct Shared {
     /// The older name of `output_config.format`.
     output_format: Option<Value>,
     context_management: Option<Map<String, Value>>,
+    /// Only `standard`.
+    speed: Option<Value>,
+    /// Only an empty list.
+    mcp_servers: Option<Value>,
+    /// Only an empty list.
+    fallbacks: Option<Value>,
 }
 
 /// How it is answered.
@@ -154,6 +163,9 @@ impl Shared {
         let thinking_budget = self.thinking.as_ref().and_then(ThinkingBody::budget);
         let thinking = self.thinking.map_or(Ok(None), |thinking| thinking.wish(max_tokens))?;
         keeps_everything(self.context_management)?;
+        accept_only("speed", self.speed.as_ref(), &[json!("standard")])?;
+        accept_only("mcp_servers", self.mcp_servers.as_ref(), &[json!([])])?;
+        accept_only("fallbacks", self.fallbacks.as_ref(), &[json!([])])?;
         let tools = tools(self.tools.unwrap_or_default(), &references(&self.messages))?;
         let single = self.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
         let messages = conversation(self.system, self.messages)?;

@@ -84,6 +84,12 @@ fn a_deferred_tool_is_told_of_once_a_result_refers_to_it() {
 }
 
 #[test]
+fn a_wish_for_what_happens_anyway_is_granted() {
+    let usual = json!({"speed": "standard", "mcp_servers": [], "fallbacks": []});
+    assert_eq!(read(usual).unwrap(), read(json!({})).unwrap());
+}
+
+#[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let cases = [
         (json!({"thinking": {"type": "enabled", "budget_tokens": 1023}}), "thinking.budget_tokens"),
@@ -96,6 +102,9 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         (json!({"output_config": {"format": {"type": "xml"}}}), "output_config.format"),
         (json!({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}), "context_management.edits"),
         (json!({"context_management": {"more": []}}), "context_management.more"),
+        (json!({"speed": "fast"}), "speed"),
+        (json!({"mcp_servers": [{"type": "url", "url": "https://a.example", "name": "a"}]}), "mcp_servers"),
+        (json!({"fallbacks": [{"model": "b"}]}), "fallbacks"),
         (json!({"temperature": -0.1}), "temperature"),
         (json!({"max_tokens": 0}), "max_tokens"),
     ];

@@ -53,6 +53,7 @@ const OWN: &[&str] = &[
     "store",
     "stream",
     "stream_options",
+    "context_management",
     "background",
     "metadata",
     "client_metadata",
@@ -110,6 +111,8 @@ pub struct Body {
     store: Option<bool>,
     stream: Option<bool>,
     stream_options: Option<Value>,
+    /// Only an empty list.
+    context_management: Option<Value>,
     background: Option<bool>,
     truncation: Option<Value>,
     service_tier: Option<Value>,
@@ -214,6 +217,7 @@ impl Body {
     /// Refuses what would have no effect.
     fn check(&self) -> Result<()> {
         accept_only("truncation", self.truncation.as_ref(), &[json!("disabled")])?;
+        accept_only("context_management", self.context_management.as_ref(), &[json!([])])?;
         accept_only("service_tier", self.service_tier.as_ref(), &[json!("auto"), json!("default")])?;
         accept_only(
             "stream_options",

@@ -113,6 +113,13 @@ fn effort_and_limits_reach_the_model() {
 }
 
 #[test]
+fn a_wish_for_what_happens_anyway_is_granted() {
+    let usual = json!({"context_management": [], "truncation": "disabled", "service_tier": "auto"});
+    assert!(body(usual).is_ok());
+    assert!(body(json!({"stream": true, "stream_options": {"include_obfuscation": false}})).is_ok());
+}
+
+#[test]
 fn what_would_have_no_effect_is_refused_by_name() {
     assert_eq!(param(json!({"truncation": "auto"})), "truncation");
     assert_eq!(param(json!({"conversation": "c"})), "conversation");
@@ -120,6 +127,7 @@ fn what_would_have_no_effect_is_refused_by_name() {
     assert_eq!(param(json!({"include": ["file_search_call.results"]})), "include");
     assert_eq!(param(json!({"text": {"verbosity": "high"}})), "text.verbosity");
     assert_eq!(param(json!({"top_logprobs": 21})), "top_logprobs");
+    assert_eq!(param(json!({"context_management": [{"type": "compaction"}]})), "context_management");
     assert_eq!(param(json!({"metadata": {"a": 1}})), "metadata");
     assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
     assert_eq!(param(json!({"tool_choice": {"type": "function"}})), "tool_choice.name");
