@@ -1,7 +1,9 @@
 //! Text and its tokens through real sockets: what is counted is what an answer is charged for.
 
+use engine::random::Recipe;
 use serde_json::{Value, json};
 use tests::house::House;
+use tests::model;
 
 fn messages(text: &str) -> Value {
     json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": text }])
@@ -45,6 +47,37 @@ async fn pieces_spell_the_text_and_half_characters_are_bytes() {
     };
     let spelled: Vec<u8> = pieces["tokens"].as_array().unwrap().iter().flat_map(bytes).collect();
     assert_eq!(String::from_utf8(spelled).unwrap(), "Grüße 🌦");
+}
+
+#[tokio::test]
+async fn models_that_read_whole_texts_tell_tokens_too_but_have_no_prompts() {
+    let mut house = House::start();
+    let client = house.client().await;
+    let recipe = Recipe::tiny_encoder("bert", 6).set("architectures", vec!["BertForSequenceClassification"]);
+    model::add(&house, &client, "ranks", &recipe).await;
+    let http = house.http().await;
+    for name in ["impetus-nano-embed", "ranks"] {
+        let ask = async |path: &str, more: Value| {
+            let mut body = json!({ "model": name });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            http.post(path, &body).await
+        };
+        let plain = ask("/tokenize", json!({"content": "one two", "with_pieces": true})).await.json().await;
+        assert!(plain["count"].as_u64().unwrap() > 0 && plain["tokens"][0]["piece"].is_string(), "{plain}");
+        let whole = ask("/tokenize", json!({"prompt": "one two"})).await.json().await;
+        assert!(whole["max_model_len"].is_u64(), "{whole}");
+        let around = whole["count"].as_u64().unwrap() - plain["count"].as_u64().unwrap();
+        assert_eq!(around, if name == "ranks" { 2 } else { 0 }, "what stands around a text counts: {whole}");
+        let spelled = ask("/detokenize", json!({"tokens": whole["tokens"]})).await.json().await;
+        assert!(spelled["content"].as_str().unwrap().contains("one"), "{spelled}");
+        let refused = ask("/tokenize", json!({"messages": messages("Hi")})).await;
+        assert_eq!((refused.status, refused.json().await["error"]["param"].as_str()), (400, Some("model")));
+    }
+    let used = json!({"model": "impetus-nano-embed", "input": "one two"});
+    let used = http.post("/v1/embeddings", &used).await.json().await;
+    let counted =
+        http.post("/tokenize", &json!({"model": "impetus-nano-embed", "prompt": "one two"})).await.json().await;
+    assert_eq!(used["usage"]["prompt_tokens"], counted["count"]);
 }
 
 #[tokio::test]

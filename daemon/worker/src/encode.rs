@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use engine::encoder::{Text, probability, shorten};
 use engine::{Encoder, LoadError, Precision};
-use pipe::{Encode, FromWorker, Open, Pulse, Ready, ToWorker, WorkEvent, WorkId};
+use pipe::{Ask, Encode, FromWorker, Open, Pulse, Ready, ToWorker, WorkEvent, WorkId};
 use protocol::encode::{Embedded, Scored};
 use protocol::generation::{Finished, Started, Timing, Usage};
 use protocol::measures::Measures;
@@ -41,6 +41,9 @@ pub use reader::Read;
 /// The shortest time between two reports of a load's progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// The most questions about tokens that wait; the daemon asks no more at once.
+const QUESTIONS_MAX: usize = 64;
+
 /// Loads the model and serves it until it is drained.
 pub fn run(
     open: &Open,
@@ -51,7 +54,7 @@ pub fn run(
 ) -> Result<(), ServeError> {
     let started = Instant::now();
     let dir = Path::new(&open.path);
-    let loaded = Reader::open(dir, &facts).and_then(|reader| Ok((reader, load(dir, open, &emitter)?)));
+    let loaded = Reader::open(dir, &open.name, &facts).and_then(|reader| Ok((reader, load(dir, open, &emitter)?)));
     let (reader, mut encoder) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return crate::refuse(&emitter, load_error(&error)),
@@ -63,9 +66,10 @@ pub fn run(
             .map_err(RunError::Forward)?;
     }
     let places = open.sequences_max.saturating_add(open.waiting_max).max(1);
-    let (texts, jobs) = sync_channel(places as usize);
+    let (texts, jobs) = sync_channel(places as usize + QUESTIONS_MAX);
     let lookout = Lookout::start(READING_MAX, emitter.clone(), sender.clone())?;
-    Builder::new().name("texts".to_string()).spawn(move || reader.run(&jobs, &sender, &lookout))?;
+    let answers = emitter.clone();
+    Builder::new().name("texts".to_string()).spawn(move || reader.run(&jobs, &sender, &answers, &lookout))?;
     let pulse = Pulse { memory_bytes: resident_bytes(), ..Pulse::default() };
     let load_ms = started.elapsed().as_millis() as u64;
     emitter.send(FromWorker::Ready(Ready { facts, device: encoder.device(), load_ms, pulse }))?;
@@ -174,9 +178,7 @@ impl Runner {
                 Ok(())
             }
             Message::Daemon(ToWorker::Submit(submit)) => self.emitter.fail(submit.id, self.generates_nothing()),
-            Message::Daemon(ToWorker::Ask(ask)) => {
-                self.emitter.send(FromWorker::Answer(ask.id, Err(self.generates_nothing())))
-            }
+            Message::Daemon(ToWorker::Ask(ask)) => self.pass_on(ask),
             Message::Daemon(ToWorker::Open(_)) | Message::Prepared(_) | Message::Loaded(_) | Message::Endless => {
                 tracing::error!("a message was ignored that no encoder gets");
                 Ok(())
@@ -186,8 +188,17 @@ impl Runner {
     }
 
     fn generates_nothing(&self) -> Error {
-        let message = format!("{} reads whole texts; it generates nothing and has no prompts", self.name);
+        let message = format!("{} reads whole texts; it generates nothing", self.name);
         Error::new(ErrorKind::Unsupported, message).param("model").hint("use a model that generates text")
+    }
+
+    /// Sends a question to the thread that can answer it.
+    fn pass_on(&mut self, ask: Ask) -> Result<(), Deaf> {
+        let id = ask.id;
+        match self.texts.try_send(Job::Ask(ask)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.emitter.send(FromWorker::Answer(id, Err(busy("other texts wait to become tokens")))),
+        }
     }
 
     /// Sends a request's texts off to become tokens, unless too many wait already.
@@ -198,7 +209,7 @@ impl Runner {
         }
         let waiting = self.reading.len() + self.queue.len();
         let full = || busy(format!("{waiting} requests wait for this model already; the most is {}", self.places));
-        if waiting >= self.places || self.texts.try_send(Job { encode, arrived: Instant::now() }).is_err() {
+        if waiting >= self.places || self.texts.try_send(Job::Encode { encode, arrived: Instant::now() }).is_err() {
             self.measures.refused += 1;
             return self.emitter.fail(work, full());
         }

@@ -5,7 +5,7 @@
 //! figures. It never truncates a prompt. The heartbeat sends jobs and gets generations through its inbox; questions are
 //! answered from here.
 
-mod ask;
+pub mod ask;
 mod chat;
 mod conversation;
 mod habits;

@@ -1,7 +1,7 @@
 //! From a request to texts that can be computed: made of tokens, and measured against the model's context.
 //!
 //! It works on a thread of its own behind a bounded queue. What is too long is refused with the figures, or cut where the
-//! request allows that, and then the result says so.
+//! request allows that, and then the result says so. Questions about tokens are answered here too: there are no prompts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,22 +11,31 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use engine::LoadError;
 use engine::encoder::Manner;
 use engine::text::{TextError, Tokenizer, Whole, read_enough};
-use pipe::{Encode, EncodeTask, WorkId};
+use pipe::{Answer, Ask, Encode, EncodeTask, FromWorker, Question, WorkId};
 use protocol::encode::{Input, Overlong};
+use protocol::generation::Prompt;
 use protocol::model::ModelFacts;
+use protocol::text::{Special, TokenizeRequest, Tokens};
 use protocol::{Error, ErrorKind};
 
 use super::queue::{Item, Request};
+use crate::emit::Emitter;
 use crate::inbox::Message;
 use crate::lookout::{For, Lookout};
+use crate::prompt::ask::{Words, special};
 use crate::quota;
 
-/// A request whose texts are to become tokens.
-pub struct Job {
-    /// What is asked.
-    pub encode: Encode,
-    /// When it arrived.
-    pub arrived: Instant,
+/// What the thread is to do.
+pub enum Job {
+    /// Turns the texts of a request into tokens.
+    Encode {
+        /// What is asked.
+        encode: Encode,
+        /// When it arrived.
+        arrived: Instant,
+    },
+    /// Answers a question.
+    Ask(Ask),
 }
 
 /// What came of a job.
@@ -39,6 +48,7 @@ pub struct Read {
 
 /// Turns texts into tokens.
 pub struct Reader {
+    model: String,
     tokenizer: Tokenizer,
     context: u32,
     vocabulary: u32,
@@ -49,29 +59,62 @@ pub struct Reader {
 
 impl Reader {
     /// Reads the text side of a model folder.
-    pub fn open(dir: &Path, facts: &ModelFacts) -> Result<Self, LoadError> {
+    pub fn open(dir: &Path, model: &str, facts: &ModelFacts) -> Result<Self, LoadError> {
         let (context, vocabulary, dimensions) = (facts.context_length, facts.vocabulary, facts.dimensions);
         let (tokenizer, manner) = (Tokenizer::open(dir)?, Manner::of(dir)?);
-        Ok(Self { tokenizer, context, vocabulary, dimensions, manner })
+        Ok(Self { model: model.to_owned(), tokenizer, context, vocabulary, dimensions, manner })
     }
 
     /// Works until nobody sends jobs or nobody hears of the results.
-    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, lookout: &Lookout) {
+    pub fn run(&self, jobs: &Receiver<Job>, inbox: &SyncSender<Message>, answers: &Emitter, lookout: &Lookout) {
         while let Ok(job) = jobs.recv() {
-            let work = job.encode.id;
-            // Nothing here changes while a text is read, so a defect that one text brings to light ends one request.
-            let read = || catch_unwind(AssertUnwindSafe(|| self.read(job)));
-            let result = lookout
-                .watch(For::Work(work), read)
-                .unwrap_or_else(|_| Err(Error::internal("reading the texts failed; the log has the cause")));
-            if inbox.send(Message::Read(Read { work, result })).is_err() {
+            let heard = match job {
+                Job::Encode { encode, arrived } => {
+                    let work = encode.id;
+                    let result = lookout.watch(For::Work(work), || survive(|| self.read(encode, arrived)));
+                    inbox.send(Message::Read(Read { work, result })).is_ok()
+                }
+                Job::Ask(Ask { id, question, .. }) => {
+                    let result = lookout.watch(For::Ask(id), || survive(|| self.answer(&question)));
+                    answers.send(FromWorker::Answer(id, result)).is_ok()
+                }
+            };
+            if !heard {
                 return;
             }
         }
     }
 
-    fn read(&self, job: Job) -> Result<Request, Error> {
-        let Job { encode: Encode { id, task, overlong, priority, tokens_allowed, trace: _ }, arrived } = job;
+    fn answer(&self, question: &Question) -> Result<Answer, Error> {
+        let words = Words { model: &self.model, tokenizer: &self.tokenizer, vocabulary: self.vocabulary };
+        match question {
+            Question::Tokenize(request) => self.tokenize(&words, request).map(Answer::Tokens),
+            Question::Detokenize(request) => words.detokenize(request).map(Answer::Text),
+        }
+    }
+
+    fn tokenize(&self, words: &Words<'_>, request: &TokenizeRequest) -> Result<Tokens, Error> {
+        let tokens = match &request.prompt {
+            Prompt::Text(text) => words.encode(text, |text| match request.special {
+                // Around a text stands more than before it.
+                Special::Begin => self.tokenizer.whole(&self.manner.put(text)).map(|whole| whole.tokens),
+                other => self.tokenizer.encode(text, special(other)),
+            })?,
+            Prompt::Tokens(tokens) => {
+                words.known("prompt", tokens)?;
+                tokens.clone()
+            }
+            Prompt::Chat(_) => {
+                let message = format!("{} reads whole texts; it has no prompts for conversations", self.model);
+                let hint = "send a text, or use a model that generates text";
+                return Err(Error::new(ErrorKind::Unsupported, message).param("model").hint(hint));
+            }
+        };
+        words.reply(None, tokens, request.pieces)
+    }
+
+    fn read(&self, encode: Encode, arrived: Instant) -> Result<Request, Error> {
+        let Encode { id, task, overlong, priority, tokens_allowed, trace: _ } = encode;
         let (texts, dimensions) = match task {
             EncodeTask::Embed { inputs, dimensions } => {
                 let Some(all) = self.dimensions else { return Err(mismatch("embed")) };

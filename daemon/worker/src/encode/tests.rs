@@ -239,17 +239,17 @@ fn a_cancelled_request_says_nothing_more_and_others_go_on() {
 fn texts_that_do_not_become_tokens_cost_their_request_and_the_heart_hears_of_it() {
     let folder = embedder().set("max_position_embeddings", 100_000).temporary().unwrap();
     kit::look_far(folder.path());
-    let reader = Reader::open(folder.path(), &crate::facts::facts(folder.path()).unwrap()).unwrap();
+    let reader = Reader::open(folder.path(), "tiny", &crate::facts::facts(folder.path()).unwrap()).unwrap();
     let (mut output, to_daemon) = os_pipe().unwrap();
     let (emitter, _) = Emitter::start(to_daemon).unwrap();
     let ((sender, inbox), (texts, jobs)) = (sync_channel(4), sync_channel(4));
-    let lookout = Lookout::start(Duration::from_millis(1), emitter, sender.clone()).unwrap();
-    std::thread::spawn(move || reader.run(&jobs, &sender, &lookout));
+    let lookout = Lookout::start(Duration::from_millis(1), emitter.clone(), sender.clone()).unwrap();
+    std::thread::spawn(move || reader.run(&jobs, &sender, &emitter, &lookout));
     let text = "a ".repeat(20_000);
     let (task, overlong) = (embed(&[&text], None), Overlong::Refuse);
     let encode =
         Encode { id: WorkId(7), task, overlong, priority: Priority::Normal, tokens_allowed: None, trace: None };
-    texts.send(Job { encode, arrived: Instant::now() }).unwrap();
+    texts.send(Job::Encode { encode, arrived: Instant::now() }).unwrap();
     let FromWorker::Event(refused) = pipe::read(&mut output).unwrap() else { panic!("a refusal was waited for") };
     assert!(refused.id == WorkId(7) && matches!(refused.event, Event::Failed(_)), "{refused:?}");
     assert!(matches!(inbox.recv().unwrap(), Message::Endless));

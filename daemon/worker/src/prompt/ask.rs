@@ -1,9 +1,9 @@
 //! Questions about text: which tokens a prompt becomes, and which text tokens spell.
 //!
 //! A prompt is read exactly as for an answer, so what is counted here is what an answer would count. Replies are
-//! bounded, because they travel in one frame. Only the prompt threads call this.
+//! bounded, because they travel in one frame. The prompt threads call this, and for models that read whole texts their reader.
 
-use engine::text::{Detokenizer, Special, Start};
+use engine::text::{Detokenizer, Special, Start, TextError, Tokenizer};
 use pipe::{Answer, Question};
 use protocol::Error;
 use protocol::generation::Prompt;
@@ -23,7 +23,7 @@ impl Prompter {
     pub fn answer(&self, question: &Question, now_unix_ms: i64, rendering: &mut Rendering) -> Result<Answer, Error> {
         match question {
             Question::Tokenize(request) => self.tokenize(request, now_unix_ms, rendering).map(Answer::Tokens),
-            Question::Detokenize(request) => self.detokenize(request).map(Answer::Text),
+            Question::Detokenize(request) => self.words().detokenize(request).map(Answer::Text),
         }
     }
 
@@ -33,10 +33,8 @@ impl Prompter {
         now_unix_ms: i64,
         rendering: &mut Rendering,
     ) -> Result<Tokens, Error> {
-        let encode = |text: &str, special| {
-            bounded("prompt", "bytes of text", text.len(), TEXT_BYTES_MAX)?;
-            self.tokenizer.encode(text, special).map_err(|error| Error::invalid("prompt", error.to_string()))
-        };
+        let words = self.words();
+        let encode = |text: &str, special| words.encode(text, |text| self.tokenizer.encode(text, special));
         let (rendered, tokens) = match &request.prompt {
             Prompt::Chat(chat) => {
                 let (text, _) = self.render(chat, now_unix_ms, rendering)?;
@@ -45,21 +43,53 @@ impl Prompter {
             }
             Prompt::Text(text) => (None, encode(text, special(request.special))?),
             Prompt::Tokens(tokens) => {
-                self.known("prompt", tokens)?;
+                words.known("prompt", tokens)?;
                 (None, tokens.clone())
             }
         };
-        bounded("prompt", "tokens", tokens.len(), TOKENS_MAX)?;
-        bounded("prompt", "bytes of text", rendered.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)?;
-        let shown = if request.pieces { tokens.as_slice() } else { &[] };
-        let pieces: Vec<Vec<u8>> = shown.iter().map(|token| self.tokenizer.token_bytes(*token).to_vec()).collect();
-        bounded("prompt", "bytes of pieces", pieces.iter().map(Vec::len).sum(), TEXT_BYTES_MAX)?;
-        Ok(Tokens { model: self.name.clone(), rendered, tokens, pieces })
+        words.reply(rendered, tokens, request.pieces)
     }
 
-    fn detokenize(&self, request: &DetokenizeRequest) -> Result<String, Error> {
+    fn words(&self) -> Words<'_> {
+        Words { model: &self.name, tokenizer: &self.tokenizer, vocabulary: self.facts.vocabulary }
+    }
+}
+
+/// A model's tokenizer, as questions are put to it.
+pub struct Words<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// How many tokens it knows.
+    pub vocabulary: u32,
+}
+
+impl Words<'_> {
+    /// Has a text read, unless it is too long for one reply.
+    pub fn encode(
+        &self,
+        text: &str,
+        read: impl FnOnce(&str) -> Result<Vec<u32>, TextError>,
+    ) -> Result<Vec<u32>, Error> {
+        bounded("prompt", "bytes of text", text.len(), TEXT_BYTES_MAX)?;
+        read(text).map_err(|error| Error::invalid("prompt", error.to_string()))
+    }
+
+    /// The reply that tells tokens, and what they spell where that is asked.
+    pub fn reply(&self, rendered: Option<String>, tokens: Vec<u32>, spelt: bool) -> Result<Tokens, Error> {
+        bounded("prompt", "tokens", tokens.len(), TOKENS_MAX)?;
+        bounded("prompt", "bytes of text", rendered.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)?;
+        let shown = if spelt { tokens.as_slice() } else { &[] };
+        let pieces: Vec<Vec<u8>> = shown.iter().map(|token| self.tokenizer.token_bytes(*token).to_vec()).collect();
+        bounded("prompt", "bytes of pieces", pieces.iter().map(Vec::len).sum(), TEXT_BYTES_MAX)?;
+        Ok(Tokens { model: self.model.to_owned(), rendered, tokens, pieces })
+    }
+
+    /// What tokens spell.
+    pub fn detokenize(&self, request: &DetokenizeRequest) -> Result<String, Error> {
         self.known("tokens", &request.tokens)?;
-        let mut detokenizer = Detokenizer::new(&self.tokenizer, Start::Text).showing_all();
+        let mut detokenizer = Detokenizer::new(self.tokenizer, Start::Text).showing_all();
         let mut text = String::new();
         for token in &request.tokens {
             text.push_str(&detokenizer.push(*token));
@@ -69,12 +99,14 @@ impl Prompter {
         Ok(text)
     }
 
-    fn known(&self, param: &str, tokens: &[u32]) -> Result<(), Error> {
-        tokens.iter().try_for_each(|token| ranges::known(param, *token, self.facts.vocabulary))
+    /// Refuses tokens that there are not.
+    pub fn known(&self, param: &str, tokens: &[u32]) -> Result<(), Error> {
+        tokens.iter().try_for_each(|token| ranges::known(param, *token, self.vocabulary))
     }
 }
 
-fn special(special: text::Special) -> Special {
+/// What becomes of special tokens, in the tokenizer's words.
+pub fn special(special: text::Special) -> Special {
     match special {
         text::Special::Plain => Special::Plain,
         text::Special::Parse => Special::Parse,
