@@ -7,6 +7,7 @@ use protocol::generation::Priority;
 use protocol::transcript::Event;
 use serde_json::{Value, json};
 use tests::house::{House, raw};
+use tests::http::Http;
 use tests::model;
 use tests::process::kill;
 
@@ -228,7 +229,6 @@ async fn ollamas_endpoints_give_unit_vectors_in_their_own_shape() {
     let shown = http.post("/api/show", &json!({"model": NANO})).await.json().await;
     assert_eq!(shown["capabilities"], json!(["embedding"]));
     for (more, named) in [
-        (json!({"input": ["a", ""]}), "input"),
         (json!({"input": "a", "options": {"temperature": 1}}), "temperature"),
         (json!({"input": "word ".repeat(3000)}), "maximum context length"),
         (json!({"input": "a", "model": "impetus-nano"}), "impetus-nano"),
@@ -239,6 +239,35 @@ async fn ollamas_endpoints_give_unit_vectors_in_their_own_shape() {
         assert_eq!(answer.status, 400, "{named}");
         assert!(answer.json().await["error"].as_str().unwrap().contains(named), "{named}");
     }
+}
+
+/// Asks Ollama's endpoint; returns the vectors, the count of tokens and which texts were cut.
+async fn ollama(http: &Http, model: &str, more: Value) -> (Vec<Vec<f32>>, u64, Option<String>) {
+    let mut body = json!({ "model": model });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let answer = http.post("/api/embed", &body).await;
+    assert_eq!(answer.status, 200, "{more}");
+    let cut = answer.header("x-impetus-truncated").map(str::to_owned);
+    let answer = answer.json().await;
+    let vectors = answer["embeddings"].as_array().unwrap().iter().map(numbers).collect();
+    (vectors, answer["prompt_eval_count"].as_u64().unwrap(), cut)
+}
+
+#[tokio::test]
+async fn ollama_embeds_an_empty_text_of_a_list_and_the_others_as_ever() {
+    let mut house = House::start();
+    let client = house.client().await;
+    model::add(&house, &client, "m", &Recipe::tiny_encoder("bert", 6)).await;
+    let http = house.http().await;
+    let (mixed, tokens, _) = ollama(&http, "m", json!({"input": ["one", "", "two", ""]})).await;
+    let (plain, fewer, _) = ollama(&http, "m", json!({"input": ["one", "two"]})).await;
+    assert_eq!([&mixed[0], &mixed[2]], [&plain[0], &plain[1]]);
+    assert_eq!(mixed[1], mixed[3]);
+    assert!((dot(&mixed[1], &mixed[1]) - 1.0).abs() < 1e-4 && mixed[1] != mixed[0]);
+    assert_eq!(tokens, fewer + 4, "what stands around it counts");
+    // Around this model's texts nothing stands, so nothing is left to read.
+    let nothing = http.post("/api/embed", &json!({"model": NANO, "input": ["one", ""]})).await;
+    assert_eq!(nothing.status, 400);
 }
 
 #[tokio::test]

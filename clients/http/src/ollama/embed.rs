@@ -11,9 +11,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use protocol::Error;
-use protocol::client::Embeddings;
+use protocol::client::{Client, Embeddings};
 use protocol::encode::{EmbedRequest, Input, Overlong};
-use protocol::generation::Priority;
+use protocol::generation::{Priority, Prompt};
+use protocol::text::{Special, TokenizeRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -154,7 +155,7 @@ async fn vectors(
     }
     let request = EmbedRequest {
         model: Some(card.name.clone()),
-        inputs: texts.into_iter().map(Input::Text).collect(),
+        inputs: inputs(&client, &card.name, texts).await?,
         dimensions,
         overlong,
         priority: Priority::Normal,
@@ -163,4 +164,17 @@ async fn vectors(
     let answer = client.embeddings(request).await?;
     keep(&client, &card.name, stay).await?;
     Ok(answer)
+}
+
+/// Returns the texts, and for empty ones the tokens that stand around every text.
+async fn inputs(client: &Client, model: &str, texts: Vec<String>) -> Result<Vec<Input>, Error> {
+    let around = if texts.iter().any(String::is_empty) { nothing(client, model).await? } else { Vec::new() };
+    let input = |text: String| if text.is_empty() { Input::Tokens(around.clone()) } else { Input::Text(text) };
+    Ok(texts.into_iter().map(input).collect())
+}
+
+/// Returns the tokens that a text without any of its own becomes.
+async fn nothing(client: &Client, model: &str) -> Result<Vec<u32>, Error> {
+    let (model, prompt) = (Some(model.to_owned()), Prompt::Text(String::new()));
+    Ok(client.tokenize(TokenizeRequest { model, prompt, special: Special::Begin, pieces: false }).await?.tokens)
 }
