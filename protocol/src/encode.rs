@@ -24,6 +24,9 @@ pub struct EmbedRequest {
     /// What becomes of a text that is too long.
     #[serde(default)]
     pub overlong: Overlong,
+    /// How many tokens make a text too long; `None`, and what is beyond it, leaves that to the model's context.
+    #[serde(default)]
+    pub tokens_max: Option<u32>,
     /// Who goes first when the machine is full.
     #[serde(default)]
     pub priority: Priority,

@@ -21,6 +21,7 @@ fn embed(model: Option<&str>, texts: &[&str]) -> EmbedRequest {
         inputs: texts.iter().map(|text| Input::Text((*text).to_owned())).collect(),
         dimensions: None,
         overlong: Overlong::Refuse,
+        tokens_max: None,
         priority: Priority::Normal,
         deadline_ms: Some(120_000),
     }
@@ -268,6 +269,22 @@ async fn ollama_embeds_an_empty_text_of_a_list_and_the_others_as_ever() {
     // Around this model's texts nothing stands, so nothing is left to read.
     let nothing = http.post("/api/embed", &json!({"model": NANO, "input": ["one", ""]})).await;
     assert_eq!(nothing.status, 400);
+}
+
+#[tokio::test]
+async fn ollamas_texts_are_too_long_from_the_context_that_is_asked_for() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let ask = |most: u32, truncate: bool| json!({"model": NANO, "input": "why is the sky blue?", "truncate": truncate, "options": {"num_ctx": most}});
+    let (whole, _, cut) = ollama(&http, NANO, ask(8192, true)).await;
+    assert_eq!(cut, None, "no more than the model has");
+    let (short, tokens, cut) = ollama(&http, NANO, ask(3, true)).await;
+    assert_eq!((cut.as_deref(), tokens), (Some("0"), 3));
+    assert_ne!(short, whole);
+    let refused = http.post("/api/embed", &ask(3, false)).await;
+    assert_eq!(refused.status, 400);
+    let refused = refused.json().await["error"].as_str().unwrap().to_owned();
+    assert!(refused.contains("context length is 3 tokens"), "{refused}");
 }
 
 #[tokio::test]

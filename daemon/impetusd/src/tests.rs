@@ -364,7 +364,8 @@ async fn a_name_that_no_model_can_have_is_refused_and_not_kept() {
 
 fn embed_nothing() -> EmbedRequest {
     let (inputs, overlong) = (vec![Input::Text("hi".to_owned())], Overlong::Refuse);
-    EmbedRequest { model: None, inputs, dimensions: None, overlong, priority: Priority::Normal, deadline_ms: None }
+    let (dimensions, tokens_max, deadline_ms) = (None, None, None);
+    EmbedRequest { model: None, inputs, dimensions, overlong, tokens_max, priority: Priority::Normal, deadline_ms }
 }
 
 #[tokio::test]

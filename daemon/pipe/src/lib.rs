@@ -226,6 +226,8 @@ pub enum EncodeTask {
         inputs: Vec<(u32, Input)>,
         /// How many numbers a vector has.
         dimensions: Option<u32>,
+        /// The most tokens of a text, where the model's context has more.
+        tokens_max: Option<u32>,
     },
     /// Their scores.
     Rerank {

@@ -304,6 +304,7 @@ fn embed() -> EmbedRequest {
         inputs: vec![Input::Text("Łódź".into()), Input::Tokens(vec![1, 2])],
         dimensions: Some(64),
         overlong: Overlong::Cut,
+        tokens_max: Some(32),
         priority: Priority::Low,
         deadline_ms: Some(60_000),
     }

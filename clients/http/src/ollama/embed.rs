@@ -1,7 +1,8 @@
 //! `/api/embed`, and `/api/embeddings`, its older form for one text.
 //!
 //! Vectors have length 1 in both. A text that is too long is refused unless `truncate` is true: what Ollama does without
-//! being asked, Impetus does only when it is. A lone empty text asks for no vector, as it does there.
+//! being asked, Impetus does only when it is; `num_ctx` makes more texts too long. A lone empty text asks for no vector, as it
+//! does there, and one of a list for that of what the model puts around every text.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -145,7 +146,7 @@ async fn vectors(
     dimensions: Option<u32>,
     overlong: Overlong,
 ) -> Result<Embeddings, Error> {
-    let stay = shared.keep_alive()?;
+    let (stay, tokens_max) = (shared.keep_alive()?, shared.context());
     let client = bridge.daemon.client().await?;
     let card = card(&client, &shared.model).await?;
     shared.only_labels()?;
@@ -158,6 +159,7 @@ async fn vectors(
         inputs: inputs(&client, &card.name, texts).await?,
         dimensions,
         overlong,
+        tokens_max,
         priority: Priority::Normal,
         deadline_ms: Some(DEADLINE_MS),
     };

@@ -44,8 +44,8 @@ const OPTIONS: &[&str] = &[
 ];
 
 /// Options about the machine that a runner of Ollama's is to use. Where a model runs is the daemon's business and changes no
-/// answer, so these are labels; the context is the model's own, of a prompt nothing is dropped, so all of it is kept, and tokens
-/// guessed ahead change nothing.
+/// answer, so these are labels; the context of a conversation is the model's own, of a prompt nothing is dropped, so all of it is
+/// kept, and tokens guessed ahead change nothing.
 const COUNTS: &[&str] = &["num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "draft_num_predict"];
 const SWITCHES: &[&str] = &["use_mmap", "use_mlock", "numa", "low_vram", "f16_kv", "embedding_only"];
 
@@ -156,6 +156,12 @@ impl Shared {
                 Err(Error::invalid("think", "'think' is true, false, \"low\", \"medium\", \"high\" or \"max\"."))
             }
         }
+    }
+
+    /// The most tokens of a text that is to become a vector, if the request says so; a conversation has its model's context.
+    pub fn context(&self) -> Option<u32> {
+        let count = self.options.as_ref()?.get("num_ctx")?.as_f64()?;
+        (count >= 1.0).then_some(count as u32)
     }
 
     /// Refuses every option that is no label: none changes a vector.
@@ -379,6 +385,8 @@ mod tests {
         for asked in [json!(8192), json!(1_000_000_000), json!(4096.0)] {
             assert!(context(asked.clone()).settings().is_ok() && context(asked).only_labels().is_ok());
         }
+        let most = [json!(3), json!(40.0), json!(1e12), json!(0), json!(-1)].map(|asked| context(asked).context());
+        assert_eq!(most, [Some(3), Some(40), Some(u32::MAX), None, None]);
         assert_eq!(context(json!("long")).settings().unwrap_err().param.as_deref(), Some("options.num_ctx"));
         let seeded = shared(json!({"options": {"num_ctx": 1, "seed": 1}})).only_labels().unwrap_err();
         assert_eq!(seeded.param.as_deref(), Some("options.seed"));

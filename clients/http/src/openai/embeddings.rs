@@ -140,6 +140,7 @@ pub fn read(body: &Bytes) -> Result<(EmbedRequest, Format), Error> {
         inputs: own.input.into(),
         dimensions: own.dimensions,
         overlong: if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
+        tokens_max: None,
         priority: own.priority.unwrap_or_default().into(),
         deadline_ms: left_ms().or(Some(DEADLINE_MS)),
     };

@@ -26,6 +26,7 @@ pub async fn run(daemon: &Daemon, output: Output, embed: Embed) -> Result<()> {
         inputs: embed.texts.into_iter().map(Input::Text).collect(),
         dimensions: embed.dimensions,
         overlong: if embed.truncate { Overlong::Cut } else { Overlong::Refuse },
+        tokens_max: None,
         priority: Priority::Normal,
         deadline_ms: None,
     };

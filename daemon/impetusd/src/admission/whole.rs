@@ -141,6 +141,7 @@ mod tests {
             inputs,
             dimensions,
             overlong: Overlong::Refuse,
+            tokens_max: None,
             priority: Priority::Normal,
             deadline_ms: None,
         })

@@ -46,6 +46,15 @@ pub struct Read {
     pub(super) result: Result<Request, Error>,
 }
 
+/// How long the texts of a request may be.
+#[derive(Clone, Copy)]
+struct Bound {
+    /// The most tokens.
+    most: u32,
+    /// What becomes of one that has more.
+    overlong: Overlong,
+}
+
 /// Turns texts into tokens.
 pub struct Reader {
     model: String,
@@ -116,20 +125,22 @@ impl Reader {
     fn read(&self, encode: Encode, arrived: Instant) -> Result<Request, Error> {
         let Encode { id, task, overlong, priority, tokens_allowed, trace: _ } = encode;
         let (texts, dimensions) = match task {
-            EncodeTask::Embed { inputs, dimensions } => {
+            EncodeTask::Embed { inputs, dimensions, tokens_max } => {
                 let Some(all) = self.dimensions else { return Err(mismatch("embed")) };
-                let fit = |(index, input)| self.input(id, index, input, overlong);
+                let bound = Bound { most: self.context.min(tokens_max.unwrap_or(u32::MAX)), overlong };
+                let fit = |(index, input)| self.input(id, index, input, bound);
                 (inputs.into_iter().map(fit).collect::<Result<_, _>>()?, Some(dimensions.unwrap_or(all) as usize))
             }
             EncodeTask::Rerank { query, documents } => {
                 if self.dimensions.is_some() {
                     return Err(mismatch("rerank"));
                 }
-                let (whole, more) = self.enough(&query, |query| self.tokenizer.whole(query), "query")?;
+                let bound = Bound { most: self.context, overlong };
+                let (whole, more) = self.enough(&query, |query| self.tokenizer.whole(query), bound, "query")?;
                 if whole.tokens.len() > self.context as usize {
-                    return Err(self.too_long("query", "the query", whole.tokens.len(), more));
+                    return Err(self.too_long("query", "the query", whole.tokens.len(), more, bound));
                 }
-                let fit = |(index, document): (u32, String)| self.document(id, index, &query, &document, overlong);
+                let fit = |(index, document): (u32, String)| self.document(id, index, &query, &document, bound);
                 (documents.into_iter().map(fit).collect::<Result<_, _>>()?, None)
             }
         };
@@ -138,15 +149,15 @@ impl Reader {
         Ok(request)
     }
 
-    fn input(&self, work: WorkId, index: u32, input: Input, overlong: Overlong) -> Result<Item, Error> {
+    fn input(&self, work: WorkId, index: u32, input: Input, bound: Bound) -> Result<Item, Error> {
         match input {
             Input::Text(text) => {
-                let whole = self.enough(&self.manner.put(&text), |text| self.tokenizer.whole(text), "inputs")?;
-                self.fit("inputs", work, index, whole, overlong)
+                let whole = self.enough(&self.manner.put(&text), |text| self.tokenizer.whole(text), bound, "inputs")?;
+                self.fit("inputs", work, index, whole, bound)
             }
             Input::Tokens(mut tokens) => {
-                let cut = self.check("inputs", index, tokens.len(), None, overlong)?;
-                tokens.truncate(self.context as usize);
+                let cut = self.check("inputs", index, tokens.len(), None, bound)?;
+                tokens.truncate(bound.most as usize);
                 if let Some(token) = tokens.iter().find(|token| **token >= self.vocabulary) {
                     let message = format!("input {index} holds token {token}; the model knows {}", self.vocabulary);
                     return Err(Error::invalid("inputs", message));
@@ -156,20 +167,13 @@ impl Reader {
         }
     }
 
-    fn document(
-        &self,
-        work: WorkId,
-        index: u32,
-        query: &str,
-        document: &str,
-        overlong: Overlong,
-    ) -> Result<Item, Error> {
+    fn document(&self, work: WorkId, index: u32, query: &str, document: &str, bound: Bound) -> Result<Item, Error> {
         let read = |document: &str| match self.manner.judges {
             true => self.tokenizer.question(query, document),
             false => self.tokenizer.pair(query, document),
         };
-        let whole = self.enough(document, read, "documents")?;
-        self.fit("documents", work, index, whole, overlong)
+        let whole = self.enough(document, read, bound, "documents")?;
+        self.fit("documents", work, index, whole, bound)
     }
 
     /// Reads a text, or as much of a long one as tells that it is too long; then it has more tokens than are named.
@@ -177,9 +181,10 @@ impl Reader {
         &self,
         text: &str,
         read: impl Fn(&str) -> Result<Whole, TextError>,
+        bound: Bound,
         param: &str,
     ) -> Result<(Whole, Option<usize>), Error> {
-        let enough = read_enough(text, self.context as usize, read, |whole| whole.tokens.len());
+        let enough = read_enough(text, bound.most as usize, read, |whole| whole.tokens.len());
         enough.map_err(|error| unreadable(param, &error))
     }
 
@@ -190,14 +195,11 @@ impl Reader {
         work: WorkId,
         index: u32,
         (mut whole, more): (Whole, Option<usize>),
-        overlong: Overlong,
+        bound: Bound,
     ) -> Result<Item, Error> {
-        let cut = self.check(param, index, whole.tokens.len(), more, overlong)?;
-        if cut && !whole.cut(self.context as usize) {
-            let message = format!(
-                "This model's maximum context length is {} tokens, and what surrounds the text at {index} takes more",
-                self.context
-            );
+        let cut = self.check(param, index, whole.tokens.len(), more, bound)?;
+        if cut && !whole.cut(bound.most as usize) {
+            let message = format!("{}, and what surrounds the text at {index} takes more", self.says(bound));
             let param = if param == "documents" { "query" } else { param };
             return Err(Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint("shorten it"));
         }
@@ -205,34 +207,38 @@ impl Reader {
     }
 
     /// Whether a text of so many tokens is to be cut; an error where it may not be.
-    fn check(
-        &self,
-        param: &str,
-        index: u32,
-        tokens: usize,
-        more: Option<usize>,
-        overlong: Overlong,
-    ) -> Result<bool, Error> {
+    fn check(&self, param: &str, index: u32, tokens: usize, more: Option<usize>, bound: Bound) -> Result<bool, Error> {
         if tokens == 0 {
             return Err(Error::invalid(param, format!("the text at {index} has no tokens")));
         }
-        if tokens <= self.context as usize {
+        if tokens <= bound.most as usize {
             return Ok(false);
         }
-        if overlong == Overlong::Cut {
+        if bound.overlong == Overlong::Cut {
             return Ok(true);
         }
-        Err(self.too_long(param, &format!("the text at {index}"), tokens, more))
+        Err(self.too_long(param, &format!("the text at {index}"), tokens, more, bound))
     }
 
     /// Refuses a text of so many tokens, or of more than are named.
-    fn too_long(&self, param: &str, text: &str, tokens: usize, more: Option<usize>) -> Error {
+    fn too_long(&self, param: &str, text: &str, tokens: usize, more: Option<usize>, bound: Bound) -> Error {
         let tokens = more.map_or(tokens.to_string(), |more| format!("more than {more}"));
-        let message =
-            format!("This model's maximum context length is {} tokens, and {text} has {tokens}", self.context);
+        let message = format!("{}, and {text} has {tokens}", self.says(bound));
         let hint = "shorten or split it, or allow that its end is left out";
         Error::new(ErrorKind::ContextLengthExceeded, message).param(param).hint(hint)
     }
+
+    /// Who bounds a text, and where.
+    fn says(&self, Bound { most, .. }: Bound) -> String {
+        let whose = if most < self.context { "This request's" } else { "This model's" };
+        format!("{whose} maximum context length is {most} tokens")
+    }
+}
+
+/// Nothing here changes while a text is read, so a defect that one text brings to light ends one request.
+fn survive<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::internal("reading the texts failed; the log has the cause")))
 }
 
 fn now_unix_ms() -> i64 {

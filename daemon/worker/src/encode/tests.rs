@@ -110,7 +110,7 @@ fn embedder() -> Recipe {
 
 fn embed(texts: &[&str], dimensions: Option<u32>) -> EncodeTask {
     let input = |(index, text): (usize, &&str)| (index as u32, Input::Text((*text).to_string()));
-    EncodeTask::Embed { inputs: texts.iter().enumerate().map(input).collect(), dimensions }
+    EncodeTask::Embed { inputs: texts.iter().enumerate().map(input).collect(), dimensions, tokens_max: None }
 }
 
 #[test]
@@ -154,7 +154,8 @@ fn the_heart_beats_while_a_text_is_read() {
 fn the_vectors_are_those_of_the_engine() {
     let mut bench = Bench::start(&embedder());
     let tokens = [5, 6, 7, 8];
-    let task = EncodeTask::Embed { inputs: vec![(0, Input::Tokens(tokens.to_vec()))], dimensions: None };
+    let task =
+        EncodeTask::Embed { inputs: vec![(0, Input::Tokens(tokens.to_vec()))], dimensions: None, tokens_max: None };
     bench.encode(1, task, Overlong::Refuse);
     let vector = bench.vectors(1).remove(0).vector;
     let mut encoder = Encoder::open(bench.folder.path(), 1, Precision::Fast, &mut |_, _| {}).unwrap();
@@ -175,9 +176,31 @@ fn what_does_not_fit_is_refused_with_the_figures_or_cut_where_that_is_asked() {
     bench.encode(2, embed(&["a", &long], None), Overlong::Cut);
     let vectors = bench.vectors(2);
     assert_eq!(vectors.iter().map(|result| (result.tokens, result.cut)).collect::<Vec<_>>(), [(3, false), (100, true)]);
-    let tokens = EncodeTask::Embed { inputs: vec![(0, Input::Tokens(vec![1_000_000]))], dimensions: None };
+    let tokens =
+        EncodeTask::Embed { inputs: vec![(0, Input::Tokens(vec![1_000_000]))], dimensions: None, tokens_max: None };
     bench.encode(3, tokens, Overlong::Refuse);
     assert_eq!(bench.failure(3).kind, ErrorKind::Invalid);
+    bench.drain();
+}
+
+#[test]
+fn a_request_may_ask_for_a_shorter_context_than_the_models() {
+    let mut bench = Bench::start(&embedder());
+    let mut asked = |id: u64, tokens_max: u32, overlong: Overlong| {
+        let inputs = vec![(0, Input::Text("z".repeat(20))), (1, Input::Tokens(vec![5; 6]))];
+        bench.encode(id, EncodeTask::Embed { inputs, dimensions: None, tokens_max: Some(tokens_max) }, overlong);
+        bench.events(id)
+    };
+    let Some(Event::Failed(error)) = asked(1, 5, Overlong::Refuse).pop() else { panic!("a refusal was waited for") };
+    assert_eq!(error.kind, ErrorKind::ContextLengthExceeded);
+    assert!(error.message.starts_with("This request's maximum context length is 5 tokens"), "{}", error.message);
+    let mut read = |id: u64, tokens_max: u32, overlong: Overlong| -> Vec<(u32, bool)> {
+        let pick = |event| if let Event::Embedded(result) = event { Some((result.tokens, result.cut)) } else { None };
+        asked(id, tokens_max, overlong).into_iter().filter_map(pick).collect()
+    };
+    assert_eq!(read(2, 5, Overlong::Cut), [(5, true), (5, true)]);
+    let whole = read(3, 1_000, Overlong::Refuse);
+    assert!(whole[0].0 > 5 && whole.iter().all(|(_, cut)| !cut), "the model's is the least: {whole:?}");
     bench.drain();
 }
 

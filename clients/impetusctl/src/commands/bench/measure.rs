@@ -143,6 +143,7 @@ impl<'a> Bencher<'a> {
             inputs: (0..texts).map(text).collect(),
             dimensions: None,
             overlong: Overlong::Refuse,
+            tokens_max: None,
             priority: Priority::Normal,
             deadline_ms: None,
         };

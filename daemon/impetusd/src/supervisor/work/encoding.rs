@@ -17,14 +17,15 @@ pub struct Encoding {
 
 #[derive(Debug)]
 enum Texts {
-    Embed { inputs: Vec<Input>, dimensions: Option<u32> },
+    Embed { inputs: Vec<Input>, dimensions: Option<u32>, tokens_max: Option<u32> },
     Rerank { query: String, documents: Vec<String> },
 }
 
 impl From<EmbedRequest> for Encoding {
     fn from(request: EmbedRequest) -> Self {
-        let EmbedRequest { inputs, dimensions, overlong, priority, .. } = request;
-        Self { done: vec![None; inputs.len()], texts: Texts::Embed { inputs, dimensions }, overlong, priority }
+        let EmbedRequest { inputs, dimensions, overlong, tokens_max, priority, .. } = request;
+        let done = vec![None; inputs.len()];
+        Self { done, texts: Texts::Embed { inputs, dimensions, tokens_max }, overlong, priority }
     }
 }
 
@@ -39,8 +40,8 @@ impl Encoding {
     /// The message that gives it to a worker: the texts without a result.
     pub(super) fn submit(&self, id: WorkId) -> Encode {
         let task = match &self.texts {
-            Texts::Embed { inputs, dimensions } => {
-                EncodeTask::Embed { inputs: self.missing(inputs), dimensions: *dimensions }
+            Texts::Embed { inputs, dimensions, tokens_max } => {
+                EncodeTask::Embed { inputs: self.missing(inputs), dimensions: *dimensions, tokens_max: *tokens_max }
             }
             Texts::Rerank { query, documents } => {
                 EncodeTask::Rerank { query: query.clone(), documents: self.missing(documents) }
@@ -99,6 +100,7 @@ mod tests {
             inputs,
             dimensions: Some(8),
             overlong: Overlong::Cut,
+            tokens_max: Some(9),
             priority: Priority::Low,
             deadline_ms: None,
         };
@@ -107,9 +109,10 @@ mod tests {
         assert!(!encoding.take(&mut embedded(1)), "a repetition is dropped");
         assert!(!encoding.take(&mut embedded(7)), "there is no such text");
         let again = encoding.submit(WorkId(5));
-        let EncodeTask::Embed { inputs, dimensions } = again.task else { panic!("another task") };
+        let EncodeTask::Embed { inputs, dimensions, tokens_max } = again.task else { panic!("another task") };
         assert_eq!(inputs.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!((dimensions, again.overlong, again.priority), (Some(8), Overlong::Cut, Priority::Low));
+        assert_eq!((dimensions, tokens_max), (Some(8), Some(9)));
+        assert_eq!((again.overlong, again.priority), (Overlong::Cut, Priority::Low));
         assert_eq!(encoding.progress(), "1 of 3 texts");
         assert!(encoding.take(&mut embedded(0)) && encoding.take(&mut embedded(2)));
         let mut end = Event::Finished(Finished::default());
