@@ -231,6 +231,7 @@ async fn ollamas_endpoints_give_unit_vectors_in_their_own_shape() {
     assert_eq!(shown["capabilities"], json!(["embedding"]));
     for (more, named) in [
         (json!({"input": "a", "options": {"temperature": 1}}), "temperature"),
+        (json!({"input": "a", "dimensions": 0}), "at least 1"),
         (json!({"input": "word ".repeat(3000)}), "maximum context length"),
         (json!({"input": "a", "model": "impetus-nano"}), "impetus-nano"),
     ] {

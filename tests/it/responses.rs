@@ -81,6 +81,12 @@ async fn a_conversation_goes_on_by_id_and_outlives_the_daemon() {
     assert_eq!(gone, json!({"id": first["id"], "object": "response", "deleted": true}));
     let lost = http.post(PATH, &ask(json!({"previous_response_id": first["id"]}))).await;
     assert_eq!((lost.status, lost.json().await["error"]["param"].clone()), (400, json!("previous_response_id")));
+    let broken = http.post(PATH, &ask(json!({"previous_response_id": second["id"]}))).await;
+    assert_eq!(broken.status, 400);
+    let broken = broken.json().await["error"].clone();
+    let says = broken["message"].as_str().unwrap();
+    assert!(says.contains(second["id"].as_str().unwrap()) && !says.contains(first["id"].as_str().unwrap()), "{says}");
+    assert_eq!(broken["param"], "previous_response_id");
 }
 
 #[tokio::test]

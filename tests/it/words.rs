@@ -86,6 +86,33 @@ async fn a_shape_that_cannot_be_held_is_refused_under_the_name_it_was_asked_by()
 }
 
 #[tokio::test]
+async fn a_refusal_tells_the_range_that_holds_here() {
+    let mut house = House::start();
+    let http = house.http().await;
+    let says = async |path: &str, more: Value| {
+        let body = if path.starts_with("/v1/chat") || path.starts_with("/api") { asked(more) } else { more };
+        let answer = http.post(path, &body).await.json().await;
+        answer["error"]["message"].as_str().or(answer["error"].as_str()).unwrap_or_default().to_owned()
+    };
+    for wrong in [-1, 21, 256] {
+        for (path, body) in [
+            (CHAT, json!({"logprobs": true, "top_logprobs": wrong})),
+            (TEXT, json!({"model": "impetus-nano", "prompt": "Hi", "logprobs": wrong})),
+            ("/v1/responses", json!({"model": "impetus-nano", "input": "Hi", "top_logprobs": wrong})),
+            ("/api/chat", json!({"logprobs": true, "top_logprobs": wrong, "max_tokens": null})),
+        ] {
+            let told = says(path, body).await;
+            assert!(told.contains("from 0 to 20"), "{path} {wrong}: {told}");
+        }
+    }
+    let none = json!({"model": "impetus-nano-embed", "input": "a", "dimensions": 0});
+    assert!(says("/v1/embeddings", none).await.contains("at least 1"));
+    let shown = http.get("/v1/models/nobody").await.json().await;
+    let chat = http.post(CHAT, &asked(json!({"model": "nobody"}))).await.json().await;
+    assert_eq!(shown["error"]["message"], chat["error"]["message"], "an unknown model is said in one way");
+}
+
+#[tokio::test]
 async fn an_echo_needs_no_answer_and_no_log_probabilities() {
     let mut house = House::start();
     let http = house.http().await;

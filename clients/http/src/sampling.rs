@@ -1,7 +1,11 @@
 //! Settings of sampling, and limits, that more than one dialect knows under the same name.
 
 use protocol::{Error, ErrorKind};
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
+
+/// The most alternatives beside a token.
+const ALTERNATIVES_MAX: u8 = 20;
 
 /// Returns whether mirostat is on: of its versions, the second is known here.
 pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
@@ -18,6 +22,14 @@ pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
 /// Returns the seed of a request. Its bits serve as well as any; -1 is what clients of other servers write for none.
 pub fn seed(given: Option<i64>) -> Option<u64> {
     given.filter(|seed| *seed != -1).map(i64::cast_unsigned)
+}
+
+/// Reads how many alternatives each token is to come with.
+pub fn alternatives<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u8>, D::Error> {
+    let Some(count) = Option::<i64>::deserialize(value)? else { return Ok(None) };
+    let fitting = u8::try_from(count).ok().filter(|count| *count <= ALTERNATIVES_MAX);
+    let expected = format!("a whole number from 0 to {ALTERNATIVES_MAX}");
+    fitting.map(Some).ok_or_else(|| D::Error::invalid_value(Unexpected::Signed(count), &expected.as_str()))
 }
 
 /// Reads a count of tokens; one beyond every context is as many as there is room for.

@@ -303,7 +303,7 @@ where
 async fn find(client: &Client, name: &str) -> Result<Model, Error> {
     let card = client.models().await?.into_iter().find(|card| card.name == name);
     card.map(Model::from).ok_or_else(|| {
-        Error::new(ErrorKind::ModelNotFound, format!("The model '{name}' does not exist."))
+        Error::new(ErrorKind::ModelNotFound, format!("there is no model {name:?}"))
             .hint("GET /api/models lists the models.")
             .param("model")
     })

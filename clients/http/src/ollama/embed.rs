@@ -157,7 +157,7 @@ async fn vectors(
     let request = EmbedRequest {
         model: Some(card.name.clone()),
         inputs: inputs(&client, &card.name, texts).await?,
-        dimensions,
+        dimensions: crate::whole::dimensions(dimensions)?,
         overlong,
         tokens_max,
         priority: Priority::Normal,

@@ -14,15 +14,12 @@ use utoipa::ToSchema;
 
 use crate::access;
 use crate::body::{accept_only, part};
-use crate::sampling::{mirostat, seed};
+use crate::sampling::{alternatives, mirostat, seed};
 use crate::time;
 
 /// Members that both answering endpoints accept.
 pub const SHARED: &[&str] =
     &["model", "stream", "format", "options", "keep_alive", "think", "logprobs", "top_logprobs", "truncate", "shift"];
-
-/// The most alternatives beside a token.
-const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// Options that have an effect.
 const OPTIONS: &[&str] = &[
@@ -64,6 +61,8 @@ pub struct Shared {
     keep_alive: Option<Value>,
     think: Option<Value>,
     logprobs: Option<bool>,
+    #[serde(default, deserialize_with = "alternatives")]
+    #[schema(maximum = 20)]
     top_logprobs: Option<u8>,
     /// Only false: a conversation that does not fit is refused.
     truncate: Option<Value>,
@@ -206,10 +205,6 @@ impl Shared {
     fn logprobs(&self) -> Result<Option<u8>, Error> {
         let top = self.top_logprobs.unwrap_or(0);
         match self.logprobs.unwrap_or(false) {
-            _ if top > TOP_LOGPROBS_MAX => {
-                let message = format!("'top_logprobs' is {top}; it is at most {TOP_LOGPROBS_MAX}.");
-                Err(Error::invalid("top_logprobs", message))
-            }
             true => Ok(Some(top)),
             false if top == 0 => Ok(None),
             false => Err(Error::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")),

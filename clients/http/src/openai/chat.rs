@@ -32,6 +32,7 @@ use crate::body::{self, Members, accept_only};
 use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::openapi::{EVENTS, Operation, part};
+use crate::sampling::alternatives;
 use crate::turns::{arguments, instructions};
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body};
@@ -39,9 +40,6 @@ use begun::Continued;
 pub use session::check_messages;
 use stored::Wish;
 use turns::turns;
-
-/// The most alternatives beside a token.
-pub const TOP_LOGPROBS_MAX: u8 = 20;
 
 /// The members of a request.
 pub const KNOWN: &[&[&str]] = &[SHARED, OWN];
@@ -79,6 +77,8 @@ pub struct Own {
     #[schema(minimum = -1)]
     max_completion_tokens: Option<u32>,
     logprobs: Option<bool>,
+    #[serde(default, deserialize_with = "alternatives")]
+    #[schema(maximum = 20)]
     top_logprobs: Option<u8>,
     chat_template_kwargs: Option<serde_json::Map<String, Value>>,
     enable_thinking: Option<bool>,
@@ -345,10 +345,6 @@ fn logprobs(wanted: Option<bool>, top: Option<u8>) -> Result<Option<u8>, Error> 
     match (wanted.unwrap_or(false), top) {
         (false, None) => Ok(None),
         (false, Some(_)) => Err(Error::invalid("top_logprobs", "'top_logprobs' needs 'logprobs': true.")),
-        (true, Some(top)) if top > TOP_LOGPROBS_MAX => {
-            let message = format!("'top_logprobs' is {top}; it is at most {TOP_LOGPROBS_MAX}.");
-            Err(Error::invalid("top_logprobs", message))
-        }
         (true, top) => Ok(Some(top.unwrap_or(0))),
     }
 }

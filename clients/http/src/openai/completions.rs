@@ -27,6 +27,7 @@ use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
 use crate::infill::Infill;
 use crate::openapi::{EVENTS, Operation, part};
+use crate::sampling::alternatives;
 
 use echo::Echo;
 
@@ -50,6 +51,8 @@ pub struct Own {
     prompt: PromptBody,
     /// What stands after the gap, for models that fill one.
     suffix: Option<String>,
+    #[serde(default, deserialize_with = "alternatives")]
+    #[schema(maximum = 20)]
     logprobs: Option<u8>,
     echo: Option<bool>,
     best_of: Option<u16>,

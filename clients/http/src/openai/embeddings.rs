@@ -21,7 +21,7 @@ use crate::begin::left_ms;
 use crate::body::Members;
 use crate::error::HttpError;
 use crate::openapi::{Operation, part};
-use crate::whole::{DEADLINE_MS, said_cut};
+use crate::whole::{DEADLINE_MS, dimensions, said_cut};
 
 /// `truncate` is what other servers call the permission to leave a text's end out.
 const MEMBERS: &[&str] = &["model", "input", "encoding_format", "dimensions", "user", "truncate", "priority"];
@@ -138,7 +138,7 @@ pub fn read(body: &Bytes) -> Result<(EmbedRequest, Format), Error> {
     let request = EmbedRequest {
         model: own.model,
         inputs: own.input.into(),
-        dimensions: own.dimensions,
+        dimensions: dimensions(own.dimensions)?,
         overlong: if own.truncate.unwrap_or(false) { Overlong::Cut } else { Overlong::Refuse },
         tokens_max: None,
         priority: own.priority.unwrap_or_default().into(),

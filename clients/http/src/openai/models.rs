@@ -212,7 +212,7 @@ async fn shown(bridge: &Bridge, id: Result<Path<String>, PathRejection>) -> Resu
     let name = id.strip_suffix("/capabilities").unwrap_or(&id);
     match find(name) {
         Some(card) => Ok(Json(Abilities::from(card)).into_response()),
-        None => Err(Error::new(ErrorKind::ModelNotFound, format!("The model '{name}' does not exist."))
+        None => Err(Error::new(ErrorKind::ModelNotFound, format!("there is no model {name:?}"))
             .hint("GET /v1/models lists the models.")
             .param("model")),
     }

@@ -12,7 +12,7 @@ pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Opt
         let format = renamed(format.clone());
         only("response_format", &format, &["type", "json_schema", "schema"])?;
         only("response_format.json_schema", &format["json_schema"], NAMED)?;
-        of_format("response_format", &format, &format["json_schema"])
+        of_format("response_format", &format, "response_format.json_schema", &format["json_schema"])
     };
     match (format.map(of_format).transpose()?.flatten(), outputs.map(of_outputs).transpose()?) {
         (Some(_), Some(_)) => Err(Error::invalid(
@@ -38,15 +38,15 @@ fn renamed(mut format: Value) -> Value {
 /// What a schema may come with: what it is called and what it is for change no answer.
 pub const NAMED: &[&str] = &["name", "description", "schema", "strict"];
 
-/// Returns what a format at `at` asks for; `named` holds its schema, if it has one.
-pub fn of_format(at: &str, format: &Value, named: &Value) -> Result<Option<Constraint>, Error> {
+/// Returns what a format at `at` asks for; `named`, which stands at `there`, holds its schema, if it has one.
+pub fn of_format(at: &str, format: &Value, there: &str, named: &Value) -> Result<Option<Constraint>, Error> {
     let kind = format!("{at}.type");
     match format["type"].as_str() {
         Some("text") => Ok(None),
         // Other servers' clients send the schema with this type.
         Some("json_object") if !format["schema"].is_null() => of_schema(at, format).map(Some),
         Some("json_object") => Ok(Some(Constraint::JsonObject)),
-        Some("json_schema") => of_schema(at, named).map(Some),
+        Some("json_schema") => of_schema(there, named).map(Some),
         Some(other) => {
             let message = format!("'{kind}' cannot be '{other}'; it is text, json_object or json_schema.");
             Err(Error::invalid(kind, message))
@@ -148,7 +148,9 @@ mod tests {
         let param = |refused: Result<Option<Constraint>, Error>| refused.unwrap_err().param.unwrap_or_default();
         assert_eq!(param(format(json!({}))), "response_format.type");
         assert_eq!(param(format(json!({"type": "xml"}))), "response_format.type");
-        assert_eq!(param(format(json!({"type": "json_schema"}))), "response_format.schema");
+        assert_eq!(param(format(json!({"type": "json_schema"}))), "response_format.json_schema.schema");
+        let named = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": 1}});
+        assert_eq!(param(format(named)), "response_format.json_schema.schema");
         assert_eq!(param(format(json!({"type": "json_object", "schema": 123}))), "response_format.schema");
         assert_eq!(param(format(json!({"type": "text", "grammar": "x"}))), "response_format.grammar");
         assert_eq!(param(format(json!({"type": "text", "value": {}}))), "response_format.value");

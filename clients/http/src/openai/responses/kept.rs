@@ -167,16 +167,17 @@ pub async fn dereference(client: &Client, input: &mut Value) -> Result<()> {
 /// Returns the items of a conversation up to a response, oldest first.
 pub async fn history(client: &Client, background: &Background, last: Option<String>) -> Result<Vec<Value>> {
     let at_fault = |error: Error| error.param("previous_response_id");
-    let mut responses = Vec::new();
+    let mut responses: Vec<Stored> = Vec::new();
     let mut next = last;
     while let Some(id) = next {
         if responses.len() == CHAIN_MAX {
             let message = format!("The conversation has more than {CHAIN_MAX} responses.");
             return Err(at_fault(Error::new(ErrorKind::Unsupported, message).hint("Begin a new one.")));
         }
-        let stored = background.look(client, &id).await.map_err(|error| match error.kind {
+        let stored = background.look(client, &id).await.map_err(|error| match (error.kind, responses.last()) {
             // The path is right, and what the body says is not: only a response's own path is not found.
-            ErrorKind::NotFound => at_fault(Error { kind: ErrorKind::Invalid, ..error }),
+            (ErrorKind::NotFound, None) => at_fault(Error { kind: ErrorKind::Invalid, ..error }),
+            (ErrorKind::NotFound, Some(after)) => at_fault(broken_off(&after.response)),
             _ => at_fault(error),
         })?;
         if stored.is_open() {
@@ -191,6 +192,13 @@ pub async fn history(client: &Client, background: &Background, last: Option<Stri
         items.extend(response["output"].as_array_mut().map(std::mem::take).unwrap_or_default());
     }
     Ok(items)
+}
+
+/// Says that what a response goes on from is gone; whoever asks may never have heard of that one's name.
+fn broken_off(after: &Value) -> Error {
+    let id = after["id"].as_str().unwrap_or_default();
+    Error::new(ErrorKind::Invalid, format!("The response '{id}' goes on from one that was deleted or has expired."))
+        .hint("Send the conversation itself as 'input'.")
 }
 
 #[cfg(test)]

@@ -14,11 +14,12 @@ use super::object::{Response, Status};
 use super::tools::{Tools, flat};
 use crate::body::{Members, accept_only, only};
 use crate::daemon::{answer_id, unix_seconds};
-use crate::openai::chat::{TOP_LOGPROBS_MAX, only_allowed};
+use crate::openai::chat::only_allowed;
 use crate::openai::effort::{Effort, template_arguments};
 use crate::openai::labels::Labels;
 use crate::openai::request::{Shared, Urgency, all_or_count};
 use crate::openai::shape;
+use crate::sampling::alternatives;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
 pub const KNOWN: &[&[&str]] = &[PROMPT, OWN, DRAWING];
@@ -106,6 +107,8 @@ pub struct Body {
     max_output_tokens: Option<u32>,
     #[serde(skip)]
     sampling: Sampling,
+    #[serde(default, deserialize_with = "alternatives")]
+    #[schema(maximum = 20)]
     top_logprobs: Option<u8>,
     include: Option<Vec<String>>,
     store: Option<bool>,
@@ -224,12 +227,11 @@ impl Body {
             self.stream_options.as_ref(),
             &[json!({}), json!({"include_obfuscation": false})],
         )?;
+        if self.stream_options.is_some() && self.stream != Some(true) {
+            return Err(Error::invalid("stream_options", "'stream_options' needs 'stream': true."));
+        }
         if let Some(text) = &self.text {
             accept_only("text.verbosity", text.verbosity.as_ref(), &[json!("medium")])?;
-        }
-        if let Some(count) = self.top_logprobs.filter(|count| *count > TOP_LOGPROBS_MAX) {
-            let message = format!("'top_logprobs' is {count}; it is at most {TOP_LOGPROBS_MAX}.");
-            return Err(Error::invalid("top_logprobs", message));
         }
         self.include.iter().flatten().try_for_each(|wish| included(wish.clone()).map(drop))
     }
@@ -317,7 +319,7 @@ pub fn included(wish: String) -> Result<String> {
 fn shaped(format: &Value) -> Result<Option<g::Constraint>> {
     let known: Vec<&str> = shape::NAMED.iter().copied().chain(["type"]).collect();
     only("text.format", format, &known)?;
-    shape::of_format("text.format", format, format)
+    shape::of_format("text.format", format, "text.format", format)
 }
 
 impl ToolChoiceBody {

@@ -128,6 +128,7 @@ fn what_would_have_no_effect_is_refused_by_name() {
     assert_eq!(param(json!({"text": {"verbosity": "high"}})), "text.verbosity");
     assert_eq!(param(json!({"top_logprobs": 21})), "top_logprobs");
     assert_eq!(param(json!({"context_management": [{"type": "compaction"}]})), "context_management");
+    assert_eq!(param(json!({"stream_options": {}})), "stream_options");
     assert_eq!(param(json!({"metadata": {"a": 1}})), "metadata");
     assert_eq!(param(json!({"tool_choice": "required"})), "tool_choice");
     assert_eq!(param(json!({"tool_choice": {"type": "function"}})), "tool_choice.name");
