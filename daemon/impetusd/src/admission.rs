@@ -19,6 +19,9 @@ pub use whole::{Whole, check_whole, resolve_whole, suits_whole};
 /// The longest deadline of work that gives way to all other.
 const LOW_DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// Bytes of all that is being answered, beyond which nothing more is taken in: what one request asks has its own bound.
+const BYTES_MAX: u64 = 512 << 20;
+
 /// Bytes of a model's name.
 pub const NAME_BYTES_MAX: usize = 128;
 
@@ -38,6 +41,8 @@ pub struct Limits {
 pub struct Occupancy {
     /// Generations going on.
     pub active: usize,
+    /// Bytes of what they ask.
+    pub bytes: u64,
     /// How many of them are of the key that asks; `None` where its share is not bounded.
     pub held: Option<usize>,
     /// Whether the daemon shuts down.
@@ -53,6 +58,10 @@ pub fn room(occupancy: &Occupancy, limits: &Limits) -> Result<()> {
         let message = format!("{} requests are being answered, the most this daemon takes", occupancy.active);
         let hint = "retry shortly, or raise requests.active_max";
         return Err(Error::new(ErrorKind::Busy, message).hint(hint).retry_after_ms(1_000));
+    }
+    if occupancy.bytes >= BYTES_MAX {
+        let message = format!("what is being answered takes {} MB, the most this daemon keeps", occupancy.bytes >> 20);
+        return Err(Error::new(ErrorKind::Busy, message).hint("retry shortly").retry_after_ms(1_000));
     }
     share(occupancy.held.unwrap_or(0), limits.active_max - occupancy.active)
 }

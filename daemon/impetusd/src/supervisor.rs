@@ -370,6 +370,7 @@ impl State {
         let works = || self.models.values().flat_map(Model::works);
         Occupancy {
             active: self.models.values().map(Model::active).sum(),
+            bytes: works().map(|work| work.bytes).sum(),
             held: holder.map(|_| works().filter(|work| work.holder == holder).count()),
             draining: self.draining.is_some(),
         }

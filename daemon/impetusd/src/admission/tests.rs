@@ -98,21 +98,23 @@ fn any_number_of_keys_leave_a_place_to_the_next() {
     let mut active = 0;
     for key in 0..9 {
         let mut held = 0;
-        while room(&Occupancy { active, held: Some(held), draining: false }, &limits).is_ok() {
+        while room(&Occupancy { active, bytes: 0, held: Some(held), draining: false }, &limits).is_ok() {
             (active, held) = (active + 1, held + 1);
         }
         assert!(held > 0 && active < 1_200, "{key} has {held} of {active}");
     }
     let only = Limits { active_max: 1, ..LIMITS };
-    assert_eq!(room(&Occupancy { active: 0, held: Some(0), draining: false }, &only), Ok(()));
+    assert_eq!(room(&Occupancy { active: 0, bytes: 0, held: Some(0), draining: false }, &only), Ok(()));
 }
 
 #[test]
 fn a_full_daemon_says_when_to_retry_and_a_closing_one_says_so() {
-    let occupied = |active| Occupancy { active, held: None, draining: false };
+    let occupied = |active| Occupancy { active, bytes: 0, held: None, draining: false };
     assert_eq!(room(&occupied(1), &LIMITS), Ok(()));
     let full = room(&occupied(2), &LIMITS).unwrap_err();
     assert_eq!((full.kind, full.retry_after_ms), (ErrorKind::Busy, Some(1000)));
+    let heavy = room(&Occupancy { bytes: BYTES_MAX, ..occupied(1) }, &LIMITS).unwrap_err();
+    assert_eq!((heavy.kind, heavy.retry_after_ms), (ErrorKind::Busy, Some(1000)));
     assert_eq!(room(&Occupancy { draining: true, ..occupied(0) }, &LIMITS).unwrap_err().kind, ErrorKind::Closing);
 }
 

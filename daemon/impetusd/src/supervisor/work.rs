@@ -10,6 +10,7 @@ use pipe::{Delivered, Encode, Submit, ToWorker, WorkEvent, WorkId};
 use protocol::generation::GenerateRequest;
 use protocol::trace::TraceParent;
 use protocol::transcript::{Event, Progress, Stage, Unit};
+use protocol::wire::encoded_bytes;
 use protocol::{Error, ErrorKind};
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ pub struct Work {
     pub deadline: Instant,
     /// Whose share of the places it takes, if that is bounded.
     pub holder: Option<u64>,
+    /// How many bytes were asked, which are kept until the end.
+    pub bytes: u64,
     /// How many workers died while answering it, since it last came further.
     deaths: u32,
     /// Whether it came further since the last death.
@@ -48,6 +51,17 @@ pub enum Task {
     Generate(Box<Generation>),
     /// Vectors or scores.
     Encode(Encoding),
+}
+
+impl Task {
+    fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Generate(generation) => encoded_bytes(&generation.request),
+            Self::Encode(encoding) => encoding.bytes(),
+        };
+        // What could not be written did not come over the socket either.
+        bytes.map_or(0, |bytes| bytes as u64)
+    }
 }
 
 /// A text that is being generated.
@@ -119,6 +133,7 @@ impl Work {
             transcript,
             deadline,
             holder: asker.holder,
+            bytes: task.bytes(),
             deaths: 0,
             further: false,
             tokens_allowed: asker.tokens,
@@ -198,7 +213,8 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use protocol::generation::{Delta, Prompt, PromptToken, Started};
+    use protocol::encode::{Overlong, RerankRequest};
+    use protocol::generation::{Delta, Priority, Prompt, PromptToken, Started};
 
     use super::*;
 
@@ -228,6 +244,28 @@ mod tests {
             work.outlives(3).unwrap();
         }
         assert_eq!(work.outlives(3), Err(3));
+    }
+
+    #[test]
+    fn what_is_asked_counts_by_its_bytes() {
+        let asker = Asker { client: 0, salt: 0, holder: None, tokens: None, trace: None };
+        let of = |text: &str| {
+            let request = GenerateRequest::new(None, Prompt::Text(text.to_owned()));
+            Task::Generate(Box::new(Generation::new(request, asker, 1))).bytes()
+        };
+        assert_eq!(of(&"x".repeat(1_000)), of("") + 1_000);
+        let documents = |text: &str| {
+            let rerank = RerankRequest {
+                model: None,
+                query: "q".to_owned(),
+                documents: vec![text.to_owned(); 3],
+                overlong: Overlong::Refuse,
+                priority: Priority::Normal,
+                deadline_ms: None,
+            };
+            Task::Encode(rerank.into()).bytes()
+        };
+        assert_eq!(documents(&"x".repeat(1_000)), documents("") + 3_000);
     }
 
     #[test]

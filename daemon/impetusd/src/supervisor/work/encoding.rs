@@ -4,6 +4,7 @@ use pipe::{Encode, EncodeTask, WorkId};
 use protocol::encode::{EmbedRequest, Input, Overlong, RerankRequest};
 use protocol::generation::Priority;
 use protocol::transcript::Event;
+use protocol::wire::{WireError, encoded_bytes};
 
 /// Vectors or scores of texts.
 #[derive(Debug)]
@@ -19,6 +20,16 @@ pub struct Encoding {
 enum Texts {
     Embed { inputs: Vec<Input>, dimensions: Option<u32>, tokens_max: Option<u32> },
     Rerank { query: String, documents: Vec<String> },
+}
+
+impl Encoding {
+    /// How many bytes of texts and tokens it holds.
+    pub fn bytes(&self) -> Result<usize, WireError> {
+        match &self.texts {
+            Texts::Embed { inputs, .. } => encoded_bytes(inputs),
+            Texts::Rerank { query, documents } => encoded_bytes(&(query, documents)),
+        }
+    }
 }
 
 impl From<EmbedRequest> for Encoding {
