@@ -187,7 +187,8 @@ pub struct LoadRequest {
     pub model: String,
     /// Whether it is then never evicted; `None` leaves that as it is. This and the next are an administrator's to say.
     pub pin: Option<bool>,
-    /// Milliseconds of idleness before it is unloaded; `None` takes the daemon's default, `u64::MAX` is for ever.
+    /// Milliseconds of idleness before it is unloaded, `u64::MAX` for ever; `None` leaves that as it is, and is the daemon's
+    /// default where the model is not in memory.
     pub keep_alive_ms: Option<u64>,
 }
 

@@ -173,6 +173,10 @@ async fn only_administrators_say_how_long_a_model_stays() {
     }
     let load = chat(json!({"stream": false, "messages": [], "keep_alive": -1}));
     assert_eq!(app.post("/api/chat", &load).await.status, 200);
+    assert!(until().await.as_str() > "2100", "a load leaves what an administrator said");
+    let unload = json!({"model": "impetus-nano", "keep_alive": 0});
+    assert_eq!(http.post("/api/generate", &unload).await.status, 200);
+    assert_eq!(app.post("/api/chat", &load).await.status, 200);
     assert!(until().await.as_str() < "2100", "it stays as long as the daemon keeps it");
     assert_eq!(app.post("/api/generate", &json!({"model": "impetus-nano", "keep_alive": 0})).await.status, 403);
     let load = json!({"model": "impetus-nano", "keep_alive_s": 1});

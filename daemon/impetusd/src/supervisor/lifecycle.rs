@@ -306,16 +306,17 @@ impl State {
             model.record_mut().pinned = pin;
         }
         let ends = |ms: &u64| *ms != u64::MAX;
+        let absent = matches!(model.phase, Phase::Absent | Phase::Failed(..));
         model.keep_alive = match request.keep_alive_ms {
             Some(ms) => Some(ms).filter(ends).map(std::time::Duration::from_millis),
-            None => keep_alive,
+            None if absent => keep_alive,
+            None => model.keep_alive,
         };
         model.used = now;
         if let Phase::Loaded(_) = model.phase {
             transcript.finish(Finished::default());
             return Ok(false);
         }
-        let absent = matches!(model.phase, Phase::Absent | Phase::Failed(..));
         model.loaders.push(transcript);
         self.want(&request.model, now);
         Ok(absent)

@@ -412,6 +412,18 @@ async fn an_idle_model_leaves_when_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_load_that_says_nothing_of_it_leaves_how_long_a_model_stays() {
+    let world = World::new();
+    let (supervisor, _task) = world.start(&[("m", "{}")]).await;
+    let stays = async |keep_alive_ms| {
+        assert!(finished(&read(&world.load(&supervisor, "m", keep_alive_ms).await).await));
+        let ModelState::Loaded(residence) = until(&supervisor, "m", loaded).await else { panic!("it is loaded") };
+        residence.expires_in_ms.is_none()
+    };
+    assert!(!stays(None).await && stays(Some(u64::MAX)).await && stays(None).await && !stays(Some(60_000)).await);
+}
+
+#[tokio::test]
 async fn a_preloaded_model_is_loaded_at_the_start_and_stays() {
     let mut world = World::new();
     world.config.models.preload = vec!["m".to_owned()];
