@@ -198,12 +198,12 @@ impl Runner {
 
     /// What a plan computes, as the pace counts it.
     fn load(&self, plan: &Plan) -> Load {
-        let context = f64::from(self.requests.places().context_tokens);
+        let context = self.requests.places().context_tokens;
         let mut load = Load::default();
         for row in &plan.rows {
             let tokens = row.tokens.len() as u32;
             match tokens > row.samples {
-                true => load.prompt += f64::from(tokens) * (1.0 + f64::from(row.start) / context),
+                true => load.read(tokens, row.start, context),
                 false => load.decode += tokens,
             }
         }

@@ -2,10 +2,10 @@
 //!
 //! Instructions may come as `system`, or as messages of that role, which coding agents send; those before the first
 //! turn become one. Tool results become turns of their own, in the order they are given, and may refer to tools that the
-//! model was not told of before. A block that no model here can
-//! read is refused by its type, and what a history holds of another server's alone (thoughts that only it can read, searches
-//! that it made itself) is left out: what came of it stands in the answer. What a block says beside its text (hints for a cache, sources of an earlier answer, who called
-//! a tool) changes no prompt and is only checked.
+//! model was not told of before. A block that no model here can read is refused by its type, and what a history holds of
+//! another server's alone (thoughts that only it can read, searches that it made itself) is left out: what came of it stands
+//! in the answer. What a block says beside its text (hints for a cache, sources of an earlier answer, who called a tool)
+//! changes no prompt and is only checked.
 
 use protocol::generation::{Json, Message, Role, ToolCall};
 use protocol::{Error, ErrorKind};

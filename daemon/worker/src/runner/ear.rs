@@ -56,14 +56,16 @@ impl Ear<'_> {
     fn outweighs(&self, prepared: &Prepared, now: Instant) -> bool {
         let Ok(generation) = &prepared.result else { return false };
         let tokens = generation.prompt.len() as u32;
-        let cached = self.scheduler.known(generation.salt, &generation.prompt).usable * BLOCK_TOKENS;
+        let known = self.scheduler.known(generation.salt, &generation.prompt);
+        let cached = (known.usable * BLOCK_TOKENS).min(tokens.saturating_sub(1));
         let newcomer = Newcomer {
             client: ClientId(generation.client),
             priority: priority(generation.priority),
             tokens,
-            pending: tokens.saturating_sub(cached).max(1),
+            pending: tokens - cached,
         };
-        let own = Load { prompt: f64::from(newcomer.pending), decode: 0 };
+        let mut own = Load::default();
+        own.read(newcomer.pending, cached, self.requests.places().context_tokens);
         let Some((whole_ms, own_ms)) = self.pace.expects(self.load).zip(self.pace.expects(own)) else { return false };
         let passed_ms = now.saturating_duration_since(self.begun).as_secs_f64() * 1e3;
         whole_ms - passed_ms > own_ms * PATIENCE

@@ -46,6 +46,14 @@ pub struct Load {
     pub decode: u32,
 }
 
+impl Load {
+    /// Counts tokens of a prompt from a position on, where attending to `context` positions costs as much as the rest of a
+    /// token.
+    pub fn read(&mut self, tokens: u32, start: u32, context: u32) {
+        self.prompt += f64::from(tokens) * (1.0 + f64::from(start) / f64::from(context));
+    }
+}
+
 impl Pace {
     /// Knows nothing yet. A step may take so long, and so many tokens of prompts at most, however fast the machine is.
     pub fn new(step_ms: u32, tokens_max: u32) -> Self {
