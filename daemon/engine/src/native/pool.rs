@@ -1,6 +1,7 @@
 //! The kernels' thread pool: one job at a time, run by every thread at once, with the caller as thread 0.
 //!
-//! Between jobs the threads spin for a bounded time (a forward pass runs hundreds of jobs, microseconds apart) and
+//! A thread that has not begun a job when the caller has done its own part is not waited for: the caller does that one's
+//! part too. So a thread that lost its core, or is only waking, holds up what it has begun and nothing else. Between jobs the threads spin for a bounded time (a forward pass runs hundreds of jobs, microseconds apart) and
 //! then park, so an idle engine uses no processor. It never queues, and never holds more than one job.
 
 #[cfg(test)]
@@ -20,6 +21,9 @@ use std::thread::{JoinHandle, Thread};
 /// would take turns there for whole steps, as both always want to run, and another core would stay idle. One that was
 /// parked wakes on a core that is free.
 const SPINS: u32 = 4_000;
+
+/// Polls before the caller looks whether a worker has begun at all.
+const GRACE: u32 = 32;
 
 type Job = *const (dyn Fn(usize) + Sync);
 
@@ -48,11 +52,25 @@ impl Taken {
     }
 }
 
+/// The number of a job, with a cache line, and its neighbour, to itself.
+#[derive(Default)]
+#[repr(align(128))]
+struct Begun(AtomicU32);
+
+impl Begun {
+    /// Takes the part of job `epoch`; false if it is taken. A thread that comes too late for a job finds a later number.
+    fn claim(&self, epoch: u32) -> bool {
+        self.0.compare_exchange(epoch.wrapping_sub(1), epoch, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
 struct Shared {
-    /// Number of the current job; workers run each number once.
+    /// Number of the current job.
     epoch: AtomicU32,
     job: UnsafeCell<Option<Job>>,
-    /// Workers that have not finished the current job.
+    /// For each worker the last job whose part there is somebody's, its own or the caller's.
+    begun: Vec<Begun>,
+    /// Workers whose part of the current job is not done, or not the caller's to do.
     pending: AtomicUsize,
     stop: AtomicBool,
     asleep: Vec<AtomicBool>,
@@ -61,8 +79,8 @@ struct Shared {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is written by the one caller that holds `turn`, before it raises `epoch`; workers read it after
-// seeing the new epoch and are all finished (`pending` is 0) before it is written again.
+// SAFETY: `job` is written by the one caller that holds `turn`, before it raises `epoch`; a worker reads it after it has
+// claimed its part of that epoch, and all who did are finished (`pending` is 0) before it is written again.
 #[allow(unsafe_code)]
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the closure behind the pointer is `Sync`, and outlives the job because `run` waits for it.
@@ -77,11 +95,17 @@ impl Pool {
 
     /// The same, for a given instruction set; one that this processor lacks becomes `Scalar`.
     pub fn with_isa(threads: usize, isa: Isa) -> Pool {
+        Pool::starting(threads, isa, || {})
+    }
+
+    /// The same, where each worker does something before its first job.
+    fn starting(threads: usize, isa: Isa, first: impl Fn() + Clone + Send + 'static) -> Pool {
         let isa = if Isa::available().contains(&isa) { isa } else { Isa::Scalar };
         let count = threads.max(1) - 1;
         let shared = Arc::new(Shared {
             epoch: AtomicU32::new(0),
             job: UnsafeCell::new(None),
+            begun: (0..count).map(|_| Begun::default()).collect(),
             pending: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             asleep: (0..count).map(|_| AtomicBool::new(false)).collect(),
@@ -91,9 +115,12 @@ impl Pool {
         });
         let mut workers = Vec::with_capacity(count);
         for index in 0..count {
-            let shared = Arc::clone(&shared);
-            let spawned =
-                std::thread::Builder::new().name(format!("kernel-{}", index + 1)).spawn(move || work(&shared, index));
+            let (shared, first) = (Arc::clone(&shared), first.clone());
+            let begin = move || {
+                first();
+                work(&shared, index);
+            };
+            let spawned = std::thread::Builder::new().name(format!("kernel-{}", index + 1)).spawn(begin);
             // A system that refuses threads gets a smaller pool, not an error: results do not depend on the count.
             match spawned {
                 Ok(handle) => workers.push(handle),
@@ -122,10 +149,11 @@ impl Pool {
 
     /// Runs `job(thread)` once for each thread index and returns when all are done; a panic in any is raised here.
     ///
-    /// The indices must not wait for each other: a nested or concurrent call runs them one after another.
+    /// The indices must not wait for each other: a nested or concurrent call runs them one after another, and the caller
+    /// runs those of threads that are late.
     pub fn run(&self, job: &(dyn Fn(usize) + Sync)) {
         match self.turn() {
-            Some(turn) => self.run_in(turn, job),
+            Some(turn) => self.run_in(turn, job, job),
             None => (0..self.threads()).for_each(job),
         }
     }
@@ -145,7 +173,7 @@ impl Pool {
         };
         self.taken.iter().for_each(|taken| taken.0.store(0, Ordering::Relaxed));
         let threads = self.threads();
-        self.run_in(turn, &|thread| {
+        let part = |thread: usize| {
             prepare(thread);
             for owner in (thread..threads).chain(0..thread) {
                 let share = share(count, owner, threads);
@@ -153,7 +181,9 @@ impl Pool {
                     run.for_each(|index| work(thread, share.start + index));
                 }
             }
-        });
+        };
+        // Nothing is left for a thread that begins after another has come to the end.
+        self.run_in(turn, &part, &|_| {});
     }
 
     /// The right to use the workers; nobody has it twice, and a pool of one thread needs none.
@@ -166,9 +196,13 @@ impl Pool {
         (!self.workers.is_empty()).then_some(turn)
     }
 
-    fn run_in(&self, turn: MutexGuard<'_, ()>, job: &(dyn Fn(usize) + Sync)) {
-        self.publish(job);
-        let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+    /// Runs a job, and `late(thread)` in place of `job(thread)` for threads that have not begun when the caller has done.
+    fn run_in(&self, turn: MutexGuard<'_, ()>, job: &(dyn Fn(usize) + Sync), late: &dyn Fn(usize)) {
+        let epoch = self.publish(job);
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            job(0);
+            self.relieve(epoch, late);
+        }));
         self.await_workers();
         let theirs = lock(&self.shared.panic).take();
         drop(turn);
@@ -180,7 +214,8 @@ impl Pool {
         }
     }
 
-    fn publish(&self, job: &(dyn Fn(usize) + Sync)) {
+    /// Lets the workers begin a job; returns its number.
+    fn publish(&self, job: &(dyn Fn(usize) + Sync)) -> u32 {
         let shared = &*self.shared;
         let job: *const (dyn Fn(usize) + Sync + '_) = job;
         // SAFETY: only the lifetime is widened; `run` does not return before every worker has finished with the job.
@@ -192,18 +227,36 @@ impl Pool {
             *shared.job.get() = Some(job);
         }
         shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::SeqCst);
+        let epoch = shared.epoch.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
             if asleep.load(Ordering::SeqCst) {
                 worker.thread().unpark();
             }
         }
+        epoch
+    }
+
+    /// Takes the parts of the workers that have not begun.
+    fn relieve(&self, epoch: u32, late: &dyn Fn(usize)) {
+        let shared = &*self.shared;
+        // Most have begun, and to ask each takes a cache line from it.
+        if spin(GRACE, &|| self.done()) {
+            return;
+        }
+        for (index, _) in shared.begun.iter().enumerate().filter(|(_, begun)| begun.claim(epoch)) {
+            shared.pending.fetch_sub(1, Ordering::SeqCst);
+            late(index + 1);
+        }
+    }
+
+    fn done(&self) -> bool {
+        self.shared.pending.load(Ordering::SeqCst) == 0
     }
 
     fn await_workers(&self) {
         let shared = &*self.shared;
-        let done = || shared.pending.load(Ordering::SeqCst) == 0;
-        if spin(&done) {
+        let done = || self.done();
+        if spin(SPINS, &done) {
             return;
         }
         *lock(&shared.caller) = Some(std::thread::current());
@@ -227,9 +280,9 @@ impl Drop for Pool {
     }
 }
 
-/// Polls `done`; false when it is time to park.
-fn spin(done: &dyn Fn() -> bool) -> bool {
-    for _ in 0..SPINS {
+/// Polls `done`; false after so many times.
+fn spin(polls: u32, done: &dyn Fn() -> bool) -> bool {
+    for _ in 0..polls {
         if done() {
             return true;
         }
@@ -242,7 +295,7 @@ fn work(shared: &Shared, index: usize) {
     let mut seen = 0;
     loop {
         let arrived = || shared.epoch.load(Ordering::SeqCst) != seen;
-        if !spin(&arrived) {
+        if !spin(SPINS, &arrived) {
             shared.asleep[index].store(true, Ordering::SeqCst);
             while !arrived() {
                 std::thread::park();
@@ -252,8 +305,11 @@ fn work(shared: &Shared, index: usize) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        seen = seen.wrapping_add(1);
-        // SAFETY: the epoch has changed, so the job is published, and it stays until this worker lowers `pending`.
+        seen = shared.epoch.load(Ordering::SeqCst);
+        if !shared.begun[index].claim(seen) {
+            continue;
+        }
+        // SAFETY: this part was still to be had, so the job is published, and it stays until this worker lowers `pending`.
         #[allow(unsafe_code)]
         let job = unsafe { (*shared.job.get()).map(|job| &*job) };
         if let Some(job) = job

@@ -1,8 +1,9 @@
 //! The pool under many jobs, panics and callers.
 
-use super::Pool;
+use super::{Isa, Pool};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 fn counted(pool: &Pool) -> Vec<usize> {
@@ -85,7 +86,7 @@ fn nested_and_concurrent_jobs_complete() {
 #[test]
 fn it_says_what_it_runs_on() {
     assert!(Pool::new(2).describe().starts_with("CPU, 2 threads, "));
-    assert!(Pool::with_isa(1, super::Isa::Scalar).describe().starts_with("CPU, 1 thread, portable"));
+    assert!(Pool::with_isa(1, Isa::Scalar).describe().starts_with("CPU, 1 thread, portable"));
 }
 
 #[test]
@@ -122,4 +123,39 @@ fn a_thread_that_is_held_up_gets_help() {
         }
     });
     assert!(by_other.load(Ordering::SeqCst) >= 2);
+}
+
+#[test]
+fn threads_that_have_not_begun_hold_nothing_up_and_come_in_later() {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let entrance = Arc::clone(&gate);
+    let pool = Pool::starting(3, Isa::Scalar, move || drop(entrance.read()));
+    for _ in 0..100 {
+        assert_eq!(counted(&pool), [1; 3]);
+        let (prepared, worked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let prepare = |_| {
+            prepared.fetch_add(1, Ordering::Relaxed);
+        };
+        pool.deal_after(&prepare, 64, &|_, _| {
+            worked.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!((prepared.into_inner(), worked.into_inner()), (1, 64));
+    }
+    let culprit = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(&|thread| assert!(thread != 2, "thread {thread}"));
+    }));
+    assert!(culprit.is_err());
+    drop(closed);
+    for _ in 0..1_000 {
+        assert_eq!(counted(&pool), [1; 3]);
+    }
+    let waited = AtomicUsize::new(0);
+    // Ends only if others come in.
+    pool.deal(64, &|thread, _| match thread {
+        0 => (0..).take_while(|_| waited.load(Ordering::SeqCst) == 0).for_each(|_| std::thread::yield_now()),
+        _ => {
+            waited.fetch_add(1, Ordering::SeqCst);
+        }
+    });
 }
