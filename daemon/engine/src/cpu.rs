@@ -113,6 +113,11 @@ impl Cpu {
         }
     }
 
+    /// Makes memory of one more block ready; false when enough is.
+    pub fn touch_ahead(&mut self) -> bool {
+        self.caches.iter_mut().any(KvCache::touch_ahead)
+    }
+
     /// What computes, in words.
     pub fn describe(&self) -> String {
         self.machine.pool.describe()

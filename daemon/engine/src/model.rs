@@ -205,6 +205,15 @@ impl Model {
         }
     }
 
+    /// Makes memory ready that later steps will need; false when enough is. To be called while there is nothing to compute.
+    pub fn touch_ahead(&mut self) -> bool {
+        match &mut self.runner {
+            Runner::Cpu(_, cpu) => cpu.touch_ahead(),
+            #[cfg(feature = "mlx")]
+            Runner::Mlx(..) => false,
+        }
+    }
+
     /// Makes one block hold what another holds.
     pub fn copy_block(&mut self, from: u32, to: u32) {
         match &mut self.runner {

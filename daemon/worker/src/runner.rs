@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::{ForwardError, Model, Wanted};
 use pipe::Pulse;
@@ -169,7 +169,8 @@ impl Runner {
             if self.requests.drained() {
                 return Ok(false);
             }
-            match self.inbox.recv_timeout(self.heart.pause()) {
+            let pause = if self.model.touch_ahead() { Duration::ZERO } else { self.heart.pause() };
+            match self.inbox.recv_timeout(pause) {
                 Ok(message) => self.hear(message)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),

@@ -6,6 +6,8 @@
 //! even with huge pages (a fifth faster to read). Who owns a block is the scheduler's business.
 
 pub(super) mod int8;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use super::attention::Span;
@@ -18,6 +20,11 @@ use writer::{Source, Writer, runs};
 /// Tokens per block.
 pub const BLOCK_TOKENS: usize = 32;
 const _: () = assert!(BLOCK_TOKENS == LANES, "a block of keys is one panel");
+
+/// Tokens beyond those written whose room is resident before it is needed.
+const AHEAD_TOKENS: usize = 1_024;
+/// What the system clears at once, at least.
+const PAGE: usize = 4_096;
 
 /// How keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +67,9 @@ pub struct KvCache {
     blocks: usize,
     kv_heads: usize,
     head_dim: usize,
+    /// Blocks up to the last that was written, and up to the last that was touched ahead.
+    written: usize,
+    touched: usize,
 }
 
 /// One layer of a cache, for reading.
@@ -90,7 +100,7 @@ impl KvCache {
         let unit = unit_bytes(keep, head_dim);
         let bytes = [blocks, kv_heads, unit].into_iter().try_fold(layers, usize::checked_mul);
         let memory = Memory::zeroed(bytes.ok_or(ShapeError::Memory { bytes: usize::MAX })?)?;
-        Ok(KvCache { memory, keep, layers, blocks, kv_heads, head_dim })
+        Ok(KvCache { memory, keep, layers, blocks, kv_heads, head_dim, written: 0, touched: 0 })
     }
 
     /// Bytes that one block of every layer takes.
@@ -110,14 +120,36 @@ impl KvCache {
 
     /// The same, to be filled with what `block` gave, by this cache or one of the same shape and kind.
     pub fn block_mut(&mut self, block: u32) -> &mut [u8] {
-        let range = self.range(block);
+        let range = self.note_written(block);
         &mut self.memory.bytes_mut()[range]
     }
 
     /// Makes `to` hold what `from` holds.
     pub fn copy(&mut self, from: u32, to: u32) {
-        let (from, to) = (self.range(from), self.range(to));
-        self.memory.bytes_mut().copy_within(from, to.start);
+        let from = self.range(from);
+        let to = self.note_written(to).start;
+        self.memory.bytes_mut().copy_within(from, to);
+    }
+
+    /// Makes one more block resident that will be written before long, as blocks are taken in their order; false where
+    /// enough are. Where the system first clears what is touched, and a virtual machine's host does too, a step takes
+    /// several milliseconds more for each block: time that is better taken while nobody waits.
+    pub fn touch_ahead(&mut self) -> bool {
+        let next = self.touched.max(self.written);
+        if next >= self.blocks.min(self.written + AHEAD_TOKENS / BLOCK_TOKENS) {
+            return false;
+        }
+        let range = self.range(next as u32);
+        // Nothing was written there, so it holds zeros.
+        self.memory.bytes_mut()[range].chunks_mut(PAGE).for_each(|page| page[0] = 0);
+        self.touched = next + 1;
+        true
+    }
+
+    /// Where a block lies that is about to be written.
+    fn note_written(&mut self, block: u32) -> Range<usize> {
+        self.written = self.written.max(block as usize + 1);
+        self.range(block)
     }
 
     fn range(&self, block: u32) -> Range<usize> {
@@ -138,6 +170,7 @@ impl KvCache {
         assert!(offset < BLOCK_TOKENS, "offset {offset} in a block of {BLOCK_TOKENS}");
         let width = self.kv_heads * self.head_dim;
         assert!(k.len() == width && v.len() == width, "k and v must be [kv_heads, head_dim]");
+        self.note_written(block);
         self.writer(layer, Isa::detect()).run(block, offset..offset + 1, Source { k, v, stride: width });
     }
 
@@ -148,7 +181,7 @@ impl KvCache {
         let width = self.kv_heads * self.head_dim;
         let needs = tokens.saturating_sub(1) * stride + if tokens == 0 { 0 } else { width };
         assert!(k.len() >= needs && v.len() >= needs, "k and v must hold {tokens} tokens");
-        self.check(spans);
+        self.written = self.written.max(self.check(spans));
         let writer = self.writer(layer, pool.isa());
         let source = Source { k, v, stride };
         match spans.iter().map(runs).sum() {
@@ -158,13 +191,17 @@ impl KvCache {
         }
     }
 
-    /// Panics unless every span's blocks exist and cover it: reading others would leave the cache.
-    pub(super) fn check(&self, spans: &[Span<'_>]) {
+    /// Panics unless every span's blocks exist and cover it: reading others would leave the cache. Returns how many blocks
+    /// there are up to the last of them.
+    pub(super) fn check(&self, spans: &[Span<'_>]) -> usize {
+        let mut most = 0;
         for span in spans {
             let covered = span.blocks.len() * BLOCK_TOKENS;
             assert!(span.end() <= covered, "a span that ends at {} has blocks for {covered}", span.end());
-            assert!(span.blocks.iter().all(|&block| (block as usize) < self.blocks), "a block beyond {}", self.blocks);
+            most = span.blocks.iter().fold(most, |most, &block| most.max(block as usize + 1));
         }
+        assert!(most <= self.blocks, "a block beyond {}", self.blocks);
+        most
     }
 
     fn writer(&mut self, layer: usize, isa: Isa) -> Writer {
