@@ -24,6 +24,9 @@ SPECIAL = {
     "gemma": ("<bos>", "<eos>"),
     "phi": ("<|endoftext|>", "<|endoftext|>"),
     "deepseek": ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"),
+    "harmony": ("<|startoftext|>", "<|return|>"),
+    "nemotron": ("<|begin_of_text|>", "<|eot_id|>"),
+    "olmo2": ("<|endoftext|>", "<|endoftext|>"),
 }
 
 

@@ -351,3 +351,38 @@ fn hermes_calls_that_are_the_whole_answer_need_no_tags() {
         ["", "{\"name\": \"weather\", \"argued\": 1", "}"]
     );
 }
+
+#[test]
+fn the_golden_template_of_each_family_shows_how_it_calls_and_thinks() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/templates");
+    let known = [
+        ("coder", Some(ToolFormat::Coder), Some("<think>")),
+        ("command", Some(ToolFormat::Command), Some("<|START_THINKING|>")),
+        ("constructs", None, None),
+        ("deepseek", Some(ToolFormat::DeepSeekFenced), Some("<think>")),
+        ("gemma", None, None),
+        ("glm", Some(ToolFormat::Glm), Some("<think>")),
+        ("glm4", Some(ToolFormat::Glm4), Some("<think>")),
+        ("granite", Some(ToolFormat::Listed), None),
+        // Its calls and thoughts have channels, whatever the words.
+        ("harmony", None, None),
+        ("llama2", None, None),
+        ("llama3", Some(ToolFormat::Llama3), None),
+        ("mistral3", Some(ToolFormat::MistralList), None),
+        ("mistral7", Some(ToolFormat::Mistral), None),
+        ("nemotron", Some(ToolFormat::Nemotron), Some("<think>")),
+        ("olmo2", None, None),
+        ("phi", Some(ToolFormat::Listed), None),
+        ("qwen2", Some(ToolFormat::Hermes), None),
+        ("qwen3", Some(ToolFormat::Hermes), Some("<think>")),
+        ("smollm3", Some(ToolFormat::Hermes), Some("<think>")),
+    ];
+    for (family, calls, thoughts) in known {
+        let source = std::fs::read_to_string(format!("{folder}/{family}.jinja")).unwrap();
+        assert_eq!(ToolFormat::detect(&source), calls, "{family}");
+        assert_eq!(ReasoningTags::detect(&source, "").map(|tags| tags.open), thoughts, "{family}");
+    }
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let templates = files.filter(|name| name.to_str().is_some_and(|name| name.ends_with(".jinja"))).count();
+    assert_eq!(templates, known.len(), "a new one is listed here too");
+}
