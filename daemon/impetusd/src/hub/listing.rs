@@ -115,8 +115,12 @@ impl Sibling {
     }
 }
 
+/// The template for tools, where it is not the one of other conversations.
+const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
+
 /// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights, but for
-/// those in which sentence-transformers says how an embedder pools and in which words a reranker answers.
+/// the template for tools, and for those in which sentence-transformers says how an embedder pools and in which words a
+/// reranker answers.
 fn is_needed(name: &str) -> bool {
     let plain = |name: &str| !name.contains(['/', '\\']) && !name.contains(char::is_control) && !name.starts_with('.');
     if let Some(folder) = name.strip_suffix("/config.json") {
@@ -127,7 +131,7 @@ fn is_needed(name: &str) -> bool {
     let again = name.starts_with("consolidated") && name.ends_with(".safetensors");
     let ends = [".json", ".safetensors", ".jinja"].iter().any(|end| name.ends_with(end));
     let license = ["LICENSE", "LICENSE.txt", "LICENSE.md"].contains(&name);
-    flat && !again && (ends || license || name == "tokenizer.model")
+    name == TOOL_TEMPLATE || (flat && !again && (ends || license || name == "tokenizer.model"))
 }
 
 fn is_hex(text: &str) -> bool {

@@ -177,6 +177,8 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
         ("LICENSE", &b"do good"[..]),
         ("1_Pooling/config.json", pooling),
         ("1_LogitScore/config.json", b"{}"),
+        ("additional_chat_templates/tool_use.jinja", b"tools"),
+        ("additional_chat_templates/rag.jinja", b"documents"),
         ("onnx/config.json", b"{}"),
         ("../1_Pooling/config.json", b"{}"),
     ] {
@@ -185,8 +187,17 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let hub = hub(&fake.address, folder.path());
     let fetched = fetch(&hub, "org/model").0.unwrap();
     assert_eq!(fetched.path, folder.path().join("hub/models--org--model/snapshots").join(COMMIT));
-    let needed = ["1_LogitScore", "1_Pooling", "LICENSE", "config.json", "model.safetensors", "script.json"];
+    let needed = [
+        "1_LogitScore",
+        "1_Pooling",
+        "LICENSE",
+        "additional_chat_templates",
+        "config.json",
+        "model.safetensors",
+        "script.json",
+    ];
     assert_eq!(names(&fetched.path), needed);
+    assert_eq!(names(&fetched.path.join("additional_chat_templates")), ["tool_use.jinja"]);
     assert_eq!(std::fs::read(fetched.path.join("1_Pooling/config.json")).unwrap(), pooling, "how an embedder pools");
     let mut weights = Vec::new();
     std::fs::File::open(fetched.path.join("model.safetensors")).unwrap().read_to_end(&mut weights).unwrap();

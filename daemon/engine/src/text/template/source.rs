@@ -1,7 +1,8 @@
 //! Finds a folder's chat templates, in the places where publishers put them.
 //!
-//! `chat_template.jinja` goes first, then `chat_template.json`, then `chat_template` in `tokenizer_config.json`, which
-//! is a text or a list of named texts. The template room calls it once per model.
+//! `chat_template.jinja` goes first, with the one for tools in a folder beside it, then `chat_template.json`, then
+//! `chat_template` in `tokenizer_config.json`, which is a text or a list of named texts. The template room calls it once per
+//! model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use crate::text::{TextError, files};
 pub const DEFAULT: &str = "default";
 /// The name of the template for conversations with tools, where there are several.
 pub const TOOL_USE: &str = "tool_use";
+/// Where newer folders have it; a pull brings it.
+const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
 
 /// The most bytes of a template; the longest known have 30 kB.
 const BYTES_MAX: usize = 1 << 20;
@@ -36,9 +39,10 @@ pub fn find(dir: &Path) -> Result<Option<Found>, TextError> {
 }
 
 fn search(dir: &Path) -> Result<Option<Found>, TextError> {
-    if let Some((path, content)) = files::read(dir, "chat_template.jinja")? {
-        let source = String::from_utf8(content).map_err(|error| TextError::invalid(&path, error.to_string()))?;
-        return Ok(Some(Found { path, sources: BTreeMap::from([(DEFAULT.to_string(), source)]) }));
+    if let Some((path, source)) = text(dir, "chat_template.jinja")? {
+        let mut sources = BTreeMap::from([(DEFAULT.to_string(), source)]);
+        sources.extend(text(dir, TOOL_USE_FILE)?.map(|(_, source)| (TOOL_USE.to_string(), source)));
+        return Ok(Some(Found { path, sources }));
     }
     for file in ["chat_template.json", "tokenizer_config.json"] {
         let object = files::read_object(dir, file)?;
@@ -54,6 +58,13 @@ fn search(dir: &Path) -> Result<Option<Found>, TextError> {
         return Ok(Some(Found { path: dir.join(file), sources }));
     }
     Ok(None)
+}
+
+/// A template that has a file of its own.
+fn text(dir: &Path, name: &str) -> Result<Option<(PathBuf, String)>, TextError> {
+    let Some((path, content)) = files::read(dir, name)? else { return Ok(None) };
+    let source = String::from_utf8(content).map_err(|error| TextError::invalid(&path, error.to_string()))?;
+    Ok(Some((path, source)))
 }
 
 fn named(entry: &Value) -> Option<(String, String)> {

@@ -196,6 +196,17 @@ fn a_conversation_with_tools_takes_the_template_for_tools() {
 }
 
 #[test]
+fn the_template_for_tools_may_lie_in_a_folder_beside_the_other() {
+    let folder = Folder::new(&[("chat_template.jinja", "plain")]);
+    let beside = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::write(beside.join("tool_use.jinja"), "tools").unwrap();
+    std::fs::write(beside.join("rag.jinja"), "{% if %}").unwrap();
+    let found = Template::open(folder.path()).unwrap().expect("there is one");
+    assert_eq!((found.source(), found.tool_source()), ("plain", "tools"));
+}
+
+#[test]
 fn broken_templates_are_named() {
     let message = |files: &[(&str, &str)]| compile(files).err().expect("the template is refused").to_string();
     let error = message(&[("chat_template.jinja", "a\n{% if %}")]);
