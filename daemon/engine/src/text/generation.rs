@@ -24,6 +24,9 @@ const TURN_ENDS: [&str; 7] = [
     "<｜end▁of▁sentence｜>",
 ];
 
+/// The same in the harmony form, in which `<|end|>` ends a message and not the turn.
+const HARMONY_ENDS: [&str; 2] = ["<|call|>", "<|return|>"];
+
 /// Settings that would change answers and that nothing here does, with the number at which they do nothing.
 const UNDONE: [(&str, f64); 22] = [
     ("num_beams", 1.0),
@@ -189,8 +192,8 @@ fn whole(object: &Map<String, Value>, key: &str) -> Result<Option<u32>, String> 
     number.map(Some).ok_or_else(|| format!("{key} is {value}, and must be a whole number from 0 to {}", u32::MAX))
 }
 
-/// The turn ends that a template writes. In the harmony form `<|end|>` ends a message and not the turn.
+/// The turn ends that a template writes.
 fn turn_ends(template: &Template) -> impl Iterator<Item = &'static str> {
-    let harmony = template.is_harmony();
-    TURN_ENDS.into_iter().filter(move |text| template.mentions(text) && !(harmony && *text == "<|end|>"))
+    let ends: &[&str] = if template.is_harmony() { &HARMONY_ENDS } else { &TURN_ENDS };
+    ends.iter().copied().filter(move |text| template.mentions(text))
 }

@@ -87,6 +87,17 @@ fn the_end_of_a_harmony_message_does_not_end_the_turn() {
 }
 
 #[test]
+fn a_harmony_turn_ends_with_a_call_too_wherever_its_files_say_so() {
+    let template = r#"{{ "<|channel|>final<|message|>" }}<|end|><|call|><|return|>"#;
+    let folder = Folder::new(&[("chat_template.jinja", template)]);
+    let template = Template::open(folder.path()).unwrap().expect("the folder has a template");
+    assert_eq!(turn_ends(&template).collect::<Vec<_>>(), ["<|call|>", "<|return|>"]);
+    let folder = Folder::new(&[("chat_template.jinja", "Tell of <|call|> and <|return|>.")]);
+    let template = Template::open(folder.path()).unwrap().expect("the folder has a template");
+    assert_eq!(turn_ends(&template).count(), 0, "in other forms they are words");
+}
+
+#[test]
 fn broken_settings_are_named() {
     for file in ["generation_config.json", "config.json", "tokenizer_config.json"] {
         let error = defaults(&[(file, "{\"eos_token_id\":")]).expect_err("the file is broken").to_string();
