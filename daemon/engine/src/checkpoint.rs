@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::LoadError;
-use crate::config::{open_file, read_object};
+use crate::config::{open_file, pointer, read_object, refuse_adapter};
 use crate::native::Mapped;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -78,6 +78,9 @@ impl Checkpoint {
 
     fn add(&mut self, path: &Path) -> Result<(), LoadError> {
         let map = map(path, ADVICE)?;
+        if let Some(problem) = pointer(&map) {
+            return Err(LoadError::invalid(path, problem));
+        }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| broken(path, error))?;
         // Every offset was checked to lie inside the file, so none of these sums can overflow.
         let data = header + 8;
@@ -115,6 +118,7 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, LoadError> {
     if single.exists() {
         return Ok(vec![single]);
     }
+    refuse_adapter(dir)?;
     match other_weights(dir) {
         Some(name) if name.ends_with(".gguf") => {
             let advice = "safetensors files are; make a model of it with impetusctl models import FILE";
@@ -164,6 +168,9 @@ fn broken(path: &Path, error: SafeTensorError) -> LoadError {
     let problem = match error {
         E::HeaderTooSmall | E::InvalidHeaderLength => "it ends inside its header; it is cut short".to_string(),
         E::HeaderTooLarge => "its header claims more than 100 MB; it is not a safetensors file".to_string(),
+        E::InvalidHeaderDeserialization(error) if error.is_data() => {
+            format!("its header says what cannot be read here ({error})")
+        }
         E::InvalidHeader(_) | E::InvalidHeaderDeserialization(_) => {
             "its header is not JSON; it is not a safetensors file".to_string()
         }

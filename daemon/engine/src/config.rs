@@ -30,6 +30,9 @@ impl Config {
             return Err(LoadError::NoFolder(dir.to_path_buf()));
         }
         let path = dir.join("config.json");
+        if !path.exists() {
+            refuse_adapter(dir)?;
+        }
         let values = read_object(&path, "a model folder holds config.json, tokenizer.json and *.safetensors")?;
         Ok(Self { path, values })
     }
@@ -60,6 +63,11 @@ impl Config {
     /// The value of a key, unless it is absent or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file says anything of a key, if only null.
+    pub fn says(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// A word that must be there.
@@ -178,7 +186,7 @@ impl Config {
             Some(table) => match table.word_if_any("quant_method")? {
                 None => Quantization::from_table(&table),
                 Some(method) => {
-                    Err(LoadError::unsupported(format!("quantization method {method}"), Quantization::SUPPORTED))
+                    Err(LoadError::unsupported(format!("quantization method {method}"), Quantization::INSTEAD))
                 }
             },
         }
@@ -231,6 +239,10 @@ impl Quantization {
     const SUPPORTED: &'static str =
         "MLX affine quantization of 2 to 6 or 8 bits in groups of 32, 64 or 128 is, and mxfp4, bf16, f16 and f32 are";
 
+    /// What to do with weights that are quantized in another way.
+    pub const INSTEAD: &'static str = "take the model as it was before, in bf16, as mlx-lm converts it (mlx-community has many), \
+                                   or as a GGUF file for impetusctl models import";
+
     fn from_table(table: &Config) -> Result<Self, LoadError> {
         let mut exceptions = HashMap::new();
         for (name, value) in &table.values {
@@ -255,6 +267,25 @@ impl Quantization {
             None => self.default.filter(|_| has_scales),
         }
     }
+}
+
+/// Refuses a folder that only changes another model, once it is known to hold no model of its own.
+pub(crate) fn refuse_adapter(dir: &Path) -> Result<(), LoadError> {
+    match dir.join("adapter_config.json").exists() {
+        true => {
+            Err(LoadError::unsupported("a LoRA adapter", "whole models are: merge it into the one it was made for"))
+        }
+        false => Ok(()),
+    }
+}
+
+/// What stands in place of a large file where a repository was cloned without Git LFS.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// What is wrong with a file that is only a pointer, if it is one.
+pub(crate) fn pointer(content: &[u8]) -> Option<&'static str> {
+    let is_pointer = content.starts_with(POINTER);
+    is_pointer.then_some("it is a pointer of Git LFS and not the file itself; run git lfs pull in its folder")
 }
 
 /// Reads a JSON file that must hold an object.
@@ -283,6 +314,9 @@ pub(crate) fn read_text(path: &Path, advice: &str) -> Result<String, LoadError> 
     file.take(JSON_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| LoadError::reading(path, error, advice))?;
     if bytes.len() as u64 > JSON_BYTES_MAX {
         return Err(LoadError::invalid(path, format!("it is larger than {JSON_BYTES_MAX} bytes")));
+    }
+    if let Some(problem) = pointer(&bytes) {
+        return Err(LoadError::invalid(path, problem));
     }
     String::from_utf8(bytes).map_err(|_| LoadError::invalid(path, "it is not UTF-8 text"))
 }

@@ -218,14 +218,19 @@ fn require_tokenizer(dir: &Path) -> Result<(), LoadError> {
     if path.exists() {
         return Ok(());
     }
-    let advice = match dir.join("tokenizer.model").is_file() {
-        true => {
-            "tokenizer.model alone is not enough; save the tokenizer with transformers, which writes tokenizer.json"
-        }
-        false => "without it text cannot become tokens; download the folder again",
+    let advice = match OTHER_TOKENIZERS.into_iter().find(|name| dir.join(name).is_file()) {
+        Some(name) => format!(
+            "{name} alone is not enough; save the tokenizer with transformers, which writes tokenizer.json, or take a \
+             conversion that has it"
+        ),
+        None => "without it text cannot become tokens; download the folder again".to_string(),
     };
-    Err(LoadError::MissingFile { path, advice: advice.to_string() })
+    Err(LoadError::MissingFile { path, advice })
 }
+
+/// Files of other tokenizers, the newest first: some folders have nothing else.
+const OTHER_TOKENIZERS: [&str; 6] =
+    ["tekken.json", "tokenizer.model", "tiktoken.model", "qwen.tiktoken", "vocab.json", "vocab.txt"];
 
 #[cfg(test)]
 mod tests;

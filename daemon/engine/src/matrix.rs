@@ -30,6 +30,10 @@ impl<'a> Matrix<'a> {
     ) -> Result<Self, LoadError> {
         let (name, outputs, slice) = (&part.name, part.outputs, part.slice);
         let Some(format) = quantization.of(name, checkpoint.has(&format!("{name}.scales"))) else {
+            if checkpoint.has(&format!("{name}.qweight")) {
+                let found = format!("weights quantized by GPTQ or AWQ ({name}.qweight)");
+                return Err(LoadError::unsupported(found, Quantization::INSTEAD));
+            }
             let (bytes, dtype) = floats(checkpoint, &format!("{name}.weight"), &[outputs, inputs], slice)?;
             return Ok(Self::Dense(Dense { bytes, dtype, outputs, inputs }));
         };

@@ -50,8 +50,10 @@ fn every_truncation_is_refused_without_a_crash() {
 fn a_file_of_another_kind_is_told_apart() {
     let dir = tiny();
     fs::write(dir.path().join(SINGLE), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
-    expect(&dir, &["not a safetensors file"]);
+    expect(&dir, &["pointer of Git LFS", "git lfs pull"]);
     expect(&with_header("{{{{", 8), &["not JSON"]);
+    let newer = r#"{"a":{"dtype":"F3_NEW","shape":[2],"data_offsets":[0,8]}}"#;
+    expect(&with_header(newer, 8), &["unknown variant `F3_NEW`"]);
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn unsupported_features_are_refused_by_name() {
     expect_of_config("quantization", json!({ "bits": 7, "group_size": 64 }), &["7 bits", "2 to 6 or 8 bits"]);
     expect_of_config("quantization", json!({ "bits": 4, "group_size": 16 }), &["groups of 16"]);
     expect_of_config("quantization", json!({ "bits": 4, "group_size": 32, "mode": "nvfp4" }), &["mode nvfp4"]);
-    expect_of_config("quantization_config", json!({ "quant_method": "gptq" }), &["quantization method gptq"]);
+    let instead = ["quantization method gptq", "mlx-community", "models import"];
+    expect_of_config("quantization_config", json!({ "quant_method": "gptq" }), &instead);
 }
 
 #[test]
@@ -144,6 +145,8 @@ fn a_missing_tokenizer_is_named() {
     expect(dir.path(), &["tokenizer.json is missing"]);
     fs::write(dir.path().join("tokenizer.model"), "").unwrap();
     expect(dir.path(), &["tokenizer.model alone is not enough"]);
+    fs::write(dir.path().join("tekken.json"), "{}").unwrap();
+    expect(dir.path(), &["tekken.json alone is not enough", "a conversion that has it"]);
 }
 
 #[test]
@@ -177,4 +180,35 @@ fn what_is_no_regular_file_is_refused_at_once_by_its_name() {
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         expect(dir.path(), &[file, "it is not a regular file"]);
     }
+}
+
+#[test]
+fn pointers_of_git_lfs_are_called_that() {
+    for file in ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors"] {
+        let dir = Recipe::tiny("qwen3", 1).temporary().unwrap();
+        fs::write(dir.path().join(file), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
+        expect(dir.path(), &[file, "pointer of Git LFS", "git lfs pull"]);
+    }
+}
+
+#[test]
+fn an_adapter_is_no_model() {
+    let dir = Recipe::tiny("qwen3", 1).temporary().unwrap();
+    fs::rename(dir.path().join("model.safetensors"), dir.path().join("adapter_model.safetensors")).unwrap();
+    fs::write(dir.path().join("adapter_config.json"), "{}").unwrap();
+    expect(dir.path(), &["a LoRA adapter", "merge"]);
+    fs::remove_file(dir.path().join("config.json")).unwrap();
+    expect(dir.path(), &["a LoRA adapter", "merge"]);
+}
+
+#[test]
+fn weights_that_another_tool_quantized_are_called_that() {
+    let dir = Recipe::tiny("qwen3", 1).temporary().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let file = fs::read(&path).unwrap();
+    let (length, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let header = std::str::from_utf8(header).unwrap().replace("up_proj.weight", "up_proj.qweight");
+    fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()).unwrap();
+    expect(dir.path(), &["GPTQ or AWQ", "up_proj.qweight", "mlx-community"]);
 }

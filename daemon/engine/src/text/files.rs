@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::TextError;
+use crate::config::pointer;
 
 /// The largest tokenizers known have 35 MB. A byte of JSON may become sixteen of memory.
 const BYTES_MAX: u64 = 64 << 20;
@@ -34,7 +35,10 @@ pub fn read(dir: &Path, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, TextEr
     }
     let mut content = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut content).map_err(unreadable)?;
-    Ok(Some((path, content)))
+    match pointer(&content) {
+        Some(problem) => Err(TextError::invalid(&path, problem)),
+        None => Ok(Some((path, content))),
+    }
 }
 
 /// The JSON object in `dir/name`; empty where there is no such file.
