@@ -3,9 +3,10 @@
 //! Both branches read one layer norm, side by side; logits are scaled; rope turns neighbours. In `cohere2` three layers of
 //! four slide, and the others turn nothing. The head norms of Command-R+ are refused.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::dense::{Family, PLAIN};
+use super::rope::CONTEXT_MAX;
 use super::{Description, NormKind};
 use crate::LoadError;
 use crate::config::Config;
@@ -26,6 +27,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
         qkv_bias: bias,
         output_bias: bias,
         epsilon: "layer_norm_eps",
+        rope_base: None,
         rope_neighbours: true,
         window: if slides { every_fourth } else { PLAIN.window },
         ..PLAIN
@@ -38,6 +40,9 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
         attention.rope = (!slides || attention.window.is_some()).then_some(0);
         layer.norms_mut().for_each(|norm| norm.kind = NormKind::Layer);
     }
+    // The first files tell of a short context beside it.
+    let reached = config.value("model_max_length").and_then(Value::as_u64).unwrap_or(0);
+    description.context = description.context.max(reached.min(CONTEXT_MAX) as usize);
     description.norm.kind = NormKind::Layer;
     description.logit_scale = config.number_if_any("logit_scale")?.unwrap_or(1.0) as f32;
     Ok(description)

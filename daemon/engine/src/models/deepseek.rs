@@ -30,7 +30,8 @@ pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
 
 /// GLM-4.7 Flash.
 pub(super) fn describe_glm(config: &Config) -> Result<Description, LoadError> {
-    let config = config.with_defaults(&json!({ "norm_topk_prob": true, "rms_norm_eps": 1e-5 }));
+    let config =
+        config.with_defaults(&json!({ "norm_topk_prob": true, "rms_norm_eps": 1e-5, "first_k_dense_replace": 1 }));
     let epsilon = config.number_if_any("rms_norm_eps")?.unwrap_or(1e-5) as f32;
     describe(&config, true, epsilon)
 }

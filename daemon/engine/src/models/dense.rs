@@ -95,7 +95,7 @@ impl Family {
             architecture: config.word("model_type")?.to_string(),
             hidden,
             vocabulary,
-            context: rope.context(config.count("max_position_embeddings")?),
+            context: rope.context(config.count("max_position_embeddings")?).min(unfolded(config)?),
             ropes: vec![rope],
             embedding: Stack::single(format!("{}.embed_tokens", self.prefix), vocabulary, hidden),
             embedding_scale: 1.0,
@@ -234,6 +234,13 @@ impl Builder<'_> {
     fn norm(&self, module: &str) -> Option<Norm> {
         Some(Norm::rms(&format!("{}.{module}", self.name), self.hidden, self.epsilon))
     }
+}
+
+/// How far positions reach before they would have to be folded, as Qwen's models of a million tokens do.
+fn unfolded(config: &Config) -> Result<usize, LoadError> {
+    let table = config.object_if_any("dual_chunk_attention_config")?;
+    let reached = table.map(|table| table.count("original_max_position_embeddings")).transpose()?;
+    Ok(reached.unwrap_or(usize::MAX))
 }
 
 fn listed_window(config: &Config, layer_type: &str, recurrent: bool) -> Result<Option<usize>, LoadError> {

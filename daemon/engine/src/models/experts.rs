@@ -130,11 +130,8 @@ pub(super) fn place_grouped(
     let shared = config.count_if_any("n_shared_experts")?;
     let shared = shared.map(|count| SharedChoice { name: "shared_experts", width: width * count, gate: None });
     let choice = Choice { count: "n_routed_experts", width, shared, ..SILU };
-    let (dense, step) = (config.whole_if_any("first_k_dense_replace")?, config.count_if_any("moe_layer_freq")?);
-    for (index, layer) in layers.iter_mut().enumerate().skip(dense.unwrap_or(0)) {
-        if !index.is_multiple_of(step.unwrap_or(1)) {
-            continue;
-        }
+    let sparse = sparse_layers(config, layers.len())?;
+    for (index, layer) in layers.iter_mut().enumerate().filter(|(index, _)| sparse[*index]) {
         choice.place(config, index, hidden, layer)?;
         let Feed::Experts(experts) = &mut layer.feed.inner else { continue };
         let count = experts.each.len();
@@ -148,6 +145,24 @@ pub(super) fn place_grouped(
         };
     }
     Ok(())
+}
+
+/// Which layers have experts: as listed, or else all but the first ones and those between the steps.
+fn sparse_layers(config: &Config, layers: usize) -> Result<Vec<bool>, LoadError> {
+    let Some(types) = config.words_if_any("mlp_layer_types")? else {
+        let dense = config.whole_if_any("first_k_dense_replace")?.unwrap_or(0);
+        let step = config.count_if_any("moe_layer_freq")?.unwrap_or(1);
+        return Ok((0..layers).map(|layer| layer >= dense && layer.is_multiple_of(step)).collect());
+    };
+    if types.len() != layers {
+        return Err(config.problem(format!("mlp_layer_types lists {} of {layers} layers", types.len())));
+    }
+    let is_sparse = |name| match name {
+        "sparse" => Ok(true),
+        "dense" => Ok(false),
+        other => Err(LoadError::unsupported(format!("{other} in mlp_layer_types"), "sparse and dense are")),
+    };
+    types.into_iter().map(is_sparse).collect()
 }
 
 /// The groups that a token takes its experts from, unless it may take from all.

@@ -2,12 +2,13 @@
 //!
 //! Norms before and after both branches, their factors stored less one; embeddings grow by the root of their width; GELU.
 //! Gemma 2 caps scores and slides every other layer. Gemma 3 norms heads instead, and five layers of six slide, with a
-//! rope of their own. The pictures of `gemma3` are not read, and its text part is described by `text_config`.
+//! rope of their own. The pictures of `gemma3` are not read, and its text part is described by `text_config`; newer files put
+//! its name before that of the whole.
 
 use serde_json::json;
 
 use super::dense::{Family, PLAIN, QkNorm};
-use super::{Activation, Description, Rope};
+use super::{Activation, Description, Holds, Rope};
 use crate::LoadError;
 use crate::config::Config;
 
@@ -17,16 +18,21 @@ pub(super) fn describe_2(config: &Config) -> Result<Description, LoadError> {
     let window =
         |config: &Config, layer: usize| Ok(config.count_if_any("sliding_window")?.filter(|_| layer.is_multiple_of(2)));
     let mut description = Family { activation: Activation::GeluTanh, window, ..PLAIN }.describe(&config)?;
-    let softcap = config.number_if_any("attn_logit_softcapping")?.map(|cap| cap as f32);
+    let cap = |key: &str, usual: f32| -> Result<Option<f32>, LoadError> {
+        let told = config.number_if_any(key)?.map(|cap| cap as f32);
+        Ok(told.or((!config.says(key)).then_some(usual)))
+    };
+    let softcap = cap("attn_logit_softcapping", 50.0)?;
     description.layers.iter_mut().for_each(|layer| layer.mixer.inner.attention.softcap = softcap);
-    description.logit_softcap = config.number_if_any("final_logit_softcapping")?.map(|cap| cap as f32);
+    description.logit_softcap = cap("final_logit_softcapping", 30.0)?;
     description.embedding_scale = (description.hidden as f32).sqrt();
     finish(description, &config)
 }
 
 /// Gemma 3.
-pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
+pub(super) fn describe_3(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
     let pictures = config.word("model_type")? == "gemma3";
+    let newer = holds("model.language_model.embed_tokens.weight") && !holds("language_model.model.embed_tokens.weight");
     let text = if pictures { config.object_if_any("text_config")? } else { None };
     let config = text.as_ref().unwrap_or(config).with_defaults(&json!({
         "model_type": "gemma3_text", "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
@@ -35,7 +41,11 @@ pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
         "tie_word_embeddings": true,
     }));
     let family = Family {
-        prefix: if pictures { "language_model.model" } else { "model" },
+        prefix: match (pictures, newer) {
+            (false, _) => "model",
+            (true, false) => "language_model.model",
+            (true, true) => "model.language_model",
+        },
         activation: Activation::GeluTanh,
         qk_norm: QkNorm::Heads,
         window: |config, layer| match (layer + 1) % config.count("sliding_window_pattern")? {
@@ -61,7 +71,8 @@ pub(super) fn describe_3(config: &Config) -> Result<Description, LoadError> {
     }
     if pictures {
         description.architecture = "gemma3".to_string();
-        description.unread = ["vision_tower", "multi_modal_projector"].map(String::from).to_vec();
+        let unread = ["vision_tower", "multi_modal_projector", "model.vision_tower", "model.multi_modal_projector"];
+        description.unread = unread.map(String::from).to_vec();
     }
     // The reference caps no scores of this version, whatever attn_logit_softcapping says.
     description.logit_softcap = config.number_if_any("final_logit_softcapping")?.map(|cap| cap as f32);

@@ -45,7 +45,10 @@ fn text(config: &Config, prefix: &'static str) -> Result<Description, LoadError>
     let config = config.with_defaults(&json!({ "model_type": "mistral" }));
     let family = Family { prefix, window: |config, _| config.count_if_any("sliding_window"), ..PLAIN };
     let mut description = family.describe(&config)?;
-    let Some(table) = config.object_if_any("rope_parameters")? else { return Ok(description) };
+    let older = config.object_if_any("rope_scaling")?;
+    let Some(table) = older.map_or_else(|| config.object_if_any("rope_parameters"), |table| Ok(Some(table)))? else {
+        return Ok(description);
+    };
     let Some(weight) = table.real_if_any("llama_4_scaling_beta")? else { return Ok(description) };
     let every = table.number_if_any("original_max_position_embeddings")?;
     let every = every

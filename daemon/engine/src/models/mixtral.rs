@@ -2,13 +2,15 @@
 //!
 //! Mistral whose layers take two of eight experts; the weights of the two add up to one.
 
+use serde_json::json;
+
 use super::experts::{Choice, SILU};
 use super::{Description, mistral};
 use crate::LoadError;
 use crate::config::Config;
 
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
-    let mut description = mistral::describe(config)?;
+    let mut description = mistral::describe(&config.with_defaults(&json!({ "rope_theta": 1e6 })))?;
     let experts = Choice {
         count: "num_local_experts",
         module: "block_sparse_moe",

@@ -27,7 +27,9 @@ pub(super) fn describe(config: &Config, holds: Holds<'_>) -> Result<Description,
 pub(super) fn describe_3_5(config: &Config, holds: Holds<'_>) -> Result<Description, LoadError> {
     let text = config.object_if_any("text_config")?;
     let architecture = config.word("model_type")?;
-    let defaults = json!({ "model_type": architecture, "linear_conv_kernel_dim": 4, "norm_topk_prob": true });
+    let defaults = json!({
+        "model_type": architecture, "linear_conv_kernel_dim": 4, "norm_topk_prob": true, "partial_rotary_factor": 0.25,
+    });
     let text = text.as_ref().unwrap_or(config).with_defaults(&defaults);
     let at = |prefix: &'static str| holds(&format!("{prefix}.embed_tokens.weight")).then_some(prefix);
     let converted = at("language_model.model");
@@ -53,6 +55,9 @@ struct Names {
 }
 
 fn hybrid(config: &Config, names: &Names) -> Result<Description, LoadError> {
+    if let Some(other) = config.word_if_any("output_gate_type")?.filter(|name| !["swish", "silu"].contains(name)) {
+        return Err(LoadError::unsupported(format!("output_gate_type {other}"), "swish is"));
+    }
     let family = Family {
         prefix: names.prefix,
         qkv_bias: config.flag("attention_bias")?,

@@ -7,6 +7,9 @@ use crate::LoadError;
 use crate::config::Config;
 use crate::native::{self, Scaling};
 
+/// The most positions that any context may have.
+pub(super) const CONTEXT_MAX: u64 = 1 << 28;
+
 /// The rotary embedding of a decoder, or of some of its layers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rope {
@@ -66,7 +69,9 @@ impl Rope {
     /// The positions that a configured context reaches. YaRN's files often keep the context of the first training.
     pub fn context(&self, configured: usize) -> usize {
         match self.scaling {
-            Scaling::Yarn { factor, original, .. } => configured.max((factor * original) as usize),
+            Scaling::Yarn { factor, original, .. } => {
+                configured.max((factor * original).min(CONTEXT_MAX as f64) as usize)
+            }
             _ => configured,
         }
     }
@@ -108,6 +113,9 @@ fn read_scaling(kind: &str, table: &Config, config: &Config) -> Result<Scaling, 
     match kind {
         "default" => Ok(Scaling::None),
         "linear" => Ok(Scaling::Linear { factor: number("factor")? }),
+        "llama3" if number("low_freq_factor")? >= number("high_freq_factor")? => {
+            Err(config.problem("rope scaling llama3 has no high_freq_factor above its low_freq_factor".to_string()))
+        }
         "llama3" => Ok(Scaling::Llama3 {
             factor: number("factor")?,
             low: number("low_freq_factor")?,

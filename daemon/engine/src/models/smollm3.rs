@@ -11,7 +11,7 @@ use crate::config::Config;
 pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     let bias = config.flag("attention_bias")?;
     let mlp_bias = config.flag("mlp_bias")?;
-    let family = Family { qkv_bias: bias, output_bias: bias, mlp_bias, ..PLAIN };
+    let family = Family { qkv_bias: bias, output_bias: bias, mlp_bias, rope_base: None, ..PLAIN };
     let mut description = family.describe(config)?;
     let interval = config.count_if_any("no_rope_layer_interval")?.unwrap_or(4);
     let listed = config.value("no_rope_layers");

@@ -1,5 +1,7 @@
 //! Configurations become the right descriptions, and unsupported ones are refused by name.
 
+mod published;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,0 +1,113 @@
+//! What published files say beside the keys that every family has.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn refusal(architecture: &str, changes: Value) -> LoadError {
+    Description::read(&config(architecture, changes), &|_| true).unwrap_err()
+}
+
+#[test]
+fn pictures_may_stand_before_or_inside_the_text_of_gemma_3() {
+    let text = json!({ "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "sliding_window": 8 });
+    let described = |newer: bool| {
+        let prefix = if newer { "model.language_model." } else { "language_model.model." };
+        let config = config("gemma3", json!({ "text_config": text, "tie_word_embeddings": true }));
+        Description::read(&config, &|name| name.starts_with(prefix)).unwrap()
+    };
+    assert_eq!(described(false).embedding.parts[0].name, "language_model.model.embed_tokens");
+    let newer = described(true);
+    assert_eq!(newer.embedding.parts[0].name, "model.language_model.embed_tokens");
+    assert_eq!(newer.norm.weight.name, "model.language_model.norm.weight");
+    for pictures in ["model.vision_tower", "model.multi_modal_projector", "vision_tower"] {
+        assert!(newer.unread.contains(&pictures.to_string()), "{pictures}");
+    }
+}
+
+#[test]
+fn layers_of_experts_are_as_listed_or_else_all_but_the_first() {
+    let sparse = |changes: Value| -> Vec<bool> {
+        let layers = describe("glm4_moe_lite", latent(changes)).layers;
+        layers.iter().map(|layer| matches!(layer.feed.inner, Feed::Experts(_))).collect()
+    };
+    let listed = json!({ "mlp_layer_types": ["dense", "sparse", "dense"], "first_k_dense_replace": null });
+    assert_eq!(sparse(listed), [false, true, false]);
+    assert_eq!(sparse(json!({})), [false, true, true]);
+    assert_eq!(sparse(json!({ "first_k_dense_replace": null })), [false, true, true]);
+    let short = refusal("glm4_moe_lite", latent(json!({ "mlp_layer_types": ["dense"] }))).to_string();
+    assert!(short.contains("mlp_layer_types lists 1 of 3 layers"), "{short}");
+    let other = latent(json!({ "mlp_layer_types": ["dense", "sparse", "hashed"] }));
+    let other = refusal("glm4_moe_lite", other);
+    assert!(matches!(other, LoadError::Unsupported { .. }) && other.to_string().contains("hashed"), "{other}");
+}
+
+#[test]
+fn what_a_file_leaves_out_is_as_its_family_has_it_or_a_must() {
+    let gemma = |changes| {
+        let gemma = describe("gemma2", changes);
+        (gemma.layers[0].mixer.inner.attention.softcap, gemma.logit_softcap)
+    };
+    assert_eq!(gemma(json!({})), (Some(50.0), Some(30.0)));
+    let none = json!({ "attn_logit_softcapping": null, "final_logit_softcapping": null });
+    assert_eq!(gemma(none), (None, None), "null is none");
+    let experts = json!({ "rope_theta": null, "num_local_experts": 4, "num_experts_per_tok": 2 });
+    assert_eq!(describe("mixtral", experts).ropes[0].base, 1e6);
+    for architecture in ["cohere", "smollm3"] {
+        let error = refusal(architecture, json!({ "rope_theta": null })).to_string();
+        assert!(error.contains("rope_theta is missing"), "{error}");
+    }
+    let delta = json!({
+        "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16, "num_hidden_layers": 4, "tie_word_embeddings": true,
+    });
+    assert_eq!(describe("qwen3_5_text", delta).ropes[0].dims, 4);
+}
+
+#[test]
+fn another_gate_of_qwen_3_5s_delta_nets_is_refused() {
+    let delta = |gate: &str| {
+        config(
+            "qwen3_5_text",
+            json!({
+                "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+                "linear_value_head_dim": 16, "num_hidden_layers": 4, "output_gate_type": gate,
+            }),
+        )
+    };
+    for gate in ["swish", "silu"] {
+        assert!(Description::read(&delta(gate), &|_| true).is_ok(), "{gate}");
+    }
+    let error = Description::read(&delta("sigmoid"), &|_| true).unwrap_err();
+    assert!(error.to_string().contains("output_gate_type sigmoid is not supported"), "{error}");
+}
+
+#[test]
+fn a_context_reaches_as_far_as_what_is_computed_holds() {
+    let chunked =
+        json!({ "dual_chunk_attention_config": { "chunk_size": 700, "original_max_position_embeddings": 600 } });
+    assert_eq!(describe("qwen2", chunked).context, 600, "beyond it positions would have to be folded");
+    assert_eq!(describe("cohere", json!({ "model_max_length": 9000 })).context, 9000);
+    assert_eq!(describe("cohere", json!({ "model_max_length": 1e30 })).context, 1000);
+    let endless = json!({ "rope_scaling": { "type": "yarn", "factor": 1e300 } });
+    assert!(describe("llama", endless).context <= 1 << 28);
+}
+
+#[test]
+fn a_llama_3_rope_between_no_two_lengths_is_refused() {
+    let mut scaling = llama3();
+    scaling["low_freq_factor"] = scaling["high_freq_factor"].clone();
+    let error = refusal("llama", json!({ "rope_scaling": scaling })).to_string();
+    assert!(error.contains("high_freq_factor"), "{error}");
+}
+
+#[test]
+fn queries_are_sharpened_in_both_spellings_of_rope() {
+    let table = json!({
+        "rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 64, "llama_4_scaling_beta": 0.1,
+    });
+    for key in ["rope_scaling", "rope_parameters"] {
+        let sharpening = describe("ministral3", json!({ key: table })).layers[0].mixer.inner.attention.sharpening;
+        assert_eq!(sharpening.map(|it| (it.weight, it.every)), Some((0.1, 64)), "{key}");
+    }
+}
