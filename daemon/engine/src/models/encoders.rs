@@ -219,7 +219,8 @@ impl Encoder {
     pub fn is_meant(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
         let architecture = config.word("model_type")?;
         let told = settings.pooling.is_some() || settings.answers.is_some();
-        Ok(told || SUPPORTED.contains(&architecture) || classifies(config)? || decoder::judges(config, settings)?)
+        let named = decoder::judges(config, settings)? || decoder::embeds(config)?;
+        Ok(told || SUPPORTED.contains(&architecture) || classifies(config)? || named)
     }
 
     /// Describes the encoder of a folder. `has` says which tensors there are, because names come with and without a prefix.

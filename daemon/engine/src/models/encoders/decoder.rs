@@ -53,6 +53,12 @@ pub(super) fn judges(config: &Config, settings: &Settings) -> Result<bool, LoadE
     Ok(config.word("model_type")? == "qwen3" && (named || told || classifies(config)?))
 }
 
+/// Whether a decoder was trained to embed, by the name it is published under: conversions have lost the files that say it.
+pub(super) fn embeds(config: &Config) -> Result<bool, LoadError> {
+    let named = config.folder_name().to_ascii_lowercase().contains("qwen3-embedding");
+    Ok(named && config.word("model_type")? == "qwen3")
+}
+
 /// How tensors are named: saved alone, a decoder's body loses its prefix.
 struct Names {
     bare: bool,

@@ -48,6 +48,9 @@ pub(crate) struct Answers {
     pub no: u32,
 }
 
+/// Whose settings a file may be called after; new ones are called after the first, whatever the model is.
+const TRANSFORMERS: [&str; 7] = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"];
+
 const ADVICE: &str = "modules.json names it; download the folder again";
 
 impl Settings {
@@ -60,7 +63,11 @@ impl Settings {
         }
         for (kind, path) in modules {
             match kind.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => settings.read_transformer(&dir.join(&path).join("sentence_bert_config.json"))?,
+                "Transformer" => {
+                    let files = TRANSFORMERS.map(|name| dir.join(&path).join(format!("sentence_{name}_config.json")));
+                    let file = files.iter().find(|file| file.exists());
+                    file.map_or(Ok(()), |file| settings.read_transformer(file))?;
+                }
                 "Pooling" => settings.pooling = Some(pooling(&dir.join(&path), !settings.prompt.is_empty())?),
                 "LogitScore" => settings.answers = Some(answers(&dir.join(&path))?),
                 "Normalize" => {}
@@ -73,15 +80,13 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Reads the transformer's own settings, which may be absent.
+    /// Reads the transformer's own settings.
     fn read_transformer(&mut self, path: &Path) -> Result<(), LoadError> {
-        if path.exists() {
-            let config = Config::new(path, read_object(path, ADVICE)?);
-            self.lower = config.flag("do_lower_case")?;
-            // Some files say 10^30, and mean no limit.
-            let length = config.value("max_seq_length").and_then(Value::as_u64);
-            self.length = length.and_then(|length| usize::try_from(length).ok());
-        }
+        let config = Config::new(path, read_object(path, ADVICE)?);
+        self.lower = config.flag("do_lower_case")?;
+        // Some files say 10^30, and mean no limit.
+        let length = config.value("max_seq_length").and_then(Value::as_u64);
+        self.length = length.and_then(|length| usize::try_from(length).ok());
         Ok(())
     }
 }
@@ -118,8 +123,14 @@ fn modules(dir: &Path) -> Result<Vec<(String, String)>, LoadError> {
     list.as_array().and_then(|list| list.iter().map(module).collect()).ok_or_else(broken)
 }
 
+/// The settings of a module's folder.
+fn module(dir: &Path) -> Result<Config, LoadError> {
+    let path = dir.join("config.json");
+    Ok(Config::new(&path, read_object(&path, ADVICE)?))
+}
+
 fn answers(dir: &Path) -> Result<Answers, LoadError> {
-    let config = Config::open(dir)?;
+    let config = module(dir)?;
     let token = |key: &str| match config.value(key).map(Value::as_u64) {
         Some(Some(token)) => u32::try_from(token).map_err(|_| config.problem(format!("{key} {token} is no token"))),
         Some(None) => Err(config.problem(format!("{key} is not a token's number"))),
@@ -129,7 +140,7 @@ fn answers(dir: &Path) -> Result<Answers, LoadError> {
 }
 
 fn pooling(dir: &Path, prompted: bool) -> Result<Pooling, LoadError> {
-    let config = Config::open(dir)?;
+    let config = module(dir)?;
     if prompted && config.flag_if_any("include_prompt")? == Some(false) {
         return Err(LoadError::unsupported("include_prompt false", "pooling over the default prompt too is"));
     }

@@ -136,6 +136,9 @@ fn modules_that_would_change_the_vector_are_refused() {
     let outside = json!([{ "type": "sentence_transformers.models.Pooling", "path": "../other" }]);
     assert!(refusal("modules.json", outside).contains("modules.json"));
     assert!(refusal("modules.json", json!({})).contains("modules.json"));
+    let lost = json!([{ "type": "sentence_transformers.models.Pooling", "path": "7_Pooling" }]);
+    let lost = refusal("modules.json", lost);
+    assert!(lost.contains("7_Pooling") && lost.contains("modules.json names it"), "{lost}");
 }
 
 #[test]
@@ -151,6 +154,22 @@ fn a_reranker_is_known_by_the_name_it_was_published_under() {
     assert!(reranks("mlx/Qwen3-Reranker-4B-4bit"));
     assert!(!reranks(&format!("hub/models--Qwen--Qwen3-0.6B/snapshots/{commit}")));
     assert!(!reranks("Qwen3-Reranker-0.6B/other"));
+}
+
+#[test]
+fn an_embedder_is_known_by_the_name_it_was_published_under() {
+    let root = TempFolder::new().unwrap();
+    let embeds = |path: &str, recipe: Recipe| {
+        let dir = root.path().join(path);
+        recipe.write(&dir).unwrap();
+        facts(&dir).unwrap().capabilities.embed
+    };
+    let tiny = || Recipe::tiny("qwen3", 1);
+    let commit = "6e9e69830b95c52b5fd889b7690dda3329508de3";
+    assert!(embeds("mlx/Qwen3-Embedding-0.6B-4bit-DWQ", tiny().quantized(4, 64)));
+    assert!(embeds(&format!("hub/models--mlx-community--Qwen3-Embedding-8B-mxfp8/snapshots/{commit}"), tiny()));
+    assert!(!embeds("Qwen3-Embedding-0.6B/other", tiny()));
+    assert!(!embeds("my-qwen3-embedding", Recipe::tiny("llama", 1)));
 }
 
 /// A judge that answers `a` or `e`, as sentence-transformers describes it.
@@ -201,6 +220,9 @@ fn texts_are_put_as_the_folder_says() {
     assert_eq!(put().unwrap(), "Find: A Text");
     write("sentence_bert_config.json", json!({ "do_lower_case": true, "max_seq_length": 40 }));
     assert_eq!(put().unwrap(), "find: a text");
+    fs::remove_file(folder.path().join("sentence_bert_config.json")).unwrap();
+    write("sentence_xlm-roberta_config.json", json!({ "do_lower_case": true }));
+    assert_eq!(put().unwrap(), "find: a text", "its older names count too");
     write("1_Pooling/config.json", json!({ "pooling_mode_cls_token": true, "include_prompt": false }));
     assert!(put().err().unwrap().to_string().contains("include_prompt false"));
     write("config_sentence_transformers.json", prompts(json!("clustering")));
