@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use protocol::client::{Client, Patience};
 use protocol::status::{Bridge as Announcement, Hello};
@@ -93,27 +93,4 @@ pub async fn announce(bridge: Arc<Bridge>) {
 async fn begin(bridge: &Bridge, client: &Client, announcement: Announcement) -> Result<()> {
     bridge.traces.note(&client.welcome().capabilities);
     client.announce(announcement).await
-}
-
-/// Returns seconds since 1970.
-pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// How many digits the ids of answers have.
-pub const ANSWER_DIGITS: usize = 24;
-
-/// Returns a fresh id for an answer: `prefix` and 24 hexadecimal digits.
-pub fn answer_id(prefix: &str) -> String {
-    format!("{prefix}{}", random_hex(ANSWER_DIGITS))
-}
-
-/// Returns `digits` random hexadecimal digits, at most 32.
-pub fn random_hex(digits: usize) -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    // Each RandomState is keyed anew; ids need to be distinct, not secret.
-    let random = || RandomState::new().build_hasher().finish();
-    let mut hex = format!("{:016x}{:016x}", random(), random());
-    hex.truncate(digits);
-    hex
 }

@@ -21,6 +21,7 @@ mod dialect;
 mod error;
 mod frames;
 mod health;
+mod ids;
 mod infill;
 mod login;
 mod metrics;

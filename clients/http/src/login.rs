@@ -27,10 +27,11 @@ use crate::access::{self, Peer};
 use crate::admin::keys::Role;
 use crate::app::Bridge;
 use crate::body::Members;
-use crate::daemon::{random_hex, unix_seconds};
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{Operation, Routes, part};
 use crate::shared::Shared;
+use crate::time::now_s;
 
 pub use token::Claims;
 use token::{LOGIN_S, Signer};
@@ -59,22 +60,22 @@ impl Logins {
 
     /// Returns the login that a request carries; `None` if it has no cookie, or one that is over.
     pub fn of(&self, headers: &HeaderMap) -> Option<Claims> {
-        self.signer.read(cookie(headers)?, unix_seconds()).filter(|claims| self.goes_on(claims))
+        self.signer.read(cookie(headers)?, now_s()).filter(|claims| self.goes_on(claims))
     }
 
     /// Whether a login that a request carried is still one.
     pub fn goes_on(&self, claims: &Claims) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        unix_seconds() < claims.exp && !ended.contains_key(&claims.jti)
+        now_s() < claims.exp && !ended.contains_key(&claims.jti)
     }
 
     /// Returns the cookie that goes on where this one is half over.
     pub fn renewed(&self, claims: &Claims) -> Option<HeaderValue> {
-        Some(self.cookie(&claims.renewed(unix_seconds())?))
+        Some(self.cookie(&claims.renewed(now_s())?))
     }
 
     fn end(&self, claims: &Claims) {
-        let now = unix_seconds();
+        let now = now_s();
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.len() >= ENDED_MAX {
             ended.retain(|_, over| *over > now);
@@ -204,7 +205,7 @@ async fn login(
     let principal = access::judge(&bridge, knock).await?;
     access::within_rate(&principal)?;
     let login = Login { key: principal.id.clone(), print: principal.print };
-    let claims = Claims::new(login, format!("login_{}", random_hex(24)), unix_seconds());
+    let claims = Claims::new(login, new_id("login_"), now_s());
     tracing::info!(key = %principal.id, "a login begins");
     let session =
         Session { id: principal.id, label: principal.label, role: principal.role.into(), expires: Some(claims.exp) };
@@ -217,7 +218,7 @@ async fn logout(State(bridge): State<Arc<Bridge>>, headers: HeaderMap) -> Result
         bridge.logins.end(&claims);
         if let Some(shared) = &bridge.shared {
             let over = claims.auth_time + LOGIN_S;
-            shared.end_login(&claims.jti, over.saturating_sub(unix_seconds())).await?;
+            shared.end_login(&claims.jti, over.saturating_sub(now_s())).await?;
         }
     }
     let gone = bridge.logins.written("", 0);

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::daemon::random_hex;
+use crate::ids::random_hex;
 
 /// The header that carries the id.
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");

@@ -17,8 +17,8 @@ use utoipa::ToSchema;
 
 use crate::app::Bridge;
 use crate::body::{Members, accept_only};
-use crate::daemon::answer_id;
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openai::embeddings::Counts;
 use crate::openapi::{Operation, Routes, part};
 use crate::whole::{DEADLINE_MS, said_cut};
@@ -153,7 +153,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Respon
         return Ok(said_cut(Json(results).into_response(), &answer.cut));
     }
     let ranking = Ranking {
-        id: answer_id("rerank-"),
+        id: new_id("rerank-"),
         object: "list",
         model: answer.model,
         results,

@@ -1,4 +1,4 @@
-//! Dates as RFC 3339 writes them, and durations as Go does: the only place of the bridge where time is text.
+//! What time it is, dates as RFC 3339 writes them, and durations as Go does: the only place of the bridge where time is text.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +7,23 @@ pub const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 const DAY: u64 = 86_400;
 
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Returns seconds since 1970.
+pub fn now_s() -> u64 {
+    since_1970().as_secs()
+}
+
+/// Returns milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Returns now and `later`, as in `2026-01-31T12:00:00.5Z`.
 pub fn from_now(later: Duration) -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    date(since.saturating_add(later))
+    date(since_1970().saturating_add(later))
 }
 
 /// Returns a moment given as the time since 1970.

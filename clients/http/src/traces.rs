@@ -19,7 +19,7 @@ use protocol::trace::{Span, SpanId, SpanKind, TraceId, TraceParent, Value};
 use tokio::sync::mpsc;
 
 use crate::app::Bridge;
-use crate::daemon::random_hex;
+use crate::ids::random_hex;
 use crate::request_id;
 
 /// What the daemon says it can do, if it exports traces.

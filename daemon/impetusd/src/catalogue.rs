@@ -2,7 +2,6 @@
 //! the keys in memory are shadows of it. Its calls wait for the disk, so they run on threads that may block.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use protocol::journal::{AuditEntry, AuditPage, AuditRequest, RequestEntry, RequestsPage, RequestsRequest};
 use protocol::model::{ModelCard, ModelState, Source};
@@ -13,6 +12,7 @@ use store::{
 };
 
 use crate::daemon::blocking;
+use crate::time::{now_ms, now_s};
 
 /// Entries in one page, and where a request does not say.
 const PAGE_MAX: u32 = 1_000;
@@ -260,18 +260,4 @@ fn card(model: Model) -> Option<ModelCard> {
 fn broken(error: StoreError) -> Error {
     let hint = error.hint();
     Error::new(ErrorKind::Internal, error.to_string()).hint(hint)
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Returns milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Returns seconds since 1970.
-pub fn now_s() -> i64 {
-    i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }

@@ -13,10 +13,11 @@ use store::Request;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::catalogue::{Catalogue, now_ms, request_entry};
+use crate::catalogue::{Catalogue, request_entry};
 use crate::keys::{Hold, Keys};
 use crate::news::Newsroom;
 use crate::tally::{Ended, Tally};
+use crate::time::now_ms;
 use crate::traces::{Facts, Recording};
 use crate::transcript::Observer;
 

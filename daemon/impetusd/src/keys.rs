@@ -20,7 +20,8 @@ use store::{Digest, Key, Limits, NewKey, Role, Secret};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::catalogue::{Catalogue, now_s};
+use crate::catalogue::Catalogue;
+use crate::time::now_s;
 use bucket::Bucket;
 pub use quota::{Hold, Most};
 

@@ -36,6 +36,7 @@ mod tally;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod time;
 mod traces;
 mod transcript;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::Daemon;
 use crate::service::{Service, status};
 use crate::session::Session;
+use crate::time::milliseconds;
 
 /// How long accepting pauses after a failure, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -104,7 +105,7 @@ async fn converse(stream: Stream, daemon: Arc<Daemon>) {
     let limits = Limits { requests_max: daemon.config.server.in_flight_max, ..Limits::default() };
     let ended = match server::accept(stream, &limits).await {
         Err(ServeError::Stop) => {
-            let drain_ms = u64::try_from(daemon.config.server.drain.as_millis()).unwrap_or(u64::MAX);
+            let drain_ms = milliseconds(daemon.config.server.drain);
             status::stop(&daemon, StopRequest { drain_ms }).await.map_err(ServeError::Refused)
         }
         Ok(connection) => {

@@ -35,6 +35,7 @@ use crate::news::Newsroom;
 use crate::placement;
 use crate::random;
 use crate::residency::{Decision, Resident};
+use crate::time::milliseconds;
 use crate::transcript::Transcript;
 use model::{Model, Phase};
 use process::Report;
@@ -389,7 +390,7 @@ impl State {
         match &model.phase {
             Phase::Failed(error, until) if Instant::now() < *until => {
                 let error = Error { kind: ErrorKind::ModelNotLoaded, ..error.clone() };
-                Err(error.retry_after_ms(model::milliseconds(FAILED_FOR)))
+                Err(error.retry_after_ms(milliseconds(FAILED_FOR)))
             }
             Phase::Absent | Phase::Failed(..) => match self.decide(name, &[], Instant::now()) {
                 Decision::Refuse(shortage) => Err(lifecycle::no_memory(name, &shortage)),

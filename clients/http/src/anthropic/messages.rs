@@ -22,7 +22,7 @@ use crate::answer::gather;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::Members;
-use crate::daemon::answer_id;
+use crate::ids::new_id;
 use crate::openapi::{EVENTS, Operation, Routes, part};
 use crate::sse;
 
@@ -93,7 +93,7 @@ async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         let Begun { started, events, capped } = begin(&client, request).await?;
         let usage = Usage { prompt_tokens: started.prompt_tokens, ..Usage::default() };
         let message = Message {
-            id: answer_id("msg_"),
+            id: new_id("msg_"),
             r#type: "message",
             role: "assistant",
             model: started.model,

@@ -8,7 +8,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn claims(name: &str) -> Claims {
-    Claims::new(Login { key: "key_1".to_owned(), print: 1 }, name.to_owned(), unix_seconds())
+    Claims::new(Login { key: "key_1".to_owned(), print: 1 }, name.to_owned(), now_s())
 }
 
 #[test]

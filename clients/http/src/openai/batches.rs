@@ -33,9 +33,10 @@ use super::request::check_notes;
 use crate::access;
 use crate::app::Bridge;
 use crate::body::{self, Members, PathId, path_id};
-use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{Operation, Routes, part};
+use crate::time::now_s;
 
 /// The members of a request.
 const KNOWN: &[&[&str]] = &[&["input_file_id", "endpoint", "completion_window", "metadata", "output_expires_after"]];
@@ -103,9 +104,9 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<Json<B
     let files_seconds = body.check()?;
     let client = bridge.daemon.client().await?;
     File::find(&client, &body.input_file_id).await.map_err(|error| error.param("input_file_id"))?;
-    let now = unix_seconds();
+    let now = now_s();
     let batch = Batch {
-        id: answer_id("batch_"),
+        id: new_id("batch_"),
         object: "batch".to_owned(),
         endpoint: body.endpoint,
         errors: None,
@@ -127,7 +128,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<Json<B
         metadata: body.metadata,
     };
     let key = access::current().map(|principal| principal.id.clone());
-    let (output, faults) = (answer_id("file-"), answer_id("file-"));
+    let (output, faults) = (new_id("file-"), new_id("file-"));
     let kept = Kept { batch, key, bridge: None, output, faults, files_seconds };
     kept.keep(&client, 0).await?;
     bridge.batches.look_at(&kept.batch.id);
@@ -170,7 +171,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> Answer<Json<Ba
     let (id, client) = (path_id(id)?, bridge.daemon.client().await?);
     for _ in 0..TRIES {
         let (card, mut kept) = Kept::find(&client, &id).await?;
-        kept.cancel(unix_seconds())?;
+        kept.cancel(now_s())?;
         match kept.keep(&client, card.version).await {
             // The work on it wrote meanwhile.
             Err(error) if error.kind == ErrorKind::Conflict => {}

@@ -29,10 +29,11 @@ use crate::answer::gather;
 use crate::app::Bridge;
 use crate::begin::{Begun, begin};
 use crate::body::{self, Members, accept_only};
-use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{EVENTS, Operation, part};
 use crate::sampling::alternatives;
+use crate::time::now_s;
 use crate::turns::{arguments, instructions};
 
 use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body};
@@ -280,7 +281,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let request = request(shared, own)?;
     let continued = Continued::of(&request, echo)?;
     let with_logprobs = request.logprobs.is_some();
-    let (id, created) = (answer_id("chatcmpl-"), unix_seconds());
+    let (id, created) = (new_id("chatcmpl-"), now_s());
     let frame =
         move |id: &str, model: &str| Frame { id: id.to_owned(), created, model: model.to_owned(), with_logprobs };
     let kept_as = id.clone();

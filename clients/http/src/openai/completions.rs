@@ -23,11 +23,12 @@ use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::body::Members;
-use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::infill::Infill;
 use crate::openapi::{EVENTS, Operation, part};
 use crate::sampling::alternatives;
+use crate::time::now_s;
 
 use echo::Echo;
 
@@ -121,7 +122,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let (model, shape) = (shared.model.clone(), shared.shape_name());
     let mut requests = requests(shared, own)?;
     let choices = requests.iter().map(|request| request.choices).sum();
-    let (id, created) = (answer_id("cmpl-"), unix_seconds());
+    let (id, created) = (new_id("cmpl-"), now_s());
     let client = bridge.daemon.client().await?;
     if let Some(echo) = &mut echo {
         echo.spell(&client, model.as_deref(), &ids).await?;

@@ -25,9 +25,10 @@ use self::kept::{File, cards, pieces, put_piece};
 use super::list::{Deleted, Listed, Order, page};
 use crate::app::Bridge;
 use crate::body::{self, PathId, path_id};
-use crate::daemon::{answer_id, unix_seconds};
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{Operation, Routes, part};
+use crate::time::now_s;
 
 /// For how many seconds a file is kept, unless it says otherwise; the least and the most that it may say.
 pub const TTL_SECONDS: u64 = 30 * 24 * 3600;
@@ -106,8 +107,8 @@ fn shown(id: String, file: File) -> FileObject {
 
 async fn create(State(bridge): State<Arc<Bridge>>, headers: HeaderMap, body: Bytes) -> Answer<Json<FileObject>> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let (text, file) = read(content_type, &body, unix_seconds())?;
-    let (client, id) = (bridge.daemon.client().await?, answer_id("file-"));
+    let (text, file) = read(content_type, &body, now_s())?;
+    let (client, id) = (bridge.daemon.client().await?, new_id("file-"));
     let text = std::str::from_utf8(&text).map_err(|_| Error::invalid("file", "The file is not UTF-8."))?;
     let seconds = file.seconds_left(file.created_at);
     for (at, piece) in (0..).zip(pieces(text)) {

@@ -26,8 +26,8 @@ use super::list::Deleted;
 use crate::admin::List;
 use crate::app::Bridge;
 use crate::body::{self, Members, PathId, path_id};
-use crate::daemon::random_hex;
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{Operation, Routes, part};
 
 use memory::{Body, TTL_SECONDS, TTL_SECONDS_MAX, find, put};
@@ -127,7 +127,7 @@ async fn create(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Answer<(Statu
     chat::check_messages(&messages)?;
     let mut session = Body { ttl_seconds: TTL_SECONDS, messages, ..Body::default() };
     members.part::<ChangeBody>()?.apply(&mut session)?;
-    let id = id.unwrap_or_else(|| format!("sess_{}", random_hex(24)));
+    let id = id.unwrap_or_else(|| new_id("sess_"));
     let card = put(&bridge.daemon.client().await?, &id, &session, Some(0)).await?;
     Ok((StatusCode::CREATED, Json(shown(&card, Some(session)))))
 }

@@ -15,8 +15,7 @@ use protocol::{Error, ErrorKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::daemon::random_hex;
-use crate::error;
+use crate::{error, request_id};
 
 /// How a client begins that takes HTTP/2 for granted.
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -120,7 +119,7 @@ fn explain(bytes: &[u8]) -> Option<Vec<u8>> {
         414 => ("The address of the request is too long.", "Send long values in the body."),
         _ => ("This is no HTTP request that can be read.", "Send HTTP/1.1; for TLS use a bridge that has it."),
     };
-    let id = format!("req_{}", random_hex(12));
+    let id = request_id::fresh();
     let error = Error::new(ErrorKind::Invalid, message).hint(hint);
     let body = serde_json::to_string(&error::body_as(&error, code, Some(id.clone()))).ok()?;
     let about = "content-type: application/json\r\nx-content-type-options: nosniff\r\nconnection: close";

@@ -18,8 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{Error as RustlsError, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use crate::daemon::random_hex;
-use crate::error;
+use crate::{error, request_id};
 
 /// The first byte of every TLS connection: a record that holds a handshake.
 const HANDSHAKE: u8 = 22;
@@ -140,7 +139,7 @@ fn warn_if_open(key: &Path) {
 
 /// What is said, in clear, to a client that does not speak TLS.
 fn plain() -> Vec<u8> {
-    let id = format!("req_{}", random_hex(12));
+    let id = request_id::fresh();
     let error = Error::new(ErrorKind::Invalid, "This bridge speaks TLS only.").hint("Write https:// in its address.");
     let body = serde_json::to_string(&error::body_as(&error, 400, Some(id.clone()))).unwrap_or_default();
     let about = format!("content-type: application/json\r\nx-request-id: {id}\r\nconnection: close");

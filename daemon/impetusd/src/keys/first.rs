@@ -8,8 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use protocol::{Error, ErrorKind, Result};
 use store::{Limits, NewKey, Role, Secret};
 
-use crate::catalogue::{Catalogue, now_s};
+use crate::catalogue::Catalogue;
 use crate::paths::Paths;
+use crate::time::now_s;
 
 /// Makes the first key, unless there are keys. The file comes first: a key whose file was lost in a crash would be
 /// lost for good, because the database only knows its digest. Blocks.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use protocol::key::KeyRole;
 use protocol::model::{AddRequest, LoadRequest, ModelCard, ModelState, ModelTexts, RemoveRequest, Source};
@@ -15,6 +15,7 @@ use crate::admission::{NAME_BYTES_MAX, nameable, unknown_model};
 use crate::daemon::{Daemon, blocking};
 use crate::prefixes;
 use crate::session::Session;
+use crate::time::now_s;
 
 /// How long `unload` waits for a model with work to be out, before it answers that it is on its way.
 const UNLOAD_WAIT: Duration = Duration::from_secs(10);
@@ -72,7 +73,6 @@ pub(crate) async fn register(
     let path = path.to_str().ok_or_else(|| Error::invalid("path", "the path is not UTF-8"))?.to_owned();
     let _one_at_a_time = daemon.registering.lock().await;
     let known = daemon.supervisor.look().await?.models.into_iter().find(|card| card.name == name);
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let card = ModelCard {
         name,
         source,
@@ -80,7 +80,7 @@ pub(crate) async fn register(
         facts,
         state: ModelState::Available,
         pinned: known.as_ref().is_some_and(|known| known.pinned),
-        created_unix_s: known.map_or(i64::try_from(since_1970).unwrap_or(i64::MAX), |known| known.created_unix_s),
+        created_unix_s: known.map_or_else(now_s, |known| known.created_unix_s),
     };
     daemon.supervisor.may_register(card.name.clone(), card.path.clone(), card.source.clone()).await?;
     daemon.catalogue.put(actor, card.clone()).await?;

@@ -10,6 +10,7 @@ use protocol::{Error, PROTOCOL_VERSION, Result};
 use super::models::only_allowed;
 use crate::daemon::Daemon;
 use crate::session::Session;
+use crate::time::milliseconds;
 use crate::{COMMIT, VERSION, machine};
 
 /// What this daemon can do; words are only ever added.
@@ -58,7 +59,7 @@ pub async fn status(session: &Session) -> Result<Status> {
         version: VERSION.to_owned(),
         commit: COMMIT.to_owned(),
         pid: std::process::id(),
-        uptime_ms: u64::try_from(daemon.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        uptime_ms: milliseconds(daemon.started.elapsed()),
         environment: daemon.config.environment.clone(),
         home: shown(&daemon.paths.home().display()),
         socket: shown(&daemon.config.socket.display()),

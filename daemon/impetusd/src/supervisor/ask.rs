@@ -3,8 +3,6 @@
 //! They take no place among the requests and wait for no step. A model that is not in memory is not brought there: the
 //! caller is told its name, loads it and asks again, as it does when the worker dies before it answers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use pipe::{Answer, Ask, AskId, Question, ToWorker};
 use protocol::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -12,6 +10,7 @@ use tokio::time::Instant;
 
 use super::State;
 use super::model::{Phase, Worker};
+use crate::time::now_ms;
 
 /// Questions that one worker may have before it; one more is refused as busy.
 pub(super) const QUESTIONS_MAX: usize = 64;
@@ -67,9 +66,7 @@ impl Worker {
             return Err(Error::new(ErrorKind::Busy, message).retry_after_ms(1_000));
         }
         let (caller, answer) = oneshot::channel();
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let received_unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
-        self.process.send(ToWorker::Ask(Ask { id, question, received_unix_ms }));
+        self.process.send(ToWorker::Ask(Ask { id, question, received_unix_ms: now_ms() }));
         self.questions.insert(id, caller);
         Ok(answer)
     }

@@ -9,10 +9,11 @@ use protocol::{Error, ErrorKind};
 use tokio::time::Instant;
 
 use super::State;
-use super::model::{Model, Phase, Worker, milliseconds};
+use super::model::{Model, Phase, Worker};
 use super::work::Work;
 use crate::config;
 use crate::residency;
+use crate::time::milliseconds;
 
 /// A look that comes this late was held up together with everything else: the machine slept, or the daemon was stopped.
 const HELD_UP: Duration = Duration::from_secs(5);

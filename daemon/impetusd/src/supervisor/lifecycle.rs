@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::State;
 use super::ask::QUESTIONS_MAX;
-use super::model::{Phase, Worker, milliseconds};
+use super::model::{Phase, Worker};
 use super::process::{Process, Report, Start, What};
 use crate::placement::place;
 use crate::prefixes;
 use crate::residency::{self, CacheLimits, Decision, Resident, Shortage, Size, Wanted};
+use crate::time::milliseconds;
 use crate::transcript::Transcript;
 
 /// Callers that may wait for one model to load.

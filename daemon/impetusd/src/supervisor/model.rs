@@ -17,6 +17,7 @@ use super::process::Process;
 use super::recovery::Deaths;
 use super::work::Work;
 use crate::residency::Resident;
+use crate::time::milliseconds;
 use crate::transcript::Transcript;
 
 /// A model that requests may name.
@@ -264,9 +265,4 @@ impl Model {
             measures: pulse.measures,
         }
     }
-}
-
-/// Whole milliseconds of a duration.
-pub fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,6 +15,7 @@ use protocol::{Error, ErrorKind};
 use tokio::time::Instant;
 
 use super::Asker;
+use crate::time::now_ms;
 use crate::transcript::Transcript;
 
 pub use encoding::Encoding;
@@ -82,10 +83,8 @@ pub struct Generation {
 impl Generation {
     /// One with nothing delivered.
     pub fn new(request: GenerateRequest, asker: Asker, seed: u64) -> Self {
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let received_unix_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
         let delivered = vec![Delivered::default(); usize::from(request.choices)];
-        Self { request, asker, seed, received_unix_ms, delivered, prompt_told: 0 }
+        Self { request, asker, seed, received_unix_ms: now_ms(), delivered, prompt_told: 0 }
     }
 
     /// The message that gives it to a worker; after a death it says what was delivered before.

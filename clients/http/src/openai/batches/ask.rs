@@ -16,7 +16,7 @@ use super::object::Endpoint;
 use crate::access::on_behalf_of;
 use crate::app::Bridge;
 use crate::begin::until;
-use crate::daemon::answer_id;
+use crate::ids::new_id;
 use crate::openai::request::in_our_words;
 use crate::openai::{chat, completions, embeddings, responses};
 use crate::{error, request_id};
@@ -102,7 +102,7 @@ async fn answer(bridge: &Bridge, endpoint: Endpoint, body: &Bytes) -> Result<Str
 
 /// Returns the line of a request that its endpoint answered with `body`, which is JSON on one line.
 fn answered(custom_id: &str, status: u16, request_id: &str, body: &str) -> String {
-    let (id, custom_id) = (json!(answer_id("batch_req_")), json!(custom_id));
+    let (id, custom_id) = (json!(new_id("batch_req_")), json!(custom_id));
     format!(
         r#"{{"id":{id},"custom_id":{custom_id},"response":{{"status_code":{status},"request_id":"{request_id}","body":{body}}},"error":null}}"#
     )
@@ -112,7 +112,7 @@ fn answered(custom_id: &str, status: u16, request_id: &str, body: &str) -> Strin
 pub fn expired(custom_id: &str) -> String {
     let message = "The batch expired before this request was answered.";
     let error = json!({ "code": "batch_expired", "message": message });
-    json!({ "id": answer_id("batch_req_"), "custom_id": custom_id, "response": null, "error": error }).to_string()
+    json!({ "id": new_id("batch_req_"), "custom_id": custom_id, "response": null, "error": error }).to_string()
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ use super::lines::{self, Line};
 use super::object::{Fault, Kept, Status};
 use super::written::Written;
 use crate::app::Bridge;
-use crate::daemon::unix_seconds;
 use crate::openai::files::kept::File;
+use crate::time::now_s;
 
 /// How many requests of one batch are asked at once.
 const AT_ONCE: usize = 16;
@@ -89,7 +89,7 @@ impl Work {
             rest = match self.input().await? {
                 Ok(lines) => lines,
                 Err(faults) => {
-                    self.kept.fail(faults, unix_seconds());
+                    self.kept.fail(faults, now_s());
                     return self.save().await;
                 }
             };
@@ -114,7 +114,7 @@ impl Work {
             ErrorKind::AuthRequired => ("key_invalid", "The key of this batch was revoked or has expired.".to_owned()),
             _ => ("batch_failed", error.message.clone()),
         };
-        kept.fail(vec![Fault { code: code.to_owned(), message, param: None, line: None }], unix_seconds());
+        kept.fail(vec![Fault { code: code.to_owned(), message, param: None, line: None }], now_s());
         kept.keep(&own, card.version).await.map(drop)
     }
 
@@ -147,7 +147,7 @@ impl Work {
         let batch = &mut self.kept.batch;
         batch.request_counts.total = total;
         if batch.status == Status::Validating {
-            (batch.status, batch.in_progress_at) = (Status::InProgress, Some(unix_seconds()));
+            (batch.status, batch.in_progress_at) = (Status::InProgress, Some(now_s()));
         }
         self.save().await
     }
@@ -161,7 +161,7 @@ impl Work {
         changed: &Notify,
     ) -> Result<End> {
         let (bridge, key, endpoint) = (self.bridge.clone(), self.kept.key.clone(), self.kept.batch.endpoint);
-        let left = self.kept.batch.expires_at.saturating_sub(unix_seconds());
+        let left = self.kept.batch.expires_at.saturating_sub(now_s());
         let expiry = Instant::now() + Duration::from_secs(left);
         let mut named = HashSet::new();
         let asked = rest.clone().into_iter().map(|line| {
@@ -212,10 +212,10 @@ impl Work {
     /// Gives the files their names and ends the batch.
     async fn finish(&mut self, end: End, answers: &mut Written, faults: &mut Written) -> Result<()> {
         if self.kept.batch.status != Status::Cancelling {
-            (self.kept.batch.status, self.kept.batch.finalizing_at) = (Status::Finalizing, Some(unix_seconds()));
+            (self.kept.batch.status, self.kept.batch.finalizing_at) = (Status::Finalizing, Some(now_s()));
         }
         self.write(answers, faults).await?;
-        let now = unix_seconds();
+        let now = now_s();
         let batch = &mut self.kept.batch;
         batch.output_file_id = answers.close(&self.client, format!("{}_output.jsonl", batch.id), now).await?;
         batch.error_file_id = faults.close(&self.client, format!("{}_error.jsonl", batch.id), now).await?;

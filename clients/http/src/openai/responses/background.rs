@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -27,6 +27,7 @@ use super::writer::Builder;
 use crate::access;
 use crate::begin::{Begun, begin};
 use crate::frames::Writer;
+use crate::time::now_ms;
 
 /// The most responses made at once in the background. A key holds no more of them than are free, as of the daemon's places.
 const RUNNING_MAX: usize = 32;
@@ -351,11 +352,6 @@ impl Work {
 /// Whose share of the places what is asked now takes.
 fn holder() -> Option<String> {
     access::current().filter(|principal| principal.role < KeyRole::Admin).map(|principal| principal.id.clone())
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

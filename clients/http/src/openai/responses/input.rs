@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::tools::flat;
 use crate::body::part;
-use crate::daemon::answer_id;
+use crate::ids::new_id;
 use crate::thoughts;
 use crate::turns::{self, append, instruct};
 
@@ -114,7 +114,7 @@ fn complete_item(at: &str, item: Value) -> Result<Value> {
             Some("web_search_call") => "ws_",
             _ => "msg_",
         };
-        item.insert("id".to_owned(), json!(answer_id(prefix)));
+        item.insert("id".to_owned(), json!(new_id(prefix)));
     }
     if item.get("status").is_none_or(Value::is_null) {
         item.insert("status".to_owned(), json!("completed"));

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::background::Background;
 use super::object::Response;
-use crate::daemon::ANSWER_DIGITS;
+use crate::ids::DIGITS;
 
 /// For how long a response is kept.
 const TTL_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -122,7 +122,7 @@ pub fn item_id(prefix: &str, response: &str, place: usize) -> String {
 /// Returns the response that an item belongs to, by the item's id.
 fn response_of(item: &str) -> Option<String> {
     let (_, rest) = item.split_once('_')?;
-    Some(format!("{RESPONSE}{}", rest.get(..ANSWER_DIGITS)?))
+    Some(format!("{RESPONSE}{}", rest.get(..DIGITS)?))
 }
 
 /// Whether an item stands for another: it says so, or says nothing but an id.
@@ -206,7 +206,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::daemon::answer_id;
+    use crate::ids::new_id;
 
     #[test]
     fn a_reference_says_so_or_says_only_an_id() {
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_item_says_which_response_it_belongs_to() {
-        let response = answer_id(RESPONSE);
+        let response = new_id(RESPONSE);
         for (prefix, place) in [("msg_", 0), ("fc_", 7), ("rs_", 1000)] {
             assert_eq!(response_of(&item_id(prefix, &response, place)), Some(response.clone()));
         }

@@ -13,13 +13,14 @@ use super::kept::{Keeping, dereference, history};
 use super::object::{Response, Status};
 use super::tools::{Tools, flat};
 use crate::body::{Members, accept_only, only};
-use crate::daemon::{answer_id, unix_seconds};
+use crate::ids::new_id;
 use crate::openai::chat::only_allowed;
 use crate::openai::effort::{Effort, template_arguments};
 use crate::openai::labels::Labels;
 use crate::openai::request::{Shared, Urgency, all_or_count};
 use crate::openai::shape;
 use crate::sampling::alternatives;
+use crate::time::now_s;
 
 /// The members of a request; each has an effect or is a label that is defined to have none.
 pub const KNOWN: &[&[&str]] = &[PROMPT, OWN, DRAWING];
@@ -289,9 +290,9 @@ impl Body {
         asked.insert("truncation".to_owned(), json!("disabled"));
         asked.insert("tools".to_owned(), tools.into());
         Response {
-            id: answer_id("resp_"),
+            id: new_id("resp_"),
             object: "response",
-            created_at: unix_seconds(),
+            created_at: now_s(),
             completed_at: None,
             status: Status::Queued,
             background: self.background.unwrap_or(false),

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use super::kept::item_id;
 use super::object::{Fault, Incomplete, Item, Part, Response, Status, UsageBody};
 use super::tools::{self, Names};
-use crate::daemon::unix_seconds;
 use crate::frames::Writer;
 use crate::openai::response::ChatLogprobs;
 use crate::sse::{self, Pace};
 use crate::thoughts::sign;
+use crate::time::now_s;
 
 /// What the open item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,7 +339,7 @@ impl Writer for Builder {
             }
             false => {
                 self.response.status = Status::Completed;
-                self.response.completed_at = Some(unix_seconds());
+                self.response.completed_at = Some(now_s());
                 "response.completed"
             }
         };
