@@ -46,7 +46,7 @@ impl Catalogue {
         };
         let subject = card.name.clone();
         let ModelCard { name, path, pinned, created_unix_s, .. } = card;
-        let model = Model { name, source, path, facts, pinned, keep_alive_ms: None, created_unix_s };
+        let model = Model { name, source, path, facts, pinned, created_unix_s };
         self.change(actor, "model.add", subject, move |store| store.models().put(model)).await
     }
 

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_access.sql"),
     include_str!("../migrations/0004_settings.sql"),
     include_str!("../migrations/0005_names.sql"),
+    include_str!("../migrations/0006_settings_only.sql"),
 ];
 
 /// What a database of ours says it is: `IMPT`.

@@ -53,7 +53,7 @@ impl Store {
         Self { noted: Some(change), ..self.clone() }
     }
 
-    /// The models and which of them is the default.
+    /// The models.
     pub fn models(&self) -> Models<'_> {
         Models(self)
     }

@@ -23,7 +23,6 @@ fn model(name: &str) -> Model {
         path: "/models/a".into(),
         facts: json!({}),
         pinned: false,
-        keep_alive_ms: None,
         created_unix_s: 0,
     }
 }
@@ -60,7 +59,7 @@ fn a_new_database_is_private_durable_and_of_the_latest_version() {
 #[test]
 fn what_was_written_is_there_after_reopening() {
     let (directory, store) = store();
-    store.models().insert(model("a")).unwrap();
+    store.models().put(model("a")).unwrap();
     let path = directory.path().join("impetus.db");
     drop(store);
     let store = Store::open(&path).unwrap();
@@ -72,8 +71,8 @@ fn what_was_written_is_there_after_reopening() {
 fn two_handles_of_one_file_see_each_others_writes() {
     let (directory, first) = store();
     let second = Store::open(&directory.path().join("impetus.db")).unwrap();
-    first.models().insert(model("a")).unwrap();
-    second.models().insert(model("b")).unwrap();
+    first.models().put(model("a")).unwrap();
+    second.models().put(model("b")).unwrap();
     assert_eq!(first.models().list().unwrap(), second.models().list().unwrap());
     assert_eq!(first.models().list().unwrap().len(), 2);
 }
@@ -86,7 +85,7 @@ fn threads_share_a_handle_and_lose_no_write() {
             let store = store.clone();
             scope.spawn(move || {
                 for number in 0..10 {
-                    assert!(store.models().insert(model(&format!("{thread}-{number}"))).unwrap());
+                    store.models().put(model(&format!("{thread}-{number}"))).unwrap();
                 }
             });
         }
@@ -184,7 +183,7 @@ fn damage_inside_the_file_is_found_and_the_file_kept() {
     let (_directory, path) = fresh();
     let connection = connect(&path).unwrap();
     for number in 0..200 {
-        let insert = "INSERT INTO models VALUES (?1, 'local', NULL, NULL, ?2, '{}', 0, NULL, 0)";
+        let insert = "INSERT INTO models VALUES (?1, 'local', NULL, NULL, ?2, '{}', 0, 0)";
         connection.execute(insert, (format!("{number:04}"), "x".repeat(500))).unwrap();
     }
     drop(connection);
@@ -201,7 +200,7 @@ fn damage_inside_the_file_is_found_and_the_file_kept() {
 fn a_crash_in_mid_transaction_keeps_what_was_committed_and_nothing_else() {
     let (_directory, path) = fresh();
     let mut connection = connect(&path).unwrap();
-    let insert = "INSERT INTO models VALUES (?1, 'local', NULL, NULL, ?2, '{}', 0, NULL, 0)";
+    let insert = "INSERT INTO models VALUES (?1, 'local', NULL, NULL, ?2, '{}', 0, 0)";
     connection.execute(insert, ("committed", "/a")).unwrap();
     // A tiny cache spills the open transaction into the log, as a large one would.
     connection.pragma_update(None, "cache_size", 1).unwrap();
@@ -225,7 +224,7 @@ fn a_crash_in_mid_transaction_keeps_what_was_committed_and_nothing_else() {
 fn a_backup_is_complete_private_and_never_overwrites() {
     let (directory, store) = store();
     let secret = Secret::new().unwrap();
-    store.models().insert(model("a")).unwrap();
+    store.models().put(model("a")).unwrap();
     let key = store.keys().insert(&secret, new_key("first", Role::Admin)).unwrap();
     let copy = directory.path().join("copy.db");
     store.backup(&copy).unwrap();
@@ -248,7 +247,7 @@ fn a_database_that_others_could_read_is_made_private() {
 #[test]
 fn a_change_that_cannot_be_written_down_is_not_made() {
     let (_directory, store) = store();
-    store.models().insert(model("a")).unwrap();
+    store.models().put(model("a")).unwrap();
     let key = store.keys().insert(&Secret::new().unwrap(), new_key("first", Role::Admin)).unwrap();
     let refuse = "CREATE TRIGGER full BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'full'); END";
     store.call(move |connection| connection.execute_batch(refuse)).unwrap();
