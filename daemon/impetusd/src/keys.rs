@@ -65,8 +65,8 @@ pub struct Keys {
 #[derive(Debug, Default)]
 struct State {
     keys: BTreeMap<String, Held>,
-    /// Ids of keys by the beginning of their digests.
-    index: HashMap<u64, Vec<String>>,
+    /// Ids of keys by the beginning of the digests of their secrets, in which no two of so many random ones are alike.
+    index: HashMap<u64, String>,
     failures: HashMap<String, Bucket>,
     /// The day that `spent` is about, in days since 1970.
     day: i64,
@@ -248,11 +248,12 @@ impl Keys {
 
 impl State {
     fn put(&mut self, key: Key) {
+        if self.keys.contains_key(&key.id) {
+            // What was rotated away leaves nothing behind.
+            self.index.retain(|_, id| *id != key.id);
+        }
         for digest in [Some(key.digest), key.old.map(|(digest, _)| digest)].into_iter().flatten() {
-            let ids = self.index.entry(digest.prefix()).or_default();
-            if !ids.contains(&key.id) {
-                ids.push(key.id.clone());
-            }
+            self.index.insert(digest.prefix(), key.id.clone());
         }
         match self.keys.get_mut(&key.id) {
             Some(held) => held.key = Key { last_used_unix_s: held.key.last_used_unix_s, ..key },
@@ -269,9 +270,8 @@ impl State {
     fn find(&mut self, digest: &Digest, now: i64) -> Option<&mut Held> {
         let fits =
             |key: &Key| key.digest == *digest || key.old.is_some_and(|(old, until)| old == *digest && now < until);
-        let opens = |id: &&String| self.keys.get(*id).is_some_and(|held| fits(&held.key));
-        let id = self.index.get(&digest.prefix())?.iter().find(opens)?;
-        self.keys.get_mut(id).filter(|held| held.key.state(now) == store::KeyState::Active)
+        let held = self.keys.get_mut(self.index.get(&digest.prefix())?)?;
+        (fits(&held.key) && held.key.state(now) == store::KeyState::Active).then_some(held)
     }
 
     /// Returns the key of a login, if the secret that it was made with still opens the door.

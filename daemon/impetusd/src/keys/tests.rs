@@ -106,6 +106,18 @@ async fn a_rotated_key_has_one_secret_or_two_for_its_grace() {
 }
 
 #[tokio::test]
+async fn secrets_that_were_rotated_away_take_no_memory() {
+    let room = Room::new();
+    let keys = room.keys();
+    let id = keys.create("uid 1", wish(KeyRole::User)).await.unwrap().card.id;
+    let before = keys.lock().index.len();
+    for _ in 0..10 {
+        keys.rotate("uid 1", &RotateKeyRequest { id: id.clone(), grace_s: 0 }).await.unwrap();
+    }
+    assert_eq!(keys.lock().index.len(), before + 1, "the last secret, and the one before it");
+}
+
+#[tokio::test]
 async fn a_login_is_good_for_as_long_as_the_secret_behind_it() {
     let room = Room::new();
     let keys = room.keys();
