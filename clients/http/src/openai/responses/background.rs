@@ -18,7 +18,7 @@ use protocol::transcript::Event;
 use protocol::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::kept::{Keeping, Stored};
 use super::named;
@@ -115,9 +115,9 @@ struct Running {
     holder: Option<String>,
 }
 
-/// The responses that this bridge makes in the background.
-#[derive(Default)]
-pub struct Background(Mutex<HashMap<String, Running>>);
+/// The responses that this bridge makes in the background; clones are one.
+#[derive(Clone, Default)]
+pub struct Background(Arc<Mutex<HashMap<String, Running>>>);
 
 impl Background {
     /// Starts to make a response; returns its id and its events.
@@ -126,19 +126,19 @@ impl Background {
         let stored = stored.ok_or_else(|| Error::internal("a response in the background is always kept"))?;
         let (id, log) = (response.id.clone(), Log::new());
         let (end, ended) = oneshot::channel();
-        let mut place = self.enter(&id, Running { log: log.clone(), end: Some(end), holder: holder() })?;
+        let place = self.enter(&id, Running { log: log.clone(), end: Some(end), holder: holder() })?;
         let version = stored.keep(&client, &response, None).await?;
         let work = Work { client, stored, version, looks: 0, log: log.clone() };
         let model = response.model.clone();
-        tokio::spawn(work.run(request, Builder::new(response, model, true), ended));
-        place.taken = true;
-        drop(place);
+        tokio::spawn(async move {
+            work.run(request, Builder::new(response, model, true), ended).await;
+            place.linger().await;
+        });
         Ok((id, log))
     }
 
-    fn enter<'a>(&'a self, id: &'a str, new: Running) -> Result<Place<'a>> {
+    fn enter(&self, id: &str, new: Running) -> Result<Place> {
         let mut running = self.lock();
-        running.retain(|_, one| one.log.ended().is_none_or(|ended| ended.elapsed() < READ_AGAIN));
         let open = || running.values().filter(|one| one.log.ended().is_none());
         let free = RUNNING_MAX.saturating_sub(open().count());
         if free == 0 {
@@ -159,7 +159,7 @@ impl Background {
             oldest.and_then(|(_, id)| running.remove(&id));
         }
         running.insert(id.to_owned(), new);
-        Ok(Place { all: self, id, taken: false })
+        Ok(Place { all: self.clone(), id: id.to_owned() })
     }
 
     /// Returns the events of a response that is being made, or was a while ago.
@@ -219,19 +219,23 @@ impl Background {
     }
 }
 
-/// A place among the responses that are made. It is free again if nobody works in it: whoever asked may be gone before the
+/// A place among the responses that are made: free again when this is dropped, as it is where whoever asked is gone before the
 /// work has begun.
-struct Place<'a> {
-    all: &'a Background,
-    id: &'a str,
-    taken: bool,
+struct Place {
+    all: Background,
+    id: String,
 }
 
-impl Drop for Place<'_> {
+impl Place {
+    /// Leaves the events of what has ended to be read again for a while.
+    async fn linger(self) {
+        sleep(READ_AGAIN).await;
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        if !self.taken {
-            self.all.lock().remove(self.id);
-        }
+        self.all.lock().remove(&self.id);
     }
 }
 
@@ -358,34 +362,44 @@ fn holder() -> Option<String> {
 mod tests {
     use super::*;
 
-    fn enter(all: &Background, log: &Log, id: &str, holder: Option<&str>, taken: bool) -> Result<()> {
-        let running = Running { log: log.clone(), end: None, holder: holder.map(str::to_owned) };
-        let mut place = all.enter(id, running)?;
-        place.taken = taken;
-        Ok(())
+    fn enter(all: &Background, log: &Log, id: &str, holder: Option<&str>) -> Result<Place> {
+        all.enter(id, Running { log: log.clone(), end: None, holder: holder.map(str::to_owned) })
     }
 
     #[test]
     fn a_place_whose_work_never_began_is_free_again() {
-        let (all, log) = (Background::default(), Log::new());
+        let (all, log, mut places) = (Background::default(), Log::new(), Vec::new());
         for at in 0..=RUNNING_MAX {
-            enter(&all, &log, &format!("given up {at}"), None, false).unwrap();
+            drop(enter(&all, &log, &format!("given up {at}"), None).unwrap());
         }
         for at in 0..RUNNING_MAX {
-            enter(&all, &log, &format!("at work {at}"), None, true).unwrap();
+            places.push(enter(&all, &log, &format!("at work {at}"), None).unwrap());
         }
-        assert_eq!(enter(&all, &log, "one more", None, true).unwrap_err().kind, ErrorKind::Busy);
+        assert_eq!(enter(&all, &log, "one more", None).err().unwrap().kind, ErrorKind::Busy);
         log.end(None);
-        enter(&all, &log, "one more", None, true).unwrap();
+        places.push(enter(&all, &log, "one more", None).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_ended_is_read_again_for_a_while_and_then_takes_no_memory() {
+        let (all, log) = (Background::default(), Log::new());
+        let place = enter(&all, &log, "resp_1", None).unwrap();
+        log.end(None);
+        let lingers = tokio::spawn(place.linger());
+        sleep(READ_AGAIN - Duration::from_secs(1)).await;
+        assert!(all.log("resp_1").is_some());
+        lingers.await.unwrap();
+        assert!(all.log("resp_1").is_none());
     }
 
     #[test]
     fn a_key_holds_no_more_places_than_are_free() {
         let (all, log) = (Background::default(), Log::new());
-        let mut entered = 0;
+        let mut places = Vec::new();
         let mut enter = |holder| {
-            entered += 1;
-            enter(&all, &log, &entered.to_string(), holder, true).map_err(|error| error.kind)
+            let place = enter(&all, &log, &places.len().to_string(), holder).map_err(|error| error.kind)?;
+            places.push(place);
+            Ok(())
         };
         for (key, places) in [("a", RUNNING_MAX / 2), ("b", RUNNING_MAX / 4)] {
             for _ in 0..places {
