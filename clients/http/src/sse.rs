@@ -110,7 +110,7 @@ pub fn response(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response 
 }
 
 /// Returns a response that sends `frames` as they come, and `heartbeat` where nothing else does.
-pub fn response_with(heartbeat: Bytes, frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+fn response_with(heartbeat: Bytes, frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     let beating = stream::unfold((Box::pin(frames), Instant::now() + HEARTBEAT), move |(mut frames, beat)| {
         let heartbeat = heartbeat.clone();
         async move {

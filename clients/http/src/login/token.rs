@@ -22,7 +22,7 @@ pub const LOGIN_S: u64 = 12 * 3_600;
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The length of a secret.
-pub const SECRET_BYTES: usize = 32;
+const SECRET_BYTES: usize = 32;
 
 /// Longer texts are no tokens of ours.
 const TOKEN_BYTES_MAX: usize = 1_024;

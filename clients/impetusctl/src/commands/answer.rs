@@ -18,7 +18,7 @@ use crate::cli::Generation;
 use crate::output::{Output, colour, harmless, print};
 
 /// An answer and what it took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Answer {
     /// The model that answered.
     pub model: String,
@@ -45,9 +45,10 @@ pub struct Answer {
 }
 
 /// Whether an answer is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum Ended {
     /// It came to its end.
+    #[default]
     Whole,
     /// The user pressed Ctrl-C.
     Cancelled,
@@ -91,7 +92,7 @@ impl Show {
 /// Asks for an answer, and prints of it what `show` says as it comes.
 pub async fn stream(client: &Client, request: GenerateRequest, show: Show) -> Result<Answer> {
     let mut events = client.generate(request).await?;
-    let mut answer = Answer::new();
+    let mut answer = Answer::default();
     loop {
         let event = tokio::select! {
             event = events.next() => event,
@@ -123,23 +124,6 @@ pub fn request(generation: &Generation, messages: Vec<Message>, constraint: Opti
 }
 
 impl Answer {
-    /// Begins an answer of which nothing is known.
-    pub fn new() -> Self {
-        Self {
-            model: String::new(),
-            text: String::new(),
-            reasoning: String::new(),
-            tool_calls: Vec::new(),
-            finish_reason: None,
-            seed: 0,
-            usage: Usage::default(),
-            timing: Timing::default(),
-            speculation: Speculation::default(),
-            missed: None,
-            ended: Ended::Whole,
-        }
-    }
-
     /// Takes one event in; returns whether the answer is whole.
     fn take(&mut self, event: Event, show: Show) -> Result<bool> {
         match event {
@@ -229,7 +213,7 @@ mod tests {
 
     #[test]
     fn reasoning_is_for_people_who_watch() {
-        let mut answer = Answer::new();
+        let mut answer = Answer::default();
         let thought = delta("Hm.", "");
         const ALL: Show = Show::All { colour: true };
         assert_eq!(answer.shown(&thought, ALL), "\x1b[2mHm.\x1b[0m");
@@ -246,7 +230,7 @@ mod tests {
     #[test]
     fn a_terminal_obeys_no_model() {
         let said = delta("", "a\tb\n\x1b]52;c;ZXZpbA==\x07\u{9b}31mé");
-        let answer = Answer::new();
+        let answer = Answer::default();
         assert_eq!(answer.shown(&said, Show::All { colour: true }), "a\tb\n]52;c;ZXZpbA==31mé");
         assert_eq!(answer.shown(&said, Show::Answer), said.text, "a program gets what was said");
     }

@@ -189,7 +189,7 @@ mod tests {
         conversation.close(Err(Error::internal("gone"))).unwrap();
         assert_eq!(conversation.messages.len(), 1);
         conversation.hear("hello").unwrap();
-        let cancelled = answer::Answer { ended: Ended::Cancelled, ..answer::Answer::new() };
+        let cancelled = answer::Answer { ended: Ended::Cancelled, ..answer::Answer::default() };
         conversation.close(Ok(cancelled)).unwrap();
         assert_eq!(conversation.messages.len(), 1);
     }

@@ -10,7 +10,7 @@ use super::object::{Endpoint, Fault};
 use crate::body::strict;
 
 /// The most requests of a batch.
-pub const LINES_MAX: usize = 50_000;
+const LINES_MAX: usize = 50_000;
 
 /// The most faults that are told.
 const FAULTS_MAX: usize = 100;
