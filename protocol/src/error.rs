@@ -94,6 +94,11 @@ impl Error {
         Self::new(ErrorKind::Invalid, message).param(param)
     }
 
+    /// Makes an error of kind `Unsupported` about the field `param`.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, message).param(param)
+    }
+
     /// Makes an error of kind `Internal`.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)

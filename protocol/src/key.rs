@@ -16,6 +16,16 @@ pub enum KeyRole {
     Admin,
 }
 
+impl fmt::Display for KeyRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Readonly => "readonly",
+            Self::User => "user",
+            Self::Admin => "admin",
+        })
+    }
+}
+
 /// Whether a key opens the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {
@@ -128,8 +138,8 @@ pub struct IssuedKey {
     pub card: KeyCard,
 }
 
-impl std::fmt::Debug for IssuedKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for IssuedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IssuedKey").field("card", &self.card).finish_non_exhaustive()
     }
 }
@@ -152,8 +162,8 @@ pub struct Knock {
     pub counted_elsewhere: bool,
 }
 
-impl std::fmt::Debug for Knock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Knock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Knock").field("peer", &self.peer).field("purpose", &self.purpose).finish_non_exhaustive()
     }
 }

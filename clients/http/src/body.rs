@@ -132,11 +132,7 @@ impl Members {
         object.retain(|_, value| !value.is_null());
         match object.keys().find(|name| !known.iter().any(|names| names.contains(&name.as_str()))) {
             None => Ok(Self(Value::Object(object))),
-            Some(name) => {
-                Err(Error::new(ErrorKind::Unsupported, format!("The parameter '{name}' is not supported here."))
-                    .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-                    .param(name))
-            }
+            Some(name) => Err(not_honoured(name, format!("The parameter '{name}' is not supported here."))),
         }
     }
 
@@ -203,9 +199,14 @@ pub fn only(at: &str, object: &Value, known: &[&str]) -> Result<(), Error> {
 
 fn unread(at: &str, name: &str) -> Error {
     let param = format!("{at}.{name}");
-    Error::new(ErrorKind::Unsupported, format!("'{param}' is not supported here."))
-        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-        .param(param)
+    let message = format!("'{param}' is not supported here.");
+    not_honoured(param, message)
+}
+
+/// Refuses what cannot be honoured.
+pub fn not_honoured(param: impl Into<String>, message: impl Into<String>) -> Error {
+    let hint = "Leave it out: Impetus refuses what it cannot honour instead of ignoring it.";
+    Error::unsupported(param, message).hint(hint)
 }
 
 /// Accepts `value` only where it asks for what happens anyway; `usual` says what that is.
@@ -213,12 +214,7 @@ pub fn accept_only(name: &str, value: Option<&Value>, usual: &[Value]) -> Result
     match value {
         Some(value) if !value.is_null() && !usual.contains(value) => {
             let usual = usual.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
-            Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("'{name}' cannot be {value} here; only {usual} is supported."),
-            )
-            .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-            .param(name))
+            Err(not_honoured(name, format!("'{name}' cannot be {value} here; only {usual} is supported.")))
         }
         _ => Ok(()),
     }
@@ -243,9 +239,7 @@ pub fn no_query(uri: &Uri) -> Result<(), Error> {
         return Ok(());
     };
     let name = first.split('=').next().unwrap_or_default();
-    Err(Error::new(ErrorKind::Unsupported, format!("{} takes no '{name}' after a question mark.", uri.path()))
-        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-        .param(name))
+    Err(not_honoured(name, format!("{} takes no '{name}' after a question mark.", uri.path())))
 }
 
 /// An id in a path.

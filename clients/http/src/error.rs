@@ -1,4 +1,5 @@
-//! Errors as HTTP clients see them: protocol kinds become statuses and OpenAI-shaped bodies, here and nowhere else.
+//! Errors as HTTP clients see them: protocol kinds become statuses here, and bodies in OpenAI's shape. The other dialects shape
+//! their own.
 //!
 //! The body carries OpenAI's `error` object (all four keys, always) and the members of RFC 9457 beside it, so clients
 //! of either world find what they read.
@@ -95,6 +96,18 @@ pub fn status(kind: ErrorKind) -> StatusCode {
 /// Returns the code of a kind, for messages that have no body.
 pub fn code(kind: ErrorKind) -> &'static str {
     face(kind).2
+}
+
+/// The field at fault, as its dialect calls it, what is wrong, and what to do: some shapes have one string for all of it.
+pub fn sentence(error: &Error, param: Option<&str>) -> String {
+    let sentence = match param.filter(|param| !error.message.contains(param)) {
+        Some(param) => format!("{param}: {}", error.message),
+        None => error.message.clone(),
+    };
+    match &error.hint {
+        Some(hint) => format!("{}. {hint}", sentence.trim_end_matches('.')),
+        None => sentence,
+    }
 }
 
 /// Adds what an error says in headers, whatever the dialect of its body.

@@ -6,7 +6,7 @@
 use protocol::client::Client;
 use protocol::generation::Prompt;
 use protocol::text::{Special, TokenizeRequest};
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 
 /// How one family marks a gap, and in which order it was taught to read.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +71,7 @@ impl<'a> Infill<'a> {
         }
         let name = name.unwrap_or_default();
         let message = format!("'{name}' has no tokens that mark a gap, so it cannot fill one.");
-        Err(Error::new(ErrorKind::Unsupported, message)
-            .hint("Leave 'suffix' out, or use a model for code.")
-            .param("suffix"))
+        Err(Error::unsupported("suffix", message).hint("Leave 'suffix' out, or use a model for code."))
     }
 
     /// Returns the prompt whose answer belongs between `before` and `after`.

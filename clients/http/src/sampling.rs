@@ -1,11 +1,32 @@
 //! Settings of sampling, and limits, that more than one dialect knows under the same name.
 
-use protocol::{Error, ErrorKind};
+use protocol::Error;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
 /// The most alternatives beside a token.
 const ALTERNATIVES_MAX: u8 = 20;
+
+/// Texts that end an answer.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub enum StopStrings {
+    /// One alone.
+    One(String),
+    /// Any of them.
+    Many(Vec<String>),
+}
+
+impl StopStrings {
+    /// Returns all of them.
+    pub fn list(self) -> Vec<String> {
+        match self {
+            Self::One(string) => vec![string],
+            Self::Many(strings) => strings,
+        }
+    }
+}
 
 /// Returns whether mirostat is on: of its versions, the second is known here.
 pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
@@ -14,7 +35,7 @@ pub fn mirostat(name: &str, version: Option<u8>) -> Result<bool, Error> {
         Some(2) => Ok(true),
         Some(other) => {
             let message = format!("'{name}' cannot be {other} here; it is 0 (off) or 2.");
-            Err(Error::new(ErrorKind::Unsupported, message).param(name))
+            Err(Error::unsupported(name, message))
         }
     }
 }

@@ -112,18 +112,16 @@ pub fn suits(request: &GenerateRequest, name: &str, facts: &ModelFacts) -> Resul
         };
         let message = format!("{name} {what}; it generates no text");
         let hint = format!("ask it for {verb}, or use another model; `impetusctl models` lists them");
-        return Err(Error::new(ErrorKind::Unsupported, message).param("model").hint(hint));
+        return Err(Error::unsupported("model", message).hint(hint));
     }
     match &request.prompt {
         Prompt::Chat(_) if !facts.capabilities.chat => {
             let message = format!("{name} has no chat template");
-            Err(Error::new(ErrorKind::Unsupported, message).param("messages").hint("give it a plain prompt instead"))
+            Err(Error::unsupported("messages", message).hint("give it a plain prompt instead"))
         }
         Prompt::Chat(chat) if !chat.tools.is_empty() && !facts.capabilities.tools => {
             let message = format!("the chat template of {name} shows no tools to the model");
-            Err(Error::new(ErrorKind::Unsupported, message)
-                .param("tools")
-                .hint("leave tools out, or use another model"))
+            Err(Error::unsupported("tools", message).hint("leave tools out, or use another model"))
         }
         Prompt::Tokens(tokens) => suits_tokens(tokens, request, name, facts),
         _ => Ok(()),

@@ -65,7 +65,7 @@ impl Session {
         if role >= least {
             return Ok(());
         }
-        let message = format!("this needs a key of the role {}; this one is {}", name(least), name(role));
+        let message = format!("this needs a key of the role {least}; this one is {role}");
         Err(Error::new(ErrorKind::Forbidden, message).hint("an administrator makes keys: `impetusctl key create`"))
     }
 
@@ -146,14 +146,6 @@ impl Drop for Session {
         for id in std::mem::take(&mut *self.lock()) {
             self.daemon.abandon(id);
         }
-    }
-}
-
-fn name(role: KeyRole) -> &'static str {
-    match role {
-        KeyRole::Readonly => "readonly",
-        KeyRole::User => "user",
-        KeyRole::Admin => "admin",
     }
 }
 

@@ -124,9 +124,10 @@ pub fn within_rate(principal: &Principal) -> Result<(), Error> {
 fn verdict(principal: &Principal, need: Need) -> Result<(), Error> {
     within_rate(principal)?;
     if principal.role < need.role {
-        let message = format!("This needs a key of the role {:?}; this one is {:?}.", need.role, principal.role);
-        return Err(Error::new(ErrorKind::Forbidden, message.to_ascii_lowercase().replacen("this", "This", 1))
-            .hint("An administrator makes keys: impetusctl key create."));
+        let message = format!("This needs a key of the role {}; this one is {}.", need.role, principal.role);
+        return Err(
+            Error::new(ErrorKind::Forbidden, message).hint("An administrator makes keys: impetusctl key create.")
+        );
     }
     Ok(())
 }

@@ -64,13 +64,9 @@ pub fn need(method: &Method, path: &str) -> Need {
     Need { role, purpose: if works { Purpose::Inference } else { Purpose::Read } }
 }
 
-/// Returns the word for the least role that a path asks for.
-pub fn role_needed(method: &Method, path: &str) -> &'static str {
-    match need(method, path).role {
-        KeyRole::Readonly => "readonly",
-        KeyRole::User => "user",
-        KeyRole::Admin => "admin",
-    }
+/// Returns the least role that a path asks for.
+pub fn role_needed(method: &Method, path: &str) -> KeyRole {
+    need(method, path).role
 }
 
 /// Whether a path makes a model work.

@@ -7,8 +7,8 @@
 //! in the answer. What a block says beside its text (hints for a cache, sources of an earlier answer, who called a tool)
 //! changes no prompt and is only checked.
 
+use protocol::Error;
 use protocol::generation::{Json, Message, Role, ToolCall};
-use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -168,7 +168,7 @@ fn kind(at: &str, block: &mut Map<String, Value>) -> Result<String, Error> {
 }
 
 fn unsupported(at: &str, kind: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("'{at}' is of type '{kind}', which is not supported here.")).param(at)
+    Error::unsupported(at, format!("'{at}' is of type '{kind}', which is not supported here."))
 }
 
 fn only_text(at: &str, content: Content) -> Result<String, Error> {
@@ -221,7 +221,7 @@ fn document(at: &str, block: DocumentBlock) -> Result<String, Error> {
     let DocumentBlock { source, title, context, citations, .. } = block;
     if citations.is_some_and(|citations| citations.enabled == Some(true)) {
         let message = format!("'{at}' asks for citations, which are not supported here.");
-        return Err(Error::new(ErrorKind::Unsupported, message).param(format!("{at}.citations")));
+        return Err(Error::unsupported(format!("{at}.citations"), message));
     }
     let text = match (source.r#type.as_str(), source.data, source.content) {
         ("text", Some(text), None) => text,

@@ -6,7 +6,7 @@ use protocol::{Error, ErrorKind};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::tell;
+use crate::error::{self, status, tell};
 use crate::request_id;
 
 /// An error on its way to an Anthropic client.
@@ -54,25 +54,25 @@ fn overloaded() -> StatusCode {
     StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// How one kind looks: status and Anthropic's type.
+/// How one kind looks: its status, which is everybody's but for an overload, and Anthropic's type.
 fn face(kind: ErrorKind) -> (StatusCode, &'static str) {
-    use StatusCode as S;
-    match kind {
-        ErrorKind::Invalid | ErrorKind::ContextLengthExceeded | ErrorKind::Unsupported => {
-            (S::BAD_REQUEST, "invalid_request_error")
+    let word = match kind {
+        ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Closing => return (overloaded(), "overloaded_error"),
+        ErrorKind::Invalid | ErrorKind::ContextLengthExceeded | ErrorKind::Unsupported | ErrorKind::Conflict => {
+            "invalid_request_error"
         }
-        ErrorKind::Conflict => (S::CONFLICT, "invalid_request_error"),
-        ErrorKind::AuthRequired => (S::UNAUTHORIZED, "authentication_error"),
-        ErrorKind::Forbidden => (S::FORBIDDEN, "permission_error"),
-        ErrorKind::ModelNotFound | ErrorKind::NotFound => (S::NOT_FOUND, "not_found_error"),
-        ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Closing => (overloaded(), "overloaded_error"),
-        ErrorKind::DeadlineExceeded => (S::GATEWAY_TIMEOUT, "timeout_error"),
-        ErrorKind::NoMemory => (S::INSUFFICIENT_STORAGE, "api_error"),
-        ErrorKind::Unreachable | ErrorKind::Incompatible => (S::BAD_GATEWAY, "api_error"),
-        ErrorKind::ModelNotLoaded => (S::SERVICE_UNAVAILABLE, "api_error"),
-        ErrorKind::Internal => (S::INTERNAL_SERVER_ERROR, "api_error"),
-        ErrorKind::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limit_error"),
-    }
+        ErrorKind::AuthRequired => "authentication_error",
+        ErrorKind::Forbidden => "permission_error",
+        ErrorKind::ModelNotFound | ErrorKind::NotFound => "not_found_error",
+        ErrorKind::DeadlineExceeded => "timeout_error",
+        ErrorKind::RateLimited => "rate_limit_error",
+        ErrorKind::NoMemory
+        | ErrorKind::Unreachable
+        | ErrorKind::Incompatible
+        | ErrorKind::ModelNotLoaded
+        | ErrorKind::Internal => "api_error",
+    };
+    (status(kind), word)
 }
 
 /// Returns the body for an error of the request `request_id`.
@@ -83,22 +83,13 @@ pub fn body(error: &Error, request_id: Option<String>) -> ErrorBody {
     ErrorBody { r#type: "error", error: fault, request_id }
 }
 
-/// The field at fault, what is wrong, and what to do: this shape has one string for all of it.
+/// Says it in one string.
 fn sentence(error: &Error) -> String {
-    let mut sentence = String::new();
-    if error.kind == ErrorKind::ContextLengthExceeded {
+    match error.kind {
         // Coding agents know by these words that they must compact the conversation.
-        sentence.push_str("prompt is too long: ");
-    } else if let Some(param) = error.param.as_deref().map(in_our_words)
-        && !error.message.contains(param)
-    {
-        sentence = format!("{param}: ");
+        ErrorKind::ContextLengthExceeded => format!("prompt is too long: {}", error::sentence(error, None)),
+        _ => error::sentence(error, error.param.as_deref().map(in_our_words)),
     }
-    sentence.push_str(&error.message);
-    if let Some(hint) = &error.hint {
-        sentence = format!("{}. {hint}", sentence.trim_end_matches('.'));
-    }
-    sentence
 }
 
 /// Returns a field of the protocol under this dialect's name.

@@ -1,7 +1,7 @@
 //! What Anthropic clients send, and how it becomes a `GenerateRequest`.
 
+use protocol::Error;
 use protocol::generation::{self as g, Chat, Constraint, GenerateRequest, Prompt, Sampling, Stop};
-use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::content::{Content, MessageBody, conversation, references};
 use super::labels::CacheControl;
 use super::thoughts::Display;
-use crate::body::{accept_only, only, part};
+use crate::body::{accept_only, not_honoured, only, part};
 use crate::sampling::tokens;
 use crate::turns::ending;
 
@@ -199,7 +199,7 @@ impl Own {
         let (model, chat) = shared.chat(Some(self.max_tokens))?;
         if chat.ending == g::Ending::LastMessage && constraint.is_some() {
             let message = "A begun answer cannot be held to 'output_config.format', which is for whole answers.";
-            return Err(unsupported("output_config.format", message));
+            return Err(not_honoured("output_config.format", message));
         }
         Ok(GenerateRequest {
             sampling: Sampling { temperature, top_p: self.top_p, top_k: self.top_k, ..Sampling::default() },
@@ -279,16 +279,10 @@ fn keeps_everything(management: Option<Map<String, Value>>) -> Result<(), Error>
             let param = format!("context_management.{name}");
             let message =
                 format!("'{param}' asks for parts of the conversation to be dropped, which is not supported.");
-            return Err(unsupported(param, message));
+            return Err(not_honoured(param, message));
         }
     }
     Ok(())
-}
-
-fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Unsupported, message)
-        .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it.")
-        .param(param)
 }
 
 /// Returns the tools that the model is told of: those that are deferred only once a result refers to them.
@@ -311,7 +305,7 @@ fn tools(bodies: Vec<Map<String, Value>>, referenced: &[(String, String)]) -> Re
 fn tool(at: &str, mut body: Map<String, Value>) -> Result<(g::Tool, bool), Error> {
     if let Some(kind) = body.remove("type").filter(|kind| !kind.is_null() && *kind != "custom") {
         let message = format!("Tools of type {kind} are run by Anthropic's servers and are not supported here.");
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("Define the tool with input_schema.").param(at));
+        return Err(Error::unsupported(at, message).hint("Define the tool with input_schema."));
     }
     for (name, usual) in TOOL_USUAL {
         let usual: Value = serde_json::from_str(usual).unwrap_or_default();

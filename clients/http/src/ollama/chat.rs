@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::error::OllamaError;
 use super::lines::{Kind, Line, Manner, answer, only_load};
-use super::request::{SHARED, Shared, card, unsupported};
+use super::request::{SHARED, Shared, card};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{LINES, Operation, part};
@@ -151,7 +151,10 @@ fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>, Error> {
     let mut turns = Vec::new();
     for (at, body) in bodies.into_iter().enumerate() {
         if body.images.is_some_and(|images| !images.is_empty()) {
-            return Err(unsupported(&format!("messages[{at}].images"), "Images are not supported yet; only text is."));
+            return Err(Error::unsupported(
+                format!("messages[{at}].images"),
+                "Images are not supported yet; only text is.",
+            ));
         }
         let role = match body.role {
             RoleBody::System => Role::System,
@@ -189,7 +192,7 @@ fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>, Error> {
 fn tool(body: ToolBody) -> Result<g::Tool, Error> {
     if let Some(kind) = body.r#type.filter(|kind| kind != "function") {
         let message = format!("Tools of type '{kind}' are not supported; only functions are.");
-        return Err(unsupported("tools", message));
+        return Err(Error::unsupported("tools", message));
     }
     let FunctionBody { name, description, parameters, strict } = body.function;
     let parameters = parameters.map(|schema| Json(schema.to_string()));

@@ -6,7 +6,7 @@ use protocol::Error;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{status, tell};
+use crate::error::{sentence, status, tell};
 
 /// An error on its way to an Ollama client.
 #[derive(Debug)]
@@ -25,16 +25,9 @@ pub struct ErrorBody {
     error: String,
 }
 
-/// Returns the body for an error: the field at fault, what is wrong, and what to do, in one string.
+/// Returns the body for an error.
 pub fn body(error: &Error) -> ErrorBody {
-    let mut sentence = match error.param.as_deref().map(in_our_words) {
-        Some(param) if !error.message.contains(param) => format!("{param}: {}", error.message),
-        _ => error.message.clone(),
-    };
-    if let Some(hint) = &error.hint {
-        sentence = format!("{}. {hint}", sentence.trim_end_matches('.'));
-    }
-    ErrorBody { error: sentence }
+    ErrorBody { error: sentence(error, error.param.as_deref().map(in_our_words)) }
 }
 
 /// Returns a field of the protocol under this dialect's name.

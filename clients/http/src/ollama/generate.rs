@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::context;
 use super::error::OllamaError;
 use super::lines::{Kind, Line, Manner, answer, only_load};
-use super::request::{SHARED, Shared, card, unsupported};
+use super::request::{SHARED, Shared, card};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::infill::Infill;
@@ -86,7 +86,7 @@ async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     }
     if let Some(suffix) = suffix {
         if thinking == Some(true) {
-            return Err(unsupported("think", "'think' has no effect where a gap is filled."));
+            return Err(Error::unsupported("think", "'think' has no effect where a gap is filled."));
         }
         let infill = Infill::of(&client, Some(card.name.clone())).await?;
         let prompt = infill.prompt(own.prompt.unwrap_or_default(), suffix).await?;
@@ -115,20 +115,20 @@ impl Own {
         ];
         match refused.into_iter().find(|(_, given, _)| *given) {
             None => Ok(()),
-            Some((name, _, why)) => Err(unsupported(name, format!("'{name}' is not supported here: {why}."))),
+            Some((name, _, why)) => Err(Error::unsupported(name, format!("'{name}' is not supported here: {why}."))),
         }
     }
 }
 
 fn raw(own: Own, shared: &Shared) -> Result<Prompt, Error> {
     if own.system.is_some_and(|system| !system.is_empty()) {
-        return Err(unsupported("system", "'system' has no place in a raw prompt."));
+        return Err(Error::unsupported("system", "'system' has no place in a raw prompt."));
     }
     if own.context.is_some_and(|context| !context.is_empty()) {
-        return Err(unsupported("context", "'context' has no place in a raw prompt."));
+        return Err(Error::unsupported("context", "'context' has no place in a raw prompt."));
     }
     if shared.thinking()? == Some(true) {
-        return Err(unsupported("think", "'think' has no effect on a raw prompt."));
+        return Err(Error::unsupported("think", "'think' has no effect on a raw prompt."));
     }
     Ok(Prompt::Text(own.prompt.unwrap_or_default()))
 }

@@ -16,9 +16,9 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::error::OllamaError;
-use super::request::{Named, card, only_empty, unsupported};
+use super::request::{Named, card, only_empty};
 use crate::app::Bridge;
-use crate::body::{Members, no_query};
+use crate::body::{Members, no_query, not_honoured};
 use crate::openapi::{Operation, Routes, part};
 use crate::time::{FOR_EVER, date, from_now};
 
@@ -150,7 +150,7 @@ impl ShowMore {
             None => Ok(()),
             Some((name, _)) => {
                 let message = format!("The option '{name}' has no effect here.");
-                Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."))
+                Err(not_honoured(format!("options.{name}"), message))
             }
         }
     }

@@ -18,7 +18,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::error::{OllamaError, body};
-use super::request::{Named, card, only_empty, unsupported};
+use super::request::{Named, card, only_empty};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::ndjson::{bytes, respond};
@@ -72,7 +72,10 @@ async fn fetch(bridge: &Bridge, body: &Bytes) -> Result<Response, Error> {
     only_empty("username", wish.username.as_deref())?;
     only_empty("password", wish.password.as_deref())?;
     if wish.insecure == Some(true) {
-        return Err(unsupported("insecure", "'insecure' is not supported: the hub's certificate is always checked."));
+        return Err(Error::unsupported(
+            "insecure",
+            "'insecure' is not supported: the hub's certificate is always checked.",
+        ));
     }
     let streams = wish.stream.unwrap_or(true);
     let client = bridge.daemon.client().await?;

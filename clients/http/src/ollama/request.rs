@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::access;
-use crate::body::{accept_only, part};
-use crate::sampling::{alternatives, mirostat, seed};
+use crate::body::{accept_only, not_honoured, part};
+use crate::sampling::{StopStrings, alternatives, mirostat, seed};
 use crate::time;
 
 /// Members that both answering endpoints accept.
@@ -107,13 +107,6 @@ struct Options {
     frequency_penalty: Option<f32>,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
-enum StopStrings {
-    One(String),
-    Many(Vec<String>),
-}
-
 impl Shared {
     /// Whether the answer is streamed, as it is unless said otherwise.
     pub fn streams(&self) -> bool {
@@ -169,7 +162,7 @@ impl Shared {
             None => Ok(()),
             Some(name) => {
                 let message = format!("The option '{name}' has no effect on a vector.");
-                Err(unsupported(&format!("options.{name}"), message).hint("Leave it out."))
+                Err(not_honoured(format!("options.{name}"), message))
             }
         }
     }
@@ -192,8 +185,7 @@ impl Shared {
         let object = effective(self.options.take())?;
         if let Some(name) = object.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
             let message = format!("The option '{name}' is not supported here.");
-            return Err(unsupported(&format!("options.{name}"), message)
-                .hint("Leave it out: Impetus refuses what it cannot honour instead of ignoring it."));
+            return Err(not_honoured(format!("options.{name}"), message));
         }
         accept_only("truncate", self.truncate.as_ref(), &[json!(false)])?;
         accept_only("shift", self.shift.as_ref(), &[json!(false)])?;
@@ -265,11 +257,7 @@ impl Options {
             seed: seed(self.seed),
             ..Sampling::default()
         };
-        let strings = match self.stop {
-            None => Vec::new(),
-            Some(StopStrings::One(string)) => vec![string],
-            Some(StopStrings::Many(strings)) => strings,
-        };
+        let strings = self.stop.map(StopStrings::list).unwrap_or_default();
         // None and a negative number ask for as much as there is room for, as does one beyond every context.
         let asked = self.num_predict.filter(|count| *count > 0);
         let max_tokens = asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
@@ -297,13 +285,8 @@ impl Named {
 pub fn only_empty(name: &str, text: Option<&str>) -> Result<(), Error> {
     match text {
         None | Some("") => Ok(()),
-        Some(_) => Err(unsupported(name, format!("'{name}' has no effect here.")).hint("Leave it out.")),
+        Some(_) => Err(not_honoured(name, format!("'{name}' has no effect here."))),
     }
-}
-
-/// Says that something would have no effect.
-pub fn unsupported(param: &str, message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Unsupported, message).param(param)
 }
 
 /// Finds the model that a name means; `:latest` is what Ollama's clients add to names without a tag.

@@ -140,7 +140,7 @@ impl Body {
     fn check(&self) -> Result<u64> {
         if self.completion_window != "24h" {
             let message = format!("'completion_window' cannot be '{}'; it is 24h.", self.completion_window);
-            return Err(Error::new(ErrorKind::Unsupported, message).param("completion_window"));
+            return Err(Error::unsupported("completion_window", message));
         }
         check_notes(self.metadata.as_ref())?;
         self.output_expires_after.as_ref().map_or(Ok(TTL_SECONDS), |expires| expires.seconds("output_expires_after"))

@@ -13,8 +13,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use protocol::Error;
 use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Role};
-use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -397,7 +397,7 @@ fn text(at: usize, content: Content) -> Result<String, Error> {
         if let Some(other) = part.get("type").and_then(Value::as_str).filter(|kind| !["text", "refusal"].contains(kind))
         {
             let message = format!("Content of type '{other}' is not supported; only text is.");
-            return Err(Error::new(ErrorKind::Unsupported, message).param(at));
+            return Err(Error::unsupported(at, message));
         }
         let part: Part = body::part(&at, part)?;
         let text = part.text.or(part.refusal);
@@ -410,7 +410,7 @@ fn text(at: usize, content: Content) -> Result<String, Error> {
 fn tool(body: ToolBody) -> Result<g::Tool, Error> {
     if body.r#type != "function" {
         let message = format!("Tools of type '{}' are not supported; only functions are.", body.r#type);
-        return Err(Error::new(ErrorKind::Unsupported, message).param("tools"));
+        return Err(Error::unsupported("tools", message));
     }
     let function =
         body.function.ok_or_else(|| Error::invalid("tools", "A tool of type 'function' has a 'function'."))?;
@@ -433,7 +433,7 @@ fn limit(choice: ToolChoiceBody, tools: &mut Vec<g::Tool>) -> Result<ToolChoiceB
         Some("allowed_tools") => {}
         Some(other) => {
             let message = format!("'tool_choice' cannot be of type '{other}' here; only functions can be chosen.");
-            return Err(Error::new(ErrorKind::Unsupported, message).param("tool_choice"));
+            return Err(Error::unsupported("tool_choice", message));
         }
     }
     let Allowed { mode, tools: allowed } = body::part::<AllowedTools>("tool_choice", named)?.allowed_tools;

@@ -8,9 +8,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use protocol::Error;
 use protocol::client::Client;
 use protocol::generation::{ChoiceFinished, Delta, GenerateRequest, Prompt, Started};
-use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -175,7 +175,7 @@ async fn fill(
     for request in requests {
         let Prompt::Text(text) = &request.prompt else {
             let message = "'suffix' needs prompts of text, not of token ids.";
-            return Err(Error::new(ErrorKind::Unsupported, message).param("suffix"));
+            return Err(Error::unsupported("suffix", message));
         };
         request.prompt = infill.prompt(text.clone(), suffix.clone()).await?;
     }

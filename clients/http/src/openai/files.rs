@@ -134,8 +134,7 @@ fn uploaded(fields: Vec<Field>, now: u64) -> Result<(Bytes, File)> {
             "expires_after[anchor]" => anchor = Some(text()),
             "expires_after[seconds]" => seconds = Some(text()),
             other => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("The field '{other}' is not supported here."))
-                    .param(other));
+                return Err(Error::unsupported(other, format!("The field '{other}' is not supported here.")));
             }
         }
     }

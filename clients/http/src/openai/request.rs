@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use protocol::Error;
 use protocol::generation::{Constraint, Priority, Sampling, Stop};
-use protocol::{Error, ErrorKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::shape;
 use crate::body::accept_only;
-use crate::sampling::{mirostat, seed};
+use crate::sampling::{StopStrings, mirostat, seed};
 
 /// Members that both endpoints accept; each has an effect or is a label that is defined to have none.
 pub const SHARED: &[&str] = &[
@@ -147,13 +147,6 @@ pub struct Counting {
     pub each: bool,
 }
 
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
-enum StopStrings {
-    One(String),
-    Many(Vec<String>),
-}
-
 /// Who goes first.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -185,7 +178,7 @@ impl Shared {
             (false, Some(_)) => Err(Error::invalid("stream_options", "'stream_options' needs 'stream': true.")),
             (true, Some(StreamOptions { include_obfuscation: Some(true), .. })) => {
                 let message = "Chunks are not obfuscated here: they do not leave this machine by themselves.";
-                Err(Error::new(ErrorKind::Unsupported, message).param("stream_options.include_obfuscation"))
+                Err(Error::unsupported("stream_options.include_obfuscation", message))
             }
             (true, None) => Ok(Some(Counting::default())),
             (true, Some(options)) => Ok(Some(Counting {
@@ -270,13 +263,8 @@ impl Shared {
             );
             return Err(Error::invalid("max_tokens", message));
         }
-        let strings = match &self.stop {
-            None => Vec::new(),
-            Some(StopStrings::One(string)) => vec![string.clone()],
-            Some(StopStrings::Many(strings)) => strings.clone(),
-        };
         Ok(Stop {
-            strings,
+            strings: self.stop.clone().map(StopStrings::list).unwrap_or_default(),
             tokens: self.stop_token_ids.clone().unwrap_or_default(),
             ignore_eos: self.ignore_eos.unwrap_or(false),
             max_tokens: max_tokens.or(self.max_tokens),

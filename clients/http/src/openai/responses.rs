@@ -30,7 +30,7 @@ use futures::StreamExt;
 use protocol::client::Client;
 use protocol::generation::GenerateRequest;
 use protocol::text::{Special, TokenizeRequest};
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -213,7 +213,7 @@ async fn show(
     let Some(log) = bridge.background.log(&id) else {
         let message =
             "Only a response made with 'background' can be streamed again, while it is made and for a while after.";
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("Leave 'stream' out.").param("stream").into());
+        return Err(Error::unsupported("stream", message).hint("Leave 'stream' out.").into());
     };
     Ok(sse::response(log.frames(query.starting_after.map_or(0, |last| last.saturating_add(1)))))
 }
@@ -231,10 +231,7 @@ async fn cancel(State(bridge): State<Arc<Bridge>>, id: PathId) -> std::result::R
     let stored = Stored::find(&client, &id).await?;
     if stored.response["background"] != true {
         let message = "Only a response made with 'background' can be cancelled.";
-        return Err(Error::new(ErrorKind::Unsupported, message)
-            .hint("Close the connection instead.")
-            .param("id")
-            .into());
+        return Err(Error::unsupported("id", message).hint("Close the connection instead.").into());
     }
     Ok(Json(bridge.background.cancel(&client, &id).await?.response))
 }

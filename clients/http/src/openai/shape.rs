@@ -1,7 +1,7 @@
 //! Shapes of answers as OpenAI clients ask for them: `response_format`, and `structured_outputs` of other servers.
 
+use protocol::Error;
 use protocol::generation::{Constraint, Json};
-use protocol::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
 use crate::body::only;
@@ -91,10 +91,10 @@ fn of_outputs(outputs: &Value) -> Result<Constraint, Error> {
         ("json" | "json_object" | "regex" | "choice" | "grammar", _) => {
             fault("A member of 'structured_outputs' has the wrong type.")
         }
-        (other, _) => {
-            Err(Error::new(ErrorKind::Unsupported, format!("'structured_outputs.{other}' is not supported here."))
-                .param(format!("structured_outputs.{other}")))
-        }
+        (other, _) => Err(Error::unsupported(
+            format!("structured_outputs.{other}"),
+            format!("'structured_outputs.{other}' is not supported here."),
+        )),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use protocol::Error;
 use protocol::generation::{Chat, Prompt};
 use protocol::text::{DetokenizeRequest, Special, TokenizeRequest};
-use protocol::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -221,7 +221,7 @@ fn special(add: bool, parse: bool) -> Result<Special, Error> {
         (true, true) => Ok(Special::Begin),
         (true, false) => {
             let message = "'add_special': true together with 'parse_special': false is not supported.";
-            Err(Error::new(ErrorKind::Unsupported, message).hint("Leave one of them out.").param("parse_special"))
+            Err(Error::unsupported("parse_special", message).hint("Leave one of them out."))
         }
     }
 }

@@ -76,7 +76,7 @@ fn describe(card: &KeyCard) -> String {
   times   made {}, expires {}, last used {}",
         card.id,
         card.label,
-        role(card.role),
+        card.role,
         state(card),
         many(limits.inference_per_minute.map(u64::from)),
         many(limits.reads_per_minute.map(u64::from)),
@@ -94,7 +94,7 @@ fn list(cards: &[KeyCard]) -> String {
     let row = |card: &KeyCard| {
         [
             card.id.clone(),
-            role(card.role).to_owned(),
+            card.role.to_string(),
             state(card).to_owned(),
             when(card.created_unix_s),
             card.last_used_unix_s.map_or_else(|| "never".to_owned(), when),
@@ -103,14 +103,6 @@ fn list(cards: &[KeyCard]) -> String {
     };
     let rows: Vec<_> = cards.iter().map(row).collect();
     table(["ID", "ROLE", "STATE", "MADE", "LAST USED", "LABEL"], &rows)
-}
-
-fn role(role: KeyRole) -> &'static str {
-    match role {
-        KeyRole::Readonly => "readonly",
-        KeyRole::User => "user",
-        KeyRole::Admin => "admin",
-    }
 }
 
 fn state(card: &KeyCard) -> &'static str {

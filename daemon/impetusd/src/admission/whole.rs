@@ -114,7 +114,7 @@ pub fn suits_whole(request: &Whole, name: &str, facts: &ModelFacts) -> Result<()
     if !request.is_meant(facts) {
         let message = format!("{name} gives no {}", request.wanted());
         let hint = "use a model that does; `impetusctl models` lists them";
-        return Err(Error::new(ErrorKind::Unsupported, message).param("model").hint(hint));
+        return Err(Error::unsupported("model", message).hint(hint));
     }
     match (request, facts.dimensions) {
         (Whole::Embed(EmbedRequest { dimensions: Some(asked), .. }), Some(most)) if *asked > most => {

@@ -116,6 +116,6 @@ fn what_cannot_be_read_is_named_with_its_place() {
         assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
     }
     let begun = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y\n"}]);
-    assert_eq!(read(Value::Null, begun).unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(read(Value::Null, begun).unwrap_err().kind, protocol::ErrorKind::Invalid);
     assert_eq!(read(Value::Null, json!([])).unwrap_err().param.as_deref(), Some("messages"));
 }

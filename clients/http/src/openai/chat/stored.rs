@@ -226,7 +226,7 @@ impl Wanted {
                 ("order", _) => wanted.order = Order::read(Some(&value))?.unwrap_or(wanted.order),
                 _ => {
                     let message = format!("The query's '{name}' is not supported here.");
-                    return Err(Error::new(ErrorKind::Unsupported, message).param(name));
+                    return Err(Error::unsupported(name, message));
                 }
             }
         }

@@ -124,7 +124,7 @@ fn members_that_nobody_reads_are_refused_wherever_they_stand() {
         let mut body = body.clone();
         body.pointer_mut(at).unwrap()["colour"] = json!("red");
         let error = read(body).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Unsupported, "{at}: {}", error.message);
+        assert_eq!(error.kind, protocol::ErrorKind::Unsupported, "{at}: {}", error.message);
         assert!(error.param.is_some_and(|param| param.ends_with(".colour")), "{at}");
     }
 }

@@ -1,10 +1,10 @@
 //! What goes before a completion's text where its prompt is to be echoed: the prompt as it was sent, with the
 //! log-probabilities of its tokens if they are wanted. `completions` says it, whole or in a stream.
 
+use protocol::Error;
 use protocol::client::Client;
 use protocol::generation::PromptToken;
 use protocol::text::DetokenizeRequest;
-use protocol::{Error, ErrorKind};
 
 use super::{Own, PromptBody, Shared};
 use crate::openai::response::TextLogprobs;
@@ -41,7 +41,7 @@ impl Echo {
         let judged = own.logprobs.is_some();
         if judged && own.suffix().is_some() {
             let message = "'suffix' cannot be sent with 'echo' and 'logprobs': the prompt is not only yours.";
-            return Err(Error::new(ErrorKind::Unsupported, message).param("suffix"));
+            return Err(Error::unsupported("suffix", message));
         }
         if judged && shared.choices() > JUDGED_CHOICES_MAX {
             let message = format!("'n' is at most {JUDGED_CHOICES_MAX} where 'echo' comes with 'logprobs'.");

@@ -6,7 +6,7 @@
 //! changes no prompt and is only checked.
 
 use protocol::generation::{Message, Role, ToolCall};
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -167,7 +167,7 @@ impl Turns {
             "" => Err(Error::invalid(format!("{at}.type"), format!("'{at}' has no 'type'."))),
             other => {
                 let message = format!("'{at}' is of type '{other}', which is not supported here.");
-                Err(Error::new(ErrorKind::Unsupported, message).param(at))
+                Err(Error::unsupported(at, message))
             }
         }
     }
@@ -258,7 +258,7 @@ fn text(at: &str, content: Content) -> Result<String> {
             "refusal" => joined.push_str(&part::<RefusalPart>(&at, body)?.refusal),
             other => {
                 let message = format!("'{at}' is of type '{other}', which is not supported here; only text is.");
-                return Err(Error::new(ErrorKind::Unsupported, message).param(at));
+                return Err(Error::unsupported(at, message));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use utoipa::IntoParams;
 
 use super::request::included;
@@ -80,7 +80,7 @@ fn value<T: FromStr>(name: &str, text: &str) -> Result<T> {
 }
 
 fn unsupported(name: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("The query's '{name}' is not supported here.")).param(name)
+    Error::unsupported(name, format!("The query's '{name}' is not supported here."))
 }
 
 #[cfg(test)]

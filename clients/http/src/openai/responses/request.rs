@@ -2,7 +2,7 @@
 
 use protocol::client::Client;
 use protocol::generation::{self as g, Chat, GenerateRequest, Prompt, Sampling, Stop};
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -313,7 +313,7 @@ pub fn included(wish: String) -> Result<String> {
         return Ok(wish);
     }
     let message = format!("'include' cannot hold '{wish}' here.");
-    Err(Error::new(ErrorKind::Unsupported, message).hint("Leave it out.").param("include"))
+    Err(Error::unsupported("include", message).hint("Leave it out."))
 }
 
 /// Returns what the answer is held to.
@@ -347,7 +347,7 @@ impl ToolChoiceBody {
             (kind, _) => {
                 let kind = kind.map_or_else(|| "without a type".to_owned(), |kind| format!("of type '{kind}'"));
                 let message = format!("'tool_choice' cannot be {kind} here; only functions can be chosen.");
-                Err(Error::new(ErrorKind::Unsupported, message).param("tool_choice"))
+                Err(Error::unsupported("tool_choice", message))
             }
         }
     }

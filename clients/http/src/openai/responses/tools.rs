@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use protocol::generation::{Json, Tool};
-use protocol::{Error, ErrorKind, Result};
+use protocol::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -132,7 +132,7 @@ fn run_elsewhere(at: &str, kind: &str, body: &Map<String, Value>) -> Result<()> 
         return Ok(());
     }
     let message = format!("'{at}' is of type '{kind}'; of the tools with a name only functions can be called here.");
-    Err(Error::new(ErrorKind::Unsupported, message).param(format!("{at}.type")))
+    Err(Error::unsupported(format!("{at}.type"), message))
 }
 
 fn function(at: &str, mut body: Map<String, Value>) -> Result<Tool> {
