@@ -92,7 +92,9 @@ fn a_prompt_is_all_its_words_and_what_is_piped_in() {
     assert_eq!(ask(&["-", "-"], "twice").code, 7);
     let elsewhere = ask(&["impetus-nano", "What is Impetus?"], "");
     assert!(elsewhere.code == 7 && elsewhere.err.contains("--model impetus-nano"), "{elsewhere:?}");
-    assert_eq!(ask(&[], " \n").code, 2, "an empty pipe is no prompt");
+    for empty in [ask(&[], " \n"), ask(&["-"], ""), ask(&["", " "], "")] {
+        assert!(empty.code == 2 && empty.err.contains("there is no prompt"), "{empty:?}");
+    }
 }
 
 #[test]
@@ -124,6 +126,7 @@ fn models_are_added_loaded_listed_and_forgotten() {
     assert_eq!(run(&house, &["models", "show", "nobody"]).code, 3);
     assert!(run(&house, &["unload", "tiny"]).out.contains("is not in memory"));
     assert!(run(&house, &["models"]).out.contains("impetus-nano"));
+    assert_eq!(run(&house, &["models", "list"]).out, run(&house, &["models"]).out);
     assert_eq!(run(&house, &["rm", "tiny"]).code, 0);
     assert!(!run(&house, &["models"]).out.contains("tiny "));
     assert!(folder.join("config.json").exists(), "a local folder's files stay");
@@ -238,6 +241,7 @@ fn what_a_foreground_service_starts_ends_with_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let refused = run(&house, &["serve", "--http", &taken.local_addr().unwrap().to_string()]);
     assert!(refused.code == 6 && refused.err.contains("cannot listen"), "{refused:?}");
+    assert!(!refused.err.contains("--listen"), "this program's flag is --http: {refused:?}");
     assert_eq!(run(&house, &["status"]).code, 6, "the daemon went with it");
 
     let serve = || {

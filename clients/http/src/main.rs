@@ -66,9 +66,9 @@ fn run(flags: Flags) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the runtime did not start: {error}"))?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(flags.listen).await.map_err(|error| {
-            format!("cannot listen on {}: {error}; choose another address with --listen", flags.listen)
-        })?;
+        let listener = TcpListener::bind(flags.listen)
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}; choose another address", flags.listen))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
         let shutdown = async move {

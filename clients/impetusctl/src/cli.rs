@@ -184,6 +184,8 @@ pub struct Models {
 /// What to do with models.
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
+    /// List the models, as no command at all does
+    List,
     /// Register a folder in Hugging Face layout; its files stay where they are
     Add {
         /// The folder
@@ -398,7 +400,7 @@ pub enum ConfigCommand {
 #[derive(Debug, Args)]
 pub struct Audit {
     /// How many entries, the newest ones
-    #[arg(long, short = 'n', default_value_t = 50)]
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub lines: u32,
 }
 
@@ -406,7 +408,7 @@ pub struct Audit {
 #[derive(Debug, Args)]
 pub struct Requests {
     /// How many entries, the newest ones
-    #[arg(long, short = 'n', default_value_t = 50)]
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub lines: u32,
     /// Only those for this model
     #[arg(long, short)]

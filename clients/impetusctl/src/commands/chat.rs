@@ -26,7 +26,7 @@ const HISTORY_MAX: usize = 1000;
 /// Runs the command.
 pub async fn run(daemon: &Daemon, output: Output, chat: Chat) -> Result<()> {
     if output.json {
-        return Err(Error::invalid("json", "chat talks with people; use 'impetusctl run --json' from programs."));
+        return Err(Error::invalid("json", "chat talks with people; use `impetusctl run --json` from programs."));
     }
     let client = daemon.start().await?;
     let mut conversation = Conversation::new(chat.generation);

@@ -31,7 +31,7 @@ pub async fn run(daemon: &Daemon, output: Output, config: Config) -> Result<()> 
 fn find(settings: Vec<Setting>, name: &str) -> Result<Setting> {
     settings.into_iter().find(|setting| setting.name == name).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("There is no setting {name:?} that can be changed."))
-            .hint("'impetusctl config list' names them; the others are in config.toml.")
+            .hint("`impetusctl config list` names them; the others are in config.toml.")
     })
 }
 

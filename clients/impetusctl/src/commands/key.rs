@@ -20,7 +20,7 @@ pub async fn run(daemon: &Daemon, output: Output, key: Key) -> Result<()> {
         KeyCommand::Show { id: Some(id) } => {
             let card = client.keys().await?.into_iter().find(|card| card.id == id).ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, format!("There is no key {id:?}."))
-                    .hint("'impetusctl key list' shows the ids.")
+                    .hint("`impetusctl key list` shows the ids.")
             })?;
             output.result(&card, describe(&card))
         }

@@ -65,7 +65,7 @@ fn parted(text: &str) -> Value {
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::NotFound, format!("The log {} cannot be read: {error}.", path.display()))
-        .hint("The daemon writes it; start one with 'impetusctl serve --detach'.")
+        .hint("The daemon writes it; start one with `impetusctl serve --detach`.")
 }
 
 /// A log that is being read.

@@ -14,24 +14,24 @@ use crate::output::{Output, bytes, table};
 /// Runs the command.
 pub async fn run(daemon: &Daemon, output: Output, models: Models) -> Result<()> {
     let client = daemon.start().await?;
-    match models.command {
-        None => {
+    match models.command.unwrap_or(ModelsCommand::List) {
+        ModelsCommand::List => {
             let cards = client.models().await?;
             output.result(&cards, list(&cards))
         }
-        Some(ModelsCommand::Show { model }) => {
+        ModelsCommand::Show { model } => {
             let card = client.models().await?.into_iter().find(|card| card.name == model).ok_or_else(|| {
                 Error::new(ErrorKind::ModelNotFound, format!("There is no model {model:?}."))
                     .hint("`impetusctl models` lists the names; `impetusctl pull ORG/NAME` fetches another model")
             })?;
             output.result(&card, describe(&card))
         }
-        Some(ModelsCommand::Add { path, name }) => {
+        ModelsCommand::Add { path, name } => {
             let path = full(&path)?;
             let card = client.add(AddRequest { path, name }).await?;
             output.result(&card, ready::ask(&card.name, card.facts.capabilities))
         }
-        Some(ModelsCommand::Import { path, name }) => {
+        ModelsCommand::Import { path, name } => {
             let path = full(&path)?;
             let stem = Path::new(&path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
             let model = name.clone().or(stem).unwrap_or_default();

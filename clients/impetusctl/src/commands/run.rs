@@ -57,21 +57,24 @@ async fn no_model(client: &Client, word: &str) -> Result<()> {
 }
 
 /// Puts the prompt together: the words, and what standard input says where a `-` stands or nothing else is there.
-fn prompt(words: Vec<String>) -> Result<String> {
-    if words.is_empty() {
-        let said = if std::io::stdin().is_terminal() { String::new() } else { from_stdin()? };
-        if said.trim().is_empty() {
-            let missing = "there is no prompt; give one, as in impetusctl run \"Why is the sky blue?\"";
-            mistake(&Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, missing));
-        }
-        return Ok(said);
+fn prompt(mut words: Vec<String>) -> Result<String> {
+    if words.is_empty() && !std::io::stdin().is_terminal() {
+        words.push("-".to_owned());
     }
     if words.iter().filter(|word| *word == "-").count() > 1 {
         return Err(Error::invalid("prompt", "Standard input can stand in one place only."));
     }
     let parts: Result<Vec<String>> =
         words.into_iter().map(|word| if word == "-" { from_stdin() } else { Ok(word) }).collect();
-    Ok(parts?.join(" "))
+    let prompt = parts?.join(" ");
+    if prompt.trim().is_empty() {
+        let mut cli = Cli::command();
+        cli.build();
+        let run = cli.find_subcommand_mut("run").expect("it is the command that runs");
+        let missing = "there is no prompt; give one, as in impetusctl run \"Why is the sky blue?\"";
+        mistake(&run.error(clap::error::ErrorKind::MissingRequiredArgument, missing));
+    }
+    Ok(prompt)
 }
 
 /// Reads the schema that an answer is held to.

@@ -53,7 +53,7 @@ fn asked_for(serve: &Serve, running: Vec<Bridge>) -> Result<Option<Bridge>> {
             let message =
                 format!("A bridge runs already at {url}, with the certificate, hosts and origins of its start.");
             Err(Error::new(ErrorKind::Conflict, message)
-                .hint("Stop it with 'impetusctl stop', or give another address with --http."))
+                .hint("Stop it with `impetusctl stop`, or give another address with --http."))
         }
         found => Ok(found),
     }
@@ -84,7 +84,7 @@ async fn foreground(daemon: &Daemon, output: Output, serve: &Serve) -> Result<()
     if let Ok(client) = daemon.connect().await {
         let pid = client.welcome().pid;
         return Err(Error::new(ErrorKind::Conflict, format!("impetusd runs already, as process {pid}."))
-            .hint("Stop it with 'impetusctl stop', or use 'impetusctl serve --detach' to start what is missing."));
+            .hint("Stop it with `impetusctl stop`, or use `impetusctl serve --detach` to start what is missing."));
     }
     let mut children = Vec::new();
     let ended = tokio::select! {
@@ -113,7 +113,7 @@ async fn serve_until_one_ends(daemon: &Daemon, output: Output, serve: &Serve, ch
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => {
                     return Err(Error::internal(format!("A program of the service ended: {status}."))
-                        .hint("'impetusctl logs' shows why."));
+                        .hint("`impetusctl logs` shows why."));
                 }
                 _ => {}
             }

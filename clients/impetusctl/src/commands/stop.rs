@@ -42,7 +42,7 @@ pub async fn run(daemon: &Daemon, output: Output, stop: &Stop) -> Result<()> {
 fn ended(output: Output, stopped: bool, limit: Duration) -> Result<()> {
     if !stopped {
         let message = format!("The daemon still runs after {} s.", limit.as_secs());
-        return Err(Error::new(ErrorKind::DeadlineExceeded, message).hint("'impetusctl logs' shows what it waits for."));
+        return Err(Error::new(ErrorKind::DeadlineExceeded, message).hint("`impetusctl logs` shows what it waits for."));
     }
     output.result(&json!({ "stopped": true }), "Impetus has stopped.")
 }
