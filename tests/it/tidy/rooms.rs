@@ -26,6 +26,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hf_hub", &["daemon/impetusd/src/hub"]),
     ("ureq", &["daemon/impetusd/src/hub", "daemon/impetusd/src/traces/export"]),
     ("launchd", &["launchd/"]),
+    ("plist", &["launchd/"]),
     ("rustix", &["clients/impetusctl/src/commands/stop", "clients/impetusctl/src/daemon", "tests/src/process"]),
     ("rustyline", &["clients/impetusctl/src/commands/chat"]),
     ("indicatif", &["clients/impetusctl/src/commands/work"]),
