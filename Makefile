@@ -1,23 +1,27 @@
-# The words the README uses. CI calls the same ones.
-#   make run          builds, starts the service, answers a first prompt
-#   make stop         stops what `make run` started
-#   make test         everything that CI runs
-#   make bench        the measures of BENCHMARKS.md
-#   make bench-peers  llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
-#   make fuzz         throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each; ends at
-#                     an input that takes more than 512 MiB or a minute
+# The words the README uses; CI calls the same ones. `make help` prints this.
+#   make run            builds, starts the service, answers a first prompt; so does `make` alone
+#   make stop           stops what `make run` started
+#   make build          the programs, into target/release
+#   make test           every check and test, as CI runs it
+#   make check-macos    type-checks the macOS code, on Linux too
+#   make bench          the measures of BENCHMARKS.md
+#   make bench-peers    llama.cpp beside this engine in one run; builds it first, in about a quarter of an hour
 #   make bench-serving  llama-server beside this house over HTTP, in one run; also builds it first
 #   make bench-cheap    how many requests that ask no model a second brings; URL= and KEY= name another server
-#   make soak         a hundred kills under 32 streams, then ten minutes of mixed work with flat memory
-#   make check-macos  type-checks the macOS code, on Linux too
+#   make soak           a hundred kills under 32 streams, then ten minutes of mixed work with flat memory
+#   make fuzz           throws mutations of known bytes at every parser of outside bytes, FUZZ_SECONDS (60) at each; ends at
+#                       an input that takes more than 512 MiB or a minute
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run stop build test check-macos bench bench-peers bench-serving bench-cheap soak fuzz
+.PHONY: help run stop build test check-macos bench bench-peers bench-serving bench-cheap soak fuzz
 
 PROMPT ?= What is Impetus?
 CTL := target/release/impetusctl
 export IMPETUS_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+help:
+	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
 
 run: build
 	@$(CTL) serve --detach

@@ -1,7 +1,9 @@
 //! The words for API keys: what one may do, how much, and who stands behind a request.
 //!
-//! A secret is on the wire twice only: when a key is issued, and when somebody shows it to be let in or to log in. Everything else
-//! names keys by their id, which grants nothing.
+//! A secret is on the wire twice only: when a key is issued, and when somebody shows it to be let in or to log in. Everything
+//! else names keys by their id, which grants nothing.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 

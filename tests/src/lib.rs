@@ -1,8 +1,9 @@
 //! The kit: what it takes to look at the house from outside.
 //!
-//! `answer` reads generations; `collector` takes traces, `programs` builds and finds the binaries, `house` starts them in a home of their own, `ctl` runs
-//! the command line, `http` speaks raw HTTP, `hub` gives models away, `process` kills, `storm` kills again and again, `wait` waits for conditions, `ws` watches. Tests in `it/` use the product through these alone; the kit
-//! asserts nothing of its own and is used by nothing else.
+//! `answer` reads generations; `collector` takes traces, `programs` builds and finds the binaries, `house` starts them in a home
+//! of their own, `ctl` runs the command line, `model` writes small models, `http` speaks raw HTTP, `hub` gives models away,
+//! `process` kills, `storm` kills again and again, `wait` waits for conditions, `ws` watches. Tests in `it/` use the product
+//! through these alone; the kit asserts nothing of its own and is used by nothing else but `benches`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

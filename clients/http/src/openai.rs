@@ -1,8 +1,8 @@
 //! The OpenAI dialect: its requests become `GenerateRequest`s, its responses are made from events.
 //!
 //! `request`, `labels` and `response` hold the words; `chat`, `completions`, `responses`, `embeddings`, `files`, `batches`,
-//! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer, `prompts` joins several and `list` pages what is kept. Nothing
-//! outside this folder knows these shapes.
+//! `sessions`, `models` and `tokens` are the endpoints; `chunks` streams an answer, `prompts` joins several and `list` pages what
+//! is kept. Nothing outside this folder knows these shapes.
 //!
 //! What clients may rely on: a limit of tokens beyond the context is cut to what the context leaves, because coding agents
 //! ask for 32,000 and more of any model; a prompt is never cut.

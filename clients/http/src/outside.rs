@@ -1,5 +1,5 @@
-//! What the bridge makes of what it is sent, bodies, forms, messages and heads, without a daemon: for the fuzz targets, which are strangers to this crate.
-//! No product code calls this.
+//! What the bridge makes of what it is sent, bodies, forms, messages and heads, without a daemon: for the fuzz targets, which are
+//! strangers to this crate. No product code calls this.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue};

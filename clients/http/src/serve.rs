@@ -63,7 +63,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 /// place before somebody loses one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `routes` on `listener`, over TLS if there is any, until `shutdown` resolves, then gives what is open some time to finish.
+/// Serves `routes` on `listener`, over TLS if there is any, until `shutdown` resolves, then gives what is open time to finish.
 pub async fn serve(
     tls: Option<Tls>,
     listener: TcpListener,

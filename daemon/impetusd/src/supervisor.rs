@@ -330,7 +330,6 @@ impl State {
             Command::Measure(reply) => drop(reply.send(self.models.values().map(Model::measures).collect())),
             Command::Configure(config, pools, reply) => {
                 self.configure(*config, pools);
-                // A caller that is gone needs no answer.
                 let _ = reply.send(());
             }
             Command::Ask(model, question, reply) => self.put(model.as_deref(), *question, reply),

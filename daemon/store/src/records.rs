@@ -1,9 +1,8 @@
-//! Documents that clients keep here: answers that a later request goes on from, conversations with a name.
+//! Documents that clients keep here: answers that a later request goes on from, conversations with a name, files and batches.
 //!
-//! A document has an owner, whose name for it is no matter of other owners, a version that counts its changes, and an end. A collection is bounded in number and in bytes:
-//! when it is full, whoever holds most loses what it has not touched for longest, or no new one is taken, and then no key may take more
-//! than half. Time is an argument. What a body
-//! means is its client's.
+//! A document has an owner, whose name for it is no matter of other owners, a version that counts its changes, and an end. A
+//! collection is bounded in number and in bytes: when it is full, whoever holds most loses what it has not touched for longest,
+//! or no new one is taken, and then no key may take more than half. Time is an argument. What a body means is its client's.
 
 #[cfg(test)]
 mod tests;

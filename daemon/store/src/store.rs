@@ -1,6 +1,7 @@
 //! The handle and the thread behind it: jobs go in through a bounded queue, each is run on the one connection.
 //!
-//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `settings`, `records`, `requests` and `audit`.
+//! It opens, checks, migrates and backs up. What the tables mean is said by `models`, `keys`, `settings`, `records`, `requests`
+//! and `audit`.
 
 #[cfg(test)]
 pub(crate) mod tests;

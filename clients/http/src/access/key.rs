@@ -1,5 +1,5 @@
-//! Lets the holder of a key in, or of a login that was made with one. The daemon judges it on every request, so that a revocation counts at once, and counts
-//! the request against the key's limit per minute, so that several bridges share one count.
+//! Lets the holder of a key in, or of a login that was made with one. The daemon judges it on every request, so that a
+//! revocation counts at once, and counts the request against the key's limit per minute, so that several bridges share one count.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/tokenize`, `/detokenize` and `/apply-template`, as llama-server shapes them and as vLLM does, under the root and under `/v1`.
+//! `/tokenize`, `/detokenize` and `/apply-template`, as llama-server and vLLM shape them, under the root and under `/v1`.
 
 use std::sync::Arc;
 
