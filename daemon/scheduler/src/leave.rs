@@ -32,7 +32,7 @@ impl Scheduler {
             let sequence = self.running_index(row.id).map(|index| &self.running[index]);
             row.samples == 0
                 && sequence.is_some_and(|sequence| {
-                    sequence.level <= newcomer.priority as u8
+                    sequence.rank() <= newcomer.priority as u8
                         && sequence.pending() > newcomer.pending
                         && service <= self.clients.service(sequence.client) + CREDIT_STEPS
                 })

@@ -79,12 +79,23 @@ impl Scheduler {
     /// of a plan are done and committed, or the plan is left, before the next one is asked for.
     pub fn plan(&mut self, now_ms: u64, prefill_tokens: u32) -> Plan {
         let mut plan = Plan::default();
+        self.age(now_ms);
         self.grow(&mut plan);
         while let Some(head) = self.next_admission(now_ms, &mut plan) {
             self.admit(head, now_ms, &mut plan);
         }
         self.cut_rows(prefill_tokens, &mut plan);
+        let computed = self.running.iter_mut().filter(|sequence| sequence.planned > 0);
+        computed.for_each(|sequence| sequence.served_ms = now_ms);
         plan
+    }
+
+    /// Lets those count as more urgent whose prompts were passed over for long, so that nobody who was admitted waits for ever.
+    fn age(&mut self, now_ms: u64) {
+        let aged = self.running.iter_mut().fold(false, |aged, sequence| sequence.age(now_ms) || aged);
+        if aged {
+            self.running.sort_by_key(Sequence::standing);
+        }
     }
 
     /// Gives every running sequence what others have computed of it, and the blocks of its other tokens, at the cost of the
@@ -183,7 +194,7 @@ impl Scheduler {
     fn admit(&mut self, head: Head, now_ms: u64, plan: &mut Plan) {
         let sequence = self.clients.admit(head.client, head.priority, head.order, now_ms);
         let mut sequence = sequence.expect("the caller saw it waiting");
-        sequence.level = head.level;
+        (sequence.level, sequence.served_ms) = (head.level, now_ms);
         sequence.adopt(&mut self.pool);
         sequence.adopt_part(&mut self.pool, &mut plan.copies);
         sequence.explain(&self.pool);

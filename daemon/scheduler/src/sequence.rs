@@ -7,7 +7,7 @@
 use crate::blocks::BlockPool;
 use crate::clients::ClientId;
 use crate::plan::BlockCopy;
-use crate::policy::{Priority, Standing};
+use crate::policy::{Priority, Standing, level, rank};
 use crate::prefix::{Nearest, Node};
 use crate::{Arrival, BLOCK_TOKENS, BlockId, Missed, RowState, Salt, SequenceId, StateId, TokenId, blocks_for};
 
@@ -17,11 +17,13 @@ pub(crate) struct Sequence {
     pub(crate) client: ClientId,
     pub(crate) salt: Salt,
     pub(crate) priority: Priority,
-    /// The level it was admitted at, 0 before.
+    /// The level it was admitted at, 0 before; it grows while its prompt is not read.
     pub(crate) level: u8,
     /// The number of its arrival.
     pub(crate) order: u64,
     pub(crate) arrived_ms: u64,
+    /// When it was admitted, or last had a row.
+    pub(crate) served_ms: u64,
     /// Another of the same tokens, whose prompt it waits to share.
     pub(crate) twin: Option<SequenceId>,
     /// Prompt and generated tokens; preemption keeps them.
@@ -69,6 +71,7 @@ impl Sequence {
             level: 0,
             order,
             arrived_ms: arrival.now_ms,
+            served_ms: arrival.now_ms,
             twin: arrival.twin,
             prompt: arrival.tokens.len() as u32,
             judge_from: arrival.judge_from.filter(|from| from + 1 < arrival.tokens.len() as u32),
@@ -95,6 +98,20 @@ impl Sequence {
     /// Its place among those that run.
     pub(crate) fn standing(&self) -> Standing {
         Standing::new(self.level, self.order)
+    }
+
+    /// Whose prompt is read first in a step.
+    pub(crate) fn rank(&self) -> u8 {
+        rank(self.priority, self.level)
+    }
+
+    /// Counts as more urgent if nothing of it was computed for long.
+    pub(crate) fn age(&mut self, now_ms: u64) -> bool {
+        let aged = level(Priority::Low, self.served_ms, now_ms).min(Priority::High as u8 - self.level);
+        if aged > 0 {
+            (self.level, self.served_ms) = (self.level + aged, now_ms);
+        }
+        aged > 0
     }
 
     /// How many tokens wait to be computed; one while decoding.
@@ -345,7 +362,7 @@ impl Sequence {
         let blocks = &twin.blocks[..blocks_for(twin.computed) as usize];
         blocks.iter().for_each(|block| pool.hold(*block));
         (self.blocks, self.computed, self.node) = (blocks.to_vec(), twin.computed, twin.node);
-        self.level = twin.level;
+        (self.level, self.served_ms) = (twin.level, twin.served_ms);
         self.state = twin.state;
         self.state.iter().for_each(|state| pool.states.hold(*state));
     }

@@ -1,6 +1,6 @@
 //! How a step is shared: every decode, then prompts within the budget, the shortest first, nobody left out.
 //!
-//! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by level,
+//! A quarter of the budget goes to the first prompt in standing, so that a long one always moves. The rest goes by rank,
 //! then to clients that are not far ahead of another, then to the prompt with least left. When a prompt is completed,
 //! only others that are completed too share what is left: the step stays short for those who wait for their first
 //! token. For the same reason the first in standing gives up its quarter in a step that ends another, which may take twice the
@@ -128,7 +128,7 @@ impl Scheduler {
         prompts.sort_by_key(|index| {
             let sequence = &self.running[*index];
             let far_ahead = service(index) > least + CREDIT_STEPS;
-            (Reverse(sequence.level), far_ahead, sequence.pending(), sequence.order)
+            (Reverse(sequence.rank()), far_ahead, sequence.pending(), sequence.order)
         });
         let ends = !self.passed_over && self.affordable(prompts[0], most).0 == self.running[prompts[0]].pending();
         let kept = if ends || prompts[0] == first { 0 } else { (budget / 4).max(1) };

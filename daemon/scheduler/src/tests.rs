@@ -1,5 +1,6 @@
 //! What each verb of the scheduler promises, on small cases that can be read.
 
+mod aging;
 mod leaving;
 mod prefixes;
 
