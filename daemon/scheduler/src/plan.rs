@@ -85,8 +85,8 @@ impl Scheduler {
             self.admit(head, now_ms, &mut plan);
         }
         self.cut_rows(prefill_tokens, &mut plan);
-        let computed = self.running.iter_mut().filter(|sequence| sequence.planned > 0);
-        computed.for_each(|sequence| sequence.served_ms = now_ms);
+        let served = self.running.iter_mut().filter(|sequence| sequence.planned > 0 || sequence.follows);
+        served.for_each(|sequence| sequence.served_ms = now_ms);
         plan
     }
 

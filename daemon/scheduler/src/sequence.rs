@@ -41,6 +41,8 @@ pub(crate) struct Sequence {
     /// How many positions the row in flight computes, and how many logits it gives.
     pub(crate) planned: u32,
     pub(crate) samples: u32,
+    /// Whether another computes what comes next of it.
+    pub(crate) follows: bool,
     /// How many positions were found computed by others.
     pub(crate) cached: u32,
     /// Why not more, once it has been admitted.
@@ -82,6 +84,7 @@ impl Sequence {
             computed: 0,
             planned: 0,
             samples: 0,
+            follows: false,
             cached: 0,
             missed: None,
             node: Node::Start(arrival.salt),

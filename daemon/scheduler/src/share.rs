@@ -20,7 +20,7 @@ impl Scheduler {
     pub(crate) fn cut_rows(&mut self, prefill_tokens: u32, plan: &mut Plan) {
         self.forks.clear();
         for sequence in &mut self.running {
-            (sequence.planned, sequence.samples) = (0, 0);
+            (sequence.planned, sequence.samples, sequence.follows) = (0, 0, false);
             sequence.drop_next_state(&mut self.pool);
         }
         let decoding = self.running.iter().filter(|sequence| sequence.decodes());
@@ -113,11 +113,12 @@ impl Scheduler {
         }
         let (mut leading, mut judges) = (HashSet::new(), false);
         let mut prompts = Vec::new();
-        for (index, sequence) in self.running.iter().enumerate().filter(|(_, sequence)| !sequence.decodes()) {
+        for (index, sequence) in self.running.iter_mut().enumerate().filter(|(_, sequence)| !sequence.decodes()) {
             if sequence.is_judged() && std::mem::replace(&mut judges, true) {
                 continue;
             }
             let leads = sequence.next_block().is_none_or(|(node, tokens)| leading.insert((node, tokens.to_vec())));
+            sequence.follows = !leads;
             if leads {
                 prompts.push(index);
             }

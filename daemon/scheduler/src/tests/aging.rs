@@ -64,3 +64,15 @@ fn a_step_is_left_for_a_short_prompt_also_where_the_long_one_had_to_wait() {
     assert!(scheduler.gives_way(&plan, &newcomer));
     assert!(!scheduler.gives_way(&plan, &Newcomer { priority: Priority::Low, ..newcomer }));
 }
+
+#[test]
+fn whoever_waits_for_what_another_computes_does_not_age() {
+    let mut scheduler = crowded();
+    (1..4).for_each(|id| scheduler.submit(arrival(id, 2_000, 2_001)).unwrap());
+    for step in 0..30 {
+        let plan = scheduler.plan(step * LEVEL_MS / 2, 64);
+        assert_eq!(plan.rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [1], "only the first reads");
+        scheduler.commit(&outcomes(&plan.rows, false));
+    }
+    assert!(scheduler.running.iter().all(|sequence| sequence.level == Priority::Normal as u8));
+}
