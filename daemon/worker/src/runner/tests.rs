@@ -266,9 +266,10 @@ fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
     assert!(steps > 4, "the long one was still being read when the short one ended, {steps} steps before");
 }
 
-/// Plans a step and computes it while these messages come; whether it was completed.
-fn forward_while_coming(worker: &mut Stepped, messages: Vec<Message>) -> bool {
+/// Plans a step, with guesses of the draft model, and computes it while these messages come; whether it was completed.
+fn forward_while_coming(worker: &mut Stepped, wishes: &[Wish], messages: Vec<Message>) -> bool {
     assert!(worker.runner.listen().unwrap());
+    worker.runner.grant(wishes).unwrap();
     let (begun, budget) = (Instant::now(), worker.runner.pace.budget());
     let plan = worker.runner.scheduler.plan(0, budget);
     let load = worker.runner.load(&plan);
@@ -279,6 +280,7 @@ fn forward_while_coming(worker: &mut Stepped, messages: Vec<Message>) -> bool {
         true => {
             let outcomes = worker.runner.draw(&plan);
             worker.runner.scheduler.commit(&outcomes);
+            worker.runner.drafter.iter_mut().for_each(|drafter| drafter.settle(&outcomes));
         }
         false => worker.runner.leave(),
     }
@@ -292,7 +294,7 @@ fn a_prompt_that_comes_while_a_step_is_computed_becomes_tokens_meanwhile() {
     worker.submit(1, "some words", 40);
     worker.step();
     let coming = Message::Daemon(submit(2, &request("hello", 4), Vec::new()));
-    assert!(forward_while_coming(&mut worker, vec![coming, Message::Daemon(ToWorker::Cancel(WorkId(1)))]));
+    assert!(forward_while_coming(&mut worker, &[], vec![coming, Message::Daemon(ToWorker::Cancel(WorkId(1)))]));
     assert!(matches!(worker.jobs.try_recv(), Ok(Job::Prepare { .. })), "it went off before the step was committed");
     assert_eq!(worker.runner.scheduler.stats().running, 1, "what touches a sequence waits for the end of the step");
     worker.listen();
@@ -313,7 +315,7 @@ fn a_step_that_reads_a_long_prompt_is_left_for_a_short_one_and_both_answers_stay
         let short = worker.submit(2, "hello", 500) as usize;
         let coming = worker.runner.inbox.try_recv().unwrap();
         match left {
-            true => assert!(!forward_while_coming(&mut worker, vec![coming]), "the step is left"),
+            true => assert!(!forward_while_coming(&mut worker, &[], vec![coming]), "the step is left"),
             false => worker.sender.send(coming).unwrap(),
         }
         loop {
@@ -324,6 +326,49 @@ fn a_step_that_reads_a_long_prompt_is_left_for_a_short_one_and_both_answers_stay
         }
     };
     assert_eq!(answers(true), answers(false));
+}
+
+#[test]
+fn a_step_that_checks_a_draft_models_guesses_is_left_and_neither_model_is_led_astray() {
+    let folder = Folder::new("left-drafted", |recipe| recipe.endless());
+    let draft = Some(folder.path().to_string_lossy().into_owned());
+    let open = Open { draft, ..kit::open(&folder) };
+    let run = |left: bool| {
+        let mut worker = Stepped::with(&folder, &open);
+        let mut lengths = vec![worker.submit(1, "a tale that is told", 500)];
+        (0..9).for_each(|_| worker.step());
+        lengths.push(worker.submit(2, &"a long prompt that comes in many chunks ".repeat(40), 500));
+        (0..4).for_each(|_| worker.step());
+        lengths.push(worker.submit(3, "hello", 500));
+        let coming = worker.runner.inbox.try_recv().unwrap();
+        let tokens_of =
+            |worker: &Stepped, id: u64| worker.runner.scheduler.tokens(Ticket(id).sequence(0)).unwrap().to_vec();
+        let before = tokens_of(&worker, 1);
+        let wishes = [Wish { id: Ticket(1).sequence(0), tokens: 4 }];
+        match left {
+            true => assert!(!forward_while_coming(&mut worker, &wishes, vec![coming]), "the step is left"),
+            false => worker.sender.send(coming).unwrap(),
+        }
+        assert_eq!(tokens_of(&worker, 1), before, "nothing of it counts");
+        let answers = loop {
+            worker.step();
+            let answer = |(id, length): (u64, &u32)| {
+                tokens_of(&worker, id).get(*length as usize..)?.get(..60).map(<[u32]>::to_vec)
+            };
+            if let Some(answers) = (1..).zip(&lengths).map(answer).collect::<Option<Vec<_>>>() {
+                break answers;
+            }
+        };
+        (1..=3).for_each(|id| worker.say(ToWorker::Cancel(WorkId(id))));
+        worker.listen();
+        (answers, worker.known_to_the_draft_model())
+    };
+    let ((undisturbed, known), (answers, known_after)) = (run(false), run(true));
+    assert_eq!(answers, undisturbed);
+    let whole = |contents: &Vec<u8>| contents.last() == Some(&32);
+    let both = known.iter().filter_map(|(tokens, contents)| Some((contents, known_after.get(tokens)?)));
+    let both: Vec<_> = both.filter(|(one, other)| whole(one) && whole(other)).collect();
+    assert!(both.len() > 8 && both.iter().all(|(one, other)| one == other), "{} blocks are known to both", both.len());
 }
 
 #[test]
