@@ -39,6 +39,8 @@ struct Script {
     megabytes: u64,
     /// Whether its folder is refused before its weights are looked at.
     strange: bool,
+    /// Whether an answer says who asks, and nothing else.
+    says_client: bool,
 }
 
 impl Default for Script {
@@ -54,6 +56,7 @@ impl Default for Script {
             pace_ms,
             megabytes,
             strange: false,
+            says_client: false,
         }
     }
 }
@@ -257,7 +260,8 @@ fn step(script: &Script, id: WorkId, work: &mut Running) -> bool {
     }
     if work.made < work.tokens {
         let token = ((work.submit.seed + u64::from(work.made) * 7) % 1000) as u32;
-        let delta = Delta { text: format!("{token} "), tokens: 1, ..Delta::default() };
+        let text = if script.says_client { work.submit.client.to_string() } else { format!("{token} ") };
+        let delta = Delta { text, tokens: 1, ..Delta::default() };
         tell(id, vec![token], Event::Delta(delta));
         work.made += 1;
         return true;

@@ -109,12 +109,12 @@ impl Session {
         Watched::new(self.daemon.traces.begin(trace), name, self.owner())
     }
 
-    /// Who asks: everybody who speaks over this connection is one client, and a key shares prefixes with itself alone. What an
-    /// administrator asks takes nobody's share.
+    /// Who asks: a key is one client over all its connections, and shares prefixes with itself alone; without a key everybody
+    /// who speaks over this connection is one. What an administrator asks takes nobody's share.
     pub fn asker(&self, trace: Option<TraceParent>) -> Asker {
         let key = self.key().map(number);
         let holder = key.filter(|_| self.allow(KeyRole::Admin).is_err());
-        Asker { client: self.id, salt: key.unwrap_or(0), holder, tokens: None, trace }
+        Asker { client: key.unwrap_or(self.id), salt: key.unwrap_or(0), holder, tokens: None, trace }
     }
 
     /// Whose what this session keeps is: the id of its key; `None` is the user of the socket.

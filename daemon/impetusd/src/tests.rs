@@ -21,6 +21,7 @@ use super::*;
 
 mod import;
 mod pull;
+mod turns;
 
 /// No wait of these tests is longer.
 const LIMIT: Duration = Duration::from_secs(30);
