@@ -34,6 +34,8 @@ pub fn sampling(sampling: &Sampling) -> Result<()> {
         ("dry_base", sampling.dry_base, 1.0, 100.0),
         ("mirostat_tau", sampling.mirostat_tau, 0.0, 100.0),
         ("mirostat_eta", sampling.mirostat_eta, 0.0, 1.0),
+        // Below this logits overflow.
+        ("repetition_penalty", sampling.repetition_penalty, 0.01, 10.0),
         ("presence_penalty", sampling.presence_penalty, -2.0, 2.0),
         ("frequency_penalty", sampling.frequency_penalty, -2.0, 2.0),
     ];
@@ -41,7 +43,6 @@ pub fn sampling(sampling: &Sampling) -> Result<()> {
         value.map_or(Ok(()), |value| within(param, value, least, most))?;
     }
     positive("typical_p", sampling.typical_p, 1.0)?;
-    positive("repetition_penalty", sampling.repetition_penalty, 10.0)?;
     counted("logit_bias", sampling.logit_bias.len(), TOKENS_MAX)?;
     sampling.logit_bias.iter().try_for_each(|(_, bias)| within("logit_bias", *bias, -100.0, 100.0))
 }

@@ -50,6 +50,7 @@ fn values_out_of_range_are_refused_by_field() {
     refused("top_p", |r| r.sampling.top_p = Some(-0.1));
     refused("min_p", |r| r.sampling.min_p = Some(-0.1));
     refused("repetition_penalty", |r| r.sampling.repetition_penalty = Some(0.0));
+    refused("repetition_penalty", |r| r.sampling.repetition_penalty = Some(0.005));
     refused("presence_penalty", |r| r.sampling.presence_penalty = Some(2.5));
     refused("frequency_penalty", |r| r.sampling.frequency_penalty = Some(f32::INFINITY));
     refused("typical_p", |r| r.sampling.typical_p = Some(0.0));
