@@ -4,6 +4,7 @@
 //! it stands, and all else as JSON or as Python prints it. Where a schema says nothing, what reads as JSON is JSON. It checks
 //! no value: a schema may hold rules that only grammars keep.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use serde_json::Value;
 
 /// How many parts of one argument's schema are looked at.
 const PARTS_MAX: u32 = 256;
+/// How many references are followed one after the other to a function's schema.
+const REFERENCES_MAX: usize = 8;
 
 /// The functions that a model is shown.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +40,9 @@ impl Functions {
         let bits = |kind: &Value| kind["type"].as_str().and_then(Types::named).unwrap_or_default().0;
         let types = |kinds: Vec<Value>| Types(kinds.iter().fold(0, |all, kind| all | bits(kind)));
         let arguments = |schema: &Value| -> Arguments {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            properties.map(|(name, property)| (name.clone(), kinds(property, schema).map(types))).collect()
+            let whole = resolved(schema);
+            let properties = whole["properties"].as_object().into_iter().flatten();
+            properties.map(|(name, property)| (name.clone(), kinds(property, &whole).map(types))).collect()
         };
         Self(Arc::new(functions.into_iter().map(|(name, schema)| (name.to_string(), arguments(schema))).collect()))
     }
@@ -81,6 +85,13 @@ impl Functions {
         python.filter(holds).or_else(json).or_else(printed).unwrap_or_else(|| written.into())
     }
 
+    /// The same as JSON, in which numbers keep the digits that they were written with.
+    pub fn json(&self, function: &str, argument: &str, written: &str) -> String {
+        let value = self.read(function, argument, written);
+        let same = || serde_json::from_str(written).is_ok_and(|json: Value| json == value);
+        if is_rounded(&value) && same() { written.trim().to_string() } else { value.to_string() }
+    }
+
     fn types(&self, function: &str, argument: &str) -> Option<Types> {
         *self.0.get(function)?.get(argument)?
     }
@@ -108,6 +119,39 @@ impl Types {
         };
         self.0 & own != 0
     }
+}
+
+/// Whether a number in it may have been written with more digits.
+fn is_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(items) => items.iter().any(is_rounded),
+        Value::Object(entries) => entries.values().any(is_rounded),
+        _ => false,
+    }
+}
+
+/// A function's schema, and in place of a reference what that leads to, where nothing stands beside it that both say.
+pub fn resolved(schema: &Value) -> Cow<'_, Value> {
+    let mut whole = Cow::Borrowed(schema);
+    for _ in 0..REFERENCES_MAX {
+        let place = whole["$ref"].as_str().and_then(|place| place.strip_prefix('#'));
+        let Some(Value::Object(target)) = place.and_then(|place| schema.pointer(place)) else { break };
+        let mut joined = whole.as_object().cloned().unwrap_or_default();
+        joined.remove("$ref");
+        let notes = ["title", "description", "default", "examples"];
+        let agree = |(key, value): (&String, &Value)| {
+            notes.contains(&key.as_str()) || joined.get(key).is_none_or(|other| other == value)
+        };
+        if !target.iter().all(agree) {
+            break;
+        }
+        for (key, value) in target {
+            joined.entry(key).or_insert_with(|| value.clone());
+        }
+        whole = Cow::Owned(Value::Object(joined));
+    }
+    whole
 }
 
 /// What a schema inside of `root` allows, by type: schemas of one type each; `None` if it does not say.
@@ -280,6 +324,29 @@ mod tests {
         check(json!({ "type": ["boolean", "null"] }), &[("TRUE", json!(true)), ("none", json!(null))]);
         check(json!({ "type": ["string", "array"] }), &[("['a']", json!("['a']"))]);
         check(json!({}), &[("['a']", json!("['a']"))]);
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let functions = Functions::of([("f", &json!({ "properties": { "a": { "type": "integer" }, "b": {} } }))]);
+        for (argument, written, json) in [
+            ("a", "123456789012345678901234567890", "123456789012345678901234567890"),
+            ("b", " [1e2, {\"c\": 98765432109876543210}]", "[1e2, {\"c\": 98765432109876543210}]"),
+            ("b", "\"q\"", "\"q\""),
+            ("a", "True", "\"True\""),
+            ("b", "it is", "\"it is\""),
+        ] {
+            assert_eq!(functions.json("f", argument, written), json);
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_a_function_are_those_that_its_reference_leads_to() {
+        let place = json!({ "type": "object", "properties": { "a": { "type": "string" } } });
+        let schema = json!({ "type": "object", "$ref": "#/definitions/Place", "definitions": { "Place": place } });
+        assert!(Functions::of([("f", &schema)]).is_text("f", "a"));
+        let endless = json!({ "$ref": "#/$defs/A", "$defs": { "A": { "$ref": "#/$defs/A" } } });
+        assert!(!Functions::of([("f", &endless)]).is_text("f", "a"));
     }
 
     #[test]

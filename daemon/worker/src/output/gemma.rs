@@ -232,8 +232,9 @@ impl Arguments {
         let of_list = self.open.last() == Some(&']');
         if self.expect == Expect::Value && !(of_list && word.trim().is_empty()) {
             let word = word.trim();
-            let value = serde_json::from_str(word).unwrap_or_else(|_| Value::from(word));
-            self.begin_value(&value.to_string(), answer);
+            // As it stands: a number that is read loses the digits that have no room.
+            let is_json = serde_json::from_str::<Value>(word).is_ok();
+            self.begin_value(&if is_json { word.to_string() } else { Value::from(word).to_string() }, answer);
             self.expect = Expect::CommaOrEnd;
         }
     }

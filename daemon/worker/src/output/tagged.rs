@@ -334,7 +334,7 @@ impl Tagged {
             return answer.arguments("\"");
         }
         let value = if self.tags.lines { read.strip_prefix('\n').unwrap_or(read) } else { read };
-        let value = self.functions.read(&self.name, &self.key, value).to_string();
+        let value = self.functions.json(&self.name, &self.key, value);
         self.begin_argument(&value, answer);
     }
 

@@ -8,6 +8,7 @@ use engine::text::{Grammar, Shape};
 use serde_json::{Value, json};
 
 use self::arguments::Arguments;
+use super::functions::resolved;
 use super::tools::ToolFormat;
 use super::{deepseek, gemma};
 
@@ -28,7 +29,8 @@ pub(super) struct ListMarks {
 impl ToolFormat {
     /// One call of a function with arguments of this schema; an error names what cannot be held to it.
     pub fn call(self, name: &str, schema: &Value, strict: bool) -> Result<Grammar, String> {
-        let apart = Arguments::new(schema, strict);
+        let whole = resolved(schema);
+        let apart = Arguments::new(&whole, strict);
         Ok(match self {
             Self::Glm => {
                 let between = ["</arg_key>", "\n", "<arg_value>"];

@@ -98,6 +98,79 @@ fn a_text_or_something_else_is_free_unless_its_tool_is_strict() {
     }
 }
 
+/// By format, a call of `f` with an argument `a` that is a text, and one without arguments.
+const CALLS: [(ToolFormat, &str, &str); 3] = [
+    (ToolFormat::Coder, "<function=f>\n<parameter=a>\nred\n</parameter>\n</function>", "<function=f>\n</function>"),
+    (ToolFormat::Glm, "f\n<arg_key>a</arg_key>\n<arg_value>red</arg_value>\n", "f\n"),
+    (ToolFormat::Gemma4, "call:f{a:<|\"|>red<|\"|>}", "call:f{}"),
+];
+
+#[test]
+fn a_function_whose_parameters_are_referred_to_has_them() {
+    let setting = setting();
+    let place = json!({ "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"] });
+    let schema =
+        json!({ "type": "object", "description": "Where", "$ref": "#/$defs/Place", "$defs": { "Place": place } });
+    for (format, with, without) in CALLS {
+        for strict in [true, false] {
+            let grammar = format.call("f", &schema, strict).unwrap();
+            assert!(setting.allows(&grammar, with) && !setting.allows(&grammar, without), "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn a_function_is_without_arguments_only_where_its_schema_says_so() {
+    let setting = setting();
+    let none = json!({ "type": "object", "properties": {} });
+    for (format, with, without) in CALLS {
+        let grammar = format.call("f", &none, true).unwrap();
+        assert!(!setting.allows(&grammar, with) && setting.allows(&grammar, without), "{format:?}");
+        for (more, feature) in [
+            (json!({}), "arguments that it does not list"),
+            (
+                json!({ "properties": {}, "additionalProperties": { "type": "string" } }),
+                "arguments that it does not list",
+            ),
+            (json!({ "properties": {}, "required": ["a"] }), "arguments that it does not list"),
+            (json!({ "anyOf": [{ "properties": { "a": {} } }] }), "anyOf of an object"),
+            (json!({ "properties": {}, "allOf": [{ "required": ["a"] }] }), "allOf of an object"),
+        ] {
+            let mut schema = json!({ "type": "object" });
+            schema.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            for strict in [true, false] {
+                assert_eq!(format.call("f", &schema, strict).err().as_deref(), Some(feature), "{format:?} of {schema}");
+            }
+            assert!(setting.allows(&format.any_call("f"), with), "{format:?}");
+        }
+        let least = json!({ "type": "object", "properties": { "a": { "type": "string" } }, "minProperties": 1 });
+        assert_eq!(format.call("f", &least, true).err().as_deref(), Some("minProperties of an object"), "{format:?}");
+        assert!(setting.allows(&format.call("f", &least, false).unwrap(), with), "{format:?}");
+    }
+}
+
+#[test]
+fn lists_of_gemma_have_as_many_entries_as_they_are_to_have() {
+    let setting = setting();
+    let list = |more: Value| {
+        let mut list = json!({ "type": "array", "items": { "type": "integer" } });
+        list.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ToolFormat::Gemma4.call("f", &function(&list), true)
+    };
+    for (more, fits, fails) in [
+        (json!({ "minItems": 2, "maxItems": 3 }), &["1,2", "1,2,3"][..], &["", "1", "1,2,3,4"][..]),
+        (json!({ "maxItems": 1 }), &["", "1"], &["1,2"]),
+        (json!({ "maxItems": 0 }), &[""], &["1"]),
+        (json!({ "minItems": 1 }), &["1", "1,2,3,4"], &[""]),
+    ] {
+        let grammar = list(more.clone()).unwrap();
+        let allows = |entries: &&str| setting.allows(&grammar, &format!("call:f{{a:[{entries}]}}"));
+        assert!(fits.iter().all(allows) && !fails.iter().any(allows), "{more}");
+    }
+    assert_eq!(list(json!({ "uniqueItems": true })).err().as_deref(), Some("uniqueItems of a list"));
+    assert_eq!(list(json!({ "minItems": 3, "maxItems": 2 })).err().as_deref(), Some("a list of at least 3"));
+}
+
 #[test]
 fn a_text_ends_for_its_grammar_where_it_ends_for_its_reader() {
     let setting = setting();

@@ -386,3 +386,15 @@ fn the_golden_template_of_each_family_shows_how_it_calls_and_thinks() {
     let templates = files.filter(|name| name.to_str().is_some_and(|name| name.ends_with(".jinja"))).count();
     assert_eq!(templates, known.len(), "a new one is listed here too");
 }
+
+#[test]
+fn numbers_keep_the_digits_that_they_were_written_with() {
+    let long = "123456789012345678901";
+    let tagged = format!("<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>{long}</arg_value>\n</tool_call>");
+    check(&tools(ToolFormat::Glm), &tagged, ("", "", &[("f", "{\"a\": 123456789012345678901}")], None));
+    let coder =
+        format!("<tool_call>\n<function=f>\n<parameter=a>\n[{long}, 1.50]\n</parameter>\n</function>\n</tool_call>");
+    check(&tools(ToolFormat::Coder), &coder, ("", "", &[("f", "{\"a\": [123456789012345678901, 1.50]}")], None));
+    let quoted = format!("<|tool_call>call:f{{a:{long},b:7}}<tool_call|>");
+    check(&tools(ToolFormat::Gemma4), &quoted, ("", "", &[("f", "{\"a\":123456789012345678901,\"b\":7}")], None));
+}

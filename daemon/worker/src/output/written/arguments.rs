@@ -19,6 +19,30 @@ const VALUES_MAX: u32 = 4096;
 const ENTRIES_MAX: u32 = 256;
 /// Where none is required, the most arguments of which any may come first.
 const OPTIONAL_MAX: usize = 16;
+/// The most entries that a list can be asked to have.
+const LEAST_MAX: u64 = 32;
+
+/// Keywords that say nothing of which values fit, or do so elsewhere.
+const NOTES: [&str; 13] = [
+    "type",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$schema",
+    "$id",
+    "$comment",
+    "$defs",
+    "definitions",
+];
+/// Keywords of an object and of a list that are kept.
+const OF_OBJECTS: [&str; 3] = ["properties", "required", "additionalProperties"];
+const OF_LISTS: [&str; 3] = ["items", "minItems", "maxItems"];
+/// Keywords of an object that say of what it consists beside its properties.
+const LAYERS: [&str; 7] = ["$ref", "anyOf", "oneOf", "allOf", "const", "enum", "patternProperties"];
 
 /// A tool's schema, and whether all of it must hold.
 pub struct Arguments<'a> {
@@ -43,7 +67,7 @@ impl<'a> Arguments<'a> {
     /// One after the other, each between `key` and its end; `before` goes before and `between` between name and value.
     pub fn tagged(&self, key: &[&str], between: &[&str], end: &str) -> Result<Grammar, String> {
         let mut all = Vec::new();
-        for property in properties(self.schema) {
+        for property in self.properties(self.schema)? {
             let mut parts: Vec<Grammar> = key.iter().map(|part| text(part)).collect();
             parts.push(text(property.name));
             parts.extend(between.iter().map(|part| text(part)));
@@ -86,7 +110,7 @@ impl<'a> Arguments<'a> {
 
     fn object(&self, schema: &Value, quote: &str, depth: usize) -> Result<Grammar, String> {
         let (mut required, mut optional) = (Vec::new(), Vec::new());
-        for property in properties(schema) {
+        for property in self.properties(schema)? {
             let value = self.value(property.schema, quote, depth + 1)?;
             let entry = Grammar::Sequence(vec![text(property.name), text(":"), value]);
             if property.required { required.push(entry) } else { optional.push(entry) }
@@ -129,12 +153,61 @@ impl<'a> Arguments<'a> {
                 Ok(Grammar::Sequence(std::iter::once(text(quote)).chain(rest).collect()))
             }
             Some("object") => self.object(schema, quote, depth),
-            Some("array") => {
-                let item = Box::new(self.value(&schema["items"], quote, depth + 1)?);
-                let items = Grammar::Repeated { item, separator: ",".to_string(), most: ENTRIES_MAX };
-                Ok(Grammar::Sequence(vec![text("["), Grammar::Optional(Box::new(items)), text("]")]))
-            }
+            Some("array") => self.list(schema, quote, depth),
             _ => Ok(self.json(schema)),
+        }
+    }
+
+    fn list(&self, schema: &Value, quote: &str, depth: usize) -> Result<Grammar, String> {
+        self.keep(schema, &OF_LISTS, "a list")?;
+        let item = self.value(&schema["items"], quote, depth + 1)?;
+        let least = schema["minItems"].as_u64().unwrap_or(0);
+        let most = schema["maxItems"].as_u64().map_or(ENTRIES_MAX, |most| most.min(ENTRIES_MAX.into()) as u32);
+        if least > LEAST_MAX || least > most.into() {
+            return Err(format!("a list of at least {least}"));
+        }
+        let mut parts = vec![text("[")];
+        (1..least).for_each(|_| parts.extend([item.clone(), text(",")]));
+        let more = most - (least as u32).saturating_sub(1);
+        let rest = Grammar::Repeated { item: Box::new(item), separator: ",".to_string(), most: more };
+        match least {
+            0 if most == 0 => {}
+            0 => parts.push(Grammar::Optional(Box::new(rest))),
+            _ => parts.push(rest),
+        }
+        parts.push(text("]"));
+        Ok(Grammar::Sequence(parts))
+    }
+
+    /// The properties of an object. Where it may have others too they are left out; where it has none that are known, or must
+    /// have others, nothing can be written in their place.
+    fn properties<'b>(&self, schema: &'b Value) -> Result<Vec<Property<'b>>, String> {
+        if let Some(layer) = LAYERS.into_iter().find(|layer| schema.get(layer).is_some()) {
+            return Err(format!("{layer} of an object"));
+        }
+        self.keep(schema, &OF_OBJECTS, "an object")?;
+        let listed = schema["properties"].as_object();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let others = schema.get("additionalProperties").map_or(listed.is_none(), |others| *others != json!(false));
+        let known = |name: &&str| listed.is_some_and(|listed| listed.contains_key(*name));
+        if others && listed.is_none_or(Map::is_empty) || !required.iter().all(known) {
+            return Err("arguments that it does not list".to_string());
+        }
+        let property = |(name, schema): (&'b String, &'b Value)| {
+            let required = required.contains(&name.as_str());
+            Property { name, schema, required }
+        };
+        Ok(listed.into_iter().flatten().map(property).collect())
+    }
+
+    /// Refuses what a schema asks beyond these keywords, where all of it must hold.
+    fn keep(&self, schema: &Value, keywords: &[&str], of: &str) -> Result<(), String> {
+        let kept = |key: &str| NOTES.contains(&key) || keywords.contains(&key);
+        let unkept = schema.as_object().into_iter().flat_map(Map::keys).find(|key| !kept(key));
+        match unkept.filter(|_| self.strict) {
+            Some(keyword) => Err(format!("{keyword} of {of}")),
+            None => Ok(()),
         }
     }
 
@@ -150,12 +223,8 @@ impl<'a> Arguments<'a> {
         if let Some(texts) = choice.filter(|texts| !texts.is_empty() && texts.iter().all(|text| !text.is_empty())) {
             return Ok(vec![Grammar::Shape(Shape::Choice(texts)), text(end)]);
         }
-        let kept = ["type", "description", "title", "default", "examples"];
-        let unkept = schema.as_object().into_iter().flat_map(Map::keys).find(|key| !kept.contains(&key.as_str()));
-        match unkept.filter(|_| self.strict) {
-            Some(keyword) => Err(format!("{keyword} of a text")),
-            None => Ok(vec![until(end)]),
-        }
+        self.keep(schema, &[], "a text")?;
+        Ok(vec![until(end)])
     }
 
     /// A property as JSON, with what its references lead to.
@@ -173,13 +242,4 @@ impl<'a> Arguments<'a> {
 /// Any text and its end, which ends it without a line of its own too.
 fn until(end: &str) -> Grammar {
     Grammar::Until(end.trim_start().to_string())
-}
-
-fn properties(schema: &Value) -> impl Iterator<Item = Property<'_>> {
-    let required = |name: &str| schema["required"].as_array().is_some_and(|names| names.contains(&json!(name)));
-    schema["properties"].as_object().into_iter().flatten().map(move |(name, schema)| Property {
-        name: name.as_str(),
-        schema,
-        required: required(name),
-    })
 }
