@@ -92,7 +92,8 @@ impl Scheduler {
 
     /// Lets those count as more urgent whose prompts were passed over for long, so that nobody who was admitted waits for ever.
     fn age(&mut self, now_ms: u64) {
-        let aged = self.running.iter_mut().fold(false, |aged, sequence| sequence.age(now_ms) || aged);
+        let mut aged = false;
+        self.running.iter_mut().for_each(|sequence| aged |= sequence.age(now_ms));
         if aged {
             self.running.sort_by_key(Sequence::standing);
         }
