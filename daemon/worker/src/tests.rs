@@ -93,6 +93,10 @@ fn a_resumed_answer_goes_on_as_if_undisturbed() {
     let rest = daemon.answer(3);
     assert_eq!(rest.tokens[2], [0_u32; 0]);
     assert_eq!(rest.reasons, [Some(FinishReason::Length); 3], "an end that was not delivered is told");
+
+    let counted = daemon.idle_pulse().measures;
+    assert_eq!((counted.requests, counted.queue.count()), (0, 0), "another worker counted it");
+    assert_eq!((counted.prompt_tokens, counted.first_token.count()), (0, 0));
 }
 
 #[test]

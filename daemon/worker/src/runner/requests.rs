@@ -178,9 +178,10 @@ impl Requests {
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
+        let resumed = !submit.delivered.is_empty();
         match self.prompts.try_send(Job::Prepare { ticket, submit: Box::new(submit), arrived: now }) {
             Ok(()) => {
-                self.measures.requests += 1;
+                self.measures.requests += u64::from(!resumed);
                 self.tickets.insert(work, ticket);
             }
             Err(TrySendError::Full(_)) => {
@@ -299,7 +300,9 @@ impl Requests {
                 generation.clock.started = Some(now);
                 let waited = now.saturating_duration_since(generation.clock.arrived);
                 self.waits_ms += (waited.as_secs_f64() * 1e3 - self.waits_ms) / 8.0;
-                self.measures.queue.record(waited.as_micros() as u64);
+                if !generation.resumed {
+                    self.measures.queue.record(waited.as_micros() as u64);
+                }
                 self.started += 1;
             }
             let clock = &mut generation.clock;
@@ -361,17 +364,19 @@ impl Requests {
         }
     }
 
-    /// Notes, at a request's first token, what its prompt came to.
+    /// Notes, at a request's first token, what its prompt came to. Of one that goes on, an earlier worker told that.
     fn note_prompt(&mut self, row: &Row, scheduler: &Scheduler, now: Instant) {
         let ticket = Ticket::of(row.id).0;
         let generation = self.generations.get_mut(&ticket).expect("rows are of live requests");
         if generation.clock.first_token.is_none() {
             generation.cached_tokens = scheduler.cached_tokens(row.id).min(generation.prompt.len() as u32);
             generation.missed = scheduler.missed(row.id).map(missed);
-            let waited = now.saturating_duration_since(generation.clock.arrived);
-            self.measures.first_token.record(waited.as_micros() as u64);
-            self.measures.prompt_tokens += generation.prompt.len() as u64;
-            self.measures.cached_tokens += u64::from(generation.cached_tokens);
+            if !generation.resumed {
+                let waited = now.saturating_duration_since(generation.clock.arrived);
+                self.measures.first_token.record(waited.as_micros() as u64);
+                self.measures.prompt_tokens += generation.prompt.len() as u64;
+                self.measures.cached_tokens += u64::from(generation.cached_tokens);
+            }
         }
         generation.clock.token(now);
     }
