@@ -132,8 +132,8 @@ impl KvCache {
     }
 
     /// Makes one more block resident that will be written before long, as blocks are taken in their order; false where
-    /// enough are. Where the system first clears what is touched, and a virtual machine's host does too, a step takes
-    /// several milliseconds more for each block: time that is better taken while nobody waits.
+    /// enough are. The system clears what is first touched, which took a tenth of a crowd's time inside of steps: time
+    /// that is better taken while nobody waits.
     pub fn touch_ahead(&mut self) -> bool {
         let next = self.touched.max(self.written);
         if next >= self.blocks.min(self.written + AHEAD_TOKENS / BLOCK_TOKENS) {
