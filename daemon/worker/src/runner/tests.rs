@@ -110,6 +110,21 @@ impl Stepped {
         self.runner.scheduler.kept().map(of_block).collect()
     }
 
+    /// Steps until each of the requests 1, 2, … has answered with so many tokens; their prompts are this long.
+    fn first_answered(&mut self, tokens: usize, prompts: &[u32]) -> Vec<Vec<u32>> {
+        let mut answers = vec![None; prompts.len()];
+        while answers.iter().any(Option::is_none) {
+            assert!(!self.rests(), "somebody ended with fewer");
+            self.step();
+            for ((answer, id), prompt) in answers.iter_mut().zip(1..).zip(prompts) {
+                let written = self.runner.scheduler.tokens(Ticket(id).sequence(0));
+                let first = written.and_then(|written| written.get(*prompt as usize..)?.get(..tokens));
+                *answer = answer.take().or_else(|| first.map(<[u32]>::to_vec));
+            }
+        }
+        answers.into_iter().flatten().collect()
+    }
+
     fn blocks_used(&self) -> u32 {
         self.runner.scheduler.stats().blocks_used
     }
@@ -304,26 +319,17 @@ fn a_prompt_that_comes_while_a_step_is_computed_becomes_tokens_meanwhile() {
 #[test]
 fn a_step_that_reads_a_long_prompt_is_left_for_a_short_one_and_both_answers_stay_the_same() {
     let folder = Folder::new("left", |recipe| recipe.endless());
-    let answer = |worker: &Stepped, id: u64, prompt: usize| {
-        let tokens = worker.runner.scheduler.tokens(Ticket(id).sequence(0))?;
-        tokens.get(prompt..prompt + 30).map(<[u32]>::to_vec)
-    };
     let answers = |left: bool| {
         let mut worker = Stepped::new(&folder);
-        let long = worker.submit(1, &"a long prompt that comes in many chunks ".repeat(40), 500) as usize;
+        let long = worker.submit(1, &"a long prompt that comes in many chunks ".repeat(40), 500);
         (0..4).for_each(|_| worker.step());
-        let short = worker.submit(2, "hello", 500) as usize;
+        let short = worker.submit(2, "hello", 500);
         let coming = worker.runner.inbox.try_recv().unwrap();
         match left {
             true => assert!(!forward_while_coming(&mut worker, &[], vec![coming]), "the step is left"),
             false => worker.sender.send(coming).unwrap(),
         }
-        loop {
-            worker.step();
-            if let Some(both) = answer(&worker, 1, long).zip(answer(&worker, 2, short)) {
-                return both;
-            }
-        }
+        worker.first_answered(30, &[long, short])
     };
     assert_eq!(answers(true), answers(false));
 }
@@ -341,24 +347,16 @@ fn a_step_that_checks_a_draft_models_guesses_is_left_and_neither_model_is_led_as
         (0..4).for_each(|_| worker.step());
         lengths.push(worker.submit(3, "hello", 500));
         let coming = worker.runner.inbox.try_recv().unwrap();
-        let tokens_of =
-            |worker: &Stepped, id: u64| worker.runner.scheduler.tokens(Ticket(id).sequence(0)).unwrap().to_vec();
-        let before = tokens_of(&worker, 1);
-        let wishes = [Wish { id: Ticket(1).sequence(0), tokens: 4 }];
+        let tale = Ticket(1).sequence(0);
+        let written = |worker: &Stepped| worker.runner.scheduler.tokens(tale).unwrap().to_vec();
+        let before = written(&worker);
+        let wishes = [Wish { id: tale, tokens: 4 }];
         match left {
             true => assert!(!forward_while_coming(&mut worker, &wishes, vec![coming]), "the step is left"),
             false => worker.sender.send(coming).unwrap(),
         }
-        assert_eq!(tokens_of(&worker, 1), before, "nothing of it counts");
-        let answers = loop {
-            worker.step();
-            let answer = |(id, length): (u64, &u32)| {
-                tokens_of(&worker, id).get(*length as usize..)?.get(..60).map(<[u32]>::to_vec)
-            };
-            if let Some(answers) = (1..).zip(&lengths).map(answer).collect::<Option<Vec<_>>>() {
-                break answers;
-            }
-        };
+        assert_eq!(written(&worker), before, "nothing of it counts");
+        let answers = worker.first_answered(60, &lengths);
         (1..=3).for_each(|id| worker.say(ToWorker::Cancel(WorkId(id))));
         worker.listen();
         (answers, worker.known_to_the_draft_model())
