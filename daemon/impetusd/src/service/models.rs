@@ -55,7 +55,12 @@ pub async fn add(session: &Session, request: AddRequest) -> Result<ModelCard> {
     }
     let path = blocking(move || folder(&asked)).await?;
     let name = request.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
-    let card = register(daemon, &session.actor(), name, &path, Source::Local).await?;
+    // Nobody asked for a model to be loaded: it is the path that was wrong.
+    let no_model = |error: Error| match error.kind {
+        ErrorKind::ModelNotLoaded => Error { kind: ErrorKind::Invalid, ..error }.param("path"),
+        _ => error,
+    };
+    let card = register(daemon, &session.actor(), name, &path, Source::Local).await.map_err(no_model)?;
     tracing::info!(model = %card.name, path = %card.path, "model added");
     Ok(card)
 }
