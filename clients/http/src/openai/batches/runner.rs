@@ -49,6 +49,11 @@ impl Batches {
         self.wake.notify_one();
     }
 
+    /// Forgets those given up that are no longer open.
+    fn forget_but(&self, open: &HashSet<&str>) {
+        self.lock().given_up.retain(|id| open.contains(id.as_str()));
+    }
+
     fn enter(&self, id: &str) -> Option<Arc<Notify>> {
         let mut state = self.lock();
         if state.running.len() >= AT_ONCE || state.running.contains_key(id) || state.given_up.contains(id) {
@@ -94,9 +99,11 @@ pub async fn work_for_ever(bridge: Arc<Bridge>) {
 /// Begins to work on open batches, the oldest first, as far as there is room.
 async fn look(bridge: &Arc<Bridge>, works: &mut JoinSet<()>) -> Result<()> {
     let cards = cards(&bridge.daemon.own().await?, Collection::Batches).await?;
-    for card in cards.into_iter().rev().filter(|card| card.label == OPEN) {
-        if let Some(changed) = bridge.batches.enter(&card.id) {
-            works.spawn(work(bridge.clone(), card.id, changed));
+    let open: Vec<&str> = cards.iter().rev().filter(|card| card.label == OPEN).map(|card| card.id.as_str()).collect();
+    bridge.batches.forget_but(&open.iter().copied().collect());
+    for id in open {
+        if let Some(changed) = bridge.batches.enter(id) {
+            works.spawn(work(bridge.clone(), id.to_owned(), changed));
         }
     }
     Ok(())
