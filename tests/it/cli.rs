@@ -175,6 +175,22 @@ fn every_command_speaks_json_mistakes_too() {
 }
 
 #[test]
+fn every_command_has_a_manual_page_that_says_what_its_help_says() {
+    let house = House::start();
+    let folder = house.home().join("man1");
+    assert_eq!(run(&house, &["man", folder.to_str().unwrap()]).code, 0);
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(page("impetusctl.1").contains("Exit codes") && page("impetusctl-models-add.1").contains("Hugging Face"));
+    let help = run(&house, &["serve", "--help"]).out;
+    let options = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
+    let said = page("impetusctl-serve.1").replace("\\-", "-");
+    assert!(options.clone().count() > 5 && options.clone().all(|option| said.contains(option)), "{said}");
+    let in_the_way = house.home().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    assert_eq!(run(&house, &["man", in_the_way.to_str().unwrap()]).code, 7);
+}
+
+#[test]
 fn exit_codes_tell_errors_apart() {
     let house = House::start();
     let unknown = run(&house, &["run", "--model", "nobody", "hi"]);

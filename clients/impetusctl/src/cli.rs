@@ -75,6 +75,8 @@ pub enum Command {
     Bench(Bench),
     /// Print completions for a shell
     Completions(Completions),
+    /// Write a manual page for every command
+    Man(Man),
 }
 
 /// Start the daemon and the HTTP bridge.
@@ -456,6 +458,14 @@ fn percent(text: &str) -> Result<f64, String> {
 pub struct Completions {
     /// The shell
     pub shell: Shell,
+}
+
+/// Write a manual page for every command.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Where to, as in ~/.local/share/man/man1; it is made if need be
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 /// Shells with completions.

@@ -11,6 +11,7 @@ mod embed;
 mod key;
 mod load;
 mod logs;
+mod man;
 mod models;
 mod ps;
 mod pull;
@@ -56,5 +57,6 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Version => version::run(&daemon, output).await,
         Command::Bench(bench) => bench::run(&daemon, output, bench).await,
         Command::Completions(completions) => completions::run(output, &completions),
+        Command::Man(man) => man::run(output, &man),
     }
 }
