@@ -25,6 +25,11 @@ fn build() -> PathBuf {
     let release = folder.ends_with("release");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet", "--workspace", "--bins"]);
+    // What cargo says of this package: build scripts that look at it would run anew, and all that depends on them.
+    let told = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)).for_each(|(name, _)| {
+        cargo.env_remove(name);
+    });
     if release {
         cargo.arg("--release");
     }
