@@ -48,6 +48,9 @@ const QUICK: Duration = Duration::from_secs(5);
 /// How long it may take over a verb that reads files or starts a process.
 const SLOW: Duration = Duration::from_secs(60);
 
+/// How long it may take to copy everything.
+const COPY: Duration = Duration::from_secs(600);
+
 /// What a read may take beyond the time it waits.
 const READ_GRACE: Duration = Duration::from_secs(5);
 
@@ -263,6 +266,11 @@ impl Client {
     /// Changes settings, all of them or none, and returns them all.
     pub async fn change_settings(&self, request: ChangeSettingsRequest) -> Result<Vec<Setting>> {
         call("change_settings", QUICK, |context| self.rpc.change_settings(context, request)).await
+    }
+
+    /// Writes a copy of the database to a new file of this full path.
+    pub async fn backup(&self, path: &str) -> Result<()> {
+        call("backup", COPY, |context| self.rpc.backup(context, path.to_owned())).await
     }
 
     /// Returns what was counted since the daemon started.

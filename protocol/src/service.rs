@@ -101,4 +101,6 @@ pub trait Impetus {
     async fn report_spans(spans: Vec<Span>) -> Result<()>;
     /// Returns what a model's folder holds for people to read.
     async fn texts(model: String) -> Result<ModelTexts>;
+    /// Writes a copy of the database to a new file of this full path, which only its owner can read.
+    async fn backup(path: String) -> Result<()>;
 }

@@ -191,6 +191,29 @@ fn every_command_has_a_manual_page_that_says_what_its_help_says() {
 }
 
 #[test]
+fn a_backup_in_the_place_of_the_database_brings_back_what_was_lost() {
+    let mut house = House::start();
+    let labels = |house: &House| {
+        let keys = run(house, &["key", "list", "--json"]).json();
+        keys.as_array().unwrap().iter().map(|key| key["label"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(run(&house, &["key", "create", "laptop"]).code, 0);
+    let before = labels(&house);
+    assert!(before.contains(&"laptop".to_owned()), "{before:?}");
+    let copy = house.home().join("copy.db");
+    let made = run(&house, &["backup", copy.to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let again = run(&house, &["backup", copy.to_str().unwrap()]);
+    assert!(again.code == 7 && again.err.contains("copy.db"), "nothing is overwritten: {again:?}");
+    assert_eq!(run(&house, &["key", "create", "phone"]).code, 0);
+    house.kill_daemon();
+    let _ = std::fs::remove_file(house.home().join("impetus.db-wal"));
+    std::fs::rename(&copy, house.home().join("impetus.db")).unwrap();
+    house.restart_daemon();
+    assert_eq!(labels(&house), before);
+}
+
+#[test]
 fn exit_codes_tell_errors_apart() {
     let house = House::start();
     let unknown = run(&house, &["run", "--model", "nobody", "hi"]);

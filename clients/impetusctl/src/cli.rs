@@ -1,9 +1,13 @@
 //! The command line as the user types it; what it means is decided in `commands`.
 
+mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::values::{keep_alive, percent, seconds};
 
 /// Exit codes, as `--help` shows them.
 const EXIT_CODES: &str = "Exit codes:
@@ -65,6 +69,11 @@ pub enum Command {
     Audit(Audit),
     /// Show what was asked of which model, without what was said
     Requests(Requests),
+    /// Write a copy of all that the daemon remembers to a new file
+    ///
+    /// Keys (not their secrets), settings, which models there are, sessions and what else clients had kept; not the files of
+    /// models. To go back: stop the daemon, move impetus.db and impetus.db-wal out of its home, put the copy in place of impetus.db.
+    Backup(Backup),
     /// Check this installation and name what is wrong
     Doctor,
     /// Show the versions of this program and of the daemon
@@ -342,29 +351,6 @@ pub enum Role {
     Admin,
 }
 
-/// Reads a span of time, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || "write a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
-    let scale = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)
-}
-
-/// Reads how long a model stays, in milliseconds; the largest number is for ever, as in the protocol.
-fn keep_alive(text: &str) -> Result<u64, String> {
-    if text == "forever" {
-        return Ok(u64::MAX);
-    }
-    let seconds = text.parse().or_else(|_| seconds(text)).map_err(|error| format!("{error}, or forever"))?;
-    Ok(seconds.saturating_mul(1000))
-}
-
 /// List, read and change the settings of the running daemon.
 #[derive(Debug, Args)]
 pub struct Config {
@@ -448,9 +434,12 @@ pub struct Bench {
     pub regression: f64,
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let percent: f64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
-    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("it is not between 0 and 100".to_owned()) }
+/// Write a copy of all that the daemon remembers to a new file.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file, which must not exist yet
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Print completions for a shell.
@@ -477,18 +466,4 @@ pub enum Shell {
     Zsh,
     /// Fish
     Fish,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_stays_for_seconds_for_a_span_or_for_ever() {
-        assert_eq!(["0", "90", "15m", "2h"].map(|text| keep_alive(text).unwrap()), [0, 90_000, 900_000, 7_200_000]);
-        assert_eq!(keep_alive("forever"), Ok(u64::MAX));
-        for text in ["", "-1", "m", "1.5h", "1w", "for ever"] {
-            assert!(keep_alive(text).is_err(), "{text:?}");
-        }
-    }
 }

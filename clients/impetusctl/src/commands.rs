@@ -2,6 +2,7 @@
 
 mod answer;
 mod audit;
+mod backup;
 mod bench;
 mod chat;
 mod completions;
@@ -53,6 +54,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Config(config) => config::run(&daemon, output, config).await,
         Command::Audit(audit) => audit::run(&daemon, output, &audit).await,
         Command::Requests(requests) => requests::run(&daemon, output, requests).await,
+        Command::Backup(backup) => backup::run(&daemon, output, &backup).await,
         Command::Doctor => doctor::run(&daemon, output).await,
         Command::Version => version::run(&daemon, output).await,
         Command::Bench(bench) => bench::run(&daemon, output, bench).await,

@@ -1,7 +1,7 @@
 //! What the database knows: models, keys, and what has happened. The database is the truth; the supervisor's models and
 //! the keys in memory are shadows of it. Its calls wait for the disk, so they run on threads that may block.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use protocol::journal::{AuditEntry, AuditPage, AuditRequest, RequestEntry, RequestsPage, RequestsRequest};
 use protocol::model::{ModelCard, ModelState, Source};
@@ -83,6 +83,12 @@ impl Catalogue {
         };
         let audit = changes.iter().map(told).collect();
         blocking(move || store.settings().change(changes, audit).map_err(broken)).await
+    }
+
+    /// Writes a copy of the database to a new file.
+    pub async fn backup(&self, to: PathBuf) -> Result<()> {
+        let store = self.store.clone();
+        blocking(move || store.backup(&to).map_err(broken)).await
     }
 
     /// Returns every key, oldest first. Blocks.
@@ -258,6 +264,10 @@ fn card(model: Model) -> Option<ModelCard> {
 }
 
 fn broken(error: StoreError) -> Error {
-    let hint = error.hint();
-    Error::new(ErrorKind::Internal, error.to_string()).hint(hint)
+    let taken = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AlreadyExists;
+    let kind = match &error {
+        StoreError::Io { source, .. } if taken(source) => ErrorKind::Conflict,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, error.to_string()).hint(error.hint())
 }

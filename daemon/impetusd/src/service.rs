@@ -15,9 +15,9 @@ mod settings;
 pub(crate) mod status;
 mod text;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use protocol::Result;
 use protocol::encode::{EmbedRequest, RerankRequest};
 use protocol::generation::GenerateRequest;
 use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
@@ -33,6 +33,7 @@ use protocol::status::{Bridge, Hello, Status, StopRequest, Welcome};
 use protocol::text::{DetokenizeRequest, TokenizeRequest, Tokens};
 use protocol::trace::{Span, TraceParent};
 use protocol::transcript::{Page, ReadRequest, TranscriptId};
+use protocol::{Error, Result};
 use tarpc::context::Context;
 
 use crate::admission::Whole;
@@ -80,6 +81,10 @@ impl Impetus for Service {
     async fn texts(self, _: Context, model: String) -> Result<ModelTexts> {
         self.0.allow(Readonly)?;
         models::texts(&self.0, &model).await
+    }
+    async fn backup(self, _: Context, path: String) -> Result<()> {
+        self.0.allow(Admin)?;
+        journal::backup(&self.0.daemon, &path).await
     }
     async fn add(self, _: Context, request: AddRequest) -> Result<ModelCard> {
         self.0.allow(Admin)?;
@@ -203,4 +208,14 @@ impl Impetus for Service {
         self.0.allow(Admin)?;
         self.0.daemon.traces.take(spans)
     }
+}
+
+/// A client's path, which means the same in the daemon's folder.
+fn absolute(path: &str) -> Result<PathBuf> {
+    let found = PathBuf::from(path);
+    if found.is_absolute() {
+        return Ok(found);
+    }
+    let message = format!("the path {path:?} is not absolute");
+    Err(Error::invalid("path", message).hint("the daemon runs in another folder than you: give the full path"))
 }

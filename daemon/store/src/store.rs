@@ -6,7 +6,7 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -89,19 +89,18 @@ impl Store {
         &self.path
     }
 
-    /// Reads the whole database and reports damage; slow on a large one.
-    pub fn check(&self) -> Result<()> {
-        let found: String =
-            self.call(|connection| connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)))?;
-        match found.as_str() {
-            "ok" => Ok(()),
-            _ => Err(StoreError::Corrupt { path: self.path.to_path_buf(), detail: found }),
-        }
-    }
-
-    /// Writes a complete, compact copy to a new file, mode 0600, while the store stays in use.
+    /// Reads the whole database, refuses it if it is damaged, and writes a compact copy to a new file, mode 0600.
     pub fn backup(&self, to: &Path) -> Result<()> {
-        copy(to, |name| self.call(move |connection| connection.execute("VACUUM INTO ?1", [name])))
+        let failed = |source| explain(&self.path, source);
+        // A connection of its own: the store is used meanwhile.
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+        if found != "ok" {
+            return Err(StoreError::Corrupt { path: self.path.to_path_buf(), detail: found });
+        }
+        copy(to, |name| connection.execute("VACUUM INTO ?1", [name]).map_err(|source| explain(to, source)))
     }
 
     /// Runs a job that changes something, all of it or nothing, and writes down what this handle notes.
@@ -183,12 +182,13 @@ fn copy(to: &Path, write: impl FnOnce(String) -> Result<usize>) -> Result<()> {
         path: to.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"),
     });
-    let copied = name.and_then(write);
+    let failed = |source| StoreError::Io { what: "cannot write", path: to.to_owned(), source };
+    let copied = name.and_then(write).and_then(|_| File::open(to).and_then(|file| file.sync_all()).map_err(failed));
     if copied.is_err() {
         // Half a copy is worse than none; the file was made by this call.
         let _ = std::fs::remove_file(to);
     }
-    copied.map(drop)
+    copied
 }
 
 /// Sets what SQLite does not remember or does not default to.

@@ -144,6 +144,10 @@ impl Impetus for Daemon {
         Ok(samples::texts())
     }
 
+    async fn backup(self, _: Context, _: String) -> Result<()> {
+        Ok(())
+    }
+
     async fn add(self, _: Context, _: AddRequest) -> Result<ModelCard> {
         Ok(samples::card())
     }

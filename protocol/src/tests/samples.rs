@@ -83,6 +83,7 @@ pub(super) fn calls() -> Vec<(&'static str, Call<Request>)> {
         ("report-spans", Request::ReportSpans { spans: spans() }),
         ("watch", Request::Watch { request: WatchRequest { after: Some(7), wait_ms: 20_000 } }),
         ("texts", Request::Texts { model: "impetus-nano".into() }),
+        ("backup", Request::Backup { path: "/backups/impetus.db".into() }),
     ];
     let number = |(id, (name, verb))| (name, Call::Request { id: id as u64, deadline_ms: 5_000, verb });
     let mut calls: Vec<_> = verbs.into_iter().enumerate().map(number).collect();
@@ -138,6 +139,7 @@ pub(super) fn replies() -> Vec<(&'static str, Reply<Response>)> {
         ("watch", Ok(Response::Watch(Ok(news())))),
         ("refused", Err(refused.retry_after_ms(100))),
         ("texts", Ok(Response::Texts(Ok(texts())))),
+        ("backup", Ok(Response::Backup(Ok(())))),
     ];
     verbs.into_iter().enumerate().map(|(id, (name, result))| (name, Reply { id: id as u64, result })).collect()
 }

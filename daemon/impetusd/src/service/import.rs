@@ -13,6 +13,7 @@ use protocol::trace::TraceParent;
 use protocol::transcript::{Event, Progress, Stage, TranscriptId, Unit};
 use protocol::{Error, ErrorKind, Result};
 
+use super::absolute;
 use super::background::{self, Turn};
 use super::models::{check_name, register};
 use crate::daemon::blocking;
@@ -32,7 +33,7 @@ pub async fn import(
 ) -> Result<TranscriptId> {
     let daemon = &session.daemon;
     daemon.prepared().await;
-    let asked = PathBuf::from(&request.path);
+    let asked = absolute(&request.path)?;
     let file = blocking(move || gguf_file(&asked)).await?;
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = request.name.unwrap_or_else(|| stem.to_owned());
@@ -149,12 +150,6 @@ pub fn sweep(root: &Path, models: &[ModelCard]) {
 
 /// Finds the file itself, which must be one.
 fn gguf_file(path: &Path) -> Result<PathBuf> {
-    if !path.is_absolute() {
-        let message = format!("the path {path:?} is not absolute");
-        return Err(
-            Error::invalid("path", message).hint("the daemon runs in another folder than you: give the full path")
-        );
-    }
     let missing = |error: io::Error| Error::invalid("path", format!("{} cannot be read: {error}", path.display()));
     let path = path.canonicalize().map_err(missing)?;
     if !path.is_file() {

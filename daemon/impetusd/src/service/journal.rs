@@ -1,8 +1,9 @@
-//! `audit` and `requests`: what has happened, newest first.
+//! `audit` and `requests`: what has happened, newest first. `backup`: a copy of all that the database holds.
 
 use protocol::Result;
 use protocol::journal::{AuditPage, AuditRequest, RequestsPage, RequestsRequest};
 
+use super::absolute;
 use crate::daemon::Daemon;
 
 pub async fn audit(daemon: &Daemon, request: AuditRequest) -> Result<AuditPage> {
@@ -11,4 +12,10 @@ pub async fn audit(daemon: &Daemon, request: AuditRequest) -> Result<AuditPage> 
 
 pub async fn requests(daemon: &Daemon, request: RequestsRequest) -> Result<RequestsPage> {
     daemon.catalogue.requests_page(request).await
+}
+
+pub async fn backup(daemon: &Daemon, path: &str) -> Result<()> {
+    daemon.catalogue.backup(absolute(path)?).await?;
+    tracing::info!(path, "the database was backed up");
+    Ok(())
 }

@@ -11,6 +11,7 @@ use protocol::trace::TraceParent;
 use protocol::transcript::TranscriptId;
 use protocol::{Error, ErrorKind, Result};
 
+use super::absolute;
 use crate::admission::{NAME_BYTES_MAX, nameable, unknown_model};
 use crate::daemon::{Daemon, blocking};
 use crate::prefixes;
@@ -46,13 +47,7 @@ pub async fn texts(session: &Session, model: &str) -> Result<ModelTexts> {
 
 pub async fn add(session: &Session, request: AddRequest) -> Result<ModelCard> {
     let daemon = &session.daemon;
-    let asked = PathBuf::from(&request.path);
-    if !asked.is_absolute() {
-        let message = format!("the path {:?} is not absolute", request.path);
-        return Err(
-            Error::invalid("path", message).hint("the daemon runs in another folder than you: give the full path")
-        );
-    }
+    let asked = absolute(&request.path)?;
     let path = blocking(move || folder(&asked)).await?;
     let name = request.name.or_else(|| Some(path.file_name()?.to_str()?.to_owned())).unwrap_or_default();
     // Nobody asked for a model to be loaded: it is the path that was wrong.

@@ -64,7 +64,7 @@ fn what_was_written_is_there_after_reopening() {
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.models().list().unwrap(), [model("a")]);
-    store.check().unwrap();
+    store.backup(&path.with_file_name("sound.db")).unwrap();
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_file_that_is_no_database_is_refused_named_and_kept() {
 }
 
 #[test]
-fn damage_inside_the_file_is_found_and_the_file_kept() {
+fn damage_inside_the_file_is_found_before_a_backup_and_the_file_kept() {
     let (_directory, path) = fresh();
     let connection = connect(&path).unwrap();
     for number in 0..200 {
@@ -191,8 +191,10 @@ fn damage_inside_the_file_is_found_and_the_file_kept() {
     let from = bytes.len() / 2;
     bytes[from..].fill(0xA5);
     std::fs::write(&path, &bytes).unwrap();
-    let error = Store::open(&path).and_then(|store| store.check()).unwrap_err();
+    let copy = path.with_file_name("copy.db");
+    let error = Store::open(&path).and_then(|store| store.backup(&copy)).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(!copy.exists());
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
@@ -217,7 +219,7 @@ fn a_crash_in_mid_transaction_keeps_what_was_committed_and_nothing_else() {
     let store = Store::open(&crashed.path().join("impetus.db")).unwrap();
     let names: Vec<_> = store.models().list().unwrap().into_iter().map(|model| model.name).collect();
     assert_eq!(names, ["committed"]);
-    store.check().unwrap();
+    store.backup(&path.with_file_name("sound.db")).unwrap();
 }
 
 #[test]
