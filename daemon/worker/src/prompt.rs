@@ -23,7 +23,7 @@ mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,8 @@ pub enum Job {
         submit: Box<Submit>,
         /// When it arrived.
         arrived: Instant,
+        /// Gone once nobody waits for it.
+        wanted: Weak<()>,
     },
     /// Answers a question.
     Ask(Ask),
@@ -93,6 +95,14 @@ impl Job {
             Self::Ask(Ask { question: Question::Detokenize(request), .. }) => request.tokens.len(),
         };
         bytes > LONG_BYTES
+    }
+
+    /// Whether somebody waits for it.
+    pub fn is_wanted(&self) -> bool {
+        match self {
+            Self::Prepare { wanted, .. } => wanted.strong_count() > 0,
+            Self::Ask(_) => true,
+        }
     }
 }
 
@@ -197,7 +207,7 @@ impl Prompter {
         emitter: &Emitter,
         lookout: &Lookout,
     ) -> std::io::Result<()> {
-        let (prompter, line) = (Arc::new(self), Arc::new(Line::new(jobs, THREADS - 1, Job::is_long)));
+        let (prompter, line) = (Arc::new(self), Arc::new(Line::new(jobs, THREADS - 1, Job::is_long, Job::is_wanted)));
         let mut first = Some(first);
         for _ in 0..THREADS {
             let mut rendering = first.take().unwrap_or_else(|| prompter.renderer.rendering());
@@ -221,7 +231,7 @@ impl Prompter {
         while let Some(mut taken) = line.next() {
             let Some(job) = taken.job.take() else { continue };
             let heard = match job {
-                Job::Prepare { ticket, submit, arrived } => {
+                Job::Prepare { ticket, submit, arrived, .. } => {
                     let work = submit.id;
                     let read = || survive(|| self.prepare(*submit, arrived, rendering)).map(Box::new);
                     let result = lookout.watch(For::Work(work), read);

@@ -1,7 +1,8 @@
 //! The line in which prompts wait to be read: long ones never hold all threads, so that a short one finds its own.
 //!
 //! One of the idle threads listens for what comes, and works on it itself where it may; so nothing changes hands before
-//! somebody reads it. What waits here is bounded by who sends: the heartbeat lets in no more requests than it has places for.
+//! somebody reads it. What nobody wants any more is left out. So what waits here is bounded by who sends: the heartbeat lets
+//! in no more requests than it has places for, however many are given up.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
@@ -11,6 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub struct Line<T> {
     coming: Mutex<Receiver<T>>,
     is_long: fn(&T) -> bool,
+    is_wanted: fn(&T) -> bool,
     long_most: usize,
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -37,10 +39,10 @@ pub struct Taken<'a, T> {
 
 impl<T> Line<T> {
     /// A line of what comes, in which so many long ones at most are worked on at once.
-    pub fn new(coming: Receiver<T>, long_most: usize, is_long: fn(&T) -> bool) -> Self {
+    pub fn new(coming: Receiver<T>, long_most: usize, is_long: fn(&T) -> bool, is_wanted: fn(&T) -> bool) -> Self {
         let (short, long) = (VecDeque::new(), VecDeque::new());
         let state = Mutex::new(State { short, long, long_now: 0, listened: false, over: false });
-        Self { coming: Mutex::new(coming), is_long, long_most, state, changed: Condvar::new() }
+        Self { coming: Mutex::new(coming), is_long, is_wanted, long_most, state, changed: Condvar::new() }
     }
 
     /// Waits for something to work on; nothing if no more comes.
@@ -62,7 +64,10 @@ impl<T> Line<T> {
             state = self.lock();
             state.listened = false;
             match came {
-                Ok(job) if (self.is_long)(&job) => state.long.push_back(job),
+                Ok(job) if (self.is_long)(&job) => {
+                    state.long.retain(self.is_wanted);
+                    state.long.push_back(job);
+                }
                 Ok(job) => state.short.push_back(job),
                 Err(_) => state.over = true,
             }
@@ -72,15 +77,20 @@ impl<T> Line<T> {
     }
 
     fn take(&self, state: &mut State<T>) -> Option<Taken<'_, T>> {
-        if let Some(job) = state.short.pop_front() {
+        if let Some(job) = self.first(&mut state.short) {
             return Some(Taken { line: self, job: Some(job), long: false });
         }
         if state.long_now == self.long_most {
             return None;
         }
-        let job = state.long.pop_front()?;
+        let job = self.first(&mut state.long)?;
         state.long_now += 1;
         Some(Taken { line: self, job: Some(job), long: true })
+    }
+
+    /// The first that somebody wants.
+    fn first(&self, waiting: &mut VecDeque<T>) -> Option<T> {
+        std::iter::from_fn(|| waiting.pop_front()).find(self.is_wanted)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -103,11 +113,11 @@ mod tests {
 
     use super::*;
 
-    /// A line with room for one long job; numbers from 100 on are long.
+    /// A line with room for one long job; numbers from 100 on are long, and from 1000 on nobody wants them.
     fn line(jobs: &[u32]) -> Line<u32> {
         let (sender, coming) = sync_channel(jobs.len().max(1));
         jobs.iter().for_each(|job| sender.send(*job).unwrap());
-        Line::new(coming, 1, |job| *job >= 100)
+        Line::new(coming, 1, |job| *job >= 100, |job| *job < 1000)
     }
 
     #[test]
@@ -120,6 +130,17 @@ mod tests {
         drop(first);
         assert_eq!(line.next().unwrap().job, Some(101));
         assert_eq!(line.next().unwrap().job, Some(102));
+        assert!(line.next().is_none());
+    }
+
+    #[test]
+    fn what_nobody_wants_any_more_is_passed_over_and_does_not_pile_up() {
+        let line = line(&[100, 1001, 1002, 101, 1003, 1004, 1]);
+        let first = line.next().unwrap();
+        assert_eq!((first.job, line.next().unwrap().job), (Some(100), Some(1)));
+        assert!(line.lock().long.len() <= 2, "{:?}", line.lock().long);
+        drop(first);
+        assert_eq!(line.next().unwrap().job, Some(101));
         assert!(line.next().is_none());
     }
 

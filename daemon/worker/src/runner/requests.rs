@@ -4,6 +4,7 @@
 //! or its cancel; an answer of the prompt thread for one that is gone is dropped. The runner calls everything.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,8 @@ pub struct Places {
 pub struct Requests {
     places: Places,
     prompts: SyncSender<Job>,
-    tickets: HashMap<WorkId, Ticket>,
+    /// Those that are alive; a prompt is read only while its request is.
+    tickets: HashMap<WorkId, (Ticket, Arc<()>)>,
     /// Those whose prompts are tokens.
     pub(super) generations: BTreeMap<Ticket, Generation>,
     /// How many of them have computed something.
@@ -108,7 +110,7 @@ impl Requests {
 
     /// Whether a request whose prompt became tokens is still wanted.
     pub fn awaits(&self, prepared: &Prepared) -> bool {
-        self.tickets.get(&prepared.work) == Some(&prepared.ticket)
+        self.tickets.get(&prepared.work).is_some_and(|(ticket, _)| *ticket == prepared.ticket)
     }
 
     /// Counts tokens of prefixes that were put away.
@@ -178,11 +180,12 @@ impl Requests {
         }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
-        let resumed = !submit.delivered.is_empty();
-        match self.prompts.try_send(Job::Prepare { ticket, submit: Box::new(submit), arrived: now }) {
+        let (resumed, wanted) = (!submit.delivered.is_empty(), Arc::new(()));
+        let job = Job::Prepare { ticket, submit: Box::new(submit), arrived: now, wanted: Arc::downgrade(&wanted) };
+        match self.prompts.try_send(job) {
             Ok(()) => {
                 self.measures.requests += u64::from(!resumed);
-                self.tickets.insert(work, ticket);
+                self.tickets.insert(work, (ticket, wanted));
             }
             Err(TrySendError::Full(_)) => {
                 self.measures.refused += 1;
@@ -207,7 +210,8 @@ impl Requests {
 
     /// Drops a request and gives its blocks back.
     fn cancel(&mut self, work: WorkId, scheduler: &mut Scheduler) {
-        let Some(ticket) = self.tickets.get(&work).copied() else { return };
+        let Some((ticket, _)) = self.tickets.get(&work) else { return };
+        let ticket = *ticket;
         for choice in self.generations.get(&ticket).into_iter().flat_map(|generation| &generation.choices) {
             scheduler.cancel(ticket.sequence(choice.index()));
         }

@@ -79,7 +79,7 @@ impl Stepped {
     fn submit(&mut self, id: u64, text: &str, max_tokens: u32) -> u32 {
         self.say(submit(id, &request(text, max_tokens), Vec::new()));
         self.runner.listen().unwrap();
-        let Ok(Job::Prepare { ticket, submit, arrived }) = self.jobs.try_recv() else {
+        let Ok(Job::Prepare { ticket, submit, arrived, .. }) = self.jobs.try_recv() else {
             panic!("a prompt is to be read")
         };
         let generation = self.prompter.prepare(*submit, arrived, &mut self.rendering).unwrap();
@@ -167,6 +167,18 @@ fn a_request_cancelled_between_the_chunks_of_its_prompt_holds_no_block_after_the
     worker.say(ToWorker::Cancel(WorkId(1)));
     worker.step();
     assert_eq!((worker.blocks_used(), worker.runner.requests.running()), (0, 0));
+}
+
+#[test]
+fn a_prompt_whose_request_was_cancelled_is_not_wanted_any_more() {
+    let mut worker = Stepped::new(&Folder::new("unwanted", |recipe| recipe));
+    worker.say(submit(1, &request("some words", 5), Vec::new()));
+    worker.listen();
+    let job = worker.jobs.try_recv().unwrap();
+    assert!(job.is_wanted());
+    worker.say(ToWorker::Cancel(WorkId(1)));
+    worker.listen();
+    assert!(!job.is_wanted());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What strangers' files and long prompts do to the threads that read prompts.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use pipe::{Answer, Ask, AskId, FromWorker, PipeError, Question, WorkId};
@@ -21,6 +22,7 @@ struct Reading {
     jobs: SyncSender<Job>,
     inbox: Receiver<Message>,
     output: std::io::PipeReader,
+    wanted: Arc<()>,
 }
 
 impl Reading {
@@ -36,7 +38,13 @@ impl Reading {
         let lookout = Lookout::start(most, emitter.clone(), sender.clone()).unwrap();
         let first = prompter.rendering().unwrap();
         prompter.start(first, to_do, &sender, &emitter, &lookout).unwrap();
-        Self { jobs, inbox, output }
+        Self { jobs, inbox, output, wanted: Arc::default() }
+    }
+
+    /// Asks for the prompt of a request.
+    fn prepare(&self, id: u64, asked: GenerateRequest) {
+        let (submit, wanted) = (Box::new(submission(id, asked)), Arc::downgrade(&self.wanted));
+        self.jobs.send(Job::Prepare { ticket: Ticket(id), submit, arrived: Instant::now(), wanted }).unwrap();
     }
 
     /// Asks for the tokens of a text.
@@ -81,8 +89,7 @@ fn a_text_that_does_not_become_tokens_costs_its_question_and_the_heartbeat_hears
 fn a_prompt_that_does_not_become_tokens_costs_its_request() {
     let folder = endless();
     let mut reading = Reading::start(&folder, Duration::from_millis(1));
-    let submit = Box::new(submission(9, request(&letters(), 5)));
-    reading.jobs.send(Job::Prepare { ticket: Ticket(1), submit, arrived: Instant::now() }).unwrap();
+    reading.prepare(9, request(&letters(), 5));
     let FromWorker::Event(refused) = reading.said().unwrap() else { panic!("a refusal was waited for") };
     assert!(refused.id == WorkId(9) && matches!(refused.event, Event::Failed(_)), "{refused:?}");
 }
@@ -103,7 +110,7 @@ fn what_is_long_is_so_in_whatever_it_comes() {
     };
     let prepare = |prompt| {
         let submit = Box::new(submission(1, GenerateRequest { prompt, ..request("", 1) }));
-        Job::Prepare { ticket: Ticket(1), submit, arrived: Instant::now() }
+        Job::Prepare { ticket: Ticket(1), submit, arrived: Instant::now(), wanted: Weak::new() }
     };
     for (bytes, long) in [(LONG_BYTES, false), (LONG_BYTES + 1, true)] {
         let text = "a".repeat(bytes);
@@ -122,8 +129,7 @@ fn a_short_prompt_does_not_wait_until_long_ones_were_read() {
     let mut reading = Reading::start(&folder, READING_MAX);
     let long = chat(&"a".repeat(LONG_BYTES + 1), 1);
     for id in 0..THREADS as u64 {
-        let submit = Box::new(submission(id, long.clone()));
-        reading.jobs.send(Job::Prepare { ticket: Ticket(id), submit, arrived: Instant::now() }).unwrap();
+        reading.prepare(id, long.clone());
     }
     reading.tokenize(9, "short".to_string());
     let FromWorker::Answer(AskId(9), Ok(Answer::Tokens(_))) = reading.said().unwrap() else { panic!("no tokens") };
