@@ -172,7 +172,9 @@ impl Requests {
         let free = self.places.sequences_max.saturating_sub(scheduler.stats().running);
         let (waiting, waiting_max) = (self.waiting(), self.places.waiting_max);
         let retry_ms = self.waits_ms.clamp(RETRY_MS_RANGE.0, RETRY_MS_RANGE.1) as u64;
+        // Those that gave way are no less alive, and must all fit into another worker.
         let most = waiting_max.saturating_add(free);
+        let most = most.min((self.places.requests_max() as u32).saturating_sub(self.started));
         if waiting >= most {
             self.measures.refused += 1;
             let message = format!("{waiting} requests wait for this model already; the most is {most}");

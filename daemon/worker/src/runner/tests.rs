@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::sync_channel;
 
 use pipe::{Open, ToWorker, WorkId};
+use protocol::generation::{GenerateRequest, Priority};
 use scheduler::{Held, Kept, blocks_for};
 
 use super::guesses::Wish;
@@ -79,12 +80,17 @@ impl Stepped {
     fn submit(&mut self, id: u64, text: &str, max_tokens: u32) -> u32 {
         self.say(submit(id, &request(text, max_tokens), Vec::new()));
         self.runner.listen().unwrap();
-        let Ok(Job::Prepare { ticket, submit, arrived, .. }) = self.jobs.try_recv() else {
-            panic!("a prompt is to be read")
-        };
+        let job = self.jobs.try_recv().unwrap();
+        self.prepare(job)
+    }
+
+    /// Hands the prompt of a request back as tokens; returns how many.
+    fn prepare(&mut self, job: Job) -> u32 {
+        let Job::Prepare { ticket, submit, arrived, .. } = job else { panic!("a prompt is to be read") };
+        let work = submit.id;
         let generation = self.prompter.prepare(*submit, arrived, &mut self.rendering).unwrap();
         let tokens = generation.prompt.len() as u32;
-        let prepared = Prepared { ticket, work: WorkId(id), result: Ok(Box::new(generation)) };
+        let prepared = Prepared { ticket, work, result: Ok(Box::new(generation)) };
         self.send(Message::Prepared(prepared));
         tokens
     }
@@ -167,6 +173,24 @@ fn a_request_cancelled_between_the_chunks_of_its_prompt_holds_no_block_after_the
     worker.say(ToWorker::Cancel(WorkId(1)));
     worker.step();
     assert_eq!((worker.blocks_used(), worker.runner.requests.running()), (0, 0));
+}
+
+#[test]
+fn no_more_requests_are_alive_than_another_worker_takes_in_however_many_give_way() {
+    let folder = Folder::new("alive", |recipe| recipe.endless());
+    let mut worker = Stepped::with(&folder, &Open { sequences_max: 1, waiting_max: 1, ..kit::open(&folder) });
+    for (id, priority) in (1..).zip([Priority::Low, Priority::Normal, Priority::High]) {
+        let asked = GenerateRequest { priority, ..request("some words", 500) };
+        worker.say(submit(id, &asked, Vec::new()));
+        worker.listen();
+        if let Ok(job) = worker.jobs.try_recv() {
+            worker.prepare(job);
+        }
+        (0..4).for_each(|_| worker.step());
+    }
+    assert_eq!(worker.runner.scheduler.stats().preemptions, 1, "the second took the place of the first");
+    let requests = &worker.runner.requests;
+    assert_eq!((requests.running(), requests.waiting(), requests.measures().refused), (2, 0, 1));
 }
 
 #[test]
