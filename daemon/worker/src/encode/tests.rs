@@ -3,7 +3,7 @@
 use std::io::pipe as os_pipe;
 
 use engine::random::Recipe;
-use pipe::{EncodeTask, PipeError};
+use pipe::EncodeTask;
 use protocol::encode::{Input, Overlong};
 use protocol::generation::Priority;
 
@@ -11,9 +11,7 @@ use super::*;
 use crate::tests::kit;
 
 struct Bench {
-    input: std::io::PipeWriter,
-    output: std::io::PipeReader,
-    served: Option<std::thread::JoinHandle<Result<(), ServeError>>>,
+    daemon: kit::Daemon,
     ready: Ready,
     folder: engine::random::TempFolder,
 }
@@ -21,9 +19,6 @@ struct Bench {
 impl Bench {
     fn start(recipe: &Recipe) -> Self {
         let folder = recipe.temporary().unwrap();
-        let (reader, mut input) = os_pipe().unwrap();
-        let (mut output, writer) = os_pipe().unwrap();
-        let served = std::thread::spawn(move || crate::serve(&kit::program(), reader, writer, || {}));
         let open = Open {
             path: folder.path().to_string_lossy().into_owned(),
             name: "tiny".to_string(),
@@ -39,68 +34,29 @@ impl Bench {
             shelf: None,
             warm_up: true,
         };
-        pipe::write(&mut input, &ToWorker::Open(open)).unwrap();
-        let ready = loop {
-            match pipe::read(&mut output).unwrap() {
-                FromWorker::Ready(ready) => break ready,
-                FromWorker::Loading { .. } => {}
-                other => panic!("{other:?}"),
-            }
+        let mut daemon = kit::Daemon::begin(open);
+        let FromWorker::Ready(ready) = daemon.until(|message| matches!(message, FromWorker::Ready(_))) else {
+            panic!("a worker that is ready was waited for")
         };
-        Self { input, output, served: Some(served), ready, folder }
-    }
-
-    fn send(&mut self, message: &ToWorker) {
-        pipe::write(&mut self.input, message).unwrap();
+        Self { daemon, ready, folder }
     }
 
     fn encode(&mut self, id: u64, task: EncodeTask, overlong: Overlong) {
         let encode =
             Encode { id: WorkId(id), task, overlong, priority: Priority::Normal, tokens_allowed: None, trace: None };
-        self.send(&ToWorker::Encode(Box::new(encode)));
-    }
-
-    /// Events of one request up to its end.
-    fn events(&mut self, id: u64) -> Vec<Event> {
-        let mut events = Vec::new();
-        loop {
-            match pipe::read(&mut self.output).unwrap() {
-                FromWorker::Event(event) if event.id == WorkId(id) => {
-                    let ended = matches!(event.event, Event::Finished(_) | Event::Failed(_));
-                    events.push(event.event);
-                    if ended {
-                        return events;
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn failure(&mut self, id: u64) -> Error {
-        match self.events(id).pop() {
-            Some(Event::Failed(error)) => error,
-            other => panic!("{other:?}"),
-        }
+        self.daemon.send(ToWorker::Encode(Box::new(encode)));
     }
 
     fn vectors(&mut self, id: u64) -> Vec<Embedded> {
         let pick = |event| if let Event::Embedded(result) = event { Some(result) } else { None };
-        let mut vectors: Vec<Embedded> = self.events(id).into_iter().filter_map(pick).collect();
+        let mut vectors: Vec<Embedded> = self.daemon.events(id).into_iter().filter_map(pick).collect();
         vectors.sort_by_key(|result| result.index);
         vectors
     }
 
     fn drain(mut self) {
-        self.send(&ToWorker::Drain);
-        loop {
-            match pipe::read::<FromWorker>(&mut self.output) {
-                Ok(_) => {}
-                Err(PipeError::Closed) => break,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        self.served.take().unwrap().join().unwrap().unwrap();
+        self.daemon.send(ToWorker::Drain);
+        self.daemon.served().unwrap();
     }
 }
 
@@ -138,15 +94,13 @@ fn texts_become_unit_vectors_that_do_not_depend_on_their_company() {
 fn the_heart_beats_while_a_text_is_read() {
     let mut bench = Bench::start(&embedder());
     bench.encode(1, embed(&["one text, in one step"], None), Overlong::Refuse);
-    let mut running = 0;
-    loop {
-        match pipe::read(&mut bench.output).unwrap() {
-            FromWorker::Pulse(pulse) => running = running.max(pulse.running),
-            FromWorker::Event(WorkEvent { event: Event::Embedded(_), .. }) => break,
-            _ => {}
-        }
-    }
-    assert_eq!(running, 1, "nothing was heard of the text before its result");
+    let told = |message: &FromWorker| match message {
+        FromWorker::Pulse(pulse) => pulse.running == 1,
+        FromWorker::Event(WorkEvent { event, .. }) => matches!(event, Event::Embedded(_)),
+        _ => false,
+    };
+    let first = bench.daemon.until(told);
+    assert!(matches!(first, FromWorker::Pulse(_)), "nothing was heard of the text before its result");
     bench.drain();
 }
 
@@ -170,7 +124,7 @@ fn what_does_not_fit_is_refused_with_the_figures_or_cut_where_that_is_asked() {
     let mut bench = Bench::start(&embedder());
     let long = "z".repeat(150);
     bench.encode(1, embed(&["a", &long], None), Overlong::Refuse);
-    let error = bench.failure(1);
+    let error = bench.daemon.failure(1);
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ContextLengthExceeded, Some("inputs")));
     assert!(error.message.contains("is 100 tokens") && error.message.contains("at 1 "), "{}", error.message);
     bench.encode(2, embed(&["a", &long], None), Overlong::Cut);
@@ -179,7 +133,7 @@ fn what_does_not_fit_is_refused_with_the_figures_or_cut_where_that_is_asked() {
     let tokens =
         EncodeTask::Embed { inputs: vec![(0, Input::Tokens(vec![1_000_000]))], dimensions: None, tokens_max: None };
     bench.encode(3, tokens, Overlong::Refuse);
-    assert_eq!(bench.failure(3).kind, ErrorKind::Invalid);
+    assert_eq!(bench.daemon.failure(3).kind, ErrorKind::Invalid);
     bench.drain();
 }
 
@@ -189,7 +143,7 @@ fn a_request_may_ask_for_a_shorter_context_than_the_models() {
     let mut asked = |id: u64, tokens_max: u32, overlong: Overlong| {
         let inputs = vec![(0, Input::Text("z".repeat(20))), (1, Input::Tokens(vec![5; 6]))];
         bench.encode(id, EncodeTask::Embed { inputs, dimensions: None, tokens_max: Some(tokens_max) }, overlong);
-        bench.events(id)
+        bench.daemon.events(id)
     };
     let Some(Event::Failed(error)) = asked(1, 5, Overlong::Refuse).pop() else { panic!("a refusal was waited for") };
     assert_eq!(error.kind, ErrorKind::ContextLengthExceeded);
@@ -210,7 +164,7 @@ fn a_text_far_beyond_the_context_is_refused_or_cut_without_being_read_whole() {
     let (long, vast) = ("z".repeat(150), "z".repeat(8 << 20));
     let before = resident_bytes();
     bench.encode(1, embed(&[&vast], None), Overlong::Refuse);
-    let message = bench.failure(1).message;
+    let message = bench.daemon.failure(1).message;
     assert!(message.contains("the text at 0 has more than"), "{message}");
     bench.encode(2, embed(&[&vast, &long], None), Overlong::Cut);
     let vectors = bench.vectors(2);
@@ -220,7 +174,7 @@ fn a_text_far_beyond_the_context_is_refused_or_cut_without_being_read_whole() {
     let recipe = Recipe::tiny_encoder("bert", 4).set("architectures", vec!["BertForSequenceClassification"]);
     let mut bench = Bench::start(&recipe);
     bench.encode(1, EncodeTask::Rerank { query: vast, documents: vec![(0, "one".to_string())] }, Overlong::Cut);
-    let error = bench.failure(1);
+    let error = bench.daemon.failure(1);
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::ContextLengthExceeded, Some("query")));
     bench.drain();
 }
@@ -231,7 +185,7 @@ fn a_reranker_scores_pairs_and_nothing_else() {
     let mut bench = Bench::start(&recipe);
     let documents = vec![(4, "one".to_string()), (7, "another".to_string())];
     bench.encode(1, EncodeTask::Rerank { query: "which".to_string(), documents }, Overlong::Refuse);
-    let events = bench.events(1);
+    let events = bench.daemon.events(1);
     let pick = |event: &Event| if let Event::Scored(result) = event { Some(*result) } else { None };
     let scores: Vec<Scored> = events.iter().filter_map(pick).collect();
     assert_eq!(scores.iter().map(|result| result.index).collect::<Vec<_>>(), [4, 7]);
@@ -240,10 +194,10 @@ fn a_reranker_scores_pairs_and_nothing_else() {
     let Some(Event::Finished(finished)) = events.last() else { panic!("{events:?}") };
     assert_eq!(finished.usage.prompt_tokens, scores.iter().map(|result| result.tokens).sum::<u32>());
     bench.encode(2, embed(&["a"], None), Overlong::Refuse);
-    assert_eq!(bench.failure(2).kind, ErrorKind::Unsupported);
+    assert_eq!(bench.daemon.failure(2).kind, ErrorKind::Unsupported);
     let submit = kit::submission(3, kit::chat("Hi", 1));
-    bench.send(&ToWorker::Submit(Box::new(submit)));
-    assert_eq!(bench.failure(3).kind, ErrorKind::Unsupported);
+    bench.daemon.send(ToWorker::Submit(Box::new(submit)));
+    assert_eq!(bench.daemon.failure(3).kind, ErrorKind::Unsupported);
     bench.drain();
 }
 
@@ -252,9 +206,13 @@ fn a_cancelled_request_says_nothing_more_and_others_go_on() {
     let mut bench = Bench::start(&embedder());
     let many = vec!["text of many words"; 400];
     bench.encode(1, embed(&many, None), Overlong::Refuse);
-    bench.send(&ToWorker::Cancel(WorkId(1)));
+    bench.daemon.send(ToWorker::Cancel(WorkId(1)));
     bench.encode(2, embed(&["a"], None), Overlong::Refuse);
+    // Whoever has begun with the second has heard that the first is not wanted.
+    bench.daemon.until(|message| matches!(message, FromWorker::Event(event) if event.id == WorkId(2)));
+    bench.daemon.drop_passed(1);
     assert_eq!(bench.vectors(2).len(), 1);
+    assert_eq!(bench.daemon.drop_passed(1), 0);
     bench.drain();
 }
 

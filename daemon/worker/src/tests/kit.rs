@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::random::Recipe;
 use pipe::{Delivered, FromWorker, Open, PipeError, Pulse, Submit, ToWorker, WorkId};
@@ -24,7 +24,7 @@ use crate::ServeError;
 use crate::guard::Limits;
 use crate::prompt::renderer::Renderer;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with a random model, removed at the end.
 pub struct Folder(PathBuf);
@@ -223,8 +223,10 @@ impl Daemon {
         pipe::write(self.input.as_mut().unwrap(), &message).unwrap();
     }
 
-    fn next(&mut self) -> FromWorker {
-        self.output.recv_timeout(PATIENCE).expect("the worker says something").expect("the worker lives")
+    /// The next message; a worker that only says how it is does not end the wait.
+    fn next(&mut self, until: Instant) -> FromWorker {
+        let left = until.saturating_duration_since(Instant::now());
+        self.output.recv_timeout(left).expect("the worker says it in time").expect("the worker lives")
     }
 
     /// Reads until a message is what is waited for; what came before stays for others.
@@ -233,8 +235,9 @@ impl Daemon {
         if let Some(index) = self.passed.iter().position(&wanted) {
             return self.passed.remove(index);
         }
+        let end = Instant::now() + PATIENCE;
         loop {
-            let message = self.next();
+            let message = self.next(end);
             if wanted(&message) {
                 return message;
             }
@@ -244,8 +247,9 @@ impl Daemon {
 
     /// Waits until a request has a first delta.
     pub fn see_delta(&mut self, id: u64) {
+        let end = Instant::now() + PATIENCE;
         while !self.seen_delta(id) {
-            let message = self.next();
+            let message = self.next(end);
             self.passed.push(message);
         }
     }
@@ -254,6 +258,11 @@ impl Daemon {
     pub fn seen_delta(&self, id: u64) -> bool {
         let is_delta = |message: &FromWorker| matches!(message, FromWorker::Event(event) if event.id.0 == id && matches!(event.event, Event::Delta(_)));
         self.passed.iter().any(is_delta)
+    }
+
+    /// How many events of a request were read while others were waited for; they are dropped.
+    pub fn drop_passed(&mut self, id: u64) -> usize {
+        self.passed.extract_if(.., |message| matches!(message, FromWorker::Event(event) if event.id.0 == id)).count()
     }
 
     /// Every event of a request up to its last, without tokens.
@@ -319,8 +328,9 @@ impl Daemon {
     /// Waits until some request has a delta, or is refused for want of room, and says which; everything read before is dropped.
     pub fn next_told(&mut self) -> (u64, bool) {
         self.passed.clear();
+        let end = Instant::now() + PATIENCE;
         loop {
-            let FromWorker::Event(work) = self.next() else { continue };
+            let FromWorker::Event(work) = self.next(end) else { continue };
             match work.event {
                 Event::Delta(_) => return (work.id.0, true),
                 Event::Failed(error) if error.kind == ErrorKind::Busy => return (work.id.0, false),
