@@ -233,6 +233,10 @@ impl Runner {
                     work,
                     Event::Started(Started { model: self.name.clone(), prompt_tokens, seed: 0, max_tokens: 0 }),
                 )?;
+                if request.is_done() {
+                    // A worker died between its last result and its end.
+                    return self.tell(work, Event::Finished(Finished::default()));
+                }
                 self.queue.add(request);
                 Ok(())
             }

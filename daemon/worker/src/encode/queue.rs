@@ -66,7 +66,7 @@ pub struct Queue {
 }
 
 impl Request {
-    /// A request of these texts, at least one.
+    /// A request of these texts.
     pub fn new(
         work: WorkId,
         priority: Priority,
@@ -81,6 +81,11 @@ impl Request {
     fn level(&self, now: Instant) -> u8 {
         let waited = now.saturating_duration_since(self.arrived).as_millis();
         level(priority(self.priority), 0, u64::try_from(waited).unwrap_or(u64::MAX))
+    }
+
+    /// Whether all its results are there.
+    pub fn is_done(&self) -> bool {
+        self.left == 0
     }
 
     /// Tokens of all its texts.
@@ -105,7 +110,7 @@ impl Queue {
         self.requests.iter().filter(|request| request.started.is_some()).count() as u32
     }
 
-    /// Puts a request in line.
+    /// Puts a request in line, which lacks a result at least.
     pub fn add(&mut self, request: Request) {
         self.requests.push_back(request);
     }
@@ -145,7 +150,7 @@ impl Queue {
         let (dimensions, tokens) = (request.dimensions, request.tokens);
         let started = request.started.unwrap_or(now);
         let times = (started.saturating_duration_since(request.arrived), now.saturating_duration_since(started));
-        let finished = (request.left == 0).then_some(times);
+        let finished = request.is_done().then_some(times);
         if finished.is_some() {
             self.requests.remove(at);
         }

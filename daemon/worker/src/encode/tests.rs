@@ -217,6 +217,14 @@ fn a_cancelled_request_says_nothing_more_and_others_go_on() {
 }
 
 #[test]
+fn a_request_whose_results_were_all_told_by_another_worker_ends() {
+    let mut bench = Bench::start(&embedder());
+    bench.encode(1, embed(&[], None), Overlong::Refuse);
+    assert!(matches!(bench.daemon.events(1)[..], [Event::Started(_), Event::Finished(_)]));
+    bench.drain();
+}
+
+#[test]
 fn texts_that_do_not_become_tokens_cost_their_request_and_the_heart_hears_of_it() {
     let folder = embedder().set("max_position_embeddings", 100_000).temporary().unwrap();
     kit::look_far(folder.path());
