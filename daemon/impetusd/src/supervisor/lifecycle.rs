@@ -92,9 +92,15 @@ impl State {
         }
     }
 
-    /// Acts on what residency decides about every wanted model, the longest waiting first.
+    /// Acts on what residency decides about every wanted model, the longest waiting first. One that nobody waits for any more
+    /// takes no memory from others.
     pub(super) fn settle(&mut self) {
         let now = Instant::now();
+        for model in self.models.values_mut().filter(|model| !model.is_awaited()) {
+            if let Phase::Wanted(_) | Phase::Backoff(_) = model.phase {
+                model.phase = Phase::Absent;
+            }
+        }
         let mut wanted: Vec<(Instant, String)> = self
             .models
             .iter()

@@ -191,6 +191,11 @@ impl Model {
         self.card.pinned || self.preloaded
     }
 
+    /// Whether somebody waits for it to be in memory, or it is to be there in any case.
+    pub fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty() || !self.loaders.is_empty() || self.pinned()
+    }
+
     /// How many requests it answers or keeps waiting.
     pub fn active(&self) -> usize {
         self.waiting.len() + self.worker().map_or(0, |worker| worker.works.len())

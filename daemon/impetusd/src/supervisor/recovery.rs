@@ -84,7 +84,7 @@ impl State {
         model.died += 1;
         tracing::warn!(model = %name, pid = worker.process.pid(), works = worker.works.len(), ?verdict, "worker died: {how}");
         requeue(model, worker, config.resubmits_max, &how);
-        let wanted = !model.waiting.is_empty() || !model.loaders.is_empty() || model.pinned();
+        let wanted = model.is_awaited();
         match verdict {
             Verdict::Restart(after) if wanted => model.phase = Phase::Backoff(now + after),
             Verdict::Restart(_) => self.settle(),

@@ -248,7 +248,9 @@ async fn silence_counts_only_while_the_daemon_could_hear() {
     let models = world.models(&[("m", r#"{"load": "hang"}"#)]).await;
     let (reports, _outbox) = mpsc::channel(REPORTS_MAX);
     let mut state = State::new(world.setting(), models, reports);
-    state.want("m", Instant::now());
+    state
+        .load(world.transcripts.open(), &LoadRequest { model: "m".to_owned(), pin: None, keep_alive_ms: None })
+        .unwrap();
     let mut killed = |heard: u64, ticked: u64| {
         let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
         state.models.get_mut("m").unwrap().worker_mut().unwrap().heard = ago(heard);

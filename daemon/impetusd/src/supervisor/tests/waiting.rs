@@ -41,6 +41,26 @@ async fn a_model_that_requests_wait_for_is_not_unloaded_before_it_has_a_worker()
 }
 
 #[tokio::test]
+async fn a_model_that_nobody_waits_for_any_more_takes_no_memory_from_others() {
+    let mut world = World::new();
+    world.budget = 100_000_000;
+    world.config.memory.patience = LIMIT;
+    let scripts = [("going", r#"{"megabytes": 60}"#), ("large", r#"{"megabytes": 70}"#)];
+    let (supervisor, _task) = world.start(&scripts).await;
+    let running = world.begin(&supervisor, ask("going", 100_000)).await.unwrap();
+    until(&supervisor, "going", |state| matches!(state, ModelState::Loaded(residence) if residence.running == 1)).await;
+    let cancelled = world.begin(&supervisor, ask("large", 1)).await.unwrap();
+    let late = GenerateRequest { deadline_ms: Some(50), ..ask("large", 1) };
+    let late = world.begin(&supervisor, late).await.unwrap();
+    supervisor.cancel(cancelled.id()).await;
+    assert_eq!(failure(&read(&late).await).kind, ErrorKind::DeadlineExceeded);
+    until(&supervisor, "large", |state| *state == ModelState::Available).await;
+    supervisor.cancel(running.id()).await;
+    assert!(finished(&read(&world.begin(&supervisor, ask("going", 1)).await.unwrap()).await));
+    assert_eq!((lives(&world.path("going")), lives(&world.path("large"))), (1, 0));
+}
+
+#[tokio::test]
 async fn memory_that_a_model_has_waited_for_too_long_is_not_given_to_one_that_came_later() {
     let mut world = World::new();
     world.budget = 100_000_000;
