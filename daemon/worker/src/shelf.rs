@@ -11,6 +11,7 @@ mod keeper;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod wear;
 
 use std::collections::HashSet;
 use std::io;
@@ -51,7 +52,7 @@ const UNWRITTEN_BYTES_MAX: usize = 128 << 20;
 const PIECE_BYTES: usize = 64 << 20;
 /// How long a worker that ends puts blocks away.
 const LAST_STORES_MAX: Duration = Duration::from_millis(1_200);
-/// How often the last stores look whether there is room.
+/// How often is looked where something is waited for.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Blocks that were asked for, as far as they are there and sound.

@@ -1,8 +1,8 @@
 //! The thread that reads and writes the shelf's files, within a budget of space and one of wear.
 //!
 //! All models share one folder and one budget, each with a folder of its own inside, and in that one for what is computed
-//! alike: another build or draft model finds an empty one. When the space is used up, the files
-//! that were not asked for longest go first. Writing stops for the day when a day's share is written. It decides nothing
+//! alike: another build or draft model finds an empty one. When the space is used up, the files that were not asked for
+//! longest go first. Writing stops for the day when a day's share is written, by all workers together. It decides nothing
 //! about what is worth keeping: `shelf` asks, this does.
 
 use std::collections::HashSet;
@@ -17,11 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use scheduler::SequenceId;
 
 use super::seal::Seal;
-use super::{Digest, Loaded, Sizes, file};
+use super::{Digest, Loaded, Sizes, file, wear};
 use crate::inbox::Message;
 
-/// The file that says how much was written today, by all workers.
-const WEAR: &str = "written-today";
 /// Room is made for a part of the budget at a time, because it takes a look at every file.
 const ROOM_PARTS: u64 = 16;
 /// How much older a block counts than the one before it in its prefix.
@@ -134,7 +132,7 @@ impl Keeper {
 
     fn store(&mut self, place: u32, digest: &Digest, contents: &[u8]) {
         let bytes = contents.len() as u64;
-        if self.written_today().saturating_add(bytes) > self.day_bytes_max {
+        if wear::written(&self.root).saturating_add(bytes) > self.day_bytes_max {
             return;
         }
         if self.used.saturating_add(bytes) > self.bytes_max {
@@ -152,7 +150,9 @@ impl Keeper {
                 self.chain.0 = place + 1;
                 self.note_asked_for(place, digest, self.chain.1);
                 self.used += written;
-                self.note_written(written);
+                if let Err(error) = wear::add(&self.root, written) {
+                    tracing::warn!(%error, "what was written today cannot be noted");
+                }
             }
             Err(error) => tracing::warn!(%error, dir = %self.dir.display(), "a part of a prefix cannot be stored"),
         }
@@ -211,26 +211,4 @@ impl Keeper {
         };
         files.filter_map(stored).collect()
     }
-
-    /// Bytes written today; whoever reads a torn file counts from nothing.
-    fn written_today(&self) -> u64 {
-        let text = fs::read_to_string(self.root.join(WEAR)).unwrap_or_default();
-        let mut numbers = text.split_whitespace().filter_map(|number| number.parse().ok());
-        match (numbers.next(), numbers.next()) {
-            (Some(day), Some(bytes)) if day == today() => bytes,
-            _ => 0,
-        }
-    }
-
-    fn note_written(&self, bytes: u64) {
-        let text = format!("{} {}\n", today(), self.written_today() + bytes);
-        if let Err(error) = fs::write(self.root.join(WEAR), text) {
-            tracing::warn!(%error, "what was written today cannot be noted");
-        }
-    }
-}
-
-/// Days since 1970.
-fn today() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
 }
