@@ -22,6 +22,8 @@ use crate::inbox::Message;
 
 /// Room is made for a part of the budget at a time, because it takes a look at every file.
 const ROOM_PARTS: u64 = 16;
+/// After how small a part of the budget is looked again at what others have written.
+const LOOK_PARTS: u64 = 64;
 /// How much older a block counts than the one before it in its prefix.
 const DEEPER: Duration = Duration::from_micros(1);
 
@@ -60,6 +62,8 @@ pub struct Keeper {
     day_bytes_max: u64,
     /// Of all models, as far as is known.
     used: u64,
+    /// Written since that was looked at.
+    unseen: u64,
     /// Which place of the prefix that is being stored comes next, and when its first block was stored.
     chain: (u32, SystemTime),
 }
@@ -90,6 +94,7 @@ impl Keeper {
             bytes_max,
             day_bytes_max,
             used: 0,
+            unseen: 0,
             chain: (0, UNIX_EPOCH),
         };
         for entry in fs::read_dir(&keeper.dir)? {
@@ -135,7 +140,8 @@ impl Keeper {
         if wear::written(&self.root).saturating_add(bytes) > self.day_bytes_max {
             return;
         }
-        if self.used.saturating_add(bytes) > self.bytes_max {
+        let look = self.unseen.saturating_add(bytes) > self.bytes_max / LOOK_PARTS;
+        if look || self.used.saturating_add(bytes) > self.bytes_max {
             self.make_room();
         }
         if self.used.saturating_add(bytes) > self.bytes_max {
@@ -149,7 +155,7 @@ impl Keeper {
                 }
                 self.chain.0 = place + 1;
                 self.note_asked_for(place, digest, self.chain.1);
-                self.used += written;
+                (self.used, self.unseen) = (self.used + written, self.unseen + written);
                 if let Err(error) = wear::add(&self.root, written) {
                     tracing::warn!(%error, "what was written today cannot be noted");
                 }
@@ -184,7 +190,7 @@ impl Keeper {
     /// Looks at the files of all models, and removes the oldest if they take more than a part less than the budget.
     fn make_room(&mut self) {
         let mut stored = self.all_stored();
-        self.used = stored.iter().map(|file| file.bytes).sum();
+        (self.used, self.unseen) = (stored.iter().map(|file| file.bytes).sum(), 0);
         if self.used <= self.bytes_max - self.bytes_max / ROOM_PARTS {
             return;
         }

@@ -221,6 +221,17 @@ fn what_was_not_asked_for_longest_goes_first() {
 }
 
 #[test]
+fn workers_that_write_at_the_same_time_share_one_budget() {
+    let folder = Folder::new("shared-budget");
+    let options = pipe::Shelf { bytes_max: 8 * FILE_BYTES, ..folder.options() };
+    let (one, other) = (open(&options, 1), open(&options, 2));
+    one.store(&prompt(1, 6 * 32));
+    other.store(&prompt(2, 6 * 32));
+    assert!(folder.files("kv").len() <= 8, "{} blocks are kept", folder.files("kv").len());
+    assert_eq!(open(&options, 2).fetch(&prompt(2, 6 * 32 + 1), 0).unwrap().len(), 6, "the newest stay");
+}
+
+#[test]
 fn writing_stops_when_the_days_share_is_written() {
     let folder = Folder::new("wear");
     let options = pipe::Shelf { day_bytes_max: 3 * FILE_BYTES, ..folder.options() };
