@@ -117,9 +117,7 @@ fn cancelling_returns_every_block_and_silences_the_request() {
 fn a_full_queue_answers_busy() {
     let folder = Folder::new("busy", |recipe| recipe.endless());
     let mut daemon = Daemon::start(pipe::Open { sequences_max: 1, waiting_max: 1, ..open(&folder) });
-    for id in 1..=3 {
-        daemon.send(submit(id, &request("go on for ever", 1_000), Vec::new()));
-    }
+    daemon.send_all((1..=3).map(|id| submit(id, &request("go on for ever", 1_000), Vec::new())));
     let error = daemon.failure(3);
     assert_eq!(error.kind, ErrorKind::Busy);
     assert!(error.retry_after_ms.is_some());
@@ -131,13 +129,10 @@ fn a_full_queue_answers_busy() {
 fn a_drain_finishes_what_runs_and_takes_nothing_more() {
     let folder = Folder::new("drain", |recipe| recipe.endless());
     let mut daemon = Daemon::start(open(&folder));
-    // Long enough to be running still when the late request arrives.
-    daemon.send(submit(1, &request("go on", 2_000), Vec::new()));
-    daemon.see_delta(1);
-    daemon.send(ToWorker::Drain);
-    daemon.send(submit(2, &request("too late", 5), Vec::new()));
+    let (taken, late) = (request("go on", 400), request("too late", 5));
+    daemon.send_all([submit(1, &taken, Vec::new()), ToWorker::Drain, submit(2, &late, Vec::new())]);
     assert_eq!(daemon.failure(2).kind, ErrorKind::Closing);
-    assert_eq!(daemon.answer(1).tokens[0].len(), 2_000);
+    assert_eq!(daemon.answer(1).tokens[0].len(), 400);
     daemon.served().unwrap();
 }
 
@@ -254,28 +249,30 @@ fn events_of_a_request_end_with_one_last_event() {
     assert!(matches!(events[4..], [Event::ChoiceFinished(_), Event::Finished(_)]));
 }
 
-/// Doubles a text, nests a list, or computes for some seconds, as the conversation asks.
+/// Doubles a text, nests a list, or computes for a while, as the conversation asks.
 const HOSTILE: &str = "{%- set ns = namespace(x='x' * 1000) -%}
 {%- if messages[0].content == 'double' -%}{%- for i in range(60) -%}{%- set ns.x = ns.x ~ ns.x -%}{%- endfor -%}
 {%- elif messages[0].content == 'nest' -%}{%- for i in range(99999) -%}{%- set ns.x = [ns.x] -%}{%- endfor -%}{{ ns.x }}
-{%- elif messages[0].content == 'slow' -%}{%- for i in range(3000) -%}{%- set ns.y = (ns.x * 1000).upper() -%}{%- endfor -%}
+{%- elif messages[0].content == 'slow' -%}{%- for i in range(900) -%}{%- set ns.y = (ns.x * 1000).upper() -%}{%- endfor -%}
 {%- endif -%}{{ messages[0].content }}";
 
 #[test]
 fn a_hostile_template_costs_one_request_and_delays_no_other() {
     let folder = Folder::new("hostile", |recipe| recipe.endless()).with_template(HOSTILE);
     let mut daemon = Daemon::start(open(&folder));
-    for (id, content) in [(1, "slow"), (2, "double"), (3, "nest"), (4, "hello")] {
-        daemon.send(submit(id, &chat(content, 5), Vec::new()));
-    }
+    let ask = |(id, content)| submit(id, &chat(content, 5), Vec::new());
+    daemon.send_all([(1, "slow"), (2, "slow"), (3, "slow"), (4, "hello")].map(ask));
     let answer = daemon.answer(4);
     assert_eq!((answer.tokens[0].len(), answer.others), (5, 0), "the ordinary one waits for none of the others");
-    let error = daemon.failure(2);
+    for id in 1..=3 {
+        assert_eq!(daemon.answer(id).tokens[0].len(), 5, "what only takes long is answered");
+    }
+    daemon.send_all([(5, "double"), (6, "nest")].map(ask));
+    let error = daemon.failure(5);
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::Invalid, Some("messages")), "{}", error.message);
     assert!(error.message.contains("more than 512 MiB"), "{}", error.message);
-    assert!(daemon.failure(3).message.contains("crashed"));
-    assert_eq!(daemon.answer(1).tokens[0].len(), 5, "what only takes long is answered");
-    for id in 5..10 {
+    assert!(daemon.failure(6).message.contains("crashed"));
+    for id in 7..12 {
         daemon.send(submit(id, &chat("hello", 3), Vec::new()));
         assert_eq!(daemon.answer(id).tokens[0].len(), 3);
     }
@@ -283,7 +280,8 @@ fn a_hostile_template_costs_one_request_and_delays_no_other() {
 
 #[test]
 fn while_prompts_are_read_and_nothing_is_computed_the_daemon_hears_that_the_worker_lives() {
-    let folder = Folder::new("alive", |recipe| recipe.endless()).with_template(&HOSTILE.replace("3000", "90000"));
+    let folder =
+        Folder::new("alive", |recipe| recipe.endless()).with_template(&HOSTILE.replace("range(900)", "range(90000)"));
     let mut daemon = Daemon::start(open(&folder));
     daemon.send(submit(1, &chat("slow", 5), Vec::new()));
     for _ in 0..3 {

@@ -321,11 +321,12 @@ fn a_short_request_overtakes_the_reading_of_a_long_prompt() {
 fn forward_while_coming(worker: &mut Stepped, wishes: &[Wish], messages: Vec<Message>) -> bool {
     assert!(worker.runner.listen().unwrap());
     worker.runner.grant(wishes).unwrap();
-    let (begun, budget) = (Instant::now(), worker.runner.pace.budget());
-    let plan = worker.runner.scheduler.plan(0, budget);
+    let plan = worker.runner.scheduler.plan(0, worker.runner.pace.budget());
     let load = worker.runner.load(&plan);
     messages.into_iter().for_each(|message| worker.sender.send(message).unwrap());
     worker.unheard = 0;
+    // However slow the machine is, nothing of the step has passed when the messages are heard.
+    let begun = Instant::now() + Duration::from_secs(3_600);
     let completed = worker.runner.forward(&plan, load, begun).unwrap();
     match completed {
         true => {

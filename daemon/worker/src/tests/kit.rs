@@ -3,7 +3,7 @@
 //! Nothing waits without a limit: a worker that goes silent fails its test.
 
 use std::fs;
-use std::io::PipeWriter;
+use std::io::{PipeWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -221,6 +221,12 @@ impl Daemon {
 
     pub fn send(&mut self, message: ToWorker) {
         pipe::write(self.input.as_mut().unwrap(), &message).unwrap();
+    }
+
+    /// Sends several messages at once, so that the worker does nothing between them.
+    pub fn send_all(&mut self, messages: impl IntoIterator<Item = ToWorker>) {
+        let frames: Vec<u8> = messages.into_iter().flat_map(|message| pipe::encode(&message).unwrap()).collect();
+        self.input.as_mut().unwrap().write_all(&frames).unwrap();
     }
 
     /// The next message; a worker that only says how it is does not end the wait.
