@@ -6,6 +6,7 @@ use protocol::ErrorKind;
 use protocol::client::Client;
 use protocol::generation::FinishReason;
 use protocol::model::{ModelState, Residence};
+use protocol::transcript::{Cursor, ReadRequest};
 use tests::answer::{ask, first_text};
 use tests::house::{House, question, raw};
 use tests::{model, wait};
@@ -168,10 +169,8 @@ async fn a_dropped_stream_and_a_dropped_connection_give_their_blocks_back() {
 
     let leaver = house.client().await;
     let id = leaver.begin(raw(Some("m"), "never ends", 3000)).await.unwrap();
-    wait::for_some("the work to run", || async {
-        residence(&watcher, "m").await.filter(|residence| residence.running == 1).map(drop)
-    })
-    .await;
+    let read = ReadRequest { id, cursor: Cursor(0), wait_ms: 30_000 };
+    assert!(!leaver.read(read).await.unwrap().events.is_empty(), "the work has begun");
     drop(leaver);
     wait::for_some("the dropped connection's blocks", idle).await;
     assert!(watcher.cancel(id).await.is_err() || watcher.status().await.unwrap().active == 0);

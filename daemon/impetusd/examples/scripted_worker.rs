@@ -31,6 +31,8 @@ struct Script {
     hang_at: Option<u32>,
     /// ... in its first so many lives.
     lives: u64,
+    /// Makes no token after this one before there is a file `go` beside its script.
+    rests_at: Option<u32>,
     /// Dies when an answer has got this many tokens in one life.
     stint: Option<u32>,
     /// Milliseconds for a step.
@@ -51,6 +53,7 @@ impl Default for Script {
             tokens,
             die_at: None,
             hang_at: None,
+            rests_at: None,
             lives: u64::MAX,
             stint: None,
             pace_ms,
@@ -208,7 +211,7 @@ fn step_for_ever(open: &Open, script: &Script, inbox: &Receiver<ToWorker>) {
             Ok(ToWorker::Ask(ask)) => answer(open, script, ask),
             Ok(ToWorker::Open(_) | ToWorker::Encode(_)) => std::process::exit(65),
             Err(RecvTimeoutError::Disconnected) => std::process::exit(0),
-            Err(RecvTimeoutError::Timeout) => works.retain(|id, work| step(script, *id, work)),
+            Err(RecvTimeoutError::Timeout) => works.retain(|id, work| step(open, script, *id, work)),
         }
         let running = works.len() as u32;
         say(&FromWorker::Pulse(Pulse { running, memory_bytes: 1_000_000, blocks_total: 100, ..Pulse::default() }));
@@ -251,12 +254,15 @@ fn accept(open: &Open, script: &Script, submit: Submit, works: &mut BTreeMap<Wor
 }
 
 /// Makes one token; returns whether more are to come.
-fn step(script: &Script, id: WorkId, work: &mut Running) -> bool {
+fn step(open: &Open, script: &Script, id: WorkId, work: &mut Running) -> bool {
     if script.die_at == Some(work.made) || script.stint == Some(work.made - work.before) {
         std::process::abort();
     }
     if script.hang_at == Some(work.made) {
         hang();
+    }
+    if script.rests_at == Some(work.made) && !Path::new(&open.path).join("go").exists() {
+        return true;
     }
     if work.made < work.tokens {
         let token = ((work.submit.seed + u64::from(work.made) * 7) % 1000) as u32;

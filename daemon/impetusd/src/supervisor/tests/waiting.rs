@@ -77,5 +77,5 @@ async fn memory_that_a_model_has_waited_for_too_long_is_not_given_to_one_that_ca
     let late = GenerateRequest { deadline_ms: Some(1_500), ..ask("late", 1) };
     let events = read(&world.begin(&supervisor, late).await.unwrap()).await;
     assert_eq!(failure(&events).kind, ErrorKind::DeadlineExceeded);
-    assert_eq!(lives(&world.path("late")), 1, "it was started and killed over and over");
+    assert!(lives(&world.path("late")) <= 1, "it was started and killed over and over");
 }
