@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::{Builder, JoinHandle, Thread};
 
 /// Polls before a waiting thread parks; about 40 microseconds. It does not yield: two threads that come to lie on one core
 /// would take turns there for whole steps, as both always want to run, and another core would stay idle. One that was
@@ -95,11 +95,17 @@ impl Pool {
 
     /// The same, for a given instruction set; one that this processor lacks becomes `Scalar`.
     pub fn with_isa(threads: usize, isa: Isa) -> Pool {
-        Pool::starting(threads, isa, || {})
+        let named = |index| Builder::new().name(format!("kernel-{}", index + 1));
+        Pool::starting(threads, isa, named, || {})
     }
 
-    /// The same, where each worker does something before its first job.
-    fn starting(threads: usize, isa: Isa, first: impl Fn() + Clone + Send + 'static) -> Pool {
+    /// The same, where `builder(index)` starts each worker, which does something before its first job.
+    fn starting(
+        threads: usize,
+        isa: Isa,
+        builder: impl Fn(usize) -> Builder,
+        first: impl Fn() + Clone + Send + 'static,
+    ) -> Pool {
         let isa = if Isa::available().contains(&isa) { isa } else { Isa::Scalar };
         let count = threads.max(1) - 1;
         let shared = Arc::new(Shared {
@@ -120,9 +126,8 @@ impl Pool {
                 first();
                 work(&shared, index);
             };
-            let spawned = std::thread::Builder::new().name(format!("kernel-{}", index + 1)).spawn(begin);
             // A system that refuses threads gets a smaller pool, not an error: results do not depend on the count.
-            match spawned {
+            match builder(index).spawn(begin) {
                 Ok(handle) => workers.push(handle),
                 Err(_) => break,
             }
@@ -243,7 +248,9 @@ impl Pool {
         if spin(GRACE, &|| self.done()) {
             return;
         }
-        for (index, _) in shared.begun.iter().enumerate().filter(|(_, begun)| begun.claim(epoch)) {
+        // Of those that were started: the system may have refused others.
+        let started = shared.begun[..self.workers.len()].iter().enumerate();
+        for (index, _) in started.filter(|(_, begun)| begun.claim(epoch)) {
             shared.pending.fetch_sub(1, Ordering::SeqCst);
             late(index + 1);
         }

@@ -4,6 +4,7 @@ use super::{Isa, Pool};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+use std::thread::Builder;
 use std::time::Duration;
 
 fn counted(pool: &Pool) -> Vec<usize> {
@@ -130,7 +131,7 @@ fn threads_that_have_not_begun_hold_nothing_up_and_come_in_later() {
     let gate = Arc::new(RwLock::new(()));
     let closed = gate.write().unwrap();
     let entrance = Arc::clone(&gate);
-    let pool = Pool::starting(3, Isa::Scalar, move || drop(entrance.read()));
+    let pool = Pool::starting(3, Isa::Scalar, |_| Builder::new(), move || drop(entrance.read()));
     for _ in 0..100 {
         assert_eq!(counted(&pool), [1; 3]);
         let (prepared, worked) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -158,4 +159,23 @@ fn threads_that_have_not_begun_hold_nothing_up_and_come_in_later() {
             waited.fetch_add(1, Ordering::SeqCst);
         }
     });
+}
+
+#[test]
+fn a_system_that_refuses_a_thread_gets_a_smaller_pool() {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let entrance = Arc::clone(&gate);
+    // No system has so large a stack.
+    let builder = |index| if index == 0 { Builder::new() } else { Builder::new().stack_size(1 << 47) };
+    let pool = Pool::starting(3, Isa::Scalar, builder, move || drop(entrance.read()));
+    assert_eq!(pool.threads(), 2);
+    // The caller does what the one that has not begun would do, and nothing for the one that is not there.
+    for _ in 0..100 {
+        assert_eq!(counted(&pool), [1; 2]);
+    }
+    drop(closed);
+    for _ in 0..1_000 {
+        assert_eq!(counted(&pool), [1; 2]);
+    }
 }
