@@ -66,3 +66,32 @@ fn a_model_without_room_for_a_token_is_refused() {
     let options = Options { threads: 1, blocks: 0, precision: Precision::Fast, keep: Keep::Bf16 };
     assert!(matches!(Model::open(folder.path(), &options, &mut |_, _| {}), Err(LoadError::Kernel(_))));
 }
+
+/// Puts what is no number in the place of the first of a norm's factors.
+fn damage(dir: &Path, norm: &str) {
+    let path = dir.join("model.safetensors");
+    let mut file = std::fs::read(&path).unwrap();
+    let data = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&file[8..data]).unwrap();
+    let at = data + header[norm]["data_offsets"][0].as_u64().unwrap() as usize;
+    file[at..at + 2].copy_from_slice(&half::bf16::NAN.to_le_bytes());
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn damaged_weights_show_in_the_logits_however_numbers_are_kept() {
+    for norm in ["model.norm.weight", "model.layers.0.input_layernorm.weight"] {
+        let folder = Recipe::tiny("qwen3", 1).quantized(4, 32).temporary().unwrap();
+        damage(folder.path(), norm);
+        for (precision, keep) in
+            [(Precision::Exact, Keep::F32), (Precision::Fast, Keep::Bf16), (Precision::Fast, Keep::Int8)]
+        {
+            let options = Options { threads: 1, blocks: 1, precision, keep };
+            let mut model = Model::open(folder.path(), &options, &mut |_, _| {}).unwrap();
+            let mut logits = Vec::new();
+            let row = Row { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: Wanted::Last };
+            model.forward(&[row], &mut logits).unwrap();
+            assert!(logits.iter().all(|logit| logit.is_nan()), "{norm}, {precision:?}, {keep:?}");
+        }
+    }
+}

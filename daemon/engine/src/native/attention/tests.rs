@@ -242,6 +242,32 @@ fn what_a_block_held_before_does_not_reach_its_next_sequence() {
 }
 
 #[test]
+fn what_is_no_number_reaches_those_that_see_it() {
+    let sound = Sequence::new(14, (4, 2, 48), 70, 0);
+    let (mut keys, mut queries) = (Sequence::new(14, (4, 2, 48), 70, 0), Sequence::new(14, (4, 2, 48), 70, 0));
+    // The key of token 20 in the first head of two, which the first two query heads see, and a query of token 40.
+    keys.k[20 * 2 * 48 + 5] = f32::NAN;
+    queries.q[(40 * 4 + 3) * 48 + 47] = f32::NAN;
+    let of_keys = |token: usize, head: usize| token >= 20 && head < 2;
+    let of_queries = |token: usize, head: usize| (token, head) == (40, 3);
+    for (isa, keep) in
+        Isa::available().into_iter().flat_map(|isa| [Keep::Bf16, Keep::F32, Keep::Int8].map(|keep| (isa, keep)))
+    {
+        let pool = Pool::with_isa(2, isa);
+        let run = |of: &Sequence| of.run(&pool, &mut of.cache(3, keep), &of.shape(), &[33, 37]);
+        let want = run(&sound);
+        for (of, reaches) in [(&keys, of_keys as fn(usize, usize) -> bool), (&queries, of_queries)] {
+            let got = run(of);
+            for (at, (got, want)) in got.chunks(48).zip(want.chunks(48)).enumerate() {
+                let nothing = got.iter().all(|x| x.is_nan());
+                let as_it_should = if reaches(at / 4, at % 4) { nothing } else { bits(got) == bits(want) };
+                assert!(as_it_should, "{isa:?} {keep:?}, token {}, head {}", at / 4, at % 4);
+            }
+        }
+    }
+}
+
+#[test]
 fn tokens_written_one_by_one_equal_tokens_appended() {
     let sequence = Sequence::new(12, (4, 4, 48), 70, 2);
     for keep in [Keep::Bf16, Keep::F32, Keep::Int8] {

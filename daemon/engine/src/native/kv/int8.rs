@@ -75,11 +75,19 @@ fn write_body(unit: &mut [u32], offset: usize, k: &[f32], v: &[f32]) {
     }
 }
 
-/// The scale that takes the largest of `x` to 127, and its inverse; what is too small to invert, or no number, is zero.
+/// The scale that takes the largest of `x` to 127, and its inverse; what is too small to invert is zero, and what is no number
+/// has none for a scale.
 #[inline(always)]
 pub(in crate::native) fn scales_of(x: &[f32]) -> (f32, f32) {
-    let largest = x.iter().fold(0.0f32, |largest, x| if x.abs() > largest { x.abs() } else { largest });
-    if largest > 1e-30 && largest < f32::INFINITY { (largest / 127.0, 127.0 / largest) } else { (0.0, 0.0) }
+    // Bits of what is not negative are in the order of its values, NaN above all.
+    let largest = f32::from_bits(x.iter().fold(0, |largest, x| x.abs().to_bits().max(largest)));
+    if largest <= 1e-30 {
+        (0.0, 0.0)
+    } else if largest < f32::INFINITY {
+        (largest / 127.0, 127.0 / largest)
+    } else {
+        (f32::NAN, 0.0)
+    }
 }
 
 /// Rounds to nearest, ties to even, for values of int8 size; NaN is anything of that size.

@@ -142,36 +142,38 @@ impl Layout {
     }
 }
 
-/// Quantizes one group; returns its scale and the sum of the integers.
+/// Quantizes one group; returns its scale and the sum of the integers. A group with a number that is none has no number for a
+/// scale, so that none of its outputs is one: zero in its place would hide that weights are damaged.
 #[inline(always)]
 fn quantize_group(x: &[f32], limit: i8, q: &mut [i8; GROUP_MAX]) -> (f32, i32) {
     let (scale, inverse) = scales(magnitude(x), limit);
     let mut total = 0;
     for (q, x) in q.iter_mut().zip(x) {
         let integer = nearest(x * inverse);
-        total += integer;
+        total = i32::wrapping_add(total, integer);
         *q = integer as i8;
     }
     (scale, total)
 }
 
-/// The largest absolute value; lanes keep the loop vectorisable.
+/// The largest absolute value, NaN above all: bits of what is not negative are in the order of its values. Lanes keep the loop
+/// vectorisable.
 #[inline(always)]
 fn magnitude(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 16];
+    let mut lanes = [0u32; 16];
     for x in x.chunks_exact(16) {
         for (lane, x) in lanes.iter_mut().zip(x) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+            *lane = x.abs().to_bits().max(*lane);
         }
     }
-    lanes.into_iter().fold(0.0, f32::max)
+    f32::from_bits(lanes.into_iter().fold(0, u32::max))
 }
 
 /// Scale and its inverse for a group; one too small to invert is taken as zero.
 #[inline(always)]
 fn scales(magnitude: f32, limit: i8) -> (f32, f32) {
     let limit = f32::from(limit);
-    if magnitude > 1e-30 { (magnitude / limit, limit / magnitude) } else { (0.0, 0.0) }
+    if magnitude <= 1e-30 { (0.0, 0.0) } else { (magnitude / limit, limit / magnitude) }
 }
 
 /// Rounds to nearest, ties to even, for values of int8 size: adding 1.5 * 2^23 leaves the integer in the low bits.
@@ -274,11 +276,12 @@ mod x86 {
         let x = x.as_chunks::<16>().0;
         // SAFETY: 16 floats.
         let load = |x: &[f32; 16]| unsafe { _mm512_loadu_ps(x.as_ptr()) };
-        let mut largest = _mm512_setzero_ps();
+        // As in `magnitude`.
+        let mut largest = _mm512_setzero_si512();
         for x in x {
-            largest = _mm512_max_ps(largest, _mm512_abs_ps(load(x)));
+            largest = _mm512_max_epu32(largest, _mm512_castps_si512(_mm512_abs_ps(load(x))));
         }
-        let (scale, inverse) = scales(_mm512_reduce_max_ps(largest), limit);
+        let (scale, inverse) = scales(f32::from_bits(_mm512_reduce_max_epu32(largest)), limit);
         let inverse = _mm512_set1_ps(inverse);
         let shift = if paired { _mm_set1_epi64x(PAIRED_SHIFT) } else { _mm_setzero_si128() };
         let mut bytes = [_mm_setzero_si128(); GROUP_MAX / 16];

@@ -271,6 +271,32 @@ fn zeros_and_tiny_activations_give_finite_products() {
     }
 }
 
+#[test]
+fn what_is_no_number_stays_none_in_its_row() {
+    let mut random = Random::new(11);
+    let (outputs, inputs, rows) = (48, 256, 14);
+    let x = random.floats(rows * inputs);
+    for (bits_each, group) in [(4, 32), (4, 64), (8, 128)] {
+        let matrix = Quantized::new(&mut random, (outputs, inputs), bits_each, group, Dtype::Bf16);
+        for isa in Isa::available() {
+            let pool = Pool::with_isa(2, isa);
+            let linear = Linear::from_affine(&matrix.affine(), Precision::Fast, &pool).unwrap();
+            let sound = product(&pool, &linear, &x);
+            for (row, at) in [0, 13].into_iter().flat_map(|row| [0, 17, 64, inputs - 1].map(|at| (row, at))) {
+                let mut damaged = x.clone();
+                damaged[row * inputs + at] = f32::NAN;
+                let got = product(&pool, &linear, &damaged);
+                for (r, (got, sound)) in got.chunks(outputs).zip(sound.chunks(outputs)).enumerate() {
+                    let as_it_should = if r == row { got.iter().all(|y| y.is_nan()) } else { bits(got) == bits(sound) };
+                    assert!(as_it_should, "{isa:?}, {bits_each} bits, row {r} of {row}, input {at}");
+                }
+            }
+            let nothing = product(&pool, &linear, &[f32::NAN; 256]);
+            assert!(nothing.iter().all(|y| y.is_nan()), "{isa:?}, {bits_each} bits: {nothing:?}");
+        }
+    }
+}
+
 /// Weight `at` of packed words, bit by bit.
 fn unpacked(words: &[u8], bits_each: usize, at: usize) -> usize {
     (0..bits_each)
