@@ -137,6 +137,12 @@ fn read_yarn(table: &Config, config: &Config, factor: f64) -> Result<Scaling, Lo
     let sharpness = |weight: f64| if factor > 1.0 { 0.1 * weight * factor.ln() + 1.0 } else { 1.0 };
     let weight = |key: &str, default: f64| -> Result<f64, LoadError> { Ok(table.real_if_any(key)?.unwrap_or(default)) };
     let ratio = sharpness(weight("mscale", 1.0)?) / sharpness(weight("mscale_all_dim", 0.0)?);
+    // In the words of YaRN's authors, as in DeepSeek's Qwen 3. It comes on top of what YaRN has by itself, which it undoes there;
+    // transformers and mlx-lm pass over it.
+    let beside = table.number_if_any("attn_factor")?.unwrap_or(1.0);
+    if let Some(share) = table.real_if_any("extrapolation_factor")?.filter(|share| *share != 1.0) {
+        return Err(LoadError::unsupported(format!("an extrapolation_factor of {share} in yarn"), "1 is"));
+    }
     let original = match original(table, config)? {
         Some(original) => original,
         None => config.count("max_position_embeddings")? as f64,
@@ -147,6 +153,6 @@ fn read_yarn(table: &Config, config: &Config, factor: f64) -> Result<Scaling, Lo
         slow: table.number_if_any("beta_slow")?.unwrap_or(1.0),
         original,
         whole: table.flag_if_any("truncate")?.unwrap_or(true),
-        magnitude: Some(table.number_if_any("attention_factor")?.unwrap_or(ratio)),
+        magnitude: Some(table.number_if_any("attention_factor")?.unwrap_or(ratio * beside)),
     })
 }

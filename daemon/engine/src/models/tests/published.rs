@@ -111,3 +111,26 @@ fn queries_are_sharpened_in_both_spellings_of_rope() {
         assert_eq!(sharpening.map(|it| (it.weight, it.every)), Some((0.1, 64)), "{key}");
     }
 }
+
+#[test]
+fn yarn_is_sharpened_by_what_its_authors_call_attn_factor_too() {
+    // As DeepSeek-R1-0528-Qwen3-8B has it.
+    let yarn = |changes: Value| {
+        let mut table = json!({
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768,
+            "attn_factor": 0.8782488562869419,
+        });
+        table.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        json!({ "rope_scaling": table })
+    };
+    let magnitude = |changes| match describe("qwen3", yarn(changes)).ropes[0].scaling {
+        Scaling::Yarn { magnitude, .. } => magnitude.unwrap(),
+        ref other => panic!("{other:?} is no yarn"),
+    };
+    assert!((magnitude(json!({})) - 1.0).abs() < 1e-12, "{}", magnitude(json!({})));
+    assert_eq!(magnitude(json!({ "attention_factor": 1.25 })), 1.25, "this is the whole");
+    assert_eq!(magnitude(json!({ "extrapolation_factor": 1.0, "attention_factor": 1.5 })), 1.5);
+    let error = refusal("qwen3", yarn(json!({ "extrapolation_factor": 0.5 })));
+    assert!(matches!(error, LoadError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("extrapolation_factor of 0.5"), "{error}");
+}
