@@ -75,7 +75,8 @@ fn feed(block: &Config, config: &Config, hidden: usize, layer: &mut Layer) -> Re
     let factor = factor.ok_or_else(|| config.problem("a layer of block_configs has no ffn_mult".to_string()))?;
     // As the reference rounds it.
     let factor = (factor * 1e6).round() / 1e6;
-    let width = ((2.0 * factor * hidden as f64 / 3.0) as usize).next_multiple_of(WIDTH_STEP);
+    let width = ((2.0 * factor * hidden as f64 / 3.0) as usize).checked_next_multiple_of(WIDTH_STEP);
+    let width = width.ok_or_else(|| config.problem(format!("ffn_mult {factor} is too large")))?;
     if let Some(told) = block.count_if_any("intermediate_size")?.filter(|told| *told != width) {
         return Err(config.problem(format!("block_configs asks for an ffn of {told}, and by its ffn_mult for {width}")));
     }

@@ -126,9 +126,12 @@ fn recur(
         let split = [("qkv", 2 * keys + values), ("z", values), ("b", heads), ("a", heads)];
         split.map(|(name, outputs)| part(&format!("in_proj_{name}"), outputs)).to_vec()
     };
-    let channels = 2 * keys + values;
-    let (length, name) = (channels * shape.kernel, format!("{module}.conv1d.weight"));
-    let dims = if names.converted { [channels, shape.kernel, 1] } else { [channels, 1, shape.kernel] };
+    let (channels, kernel) = (2 * keys + values, shape.kernel);
+    let length = channels.checked_mul(kernel);
+    let length =
+        length.ok_or_else(|| config.problem(format!("{channels} channels cannot see {kernel} tokens each")))?;
+    let name = format!("{module}.conv1d.weight");
+    let dims = if names.converted { [channels, kernel, 1] } else { [channels, 1, kernel] };
     let vector = |name: &str| Vector::new(format!("{module}.{name}"), shape.value_heads);
     let mixer = &mut layer.mixer.inner;
     mixer.qkv = Stack { parts, inputs: hidden };

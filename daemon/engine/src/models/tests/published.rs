@@ -134,3 +134,17 @@ fn yarn_is_sharpened_by_what_its_authors_call_attn_factor_too() {
     assert!(matches!(error, LoadError::Unsupported { .. }), "{error}");
     assert!(error.to_string().contains("extrapolation_factor of 0.5"), "{error}");
 }
+
+#[test]
+fn sizes_that_no_number_holds_are_refused_by_their_names() {
+    let large = 1u64 << 28;
+    let delta = json!({
+        "head_dim": 16, "linear_num_key_heads": large, "linear_num_value_heads": large, "linear_key_head_dim": large,
+        "linear_value_head_dim": large, "linear_conv_kernel_dim": large, "num_hidden_layers": 4,
+    });
+    let error = refusal("qwen3_5_text", delta).to_string();
+    assert!(error.contains("cannot see 268435456 tokens each"), "{error}");
+    let block = json!({ "attention": { "n_heads_in_group": 2 }, "ffn": { "ffn_mult": 1e300 } });
+    let error = refusal("nemotron-nas", json!({ "block_configs": [block, block, block] })).to_string();
+    assert!(error.contains("ffn_mult") && error.contains("too large"), "{error}");
+}
