@@ -25,7 +25,6 @@ pub(super) fn describe_2(config: &Config) -> Result<Description, LoadError> {
     let softcap = cap("attn_logit_softcapping", 50.0)?;
     description.layers.iter_mut().for_each(|layer| layer.mixer.inner.attention.softcap = softcap);
     description.logit_softcap = cap("final_logit_softcapping", 30.0)?;
-    description.embedding_scale = (description.hidden as f32).sqrt();
     finish(description, &config)
 }
 
@@ -76,8 +75,6 @@ pub(super) fn describe_3(config: &Config, holds: Holds<'_>) -> Result<Descriptio
     }
     // The reference caps no scores of this version, whatever attn_logit_softcapping says.
     description.logit_softcap = config.number_if_any("final_logit_softcapping")?.map(|cap| cap as f32);
-    // As the reference rounds it.
-    description.embedding_scale = half::bf16::from_f32((description.hidden as f32).sqrt()).to_f32();
     finish(description, &config)
 }
 
@@ -94,5 +91,7 @@ fn finish(mut description: Description, config: &Config) -> Result<Description, 
         layer.norms_mut().for_each(|norm| norm.less_one = true);
     }
     description.norm.less_one = true;
+    // As the references round it: they compute in bf16.
+    description.embedding_scale = half::bf16::from_f32((description.hidden as f32).sqrt()).to_f32();
     Ok(description)
 }

@@ -148,3 +148,13 @@ fn sizes_that_no_number_holds_are_refused_by_their_names() {
     let error = refusal("nemotron-nas", json!({ "block_configs": [block, block, block] })).to_string();
     assert!(error.contains("ffn_mult") && error.contains("too large"), "{error}");
 }
+
+#[test]
+fn embeddings_of_both_gemmas_grow_by_a_root_as_bf16_rounds_it() {
+    for architecture in ["gemma2", "gemma3_text"] {
+        for (hidden, root) in [(2304, 48.0), (3584, 59.75), (4608, 68.0)] {
+            let keys = json!({ "hidden_size": hidden, "head_dim": 16, "sliding_window": 8 });
+            assert_eq!(describe(architecture, keys).embedding_scale, root, "{architecture}, {hidden} wide");
+        }
+    }
+}
