@@ -56,6 +56,9 @@ pub struct ModelFacts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
+    /// Bytes of memory that its weights take, where kernels keep them in another form; 0 where it is not known yet.
+    #[serde(default)]
+    pub memory_bytes: u64,
     /// Bytes of weights that are read for one more token of one answer: of experts those that are chosen, of the embedding
     /// what scores. 0 for models that generate nothing, and where it is not known yet.
     #[serde(default)]
@@ -67,6 +70,13 @@ pub struct ModelFacts {
     pub dimensions: Option<u32>,
     /// What it can do.
     pub capabilities: Capabilities,
+}
+
+impl ModelFacts {
+    /// Bytes of memory that the weights take, or those of their files where that is all that is known.
+    pub fn weights_in_memory(&self) -> u64 {
+        if self.memory_bytes > 0 { self.memory_bytes } else { self.weights_bytes }
+    }
 }
 
 /// What a model's folder holds for people to read, as its publisher wrote it.

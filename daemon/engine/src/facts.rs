@@ -36,6 +36,8 @@ pub struct Facts {
     pub weights: String,
     /// Bytes of its weight files.
     pub weights_bytes: u64,
+    /// Bytes of memory that its weights take as they are served.
+    pub memory_bytes: u64,
     /// Bytes of weights that are read for one more token of one answer; 0 for encoders.
     pub step_bytes: u64,
     /// Bytes of cache per token of context, at the precision that serves: keys, values, and a share of a recurrent state;
@@ -102,6 +104,7 @@ impl Facts {
             vocabulary: description.vocabulary as u32,
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
+            memory_bytes: memory_bytes(folder)?,
             step_bytes: step_bytes(folder)?,
             kv_bytes_per_token: (block_bytes / BLOCK_TOKENS + description.state_bytes().div_ceil(STATE_TOKENS as usize))
                 as u64,
@@ -122,6 +125,7 @@ impl Facts {
             vocabulary: description.vocabulary as u32,
             weights: weights(folder)?,
             weights_bytes: folder.checkpoint.bytes(),
+            memory_bytes: memory_bytes(folder)?,
             step_bytes: 0,
             kv_bytes_per_token: encoder::token_bytes(description) as u64,
             state_bytes: 0,
@@ -131,14 +135,24 @@ impl Facts {
     }
 }
 
+/// Bytes of a stack's matrices as the kernels keep them.
+fn served_bytes<D: Described>(folder: &Folder<D>, stack: &Stack) -> Result<u64, LoadError> {
+    Ok(folder.matrices(stack)?.iter().map(Matrix::served_bytes).sum())
+}
+
+/// Bytes of all matrices as the kernels keep them. Vectors are too small to count.
+fn memory_bytes<D: Described>(folder: &Folder<D>) -> Result<u64, LoadError> {
+    folder.description.stacks().map(|stack| served_bytes(folder, stack)).sum()
+}
+
 /// Bytes of the matrices that a token is multiplied by. Of an embedding that scores nothing it takes one row; vectors are too
 /// small to count.
 fn step_bytes(folder: &Folder) -> Result<u64, LoadError> {
-    let bytes_of = |stack: &Stack| Ok(folder.matrices(stack)?.iter().map(Matrix::served_bytes).sum::<u64>());
+    let bytes_of = |stack: &Stack| served_bytes(folder, stack);
     let description = &folder.description;
     let mut bytes = bytes_of(description.head.as_ref().unwrap_or(&description.embedding))?;
     for layer in &description.layers {
-        bytes += layer.stacks().map(bytes_of).sum::<Result<u64, LoadError>>()?;
+        bytes += layer.stacks().map(bytes_of).sum::<Result<u64, _>>()?;
         if let Some(Feed::Experts(experts)) = layer.feed().map(|branch| &branch.inner) {
             // They are all of one shape.
             let one = bytes_of(&experts.each[0].gate_up)? + bytes_of(&experts.each[0].down)?;

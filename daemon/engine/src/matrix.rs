@@ -94,12 +94,14 @@ impl<'a> Matrix<'a> {
         bytes as u64
     }
 
-    /// Bytes that reading all of it takes: floats are served in two bytes each.
+    /// Bytes that it takes in memory, and that reading all of it takes: floats are served in two bytes each, other weights in
+    /// a half or a whole one.
     pub fn served_bytes(&self) -> u64 {
-        match self {
-            Self::Dense(dense) => (dense.outputs * dense.inputs * 2) as u64,
-            Self::Affine(_) => self.bytes(),
-        }
+        let bytes = match self {
+            Self::Dense(dense) => dense.outputs * dense.inputs * 2,
+            Self::Affine(affine) => affine.packed_bytes(),
+        };
+        bytes as u64
     }
 
     /// How it is stored, as in `4-bit, group 64` or `bf16`.

@@ -97,6 +97,7 @@ fn facts(script: &Script) -> ModelFacts {
         vocabulary: 1_000_000,
         weights: "none".to_owned(),
         weights_bytes: script.megabytes * 1_000_000,
+        memory_bytes: script.megabytes * 1_000_000,
         step_bytes: script.megabytes * 1_000_000,
         kv_bytes_per_token: 10,
         dimensions: None,

@@ -46,7 +46,7 @@ impl Size {
         let tokens =
             if facts.capabilities.generates() { limits.tokens.max(facts.context_length) } else { facts.context_length };
         let kv = bytes(tokens).min(limits.bytes_max).max(least);
-        let weights = facts.weights_bytes.saturating_add(more(|draft| draft.weights_bytes));
+        let weights = facts.weights_in_memory().saturating_add(more(ModelFacts::weights_in_memory));
         Self { weights, kv, kv_least: least, overhead: limits.overhead }
     }
 

@@ -56,6 +56,7 @@ fn model_facts(facts: &engine::Facts) -> ModelFacts {
         vocabulary: facts.vocabulary,
         weights: facts.weights.clone(),
         weights_bytes: facts.weights_bytes,
+        memory_bytes: facts.memory_bytes,
         step_bytes: facts.step_bytes,
         kv_bytes_per_token: facts.kv_bytes_per_token,
         dimensions: facts.dimensions,

@@ -388,6 +388,7 @@ pub(super) fn card() -> ModelCard {
             vocabulary: 4_096,
             weights: "4-bit, group 64".into(),
             weights_bytes: 3_000_000,
+            memory_bytes: 3_100_000,
             step_bytes: 2_500_000,
             kv_bytes_per_token: 4_096,
             dimensions: None,

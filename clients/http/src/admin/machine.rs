@@ -111,7 +111,7 @@ impl From<Status> for Memory {
         let memory = status.memory;
         let share = |card: &protocol::model::ModelCard| {
             let ModelState::Loaded(residence) = &card.state else { return None };
-            let (weights, kv) = (card.facts.weights_bytes, residence.kv_bytes);
+            let (weights, kv) = (card.facts.weights_in_memory(), residence.kv_bytes);
             Some(Share {
                 model: card.name.clone(),
                 weights_bytes: weights,

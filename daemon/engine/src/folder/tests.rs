@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::inspect;
+use crate::native::{Linear, Pool, Precision};
 use crate::random::{Recipe, TempFolder};
 
 #[track_caller]
@@ -59,7 +60,36 @@ fn a_step_reads_the_weights_that_one_token_is_multiplied_by() {
     assert_eq!(step(&Recipe::tiny("qwen3_moe", 1)), sparse);
     let quantized = Recipe::tiny("qwen3_moe", 1).quantized(4, 32);
     assert_eq!(step(&quantized), sparse / 2 * 5 / 8, "half a byte each, and four for every group");
+    let wider = Recipe::tiny("qwen3_moe", 1).quantized(5, 32);
+    assert_eq!(step(&wider), sparse / 2 * 9 / 8, "a byte each, as it is served");
     assert_eq!(step(&Recipe::tiny_encoder("bert", 1)), 0);
+}
+
+#[test]
+fn weights_take_the_memory_that_packing_them_takes() {
+    let (pool, precision) = (Pool::new(1), Precision::Fast);
+    let packed = |matrix: &Matrix<'_>| {
+        let dense = matrix.dense().map(|dense| Linear::from_dense(&dense, precision, &pool).unwrap().bytes());
+        let affine = matrix.affine().map(|affine| Linear::from_affine(&affine, precision, &pool).unwrap().bytes());
+        dense.or(affine).unwrap() as u64
+    };
+    let wide = |recipe: Recipe| recipe.set("hidden_size", 512).set("intermediate_size", 512).set("head_dim", 128);
+    let check = |recipe: Recipe, of_the_files: std::ops::Range<f64>| {
+        let dir = recipe.temporary().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let matrices = folder.description.stacks().flat_map(|stack| folder.matrices(stack).unwrap());
+        let (told, taken) = (inspect(dir.path()).unwrap().memory_bytes, matrices.map(|it| packed(&it)).sum::<u64>());
+        // What fills up a last tile or panel is not counted.
+        assert!(told <= taken && taken - told < told / 20, "{told} told, {taken} taken");
+        let share = told as f64 / folder.matrix_bytes().unwrap() as f64;
+        assert!(of_the_files.contains(&share), "{share} of the files");
+    };
+    check(wide(Recipe::tiny("qwen3", 1)), 0.99..1.01);
+    check(wide(Recipe::tiny("qwen3", 1).set("torch_dtype", "float32")), 0.49..0.51);
+    check(wide(Recipe::tiny("llama", 1).quantized(4, 64)), 0.99..1.01);
+    check(wide(Recipe::tiny("llama", 1).quantized(5, 64)), 1.5..1.6);
+    let mxfp4 = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
+    check(Recipe::tiny("gpt_oss", 1).set("quantization", mxfp4), 2.0..2.2);
 }
 
 #[test]

@@ -141,6 +141,7 @@ fn what_the_model_cannot_do_is_refused_before_it_is_loaded() {
         vocabulary: 100,
         weights: "bf16".to_owned(),
         weights_bytes: 1,
+        memory_bytes: 1,
         step_bytes: 1,
         kv_bytes_per_token: 1,
         dimensions: None,

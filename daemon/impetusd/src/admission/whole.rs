@@ -166,6 +166,7 @@ mod tests {
             vocabulary: 100,
             weights: "bf16".to_owned(),
             weights_bytes: 1,
+            memory_bytes: 1,
             step_bytes: 1,
             kv_bytes_per_token: 1,
             dimensions: embed.then_some(64),

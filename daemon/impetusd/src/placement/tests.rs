@@ -10,6 +10,7 @@ fn model(parameters: u64) -> ModelFacts {
         vocabulary: 1,
         weights: "4-bit, group 64".to_owned(),
         weights_bytes: parameters / 2,
+        memory_bytes: parameters / 2,
         step_bytes: parameters / 2,
         kv_bytes_per_token: 1,
         dimensions: None,

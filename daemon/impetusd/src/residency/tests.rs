@@ -90,6 +90,7 @@ fn the_predicted_cache_holds_one_context_and_keeps_its_bounds() {
         vocabulary: 1,
         weights: "bf16".to_owned(),
         weights_bytes: 7,
+        memory_bytes: 9,
         step_bytes: 7,
         kv_bytes_per_token,
         dimensions: None,
@@ -97,7 +98,10 @@ fn the_predicted_cache_holds_one_context_and_keeps_its_bounds() {
     };
     let limits = CacheLimits { tokens: 1000, bytes_max: 100_000, tokens_min: 100, keep: pipe::Keep::Bf16, overhead: 5 };
     let predict = |context, per_token| Size::predict(&facts(context, per_token), None, &limits);
-    assert_eq!(predict(50, 2), Size { weights: 7, kv: 2000, kv_least: 100, overhead: 5 });
+    assert_eq!(predict(50, 2), Size { weights: 9, kv: 2000, kv_least: 100, overhead: 5 });
+    // What was written down before it was known what weights take in memory.
+    let older = ModelFacts { memory_bytes: 0, ..facts(50, 2) };
+    assert_eq!(Size::predict(&older, Some(&facts(50, 2)), &limits).weights, 7 + 9);
     assert_eq!(predict(4000, 2).kv, 8000);
     assert_eq!(predict(1_000_000, 2).kv, 100_000);
     // An encoder has no use for more than one full text.

@@ -157,8 +157,8 @@ impl State {
             }),
             warm_up: config.models.warm_up,
         };
-        let bytes =
-            facts.weights_bytes + draft.map_or(0, |draft| draft.facts.weights_bytes) + kv + config.memory.overhead;
+        let of_draft = draft.map_or(0, |draft| draft.facts.weights_in_memory());
+        let bytes = facts.weights_in_memory() + of_draft + kv + config.memory.overhead;
         let start = Start {
             program: &self.setting.program,
             model: Arc::from(name),

@@ -68,6 +68,16 @@ struct Format {
 }
 
 impl Format {
+    fn of(matrix: &Affine<'_>) -> Format {
+        Format {
+            inputs: matrix.inputs,
+            bits: matrix.packed_bits(),
+            group: matrix.group,
+            // Powers of two and twelve halves of them are exact in bf16.
+            narrow: matches!(matrix.dtype, Dtype::Bf16 | Dtype::E8m0),
+        }
+    }
+
     /// Bytes of a group's quantized weights.
     fn weight_bytes(&self) -> usize {
         ROWS * self.group * self.bits / 8
@@ -102,6 +112,11 @@ impl Format {
         let columns_max = if tiled(isa, rows) { COLUMNS } else { isa.columns() };
         Layout { inputs: self.inputs, group: self.group, columns_max, limit }
     }
+}
+
+/// Bytes that a matrix takes packed, but for outputs that fill up its last tile.
+pub(super) fn packed_bytes(matrix: &Affine<'_>) -> usize {
+    matrix.outputs * (Format::of(matrix).tile_bytes() / ROWS)
 }
 
 /// A packed matrix; outputs are padded to whole tiles with zeros.
@@ -139,14 +154,7 @@ struct Call {
 impl Tiles {
     /// Packs checked parts of equal format, outputs after outputs; `gated` ones for `Finish::Gate`.
     pub(super) fn pack(parts: &[Affine<'_>], outputs: usize, gated: bool, pool: &Pool) -> Result<Tiles, ShapeError> {
-        let first = &parts[0];
-        let format = Format {
-            inputs: first.inputs,
-            bits: first.packed_bits(),
-            group: first.group,
-            // Powers of two and twelve halves of them are exact in bf16.
-            narrow: matches!(first.dtype, Dtype::Bf16 | Dtype::E8m0),
-        };
+        let format = Format::of(&parts[0]);
         let tiles = outputs.div_ceil(ROWS);
         let mut memory = Memory::zeroed(tiles * format.tile_bytes())?;
         let paired = format.bits == 4 && pool.isa().adds_beside_products();
