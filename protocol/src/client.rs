@@ -102,9 +102,21 @@ impl Client {
         call("begin", QUICK, |context| self.rpc.begin(context, request, self.trace)).await
     }
 
-    /// Starts a generation and returns its events.
+    /// Starts a generation and returns its events. Dropping the future cancels the work, however far it is.
     pub async fn generate(&self, request: GenerateRequest) -> Result<EventStream> {
-        Ok(self.events(self.begin(request).await?))
+        let client = self.clone();
+        self.attended(async move { client.begin(request).await }).await
+    }
+
+    /// Begins work in a task of its own, which hears of its id in any case: where nobody waits for the events any more they are
+    /// dropped, and that cancels the work.
+    async fn attended(
+        &self,
+        begin: impl Future<Output = Result<TranscriptId>> + Send + 'static,
+    ) -> Result<EventStream> {
+        let client = self.clone();
+        let begun = tokio::spawn(async move { begin.await.map(|id| client.events(id)) });
+        begun.await.map_err(|error| Error::internal(format!("the task that begins work has ended: {error}")))?
     }
 
     /// Returns the events of a transcript from its start; dropping them before their end cancels the work.

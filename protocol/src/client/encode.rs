@@ -48,7 +48,8 @@ impl Client {
     /// Turns texts into vectors and waits for all of them.
     pub async fn embeddings(&self, request: EmbedRequest) -> Result<Embeddings> {
         let count = request.inputs.len();
-        let events = self.events(self.embed(request).await?);
+        let client = self.clone();
+        let events = self.attended(async move { client.embed(request).await }).await?;
         let gathered = gather(events, count, |event| match event {
             Event::Embedded(result) => Some((result.index, result.cut, result.vector)),
             _ => None,
@@ -60,7 +61,8 @@ impl Client {
     /// Scores documents for a query and waits for all of them.
     pub async fn scores(&self, request: RerankRequest) -> Result<Scores> {
         let count = request.documents.len();
-        let events = self.events(self.rerank(request).await?);
+        let client = self.clone();
+        let events = self.attended(async move { client.rerank(request).await }).await?;
         let gathered = gather(events, count, |event| match event {
             Event::Scored(result) => Some((result.index, result.cut, result.score)),
             _ => None,

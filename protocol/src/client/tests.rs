@@ -69,6 +69,23 @@ async fn an_answer_arrives_event_by_event_in_both_codecs() {
 }
 
 #[tokio::test]
+async fn work_that_begins_after_nobody_waits_for_it_any_more_is_cancelled() {
+    let daemon = Daemon::new();
+    let client = daemon.client(Codec::Bincode).await;
+    daemon.change(|state| state.begins_wait = true);
+    {
+        let mut generate = std::pin::pin!(client.generate(request(None, "hi")));
+        let begun = daemon.until(|state| state.begins == 1);
+        tokio::select! {
+            _ = &mut generate => panic!("it waits for the daemon"),
+            () = begun => {}
+        }
+    }
+    daemon.change(|state| state.begins_wait = false);
+    daemon.until(|state| state.cancelled == [TranscriptId(7)]).await;
+}
+
+#[tokio::test]
 async fn a_thousand_streams_that_wait_hold_up_nobody() {
     let daemon = Daemon::new();
     let client = daemon.client(Codec::Bincode).await;

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub reads: u32,
     pub reads_running: u32,
     pub replies_to_lose: u32,
+    pub begins: u32,
+    pub begins_wait: bool,
 }
 
 /// The daemon; its clones are one.
@@ -103,9 +105,12 @@ impl Impetus for Daemon {
     }
 
     async fn begin(self, _: Context, request: GenerateRequest, _: Option<TraceParent>) -> Result<TranscriptId> {
+        self.change(|state| state.begins += 1);
+        let open = self.state.subscribe().wait_for(|state| !state.begins_wait).await.is_ok();
         match request.model.as_deref() {
             Some("absent") => Err(samples::error()),
-            _ => Ok(TranscriptId(7)),
+            _ if open => Ok(TranscriptId(7)),
+            _ => pending().await,
         }
     }
 
