@@ -69,10 +69,10 @@ pub enum Command {
     Audit(Audit),
     /// Show what was asked of which model, without what was said
     Requests(Requests),
-    /// Write a copy of all that the daemon remembers to a new file
+    /// Write a copy of the database to a new file
     ///
-    /// Keys (not their secrets), settings, which models there are, sessions and what else clients had kept; not the files of
-    /// models. To go back: stop the daemon, move impetus.db and impetus.db-wal out of its home, put the copy in place of impetus.db.
+    /// Keys (not their secrets), settings that were changed, which models there are, and what clients had kept; no files beside
+    /// it. To go back: stop the daemon, move impetus.db and impetus.db-wal out of its home, put the copy in place of impetus.db.
     Backup(Backup),
     /// Check this installation and name what is wrong
     Doctor,
@@ -434,7 +434,7 @@ pub struct Bench {
     pub regression: f64,
 }
 
-/// Write a copy of all that the daemon remembers to a new file.
+/// Write a copy of the database to a new file.
 #[derive(Debug, Args)]
 pub struct Backup {
     /// The file, which must not exist yet

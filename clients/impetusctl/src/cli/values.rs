@@ -1,4 +1,5 @@
-//! How single values are typed: spans of time and percentages. Called by clap, as `cli` says where.
+//! How single values are typed: spans of time and percentages. Called by clap, as `cli` says where. What
+//! only the daemon can judge is not refused here.
 
 /// Reads a span of time, in seconds.
 pub fn seconds(text: &str) -> Result<u64, String> {

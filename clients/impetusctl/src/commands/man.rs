@@ -1,4 +1,4 @@
-//! `impetusctl man`: writes a manual page for every command.
+//! `impetusctl man`: writes a manual page for every command, from the words in `cli`. It has none of its own, and installs none.
 
 use std::fs;
 
