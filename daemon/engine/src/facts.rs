@@ -135,14 +135,15 @@ impl Facts {
     }
 }
 
-/// Bytes of a stack's matrices as the kernels keep them.
+/// Bytes of a stack's matrices as the kernels read them.
 fn served_bytes<D: Described>(folder: &Folder<D>, stack: &Stack) -> Result<u64, LoadError> {
     Ok(folder.matrices(stack)?.iter().map(Matrix::served_bytes).sum())
 }
 
 /// Bytes of all matrices as the kernels keep them. Vectors are too small to count.
 fn memory_bytes<D: Described>(folder: &Folder<D>) -> Result<u64, LoadError> {
-    folder.description.stacks().map(|stack| served_bytes(folder, stack)).sum()
+    let of_stack = |stack| Ok(folder.matrices(stack)?.iter().map(Matrix::memory_bytes).sum::<u64>());
+    folder.description.stacks().map(of_stack).sum()
 }
 
 /// Bytes of the matrices that a token is multiplied by. Of an embedding that scores nothing it takes one row; vectors are too

@@ -94,14 +94,21 @@ impl<'a> Matrix<'a> {
         bytes as u64
     }
 
-    /// Bytes that it takes in memory, and that reading all of it takes: floats are served in two bytes each, other weights in
-    /// a half or a whole one.
+    /// Bytes that reading all of it takes: floats are served in two bytes each, other weights in a half or a whole one.
     pub fn served_bytes(&self) -> u64 {
         let bytes = match self {
             Self::Dense(dense) => dense.outputs * dense.inputs * 2,
             Self::Affine(affine) => affine.packed_bytes(),
         };
         bytes as u64
+    }
+
+    /// Bytes that it takes in memory: those, and what this processor's kernels keep beside them.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Self::Dense(_) => self.served_bytes(),
+            Self::Affine(affine) => affine.memory_bytes() as u64,
+        }
     }
 
     /// How it is stored, as in `4-bit, group 64` or `bf16`.

@@ -86,7 +86,7 @@ fn weights_take_the_memory_that_packing_them_takes() {
     };
     check(wide(Recipe::tiny("qwen3", 1)), 0.99..1.01);
     check(wide(Recipe::tiny("qwen3", 1).set("torch_dtype", "float32")), 0.49..0.51);
-    check(wide(Recipe::tiny("llama", 1).quantized(4, 64)), 0.99..1.01);
+    check(wide(Recipe::tiny("llama", 1).quantized(4, 64)), 0.99..1.07);
     check(wide(Recipe::tiny("llama", 1).quantized(5, 64)), 1.5..1.6);
     let mxfp4 = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
     check(Recipe::tiny("gpt_oss", 1).set("quantization", mxfp4), 2.0..2.2);

@@ -14,7 +14,7 @@ mod tests;
 pub use finish::Gate;
 
 use super::memory::Scratch;
-use super::{Dtype, Pool, Precision, ShapeError, from_bf16};
+use super::{Dtype, Isa, Pool, Precision, ShapeError, from_bf16};
 use finish::Finish;
 
 /// A matrix in affine quantization, as MLX stores it: weight = scale * q + bias, with one pair per `group` inputs. MXFP4
@@ -228,10 +228,15 @@ impl Affine<'_> {
         holds("the biases", self.biases, 0)
     }
 
-    /// Bytes that the matrix takes in memory under `Fast`: the kernels know weights of 4 and of 8 bits, and scales in bf16 and
+    /// Bytes of the matrix that a token reads under `Fast`: the kernels know weights of 4 and of 8 bits, and scales in bf16 and
     /// in f32.
     pub fn packed_bytes(&self) -> usize {
         affine::packed_bytes(self)
+    }
+
+    /// Bytes that it takes in memory then, on this processor.
+    pub fn memory_bytes(&self) -> usize {
+        affine::packed_bytes(self) + affine::pairs_bytes(self, Isa::detect())
     }
 
     /// Scale and bias of one group.

@@ -106,6 +106,11 @@ impl Format {
         if self.bits == 4 { self.inputs * ROWS } else { 0 }
     }
 
+    /// Whether its weights are multiplied in pairs.
+    fn paired(&self, isa: Isa) -> bool {
+        self.bits == 4 && isa.adds_beside_products()
+    }
+
     /// The layout of so many rows.
     fn layout(&self, isa: Isa, rows: usize) -> Layout {
         let limit = if self.bits == 4 { PAIRED_LIMIT } else { i8::MAX };
@@ -114,9 +119,15 @@ impl Format {
     }
 }
 
-/// Bytes that a matrix takes packed, but for outputs that fill up its last tile.
+/// Bytes of a matrix that one row reads, but for outputs that fill up its last tile.
 pub(super) fn packed_bytes(matrix: &Affine<'_>) -> usize {
     matrix.outputs * (Format::of(matrix).tile_bytes() / ROWS)
+}
+
+/// Bytes that it takes beside those, for rows that meet pairs of its weights.
+pub(super) fn pairs_bytes(matrix: &Affine<'_>, isa: Isa) -> usize {
+    let format = Format::of(matrix);
+    if format.paired(isa) { matrix.outputs * (format.pairs_bytes() / ROWS) } else { 0 }
 }
 
 /// A packed matrix; outputs are padded to whole tiles with zeros.
@@ -157,8 +168,7 @@ impl Tiles {
         let format = Format::of(&parts[0]);
         let tiles = outputs.div_ceil(ROWS);
         let mut memory = Memory::zeroed(tiles * format.tile_bytes())?;
-        let paired = format.bits == 4 && pool.isa().adds_beside_products();
-        let mut pairs = paired.then(|| Memory::zeroed(tiles * format.pairs_bytes())).transpose()?;
+        let mut pairs = format.paired(pool.isa()).then(|| Memory::zeroed(tiles * format.pairs_bytes())).transpose()?;
         let base = Shared::new(memory.bytes_mut());
         let given = pairs.as_mut().map(|pairs| Shared::new(pairs.bytes_mut()));
         // SAFETY: tiles lie side by side in both memories, and each is written by one thread.
