@@ -106,14 +106,20 @@ impl Format {
         if self.bits == 4 { self.inputs * ROWS } else { 0 }
     }
 
+    /// Whether inputs are kept small enough for pairs. Those of the smallest groups keep all steps, which is what such weights
+    /// are chosen for.
+    fn pairs(&self) -> bool {
+        self.bits == 4 && self.group >= GROUP_MAX
+    }
+
     /// Whether its weights are multiplied in pairs.
     fn paired(&self, isa: Isa) -> bool {
-        self.bits == 4 && isa.adds_beside_products()
+        self.pairs() && isa.adds_beside_products()
     }
 
     /// The layout of so many rows.
     fn layout(&self, isa: Isa, rows: usize) -> Layout {
-        let limit = if self.bits == 4 { PAIRED_LIMIT } else { i8::MAX };
+        let limit = if self.pairs() { PAIRED_LIMIT } else { i8::MAX };
         let columns_max = if tiled(isa, rows) { COLUMNS } else { isa.columns() };
         Layout { inputs: self.inputs, group: self.group, columns_max, limit }
     }

@@ -261,6 +261,27 @@ fn shapes_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn the_smallest_groups_lose_less_of_their_inputs_than_the_nearest_numbers_of_their_largest_do() {
+    let mut random = Random::new(33);
+    let (outputs, inputs, rows, group) = (48, 512, 40, 32);
+    let x = random.floats(rows * inputs);
+    let nearest = |x: &[f32]| {
+        let scale = f64::from(x.iter().fold(0.0f32, |most, x| most.max(x.abs()))) / 127.0;
+        x.iter().map(move |x| (f64::from(*x) / scale).round_ties_even() * scale).collect::<Vec<_>>()
+    };
+    let rounded: Vec<f32> = x.chunks_exact(group).flat_map(nearest).map(|x| x as f32).collect();
+    for bits in [4, 8] {
+        let matrix = Quantized::new(&mut random, (outputs, inputs), bits, group, Dtype::F32);
+        let on = |x: &[f32]| reference(matrix.shape, &|o, i| matrix.weight(o, i), x);
+        let pool = Pool::new(2);
+        let got = product(&pool, &Linear::from_affine(&matrix.affine(), Precision::Fast, &pool).unwrap(), &x);
+        let plain: Vec<f32> = on(&rounded).into_iter().map(|y| y as f32).collect();
+        let (error, of_plain) = (relative_error(&got, &on(&x)), relative_error(&plain, &on(&x)));
+        assert!(error < 0.96 * of_plain, "{bits} bits: {error} in place of {of_plain}");
+    }
+}
+
+#[test]
 fn zeros_and_tiny_activations_give_finite_products() {
     let mut random = Random::new(8);
     let matrix = Quantized::new(&mut random, (16, 128), 4, 64, Dtype::Bf16);
