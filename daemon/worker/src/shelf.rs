@@ -8,6 +8,7 @@
 
 mod file;
 mod keeper;
+mod names;
 mod seal;
 #[cfg(test)]
 mod tests;
@@ -27,14 +28,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::inbox::Message;
 use keeper::{Job, Keeper};
+use names::{Names, state_of};
 
 pub use file::{BUILD, model_digest};
 
 /// The name of a block: all tokens up to its end, for one model and one salt.
 pub type Digest = [u8; 32];
-
-/// What is put before a block's name to name the state at its end.
-const STATE: &[u8] = b"state";
 
 /// Bytes of what a model puts away.
 #[derive(Clone, Copy, Debug)]
@@ -81,15 +80,13 @@ impl Loaded {
 
 /// What is put away.
 pub struct Shelf {
-    model: Digest,
     sizes: Sizes,
+    names: Names,
     /// Names of what was there when last seen.
     known: HashSet<Digest>,
     jobs: SyncSender<Job>,
     unwritten: Arc<AtomicUsize>,
     keeper: JoinHandle<()>,
-    /// The names of one prefix's blocks: neighbours are asked for together.
-    last: (Salt, Vec<u32>, Vec<Digest>),
 }
 
 impl Shelf {
@@ -101,34 +98,16 @@ impl Shelf {
         let unwritten = Arc::new(AtomicUsize::new(0));
         let written = unwritten.clone();
         let keeper = Builder::new().name("shelf".to_string()).spawn(move || keeper.run(&queue, &inbox, &written))?;
-        Ok(Self { model, sizes, known, jobs, unwritten, keeper, last: Default::default() })
-    }
-
-    /// The names of the full blocks of a prefix.
-    fn digests(&mut self, salt: Salt, tokens: &[u32]) -> Vec<Digest> {
-        let full = tokens.len() / BLOCK_TOKENS as usize;
-        let tokens = &tokens[..full * BLOCK_TOKENS as usize];
-        if self.last.0 != salt || !self.last.1.starts_with(tokens) {
-            let mut digest = Sha256::new_with_prefix(self.model).chain_update(salt.0.to_le_bytes()).finalize().into();
-            let next = |block: &[u32]| {
-                let mut hash = Sha256::new_with_prefix(digest);
-                block.iter().for_each(|token| hash.update(token.to_le_bytes()));
-                digest = hash.finalize().into();
-                digest
-            };
-            let digests = tokens.chunks_exact(BLOCK_TOKENS as usize).map(next).collect();
-            self.last = (salt, tokens.to_vec(), digests);
-        }
-        self.last.2[..full].to_vec()
+        Ok(Self { sizes, names: Names::new(model), known, jobs, unwritten, keeper })
     }
 
     /// Puts the last block of a prefix, or the state at its end, away, unless it is there or too much is on its way; true if
     /// it is on its way.
     pub fn store(&mut self, kept: &Kept, contents: impl FnOnce() -> Vec<u8>) -> bool {
-        let Some(block) = self.digests(kept.salt, &kept.tokens).pop() else { return false };
+        let Some(block) = self.names.of(kept.salt, &kept.tokens).last() else { return false };
         let (digest, bytes) = match kept.held {
-            Held::Block(_) => (block, self.sizes.block),
-            Held::State(_) => (state_of(&block), self.sizes.state),
+            Held::Block(_) => (*block, self.sizes.block),
+            Held::State(_) => (state_of(block), self.sizes.state),
         };
         if self.known.contains(&digest) || self.is_full() {
             return false;
@@ -151,7 +130,7 @@ impl Shelf {
     /// Has the next blocks of a prefix brought, of which so much is `known` in memory, as far as it helps; false if
     /// nothing is.
     pub fn fetch(&mut self, sequence: SequenceId, salt: Salt, prefix: &[u32], known: Known) -> bool {
-        let digests = self.digests(salt, prefix);
+        let digests = self.names.of(salt, prefix);
         let mut first = known.blocks as usize;
         let here = digests.iter().skip(first).take_while(|digest| self.known.contains(*digest)).count();
         let (mut end, mut state) = (first + here, None);
@@ -176,7 +155,7 @@ impl Shelf {
         let Some(missing) = loaded.missing() else { return };
         self.known.remove(missing);
         let asked = loaded.wanted[loaded.contents.len()..].iter();
-        let further = self.last.2.iter().skip_while(|block| *block != missing);
+        let further = self.names.last().iter().skip_while(|block| *block != missing);
         for block in asked.chain(further) {
             self.known.remove(block);
             self.known.remove(&state_of(block));
@@ -199,11 +178,6 @@ impl Shelf {
         // A keeper that panicked has nothing more to write.
         let _ = self.keeper.join();
     }
-}
-
-/// The name of the state at a block's end.
-fn state_of(block: &Digest) -> Digest {
-    Sha256::new_with_prefix(STATE).chain_update(block).finalize().into()
 }
 
 /// What names begin from: with a key nobody else can tell which prompt a name stands for.
