@@ -2,6 +2,9 @@
 //! cancelled and its bridge is forgotten, whatever ended the connection. Made by `listener`, used by every verb of
 //! `service`, which asks it first whether the verb is allowed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -78,7 +81,7 @@ impl Session {
     }
 
     /// Opens the transcript of work that this session begins; `start` hands the work to whoever does it. An observer sees
-    /// its events, a refusal included.
+    /// its events, a refusal included. Dropping the future cancels the work.
     pub async fn begin<F>(
         &self,
         observer: Option<Box<dyn Observer>>,
@@ -94,7 +97,9 @@ impl Session {
         }
         // Before the work starts: a connection that is lost meanwhile must cancel it.
         self.remember(id);
+        let mut untold = Untold { session: self, id: Some(id) };
         let started = start(transcript.clone()).await;
+        untold.id = None;
         if let Err(error) = &started {
             transcript.fail(error.clone());
             tracing::info!(session = self.id, request = id.0, kind = ?error.kind, "refused");
@@ -137,6 +142,21 @@ impl Session {
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<TranscriptId>> {
         self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Work whose id its client has not been told: a client that takes its call back, or waits no longer, cannot cancel it.
+struct Untold<'a> {
+    session: &'a Session,
+    id: Option<TranscriptId>,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.session.forget(id);
+            self.session.daemon.abandon(id);
+        }
     }
 }
 
