@@ -9,7 +9,7 @@ use protocol::model::{AddRequest, ModelState};
 use protocol::{Error, ErrorKind};
 use tests::answer::{ask, first_text, whole};
 use tests::house::{House, Plan, question, raw};
-use tests::process::{kill, runs};
+use tests::process::{go_on, kill, pause, runs};
 use tests::{model, storm, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -148,9 +148,13 @@ async fn a_stopped_daemon_lets_running_work_end() {
     model::add(&house, &client, "m", &Recipe::tiny("qwen3", 15).endless()).await;
     let mut events = client.generate(raw(Some("m"), "some words", 3_500)).await.unwrap();
     first_text(&mut events).await;
+    // Whatever else the machine does, the answer does not end before the daemon was asked.
+    let worker = worker_pid(&client, "m").await;
+    pause(worker);
     client.stop(protocol::status::StopRequest { drain_ms: 60_000 }).await.unwrap();
     let refused = client.begin(raw(Some("m"), "more", 4)).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Closing);
+    go_on(worker);
     let rest = whole(events, 1).await.unwrap();
     assert_eq!(rest.finished.usage.completion_tokens, 3_500);
     drop(client);

@@ -19,6 +19,11 @@ pub fn pause(pid: u32) {
     kill_process(raw(pid), Signal::STOP).expect("the process runs and is ours");
 }
 
+/// Lets a process that was paused go on.
+pub fn go_on(pid: u32) {
+    kill_process(raw(pid), Signal::CONT).expect("the process runs and is ours");
+}
+
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));

@@ -271,7 +271,9 @@ fn what_is_not_enforced_is_refused_by_name() {
 #[test]
 fn hostile_shapes_are_refused_in_bounded_time() {
     let setting = setting();
-    let started = std::time::Instant::now();
+    // Each may be given up when its patience ends.
+    let bounded =
+        |started: std::time::Instant| assert!(started.elapsed() < COMPILE_PATIENCE * 2, "{:?}", started.elapsed());
     let mut deep = json!({ "type": "null" });
     for _ in 0..80 {
         deep = json!({ "type": "array", "items": deep });
@@ -294,7 +296,9 @@ fn hostile_shapes_are_refused_in_bounded_time() {
         Shape::Choice(Vec::new()),
         Shape::Choice(vec![String::new()]),
     ] {
+        let started = std::time::Instant::now();
         let message = setting.refused(shape.clone());
+        bounded(started);
         assert!(!message.contains('\n') && message.len() < 600, "{message}");
     }
     // What compiles all the same is followed in bounded time, or not at all.
@@ -304,14 +308,15 @@ fn hostile_shapes_are_refused_in_bounded_time() {
         Shape::Regex("(a|aa|b*)*c(a|b){500}".to_string()),
         Shape::Lark("start: start start | \"a\" |".to_string()),
     ] {
+        let started = std::time::Instant::now();
         let Ok(mut matcher) = setting.grammars.compile(&Grammar::Shape(shape)) else { continue };
         for token in [u32::from(b'"'), u32::from(b'a'), u32::from(b'a'), u32::from(b'a')] {
             if matcher.allowed().is_ok_and(|allowed| allowed.allows(token)) && matcher.take(token).is_err() {
                 break;
             }
         }
+        bounded(started);
     }
-    assert!(started.elapsed() < COMPILE_PATIENCE * 3, "took {:?}", started.elapsed());
 }
 
 #[test]
