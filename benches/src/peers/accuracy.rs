@@ -19,7 +19,6 @@ const POSITIONS: usize = 200;
 const MODELS: u64 = 6;
 
 /// Mean distances from the answers in f32.
-#[derive(Clone, Copy, Default)]
 struct Drift {
     here: f64,
     with_int8: f64,
