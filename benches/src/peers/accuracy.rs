@@ -1,6 +1,6 @@
-//! What each side's fast path costs in accuracy, on one model file: its answers against this engine's in f32.
+//! What each side's fast path costs in accuracy, on some model files: its answers against this engine's in f32.
 //!
-//! Both read the same file, which becomes a folder without loss, and the same tokens. A peer tells how likely every token
+//! Both read the same file each time, which becomes a folder without loss, and the same tokens. A peer tells how likely every token
 //! is, not its logits, so both sides are compared by the logarithms of that, less their mean. `peers/run.sh accuracy-peers`
 //! calls this.
 

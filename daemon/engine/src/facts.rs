@@ -15,7 +15,7 @@ use crate::folder::{Described, Folder};
 use crate::matrix::Matrix;
 use crate::models::encoders::{Encoder, Task};
 use crate::models::{CacheShape, Feed, Stack};
-use crate::native::{BLOCK_TOKENS, Keep, KvCache};
+use crate::native::{BLOCK_TOKENS, Isa, Keep, KvCache};
 use crate::text::{GenerationDefaults, Template, Tokenizer};
 
 /// Room for so many tokens is meant to come with room for one recurrent state, in models that have them.
@@ -142,7 +142,9 @@ fn served_bytes<D: Described>(folder: &Folder<D>, stack: &Stack) -> Result<u64, 
 
 /// Bytes of all matrices as the kernels keep them. Vectors are too small to count.
 fn memory_bytes<D: Described>(folder: &Folder<D>) -> Result<u64, LoadError> {
-    let of_stack = |stack| Ok(folder.matrices(stack)?.iter().map(Matrix::memory_bytes).sum::<u64>());
+    // Asked once: there may be thousands of matrices, and the system answers slowly.
+    let isa = Isa::detect();
+    let of_stack = |stack| Ok(folder.matrices(stack)?.iter().map(|matrix| matrix.memory_bytes(isa)).sum::<u64>());
     folder.description.stacks().map(of_stack).sum()
 }
 

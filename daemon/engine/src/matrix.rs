@@ -9,7 +9,7 @@ use crate::LoadError;
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::Quantization;
 use crate::models::{Part, Vector};
-use crate::native::{Affine, Dense, Dtype};
+use crate::native::{Affine, Dense, Dtype, Isa};
 
 /// A matrix `[outputs, inputs]` in the mapped files.
 #[derive(Clone, Copy)]
@@ -103,11 +103,11 @@ impl<'a> Matrix<'a> {
         bytes as u64
     }
 
-    /// Bytes that it takes in memory: those, and what this processor's kernels keep beside them.
-    pub fn memory_bytes(&self) -> u64 {
+    /// Bytes that it takes in memory: those, and what the kernels of `isa` keep beside them.
+    pub fn memory_bytes(&self, isa: Isa) -> u64 {
         match self {
             Self::Dense(_) => self.served_bytes(),
-            Self::Affine(affine) => affine.memory_bytes() as u64,
+            Self::Affine(affine) => affine.memory_bytes(isa) as u64,
         }
     }
 

@@ -234,9 +234,9 @@ impl Affine<'_> {
         affine::packed_bytes(self)
     }
 
-    /// Bytes that it takes in memory then, on this processor.
-    pub fn memory_bytes(&self) -> usize {
-        affine::packed_bytes(self) + affine::pairs_bytes(self, Isa::detect())
+    /// Bytes that it takes in memory then, with the kernels of `isa`.
+    pub fn memory_bytes(&self, isa: Isa) -> usize {
+        affine::packed_bytes(self) + affine::pairs_bytes(self, isa)
     }
 
     /// Scale and bias of one group.

@@ -1,4 +1,4 @@
-//! What becomes of work whose client does not wait until it has begun.
+//! What becomes of work whose client does not wait until it has begun. No socket is opened: `tests` has those.
 
 use std::future::pending;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What the blocks of a prefix are called: each by a digest of the model, the salt and all tokens up to its end.
 //!
-//! Prefixes that are asked for one after another are mostly beginnings of one: what they share is named once, so that putting
-//! a long one away block by block takes time by its length. It never knows what is on disk. The shelf asks it.
+//! Prefixes that are asked for one after another are mostly beginnings of one: what they share is digested once, also
+//! where a long one is put away block by block. It never knows what is on disk. The shelf asks it.
 
 use scheduler::{BLOCK_TOKENS, Salt};
 use sha2::{Digest as _, Sha256};

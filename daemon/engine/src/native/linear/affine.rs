@@ -24,7 +24,7 @@ mod pack;
 mod scalar;
 
 use super::Affine;
-use super::columns::{Columns, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
+use super::columns::{Columns, FITTED, Form, GROUP_MAX, Layout, PAIRED_LIMIT};
 use super::finish::{Finish, WIDE, finish};
 use crate::native::amx as unit;
 use crate::native::memory::{Memory, Scratch, Shared, fetch, share};
@@ -106,10 +106,9 @@ impl Format {
         if self.bits == 4 { self.inputs * ROWS } else { 0 }
     }
 
-    /// Whether inputs are kept small enough for pairs. Those of the smallest groups keep all steps, which is what such weights
-    /// are chosen for.
+    /// Whether inputs are kept small enough for pairs; those of groups that are fitted keep all steps.
     fn pairs(&self) -> bool {
-        self.bits == 4 && self.group >= GROUP_MAX
+        self.bits == 4 && self.group > FITTED
     }
 
     /// Whether its weights are multiplied in pairs.

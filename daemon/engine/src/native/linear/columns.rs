@@ -4,8 +4,8 @@
 //! *columns* of a block that one kernel call holds in registers. The sum that meets the weights' bias is that of the quantized
 //! activations: with the sum of the originals the weights are no longer centred, and the error triples.
 //!
-//! The smallest groups, which weights are given for the sake of accuracy, are *fitted*: of two limits they take the one that
-//! leaves less of x out, and then the best scale for those q: 6 % less error of normally distributed inputs.
+//! The smallest groups are *fitted*, so that no more of their inputs is lost than in llama.cpp: of two limits they take the one
+//! that leaves less of x out, and then the best scale for those q. That is 6 % less error of normally distributed inputs.
 //!
 //! Columns may be *paired*, for `affine`'s products of pairs: then inputs 8i..8i+4 lie 8 lower and 8i+4..8i+8 are raised to
 //! 0..=240 by `PAIRED_LIMIT`, and each group knows what its own pairs give without any weights.
@@ -17,7 +17,7 @@ use crate::native::memory::lines;
 pub(super) const GROUP_MAX: usize = 64;
 
 /// Inputs of a group that is fitted, at most.
-const FITTED: usize = 32;
+pub(super) const FITTED: usize = 32;
 
 /// Inputs that are looked at together; groups are multiples of it.
 const LANES: usize = 16;
