@@ -1,8 +1,9 @@
 //! The kernels' thread pool: one job at a time, run by every thread at once, with the caller as thread 0.
 //!
 //! A thread that has not begun a job when the caller has done its own part is not waited for: the caller does that one's
-//! part too. So a thread that lost its core, or is only waking, holds up what it has begun and nothing else. Between jobs the threads spin for a bounded time (a forward pass runs hundreds of jobs, microseconds apart) and
-//! then park, so an idle engine uses no processor. It never queues, and never holds more than one job.
+//! part too. So a thread that lost its core, or is only waking, holds up what it has begun and nothing else. Between jobs the
+//! threads spin for a bounded time (a forward pass runs hundreds of jobs, microseconds apart) and then park, so an idle engine
+//! uses no processor. It never queues, and never holds more than one job.
 
 #[cfg(test)]
 mod tests;
@@ -67,12 +68,12 @@ impl Begun {
 struct Shared {
     /// Number of the current job.
     epoch: AtomicU32,
+    /// What each worker that has claimed its part runs; with nothing it ends.
     job: UnsafeCell<Option<Job>>,
     /// For each worker the last job whose part there is somebody's, its own or the caller's.
     begun: Vec<Begun>,
     /// Workers whose part of the current job is not done, or not the caller's to do.
     pending: AtomicUsize,
-    stop: AtomicBool,
     asleep: Vec<AtomicBool>,
     caller_asleep: AtomicBool,
     caller: Mutex<Option<Thread>>,
@@ -113,7 +114,6 @@ impl Pool {
             job: UnsafeCell::new(None),
             begun: (0..count).map(|_| Begun::default()).collect(),
             pending: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
             asleep: (0..count).map(|_| AtomicBool::new(false)).collect(),
             caller_asleep: AtomicBool::new(false),
             caller: Mutex::new(None),
@@ -277,7 +277,11 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        // SAFETY: nobody is in `run`, so every part of the last job is done, and no worker reads the next until the epoch changes.
+        #[allow(unsafe_code)]
+        unsafe {
+            *self.shared.job.get() = None;
+        }
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         for worker in self.workers.drain(..) {
             worker.thread().unpark();
@@ -309,19 +313,14 @@ fn work(shared: &Shared, index: usize) {
             }
             shared.asleep[index].store(false, Ordering::SeqCst);
         }
-        if shared.stop.load(Ordering::SeqCst) {
-            return;
-        }
         seen = shared.epoch.load(Ordering::SeqCst);
         if !shared.begun[index].claim(seen) {
             continue;
         }
         // SAFETY: this part was still to be had, so the job is published, and it stays until this worker lowers `pending`.
         #[allow(unsafe_code)]
-        let job = unsafe { (*shared.job.get()).map(|job| &*job) };
-        if let Some(job) = job
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(index + 1)))
-        {
+        let Some(job) = (unsafe { (*shared.job.get()).map(|job| &*job) }) else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(index + 1))) {
             lock(&shared.panic).get_or_insert(panic);
         }
         if shared.pending.fetch_sub(1, Ordering::SeqCst) == 1

@@ -3,7 +3,7 @@
 use super::{Isa, Pool};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, mpsc};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -177,5 +177,28 @@ fn a_system_that_refuses_a_thread_gets_a_smaller_pool() {
     drop(closed);
     for _ in 0..1_000 {
         assert_eq!(counted(&pool), [1; 2]);
+    }
+}
+
+#[test]
+fn a_worker_that_comes_as_its_pool_ends_runs_no_job_again() {
+    let runs = Arc::new(AtomicUsize::new(0));
+    for round in 1..=1_000 {
+        let gate = Arc::new(RwLock::new(()));
+        let closed = gate.write().unwrap();
+        let entrance = Arc::clone(&gate);
+        let pool = Pool::starting(2, Isa::Scalar, |_| Builder::new(), move || drop(entrance.read()));
+        let counter = Arc::clone(&runs);
+        pool.run(&move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(pool);
+            tell.send(()).unwrap();
+        });
+        drop(closed);
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok(()), "the worker ends");
+        assert_eq!(runs.load(Ordering::SeqCst), 2 * round);
     }
 }
