@@ -139,6 +139,7 @@ RECIPES = {
     "llama-6bit": ["llama", TIED, {"quantization": {"bits": 6, "group_size": 32}}],
     "cohere-bf16": ["cohere", TIED, COMMAND],
     "cohere-4bit": ["cohere", TIED, COMMAND, FOUR],
+    "cohere-norms": ["cohere", TIED, COMMAND, {"use_qk_norm": True}],
     "cohere2-bf16": ["cohere2", TIED, COMMAND, {
         "head_dim": 16, "sliding_window": 8, "sliding_window_pattern": 2, "num_hidden_layers": 4,
     }],
@@ -158,6 +159,8 @@ RECIPES = {
     }],
     "gemma3-bf16": ["gemma3", TIED, {"text_config": {**SHAPE, "model_type": "gemma3_text", **GEMMA3}}],
     "gemma3_text-4bit": ["gemma3_text", TIED, FOUR, GEMMA3],
+    # mlx-lm turns whole heads of it, whatever the file says.
+    "glm-4bit": ["glm", UNTIED, FOUR, {"head_dim": 32, "attention_bias": True, "partial_rotary_factor": 1.0}],
     "glm4-bf16": ["glm4", UNTIED, {"head_dim": 32, "attention_bias": True, "partial_rotary_factor": 0.5}],
     "glm4-4bit": ["glm4", UNTIED, FOUR, {"head_dim": 32, "attention_bias": False, "partial_rotary_factor": 0.5}],
     "glm4_moe-bf16": ["glm4_moe", UNTIED, GROUPED],
@@ -186,6 +189,8 @@ RECIPES = {
     "nemotron-nas-4bit": ["nemotron-nas", TIED, FOUR, NAS],
     "olmo2-bf16": ["olmo2", UNTIED, {"head_dim": 32}],
     "olmo2-4bit": ["olmo2", UNTIED, FOUR],
+    "olmo3-bf16": ["olmo3", UNTIED, {"num_hidden_layers": 4, "sliding_window": 8, **YARN}],
+    "olmo3-4bit": ["olmo3", UNTIED, FOUR, SLIDES],
     "phi3-bf16": ["phi3", UNTIED, LONGROPE],
     "phi3-4bit": ["phi3", TIED, FOUR],
     "smollm3-bf16": ["smollm3", TIED, {"num_hidden_layers": 4}],

@@ -160,6 +160,14 @@ impl Config {
         numbers.ok_or_else(|| self.problem(format!("{key} is not a list of positive numbers")))
     }
 
+    /// A list of positive counts that must be there.
+    pub fn counts(&self, key: &str) -> Result<Vec<usize>, LoadError> {
+        let count =
+            |value: &Value| value.as_u64().filter(|count| (1..=COUNT_MAX).contains(count)).map(|it| it as usize);
+        let counts = self.value(key).and_then(Value::as_array).and_then(|list| list.iter().map(count).collect());
+        counts.ok_or_else(|| self.problem(format!("{key} is not a list of whole numbers from 1 to {COUNT_MAX}")))
+    }
+
     /// The name that the folder was published under: its own, or in the cache of Hugging Face's tools, where folders are
     /// called by their commits (`models--ORG--NAME/snapshots/COMMIT`), that of the repository.
     pub fn folder_name(&self) -> &str {

@@ -56,13 +56,15 @@ pub(crate) struct Rows {
 /// The weights of a norm.
 pub(crate) struct Norm {
     kind: models::NormKind,
+    run: usize,
     weight: Vec<f32>,
     epsilon: f32,
 }
 
 impl Norm {
     fn of_heads(&self) -> HeadNorm<'_> {
-        HeadNorm { weight: &self.weight, epsilon: self.epsilon }
+        let centred = self.kind == models::NormKind::Layer;
+        HeadNorm { run: self.run, centred, weight: &self.weight, epsilon: self.epsilon }
     }
 }
 
@@ -179,7 +181,7 @@ impl Ops for Cpu {
         if norm.less_one {
             weight.iter_mut().for_each(|factor| *factor += 1.0);
         }
-        Ok(Norm { kind: norm.kind, weight, epsilon: norm.epsilon })
+        Ok(Norm { kind: norm.kind, run: norm.run(), weight, epsilon: norm.epsilon })
     }
 
     fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Experts, LoadError> {

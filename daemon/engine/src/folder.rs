@@ -30,7 +30,7 @@ pub(crate) trait Described {
 
     /// How many parameters there are.
     fn parameters(&self) -> u64 {
-        let vectors: usize = self.vectors().map(|vector| vector.length).sum();
+        let vectors: usize = self.vectors().map(Vector::length).sum();
         let of_part = |stack: &Stack, part: &Part| part.outputs * (stack.inputs + usize::from(part.bias));
         let matrices = self.stacks().flat_map(|stack| stack.parts.iter().map(move |part| of_part(stack, part)));
         vectors as u64 + matrices.map(|count| count as u64).sum::<u64>()
@@ -141,7 +141,7 @@ impl<D: Described> Folder<D> {
     /// The type that a vector is stored in.
     #[cfg(feature = "mlx")]
     pub fn vector_dtype(&self, vector: &Vector) -> Result<Dtype, LoadError> {
-        matrix::vector_dtype(&self.checkpoint, &vector.name, vector.length)
+        matrix::vector_dtype(&self.checkpoint, vector)
     }
 
     fn check(&self) -> Result<(), LoadError> {

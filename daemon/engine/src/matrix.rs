@@ -123,8 +123,7 @@ impl<'a> Matrix<'a> {
 
 /// Finds a vector and converts it to `f32`.
 pub(crate) fn vector(checkpoint: &Checkpoint, vector: &Vector) -> Result<Vec<f32>, LoadError> {
-    let dims = vector.dims.as_ref().map_or(std::slice::from_ref(&vector.length), |dims| dims.as_slice());
-    let (bytes, dtype) = floats(checkpoint, &vector.name, dims, None)?;
+    let (bytes, dtype) = floats(checkpoint, &vector.name, &vector.dims, None)?;
     Ok(widened(bytes, dtype))
 }
 
@@ -145,8 +144,8 @@ fn widened(bytes: &[u8], dtype: Dtype) -> Vec<f32> {
 
 /// The type that a vector is stored in.
 #[cfg(feature = "mlx")]
-pub(crate) fn vector_dtype(checkpoint: &Checkpoint, name: &str, length: usize) -> Result<Dtype, LoadError> {
-    floats(checkpoint, name, &[length], None).map(|(_, dtype)| dtype)
+pub(crate) fn vector_dtype(checkpoint: &Checkpoint, vector: &Vector) -> Result<Dtype, LoadError> {
+    floats(checkpoint, &vector.name, &vector.dims, None).map(|(_, dtype)| dtype)
 }
 
 const FLOATS: &str = "bf16, f16 or f32";

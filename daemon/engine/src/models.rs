@@ -71,14 +71,16 @@ fn is_tied(outer: Option<bool>, inner: Option<bool>, head: &str, holds: Holds<'_
 }
 
 /// The architectures that load, by `model_type`.
-const PAGES: [(&str, Page); 31] = [
+const PAGES: [(&str, Page); 35] = [
     ("cohere", Plain(cohere::describe)),
     ("cohere2", Plain(cohere::describe)),
+    ("deci", Plain(nemotron_nas::describe_deci)),
     ("deepseek_v2", Plain(deepseek::describe_2)),
     ("deepseek_v3", Plain(deepseek::describe_3)),
     ("gemma2", Plain(gemma::describe_2)),
     ("gemma3", Named(gemma::describe_3)),
     ("gemma3_text", Named(gemma::describe_3)),
+    ("glm", Plain(glm4::describe_older)),
     ("glm4", Plain(glm4::describe)),
     ("glm4_moe", Plain(glm4_moe::describe)),
     ("glm4_moe_lite", Plain(deepseek::describe_glm)),
@@ -86,12 +88,14 @@ const PAGES: [(&str, Page); 31] = [
     ("granite", Plain(granite::describe)),
     ("granitemoehybrid", Named(granite::describe_4)),
     ("llama", Plain(llama::describe)),
+    ("ministral", Plain(mistral::describe)),
     ("ministral3", Plain(mistral3::describe_text)),
     ("mistral", Plain(mistral::describe)),
     ("mistral3", Named(mistral3::describe)),
     ("mixtral", Plain(mixtral::describe)),
     ("nemotron-nas", Plain(nemotron_nas::describe)),
-    ("olmo2", Plain(olmo2::describe)),
+    ("olmo2", Plain(olmo2::describe_2)),
+    ("olmo3", Plain(olmo2::describe_3)),
     ("phi3", Plain(phi3::describe)),
     ("qwen2", Plain(qwen2::describe)),
     ("qwen2_moe", Plain(qwen2_moe::describe)),

@@ -25,10 +25,12 @@ fn recipes() -> Vec<(String, Recipe)> {
     for architecture in [
         "cohere",
         "cohere2",
+        "deci",
         "deepseek_v2",
         "deepseek_v3",
         "gemma2",
         "gemma3_text",
+        "glm",
         "glm4",
         "glm4_moe",
         "glm4_moe_lite",
@@ -38,6 +40,7 @@ fn recipes() -> Vec<(String, Recipe)> {
         "mixtral",
         "nemotron-nas",
         "olmo2",
+        "olmo3",
         "phi3",
         "qwen2_moe",
         "qwen3_5",
@@ -55,6 +58,8 @@ fn recipes() -> Vec<(String, Recipe)> {
     let mxfp4 = json!({ "bits": 4, "group_size": 32, "mode": "mxfp4" });
     recipes.push(("gpt_oss".to_string(), Recipe::tiny("gpt_oss", 5).set("quantization", mxfp4)));
     recipes.push(("llama 3-bit".to_string(), Recipe::tiny("llama", 5).quantized(3, 64)));
+    let normed = Recipe::tiny("cohere", 5).set("use_qk_norm", true);
+    recipes.push(("cohere with norms of its heads".to_string(), normed.quantized(4, 32)));
     let types = json!(["sliding_attention", "full_attention"]);
     recipes.push(("sliding".to_string(), Recipe::tiny("llama", 6).set("layer_types", types).set("sliding_window", 9)));
     recipes

@@ -9,7 +9,7 @@ use super::{Cpu, Norm, Rows};
 use crate::LoadError;
 use crate::folder::Folder;
 use crate::models::{self, LatentHeads};
-use crate::native::{HeadNorm, Heads, PerHead, Places, prepare};
+use crate::native::{Heads, PerHead, Places, prepare};
 use crate::ops::Ops;
 use crate::projection::Projection;
 
@@ -120,12 +120,7 @@ impl Latent {
     /// Norms a part of each row in place.
     fn norm_part(&self, cpu: &Cpu, norm: &Norm, x: &mut Rows, offset: usize) {
         let part = Heads { stride: x.width, offset, count: 1, dim: norm.weight.len() };
-        prepare(
-            &cpu.machine.pool,
-            x.all_mut(),
-            &[(part, Some(HeadNorm { weight: &norm.weight, epsilon: norm.epsilon }))],
-            None,
-        );
+        prepare(&cpu.machine.pool, x.all_mut(), &[(part, Some(norm.of_heads()))], None);
     }
 }
 

@@ -371,7 +371,7 @@ impl Norm {
     }
 
     fn of_heads(&self) -> HeadNorm<'_> {
-        HeadNorm { weight: &self.weight, epsilon: self.epsilon }
+        HeadNorm { run: self.weight.len(), centred: self.centred, weight: &self.weight, epsilon: self.epsilon }
     }
 
     /// The norms of the rows of `x`, in `buffer`.

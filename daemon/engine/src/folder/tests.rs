@@ -126,10 +126,10 @@ fn folders_that_are_none_are_named() {
 
 #[test]
 fn unsupported_features_are_refused_by_name() {
-    expect_of_config("model_type", json!("mamba"), &["model_type mamba", "llama, ministral3, mistral"]);
+    expect_of_config("model_type", json!("mamba"), &["model_type mamba", "llama, ministral, ministral3, mistral"]);
     expect_of_config("hidden_act", json!("gelu"), &["activation gelu"]);
     expect_of_config("rope_scaling", json!({ "type": "longrope", "factor": 2 }), &["short_factor is not a list"]);
-    expect_of_config("rope_parameters", json!({ "rope_type": "dynamic", "factor": 2 }), &["rope scaling dynamic"]);
+    expect_of_config("rope_parameters", json!({ "rope_type": "ntk", "factor": 2 }), &["rope scaling ntk"]);
     expect_of_config("partial_rotary_factor", json!(0.5), &["partial_rotary_factor"]);
     expect_of_config("rope_traditional", json!(true), &["rope_traditional"]);
     expect_of_config("model_file", json!("model.py"), &["model.py"]);

@@ -81,7 +81,7 @@ const PAGES: [Page; 25] = [
     Page { name: names::normed_after, ..page("gemma2", gemma2) },
     Page { name: names::normed_after, ..page("gemma3", gemma3) },
     page("phi3", phi3),
-    Page { name: names::normed_after, ..page("olmo2", |source| source.typed("olmo2", json!({}))) },
+    Page { name: names::normed_after, ..page("olmo2", olmo) },
     Page { turned: true, ..page("smollm3", |source| source.typed("smollm3", json!({}))) },
     Page { turned: true, ..page("granite", granite) },
     page("command-r", |source| cohere(source, "cohere")),
@@ -396,10 +396,27 @@ fn mistral_3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
     source.typed("ministral3", json!({ "rope_parameters": table }))
 }
 
+/// OLMo 2, or 3 where some layers slide.
+fn olmo(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
+    let Some(window) = source.some("attention.sliding_window")? else { return source.typed("olmo2", json!({})) };
+    let listed = source.head.fields.numbers(&source.key("attention.sliding_window_pattern"))?;
+    let kinds = listed.iter().map(|slides| if *slides == 0.0 { "full_attention" } else { "sliding_attention" });
+    let kinds: Option<Vec<&str>> = (!listed.is_empty()).then(|| kinds.collect());
+    let mut config = Map::new();
+    source.rope(source.head_dim()?, &mut config)?;
+    let mut whole = config.remove("rope_scaling").unwrap_or_else(|| json!({ "rope_type": "default" }));
+    whole["rope_theta"] = config.remove("rope_theta").unwrap_or_default();
+    let base = source.number("rope.freq_base_swa")?.map_or_else(|| whole["rope_theta"].clone(), Value::from);
+    let sliding = json!({ "rope_type": "default", "rope_theta": base });
+    let ropes = json!({ "full_attention": whole, "sliding_attention": sliding });
+    source.typed("olmo3", json!({ "sliding_window": window, "layer_types": kinds, "rope_parameters": ropes }))
+}
+
 fn cohere(source: &Source<'_>, model_type: &str) -> Result<Map<String, Value>, LoadError> {
     let more = json!({
         "attention_bias": source.holds("blk.0.attn_q.bias"), "logit_scale": source.number("logit_scale")?,
         "sliding_window": source.some("attention.sliding_window")?,
+        "use_qk_norm": source.holds("blk.0.attn_q_norm.weight"),
     });
     source.typed(model_type, more)
 }

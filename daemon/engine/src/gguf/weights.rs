@@ -125,7 +125,7 @@ impl<'a> Finder<'a, '_> {
                 Some(module) => (module, "bias"),
                 None => (vector.name.trim_end_matches(".weight"), "weight"),
             };
-            self.add(module, ending, &[vector.length])?;
+            self.add(module, ending, &vector.dims)?;
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl<'a> Finder<'a, '_> {
 
     fn norm(&mut self, norm: &Norm) -> Result<(), LoadError> {
         let module = norm.weight.name.trim_end_matches(".weight");
-        self.add(module, "weight", &[norm.weight.length])?;
+        self.add(module, "weight", &norm.weight.dims)?;
         if let Some(item) = self.items.last_mut() {
             item.numbers = if norm.less_one { Numbers::LessOne } else { Numbers::Same };
         }
@@ -177,13 +177,14 @@ impl<'a> Finder<'a, '_> {
     /// A vector that is no norm's: its name is whole.
     fn vector(&mut self, vector: &Vector) -> Result<(), LoadError> {
         let name = named(&vector.name, names::vector(&vector.name))?;
-        let Some(dims) = vector.dims else { return self.take(name, &vector.name, "", &[vector.length]) };
         // Files leave out the one dimension that counts nothing.
-        let mut stored = dims.to_vec();
-        dims.iter().rposition(|size| *size == 1).map(|at| stored.remove(at));
+        let mut stored = vector.dims.clone();
+        if stored.len() > 1 {
+            stored.iter().rposition(|size| *size == 1).map(|at| stored.remove(at));
+        }
         self.take(name, &vector.name, "", &stored)?;
         if let Some(item) = self.items.last_mut() {
-            item.shape = dims.to_vec();
+            item.shape.clone_from(&vector.dims);
         }
         Ok(())
     }

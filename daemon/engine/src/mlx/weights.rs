@@ -111,6 +111,7 @@ impl Run {
 /// A norm.
 pub(crate) struct Norm {
     kind: models::NormKind,
+    /// `[run]`, or `[runs, run]` where each run has factors of its own.
     weight: Array,
     epsilon: f32,
 }
@@ -120,20 +121,24 @@ impl Norm {
         let dtype = folder.vector_dtype(&norm.weight)?;
         let weight = vector(&folder.vector(&norm.weight)?, dtype, precision).map_err(refused)?;
         let weight = if norm.less_one { one_more(&weight).map_err(refused)? } else { weight };
+        let dims: Vec<i32> = norm.weight.dims.iter().map(|&size| size as i32).collect();
+        let weight = weight.reshape(&dims).map_err(refused)?;
         Ok(Self { kind: norm.kind, weight, epsilon: norm.epsilon })
     }
 
     /// How many numbers are normed together.
     pub fn length(&self) -> i32 {
-        self.weight.dim(0)
+        self.weight.dim(-1)
     }
 
     /// Norms the last axis.
     pub fn forward(&self, x: impl AsRef<Array>) -> Result<Array, Exception> {
-        match self.kind {
-            models::NormKind::Rms => fast::rms_norm(x, Some(&self.weight), self.epsilon),
-            models::NormKind::Layer => fast::layer_norm(x, Some(&self.weight), None, self.epsilon),
-        }
+        let shared = Some(&self.weight).filter(|weight| weight.ndim() == 1);
+        let normed = match self.kind {
+            models::NormKind::Rms => fast::rms_norm(x, shared, self.epsilon),
+            models::NormKind::Layer => fast::layer_norm(x, shared, None, self.epsilon),
+        }?;
+        if shared.is_some() { Ok(normed) } else { normed.multiply(&self.weight) }
     }
 }
 

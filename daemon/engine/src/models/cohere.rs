@@ -1,11 +1,11 @@
 //! `cohere` and `cohere2`: Command-R, Command-R+, Command-R7B and Command A.
 //!
 //! Both branches read one layer norm, side by side; logits are scaled; rope turns neighbours. In `cohere2` three layers of
-//! four slide, and the others turn nothing. The head norms of Command-R+ are refused.
+//! four slide, and the others turn nothing. Command-R+ norms each head, with weights of its own.
 
 use serde_json::{Value, json};
 
-use super::dense::{Family, PLAIN};
+use super::dense::{Family, PLAIN, QkNorm};
 use super::rope::CONTEXT_MAX;
 use super::{Description, NormKind};
 use crate::LoadError;
@@ -19,13 +19,15 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     if config.flag("layer_norm_bias")? {
         return Err(LoadError::unsupported("layer_norm_bias", "a layer norm without biases is"));
     }
-    if config.flag("use_qk_norm")? {
-        return Err(LoadError::unsupported("use_qk_norm", "Command-R without norms of its heads is"));
+    let normed = config.flag("use_qk_norm")?;
+    if normed && slides {
+        return Err(LoadError::unsupported("use_qk_norm of cohere2", "cohere2 without norms of its heads is"));
     }
     let bias = config.flag("attention_bias")?;
     let family = Family {
         qkv_bias: bias,
         output_bias: bias,
+        qk_norm: if normed { QkNorm::OwnHeads } else { QkNorm::None },
         epsilon: "layer_norm_eps",
         rope_base: None,
         rope_neighbours: true,

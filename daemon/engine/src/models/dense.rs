@@ -48,6 +48,8 @@ pub(super) enum QkNorm {
     None,
     /// Each head by itself, with weights that all share.
     Heads,
+    /// Each head by itself, with weights of its own.
+    OwnHeads,
     /// All heads together.
     Whole,
 }
@@ -194,14 +196,15 @@ impl Builder<'_> {
             let split = [("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)];
             split.map(|(module, outputs)| self.part(module, outputs, bias)).to_vec()
         };
-        let head_norm =
-            |module: &str, width| Norm::rms(&format!("{}.self_attn.{module}", self.name), width, self.epsilon);
+        let norm = |module: &str, width| Norm::rms(&format!("{}.self_attn.{module}", self.name), width, self.epsilon);
+        let own = |module: &str, heads| norm(module, head_dim).with_dims(vec![heads, head_dim]);
         Mixer {
             qkv: Stack { parts, inputs: self.hidden },
             qk_norm: match self.family.qk_norm {
                 QkNorm::None => None,
-                QkNorm::Heads => Some((head_norm("q_norm", head_dim), head_norm("k_norm", head_dim))),
-                QkNorm::Whole => Some((head_norm("q_norm", q), head_norm("k_norm", kv))),
+                QkNorm::Heads => Some((norm("q_norm", head_dim), norm("k_norm", head_dim))),
+                QkNorm::OwnHeads => Some((own("q_norm", heads), own("k_norm", kv_heads))),
+                QkNorm::Whole => Some((norm("q_norm", q), norm("k_norm", kv))),
             },
             attention,
             sinks: None,
@@ -234,6 +237,23 @@ impl Builder<'_> {
     fn norm(&self, module: &str) -> Option<Norm> {
         Some(Norm::rms(&format!("{}.{module}", self.name), self.hidden, self.epsilon))
     }
+}
+
+/// Gives layers that slide a rope of their own, `sliding`, unless the file lists one for each type of layer.
+pub(super) fn ropes_by_type(description: &mut Description, config: &Config, sliding: Rope) -> Result<(), LoadError> {
+    description.ropes.push(sliding);
+    let tables = config.object_if_any("rope_parameters")?;
+    let head_dim = description.layers[0].mixer.inner.attention.head_dim;
+    for (rope, layer_type) in description.ropes.iter_mut().zip(["full_attention", "sliding_attention"]) {
+        if let Some(table) = tables.as_ref().map(|tables| tables.object_if_any(layer_type)).transpose()?.flatten() {
+            *rope = Rope::of_table(&table, config, Some(rope.base), head_dim)?;
+        }
+    }
+    for layer in &mut description.layers {
+        let attention = &mut layer.mixer.inner.attention;
+        attention.rope = Some(usize::from(attention.window.is_some()));
+    }
+    Ok(())
 }
 
 /// How far positions reach before they would have to be folded, as Qwen's models of a million tokens do.

@@ -7,7 +7,7 @@
 
 use serde_json::json;
 
-use super::dense::{Family, PLAIN, QkNorm};
+use super::dense::{Family, PLAIN, QkNorm, ropes_by_type};
 use super::{Activation, Description, Holds, Rope};
 use crate::LoadError;
 use crate::config::Config;
@@ -56,18 +56,7 @@ pub(super) fn describe_3(config: &Config, holds: Holds<'_>) -> Result<Descriptio
     let mut description = family.describe(&config)?;
     let head_dim = description.layers[0].mixer.inner.attention.head_dim;
     let base = config.number_if_any("rope_local_base_freq")?.unwrap_or(10_000.0);
-    description.ropes.push(Rope::plain(base, head_dim));
-    // Newer files hold a table for each type of layer.
-    let tables = config.object_if_any("rope_parameters")?;
-    for (rope, layer_type) in description.ropes.iter_mut().zip(["full_attention", "sliding_attention"]) {
-        if let Some(table) = tables.as_ref().map(|tables| tables.object_if_any(layer_type)).transpose()?.flatten() {
-            *rope = Rope::of_table(&table, &config, Some(rope.base), head_dim)?;
-        }
-    }
-    for layer in &mut description.layers {
-        let attention = &mut layer.mixer.inner.attention;
-        attention.rope = Some(usize::from(attention.window.is_some()));
-    }
+    ropes_by_type(&mut description, &config, Rope::plain(base, head_dim))?;
     if pictures {
         description.architecture = "gemma3".to_string();
         let unread = ["vision_tower", "multi_modal_projector", "model.vision_tower", "model.multi_modal_projector"];

@@ -223,7 +223,7 @@ pub(crate) enum Activation {
     ClippedSwiglu,
 }
 
-/// A norm over runs of as many numbers as it has factors.
+/// A norm over runs of as many numbers as the last dimension of its factors.
 #[derive(Clone, Debug)]
 pub(crate) struct Norm {
     /// What is taken out.
@@ -272,16 +272,19 @@ pub(crate) struct Part {
 pub(crate) struct Vector {
     /// The tensor's name.
     pub name: String,
-    /// Its length.
-    pub length: usize,
-    /// The tensor's shape, where it is not the length alone.
-    pub dims: Option<[usize; 3]>,
+    /// The tensor's shape.
+    pub dims: Vec<usize>,
 }
 
 impl Vector {
     /// A plain vector.
     pub fn new(name: impl Into<String>, length: usize) -> Self {
-        Self { name: name.into(), length, dims: None }
+        Self { name: name.into(), dims: vec![length] }
+    }
+
+    /// Its numbers.
+    pub fn length(&self) -> usize {
+        self.dims.iter().product()
     }
 }
 
@@ -389,6 +392,16 @@ impl Norm {
     pub fn rms(module: &str, length: usize, epsilon: f32) -> Self {
         let weight = Vector::new(format!("{module}.weight"), length);
         Self { kind: NormKind::Rms, weight, less_one: false, epsilon }
+    }
+
+    /// The same with factors of another shape.
+    pub fn with_dims(self, dims: Vec<usize>) -> Self {
+        Self { weight: Vector { dims, ..self.weight }, ..self }
+    }
+
+    /// How many numbers are normed together.
+    pub fn run(&self) -> usize {
+        self.weight.dims[self.weight.dims.len() - 1]
     }
 
     /// The same with weights of another module: the last one of the name, `old`, is replaced.

@@ -1,4 +1,4 @@
-//! `mistral`: Mistral 7B, Nemo and Small, Ministral 8B.
+//! `mistral` and `ministral`: Mistral 7B, Nemo and Small, Ministral 8B.
 //!
 //! Llama without biases; where `sliding_window` is set, every layer slides (Mistral 7B v0.1), or those of `layer_types`.
 

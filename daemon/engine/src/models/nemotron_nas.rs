@@ -1,7 +1,8 @@
-//! `nemotron-nas`: NVIDIA's Nemotron models of the DeciLM kind, found by search: 49B Super, 51B, 253B Ultra.
+//! `deci` and `nemotron-nas`: DeciLM 6B and 7B, and NVIDIA's models of their kind, found by search: 49B Super, 51B, 253B
+//! Ultra.
 //!
-//! Llama whose layers differ: each has its own number of key and value heads and width of the MLP, and some leave one of
-//! the two out. Branches that were replaced by one matrix are refused.
+//! Llama whose layers differ: each has its own number of key and value heads. In NVIDIA's each has its own width of the MLP
+//! too, and some leave one of the two out. Branches that were replaced by one matrix are refused.
 
 use serde_json::json;
 
@@ -39,6 +40,33 @@ pub(super) fn describe(config: &Config) -> Result<Description, LoadError> {
     Ok(description)
 }
 
+/// Deci's own models.
+pub(super) fn describe_deci(config: &Config) -> Result<Description, LoadError> {
+    let mut description = PLAIN.describe(config)?;
+    let listed = config.counts("num_key_value_heads_per_layer")?;
+    if listed.len() != description.layers.len() {
+        let (listed, layers) = (listed.len(), description.layers.len());
+        return Err(config.problem(format!("num_key_value_heads_per_layer lists {listed} of {layers} layers")));
+    }
+    for (kv_heads, layer) in listed.into_iter().zip(&mut description.layers) {
+        share(kv_heads, config, layer)?;
+    }
+    Ok(description)
+}
+
+/// Gives a layer so many heads of keys and values.
+fn share(kv_heads: usize, config: &Config, layer: &mut Layer) -> Result<(), LoadError> {
+    let mixer = &mut layer.mixer.inner;
+    let heads = mixer.attention.heads;
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(config.problem(format!("{heads} attention heads cannot share {kv_heads} key and value heads")));
+    }
+    mixer.attention.kv_heads = kv_heads;
+    let width = kv_heads * mixer.attention.head_dim;
+    mixer.qkv.parts[1..].iter_mut().for_each(|part| part.outputs = width);
+    Ok(())
+}
+
 fn attention(block: &Config, config: &Config, layer: &mut Layer) -> Result<(), LoadError> {
     layer.without_mixer = block.flag("no_op")?;
     if layer.without_mixer {
@@ -48,15 +76,11 @@ fn attention(block: &Config, config: &Config, layer: &mut Layer) -> Result<(), L
     if block.flag("unshifted_sink")? {
         return Err(LoadError::unsupported("unshifted_sink in block_configs", "plain attention is"));
     }
-    let mixer = &mut layer.mixer.inner;
-    let (heads, group) = (mixer.attention.heads, block.count("n_heads_in_group")?);
+    let (heads, group) = (layer.mixer.inner.attention.heads, block.count("n_heads_in_group")?);
     if !heads.is_multiple_of(group) {
         return Err(config.problem(format!("{heads} attention heads do not divide into groups of {group}")));
     }
-    mixer.attention.kv_heads = heads / group;
-    let width = mixer.attention.kv_heads * mixer.attention.head_dim;
-    mixer.qkv.parts[1..].iter_mut().for_each(|part| part.outputs = width);
-    Ok(())
+    share(heads / group, config, layer)
 }
 
 fn feed(block: &Config, config: &Config, hidden: usize, layer: &mut Layer) -> Result<(), LoadError> {

@@ -127,11 +127,11 @@ fn recur(
         split.map(|(name, outputs)| part(&format!("in_proj_{name}"), outputs)).to_vec()
     };
     let (channels, kernel) = (2 * keys + values, shape.kernel);
-    let length = channels.checked_mul(kernel);
-    let length =
-        length.ok_or_else(|| config.problem(format!("{channels} channels cannot see {kernel} tokens each")))?;
+    if channels.checked_mul(kernel).is_none() {
+        return Err(config.problem(format!("{channels} channels cannot see {kernel} tokens each")));
+    }
     let name = format!("{module}.conv1d.weight");
-    let dims = if names.converted { [channels, kernel, 1] } else { [channels, 1, kernel] };
+    let dims = if names.converted { vec![channels, kernel, 1] } else { vec![channels, 1, kernel] };
     let vector = |name: &str| Vector::new(format!("{module}.{name}"), shape.value_heads);
     let mixer = &mut layer.mixer.inner;
     mixer.qkv = Stack { parts, inputs: hidden };
@@ -139,7 +139,7 @@ fn recur(
     mixer.attention = Attention { window: None, rope: None, ..mixer.attention };
     mixer.form = Form::Delta(Delta {
         shape,
-        conv: Vector { dims: Some(dims), ..Vector::new(name, length) },
+        conv: Vector { name, dims },
         decay: vector("A_log"),
         decay_bias: vector("dt_bias"),
         norm: Norm::rms(&format!("{module}.norm"), shape.value_dim, epsilon),

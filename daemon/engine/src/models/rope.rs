@@ -112,6 +112,8 @@ fn read_scaling(kind: &str, table: &Config, config: &Config) -> Result<Scaling, 
     };
     match kind {
         "default" => Ok(Scaling::None),
+        // It stretches what lies past the configured context, where nothing comes to lie; but for one family's own way.
+        "dynamic" if table.value("alpha").is_none() => Ok(Scaling::None),
         "linear" => Ok(Scaling::Linear { factor: number("factor")? }),
         "llama3" if number("low_freq_factor")? >= number("high_freq_factor")? => {
             Err(config.problem("rope scaling llama3 has no high_freq_factor above its low_freq_factor".to_string()))
@@ -128,7 +130,7 @@ fn read_scaling(kind: &str, table: &Config, config: &Config) -> Result<Scaling, 
         "yarn" => read_yarn(table, config, number("factor")?),
         other => Err(LoadError::unsupported(
             format!("rope scaling {other}"),
-            "default, linear, llama3, longrope and yarn are",
+            "default, dynamic, linear, llama3, longrope and yarn are",
         )),
     }
 }

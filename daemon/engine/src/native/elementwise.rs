@@ -80,7 +80,7 @@ fn norm_rows_body(rows: &mut [f32], weight: &[f32], epsilon: f32) {
     }
 }
 
-versions! { fn centre_rows(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) = centre_rows_body }
+versions! { pub(super) fn centre_rows(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) = centre_rows_body }
 
 #[inline(always)]
 fn centre_rows_body(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) {

@@ -94,8 +94,7 @@ pub(super) fn blanks(
             Some((_, "e_score_correction_bias")) => (0.0, 0.2),
             _ => (usual, 0.2),
         };
-        let dims = vector.dims.map_or(vec![vector.length], |dims| dims.to_vec());
-        add(vector.name.clone(), &dims, even(centre, reach));
+        add(vector.name.clone(), &vector.dims, even(centre, reach));
     }
     Ok(blanks)
 }

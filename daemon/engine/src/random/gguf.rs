@@ -192,7 +192,8 @@ pub fn of_folder_since(dir: &Path, form: impl Fn(&str) -> Form, apart: bool) -> 
         let mut values = folder.vector(&norm.weight).map_err(io::Error::other)?;
         values.iter_mut().for_each(|value| *value += if norm.less_one { 1.0 } else { 0.0 });
         let name = named(architecture, norm.weight.name.trim_end_matches(".weight"))?;
-        file.vector(&format!("{name}.weight"), values);
+        let rows: Vec<Vec<f32>> = values.chunks(norm.run()).map(<[f32]>::to_vec).collect();
+        matrix_of(&mut file, &format!("{name}.weight"), &rows, None, Form::F32);
     }
     for vector in folder.description.other_vectors() {
         let name = gguf_vector(&vector.name);

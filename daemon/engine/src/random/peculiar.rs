@@ -9,6 +9,7 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
         "cohere2" => json!({
             "head_dim": 16, "layer_norm_eps": 1e-5, "logit_scale": 0.5, "sliding_window": 9, "sliding_window_pattern": 2,
         }),
+        "deci" => json!({ "head_dim": 16, "num_key_value_heads": null, "num_key_value_heads_per_layer": [2, 1] }),
         "gemma2" => json!({
             "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0,
             "final_logit_softcapping": 4.0, "sliding_window": 9,
@@ -17,6 +18,7 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
             "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24, "sliding_window": 9,
             "sliding_window_pattern": 2, "rope_local_base_freq": 100.0, "rope_scaling": { "type": "linear", "factor": 8.0 },
         }),
+        "glm" => json!({ "attention_bias": true, "tie_word_embeddings": false }),
         "glm4" => json!({ "attention_bias": true, "partial_rotary_factor": 0.5, "tie_word_embeddings": false }),
         "granite" | "granitemoehybrid" => json!({
             "head_dim": 16, "embedding_multiplier": 3.0, "attention_multiplier": 0.2, "residual_multiplier": 0.5,
@@ -36,6 +38,11 @@ pub(super) fn of(architecture: &str) -> Map<String, Value> {
                 { "attention": { "n_heads_in_group": 4 }, "ffn": { "no_op": true } },
                 { "attention": { "n_heads_in_group": 2 }, "ffn": { "ffn_mult": 3.0 } },
             ],
+        }),
+        "olmo3" => json!({
+            "num_hidden_layers": 4, "sliding_window": 9, "rope_scaling": {
+                "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 16,
+            },
         }),
         "phi3" => json!({
             "head_dim": 16, "partial_rotary_factor": 0.75, "tie_word_embeddings": false,

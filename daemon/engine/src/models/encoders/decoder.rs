@@ -99,7 +99,7 @@ impl Names {
     }
 
     fn norm(&self, norm: &models::Norm) -> Norm {
-        let weight = Vector::new(self.name(&norm.weight.name), norm.weight.length);
+        let weight = Vector { name: self.name(&norm.weight.name), ..norm.weight.clone() };
         Norm::rms(weight, norm.epsilon)
     }
 
@@ -121,7 +121,7 @@ impl Names {
             && attention.sharpening.is_none()
             && attention.scale == (attention.head_dim as f32).powf(-0.5)
             && attention.kv_heads == description.layers[0].mixer.inner.attention.kv_heads;
-        let heads_alone = mixer.inner.qk_norm.as_ref().is_none_or(|(q, _)| q.weight.length == attention.head_dim);
+        let heads_alone = mixer.inner.qk_norm.as_ref().is_none_or(|(q, _)| q.weight.dims == [attention.head_dim]);
         (plain && heads_alone).then(|| Layer {
             attention_norm: Some(self.norm(norms[0])),
             qkv: self.stack(&mixer.inner.qkv),

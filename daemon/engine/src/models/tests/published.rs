@@ -158,3 +158,63 @@ fn embeddings_of_both_gemmas_grow_by_a_root_as_bf16_rounds_it() {
         }
     }
 }
+
+#[test]
+fn layers_of_deci_share_as_many_heads_as_are_listed() {
+    let listed = |heads: Value| json!({ "num_key_value_heads_per_layer": heads });
+    let layers = describe("deci", listed(json!([4, 2, 1]))).layers;
+    for (layer, heads) in layers.iter().zip([4, 2, 1]) {
+        let mixer = &layer.mixer.inner;
+        let widths: Vec<usize> = mixer.qkv.parts.iter().map(|part| part.outputs).collect();
+        assert_eq!((mixer.attention.kv_heads, widths), (heads, vec![64, heads * 16, heads * 16]));
+    }
+    for (heads, problem) in [
+        (json!([4, 2]), "lists 2 of 3 layers"),
+        (json!([4, 2, 3]), "4 attention heads cannot share 3"),
+        (json!([4, 2, 0]), "num_key_value_heads_per_layer is not a list of whole numbers"),
+    ] {
+        let error = refusal("deci", listed(heads)).to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn rope_that_grows_with_the_text_is_plain_within_the_context() {
+    let dynamic = json!({ "rope_scaling": { "type": "dynamic", "factor": 2.0 } });
+    let description = describe("llama", dynamic);
+    assert_eq!((description.ropes, description.context), (describe("llama", json!({})).ropes, 1000));
+    let own = json!({ "rope_scaling": { "type": "dynamic", "factor": 1.0, "alpha": 1000.0 } });
+    let error = refusal("llama", own);
+    assert!(matches!(error, LoadError::Unsupported { .. }) && error.to_string().contains("dynamic"), "{error}");
+}
+
+#[test]
+fn layers_of_olmo_3_that_slide_turn_as_they_did_before_others_were_stretched() {
+    let yarn =
+        json!({ "rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 500, "rope_theta": 5e5 });
+    let older = json!({ "num_hidden_layers": 4, "sliding_window": 16, "rope_scaling": yarn, "rope_theta": 5e5 });
+    let tables = json!({ "full_attention": yarn, "sliding_attention": { "rope_type": "default", "rope_theta": 5e5 } });
+    let newer = json!({
+        "num_hidden_layers": 4, "sliding_window": 16, "rope_parameters": tables, "rope_theta": null,
+        "layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    });
+    for (changes, context) in [(older, 4000), (newer, 1000)] {
+        let Description { layers, ropes, context: reached, .. } = describe("olmo3", changes);
+        let seen: Vec<_> =
+            layers.iter().map(|layer| layer.mixer.inner.attention).map(|it| (it.window, it.rope)).collect();
+        assert_eq!(seen, [(Some(16), Some(1)), (Some(16), Some(1)), (Some(16), Some(1)), (None, Some(0))]);
+        assert!(matches!(ropes[0].scaling, Scaling::Yarn { .. }) && ropes[0].base == 5e5);
+        assert_eq!((ropes[1].scaling, ropes[1].base, reached), (Scaling::None, 5e5, context));
+    }
+}
+
+#[test]
+fn command_r_norms_each_head_by_weights_of_its_own_where_it_is_asked_to() {
+    let normed = describe("cohere", json!({ "use_qk_norm": true, "num_key_value_heads": 2 }));
+    let (queries, keys) = normed.layers[0].mixer.inner.qk_norm.clone().unwrap();
+    assert_eq!((queries.weight.dims, queries.kind), (vec![4, 16], NormKind::Layer));
+    assert_eq!((keys.weight.dims, keys.weight.name.as_str()), (vec![2, 16], "model.layers.0.self_attn.k_norm.weight"));
+    assert!(describe("cohere", json!({})).layers[0].mixer.inner.qk_norm.is_none());
+    let other = refusal("cohere2", json!({ "use_qk_norm": true, "sliding_window": 8 })).to_string();
+    assert!(other.contains("use_qk_norm"), "{other}");
+}

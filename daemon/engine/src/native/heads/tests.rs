@@ -22,7 +22,7 @@ fn norms_touch_their_heads_only() {
     let mut random = Random::new(2);
     let (before, weight) = (random.floats(4 * STRIDE), random.floats(16));
     let mut after = before.clone();
-    let norm = HeadNorm { weight: &weight, epsilon: 1e-5 };
+    let norm = HeadNorm { run: weight.len(), centred: false, weight: &weight, epsilon: 1e-5 };
     prepare(&Pool::new(2), &mut after, &[(KEYS, Some(norm))], None);
     for (after, before) in after.chunks_exact(STRIDE).zip(before.chunks_exact(STRIDE)) {
         assert_eq!((&after[..32], &after[48..]), (&before[..32], &before[48..]));
@@ -35,9 +35,29 @@ fn a_norm_as_long_as_all_heads_takes_them_together() {
     let mut random = Random::new(3);
     let (before, weight) = (random.floats(STRIDE), random.floats(32));
     let mut after = before.clone();
-    let norm = HeadNorm { weight: &weight, epsilon: 1e-5 };
+    let norm = HeadNorm { run: weight.len(), centred: false, weight: &weight, epsilon: 1e-5 };
     prepare(&Pool::new(1), &mut after, &[(QUERIES, Some(norm))], None);
     assert!(relative_error(&after[..32], &normed(&before[..32], &weight)) < 1e-6);
+}
+
+#[test]
+fn heads_with_weights_of_their_own_are_normed_one_by_one() {
+    let mut random = Random::new(5);
+    let (before, weight) = (random.floats(4 * STRIDE), random.floats(32));
+    for (isa, centred) in Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+        let mut after = before.clone();
+        let norm = HeadNorm { run: 16, centred, weight: &weight, epsilon: 1e-5 };
+        prepare(&Pool::with_isa(2, isa), &mut after, &[(QUERIES, Some(norm))], None);
+        for (after, before) in after.chunks_exact(STRIDE).zip(before.chunks_exact(STRIDE)) {
+            for head in [0..16, 16..32] {
+                let mean = if centred { before[head.clone()].iter().sum::<f32>() / 16.0 } else { 0.0 };
+                let moved: Vec<f32> = before[head.clone()].iter().map(|x| x - mean).collect();
+                let wanted = normed(&moved, &weight[head.clone()]);
+                assert!(relative_error(&after[head], &wanted) < 1e-6, "{isa:?} {centred}");
+            }
+            assert_eq!(after[32..], before[32..]);
+        }
+    }
 }
 
 #[test]
@@ -50,7 +70,7 @@ fn heads_are_normed_before_they_are_turned_by_their_position() {
     rope.angles(0..rows as u32, &mut angles);
     for isa in Isa::available() {
         let mut after = before.clone();
-        let norm = Some(HeadNorm { weight: &weight, epsilon: 1e-5 });
+        let norm = Some(HeadNorm { run: weight.len(), centred: false, weight: &weight, epsilon: 1e-5 });
         let pool = Pool::with_isa(2, isa);
         prepare(&pool, &mut after, &[(QUERIES, norm), (KEYS, None)], Some((&rope, &angles)));
         for (position, (row, old)) in after.chunks_exact(STRIDE).zip(before.chunks_exact(STRIDE)).enumerate() {

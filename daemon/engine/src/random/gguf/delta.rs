@@ -47,10 +47,10 @@ pub(super) fn apart(
 
 /// Adds a vector that is no norm's.
 pub(super) fn vector(file: &mut Gguf<'static>, vector: &Vector, name: &str, order: Order, values: Vec<f32>) {
-    let width = vector.dims.map_or(1, |dims| dims.into_iter().skip(1).product());
+    let width = vector.dims[1..].iter().product();
     let layout = Layout { rows: order, columns: None };
     let rows = stored(layout, values.chunks(width).map(<[f32]>::to_vec).collect());
-    if vector.dims.is_some() {
+    if vector.dims.len() > 1 {
         matrix_of(file, name, &rows, None, Form::F32);
         return;
     }

@@ -100,6 +100,11 @@ fn of_family(config: &Value, architecture: &str, file: &mut Gguf<'_>) {
     if architecture == "gpt-oss" {
         file.number(&key("expert_feed_forward_length"), config["intermediate_size"].as_u64().unwrap_or(0) as u32);
     }
+    if config["model_type"] == "olmo3" {
+        let layers = config["num_hidden_layers"].as_i64().unwrap_or(0) as i32;
+        let pattern = (1..=layers).map(|layer| i32::from(layer % 4 != 0));
+        file.numbers(&key("attention.sliding_window_pattern"), pattern.collect::<Vec<_>>().into_iter());
+    }
     if config["n_routed_experts"].is_u64() {
         in_groups(config, architecture, file);
     }
@@ -215,7 +220,7 @@ fn architecture(model_type: &str) -> io::Result<&'static str> {
         "gemma2" => "gemma2",
         "gemma3_text" => "gemma3",
         "phi3" => "phi3",
-        "olmo2" => "olmo2",
+        "olmo2" | "olmo3" => "olmo2",
         "smollm3" => "smollm3",
         "granite" => "granite",
         "cohere" => "command-r",
