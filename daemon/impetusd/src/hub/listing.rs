@@ -45,7 +45,7 @@ struct Lfs {
 /// One file that is to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its name; the folder is flat.
+    /// Its name, which may begin with one folder.
     pub name: String,
     /// Its length.
     pub bytes: u64,
@@ -81,7 +81,8 @@ impl Listing {
             files.push(sibling.file(repo)?);
         }
         let named = |name: &str| files.iter().any(|file| file.name == name);
-        if files.len() > FILES_MAX || !files.iter().any(File::is_weights) || !named("config.json") {
+        let weights = files.iter().any(|file| file.is_weights() && !file.name.contains('/'));
+        if files.len() > FILES_MAX || !weights || !named("config.json") {
             let message =
                 format!("{repo} holds no model that Impetus can serve: it needs config.json and *.safetensors");
             let hint = "choose a repository in safetensors format, or download a GGUF file and give it to impetusctl models import";
@@ -119,12 +120,17 @@ impl Sibling {
 const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 
 /// Whether a model needs this file; its license goes with it. Files in folders are other forms of the same weights, but for
-/// the template for tools, and for those in which sentence-transformers says how an embedder pools and in which words a
-/// reranker answers.
+/// the template for tools, and for those in which sentence-transformers says how an embedder pools, through which matrices its
+/// vectors go, and in which words a reranker answers.
 fn is_needed(name: &str) -> bool {
     let plain = |name: &str| !name.contains(['/', '\\']) && !name.contains(char::is_control) && !name.starts_with('.');
-    if let Some(folder) = name.strip_suffix("/config.json") {
-        return plain(folder) && ["_Pooling", "_LogitScore"].iter().any(|end| folder.ends_with(end));
+    let of_module = |file: &str, kinds: &[&str]| {
+        let folder = name.strip_suffix(file).filter(|folder| plain(folder));
+        folder.is_some_and(|folder| kinds.iter().any(|kind| folder.ends_with(kind)))
+    };
+    if of_module("/config.json", &["_Pooling", "_Dense", "_LogitScore"]) || of_module("/model.safetensors", &["_Dense"])
+    {
+        return true;
     }
     let flat = plain(name);
     // Mistral ships its weights twice; the consolidated form is not the one that config.json describes.

@@ -177,6 +177,10 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
         ("LICENSE", &b"do good"[..]),
         ("1_Pooling/config.json", pooling),
         ("1_LogitScore/config.json", b"{}"),
+        ("2_Dense/config.json", b"{}"),
+        ("2_Dense/model.safetensors", b"a matrix"),
+        ("2_Dense/pytorch_model.bin", b"a program"),
+        ("onnx/model.safetensors", b"the same again"),
         ("additional_chat_templates/tool_use.jinja", b"tools"),
         ("additional_chat_templates/rag.jinja", b"documents"),
         ("onnx/config.json", b"{}"),
@@ -190,6 +194,7 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     let needed = [
         "1_LogitScore",
         "1_Pooling",
+        "2_Dense",
         "LICENSE",
         "additional_chat_templates",
         "config.json",
@@ -199,6 +204,8 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     assert_eq!(names(&fetched.path), needed);
     assert_eq!(names(&fetched.path.join("additional_chat_templates")), ["tool_use.jinja"]);
     assert_eq!(std::fs::read(fetched.path.join("1_Pooling/config.json")).unwrap(), pooling, "how an embedder pools");
+    assert_eq!(names(&fetched.path.join("2_Dense")), ["config.json", "model.safetensors"]);
+    assert_eq!(std::fs::read(fetched.path.join("2_Dense/model.safetensors")).unwrap(), b"a matrix");
     let mut weights = Vec::new();
     std::fs::File::open(fetched.path.join("model.safetensors")).unwrap().read_to_end(&mut weights).unwrap();
     assert_eq!(weights, fake.state.files.lock().unwrap()["model.safetensors"]);
@@ -210,6 +217,18 @@ fn a_pull_brings_only_what_a_model_needs_into_the_shared_layout() {
     assert_eq!(fake.ranges().len(), before);
     hub.delete("org/model", &[]).unwrap();
     assert!(!folder.path().join("hub/models--org--model").exists());
+}
+
+#[test]
+fn a_repository_with_nothing_but_the_matrices_after_pooling_is_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let fake = FakeHub::start();
+    let mut files = fake.state.files.lock().unwrap();
+    let weights = files.remove("model.safetensors").unwrap();
+    files.insert("2_Dense/model.safetensors".to_owned(), weights);
+    drop(files);
+    let refused = fetch(&hub(&fake.address, folder.path()), "org/model").0.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
 }
 
 #[test]
