@@ -82,6 +82,27 @@ async fn the_bundled_embedder_finds_a_text_by_a_question_about_it() {
 }
 
 #[tokio::test]
+async fn a_vector_goes_through_the_folders_matrices_and_is_cut_after_them() {
+    let house = House::start();
+    let client = house.client().await;
+    let dense =
+        json!({ "in_features": 64, "out_features": 48, "activation_function": "torch.nn.modules.activation.Tanh" });
+    model::add(&house, &client, "gemma", &Recipe::tiny_embedding_gemma(5).projected(vec![dense])).await;
+    let texts = ["the first of them", "and the second, which is longer than a window of theirs"];
+    let whole = client.embeddings(embed(Some("gemma"), &texts)).await.unwrap().vectors;
+    assert!(whole.iter().all(|vector| vector.len() == 48 && (dot(vector, vector) - 1.0).abs() < 1e-4));
+    let alone = client.embeddings(embed(Some("gemma"), &texts[1..])).await.unwrap().vectors;
+    assert_eq!(alone[0], whole[1]);
+    let short = client.embeddings(EmbedRequest { dimensions: Some(16), ..embed(Some("gemma"), &texts) }).await.unwrap();
+    for (short, whole) in short.vectors.iter().zip(&whole) {
+        let length = dot(&whole[..16], &whole[..16]).sqrt();
+        assert!(
+            short.len() == 16 && short.iter().zip(whole).all(|(short, whole)| (short - whole / length).abs() < 1e-5)
+        );
+    }
+}
+
+#[tokio::test]
 async fn each_kind_of_model_is_asked_only_for_what_it_does() {
     let house = House::start();
     let client = house.client().await;

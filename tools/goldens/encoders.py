@@ -1,6 +1,6 @@
 """Makes the goldens of tests/data/encoders: transformers and sentence-transformers, in float32 on the CPU, over tiny random encoders.
 
-Usage: python tools/goldens/encoders.py     (needs: pip install torch==2.15.0 transformers==5.23.0 sentence-transformers==6.2.0)
+Usage: python tools/goldens/encoders.py     (needs: pip install torch==2.15.0 transformers==5.24.0 sentence-transformers==6.2.0)
 
 A golden is one safetensors file. Its metadata holds the model's config.json, seed and pooling, from which the engine's
 `random_model` example writes the model; no weights are kept. Its tensors are the token ids and segments of all texts, one
@@ -34,6 +34,12 @@ SHAPE = {
 }
 DECODER = {"rms_norm_eps": 1e-6, "rope_theta": 10000.0, "num_key_value_heads": 2, "head_dim": 32, "hidden_act": "silu"}
 MODERN = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+GEMMA = {
+    "hidden_size": 96, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 32, "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_local_base_freq": 100.0, "sliding_window": 32,
+    "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+}
+BOTH_WAYS = {"use_bidirectional_attention": True}
 ROBERTA = {"type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
 
 
@@ -52,6 +58,22 @@ RECIPES = {
     "modernbert-cls": ["modernbert", "cls", MODERN, {"local_attention": 16, "global_attn_every_n_layers": 3, "num_hidden_layers": 4}],
     "modernbert-rerank": ["modernbert", "", MODERN, {"local_attention": 24, "classifier_pooling": "mean"}, classifier("ModernBert")],
     "qwen3-last": ["qwen3", "lasttoken", DECODER],
+    "bert-dense": ["bert", "mean", {}],
+    "embeddinggemma": ["gemma3_text", "mean", GEMMA, BOTH_WAYS],
+    "embeddinggemma-odd": ["gemma3_text", "mean", GEMMA, BOTH_WAYS, {"sliding_window": 17, "head_dim": 256, "torch_dtype": "float16"}],
+    "gemma3-last": ["gemma3_text", "lasttoken", GEMMA],
+}
+
+
+def dense(inputs, outputs, bias=False, activation="linear.Identity"):
+    return {"in_features": inputs, "out_features": outputs, "bias": bias, "activation_function": f"torch.nn.modules.{activation}"}
+
+
+# The matrices that pooled vectors go through, by the recipe's name.
+DENSE = {
+    "bert-dense": [dense(64, 48, True, "activation.Tanh")],
+    "embeddinggemma": [dense(96, 384), dense(384, 96)],
+    "embeddinggemma-odd": [dense(96, 60), dense(60, 40)],
 }
 
 
@@ -79,20 +101,24 @@ def rows_of(folder, pooling, tokens, segments):
         named = "token_type_ids" in inspect.signature(model.forward).parameters
         return torch.cat([model(input_ids=ids, **({"token_type_ids": types} if named else {})).logits for ids, types in pairs])
     model = SentenceTransformer(folder, device="cpu", model_kwargs={"dtype": torch.float32, "attn_implementation": "eager"}).eval()
-    network, pool = model[0], model[1]
+    network, steps = model[0], [step for step in list(model)[1:] if type(step).__name__ != "Normalize"]
     named = "token_type_ids" in inspect.signature(network.auto_model.forward).parameters
     rows = []
     for ids, types in pairs:
         features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if named:
             features["token_type_ids"] = types
-        rows.append(pool(network(features))["sentence_embedding"])
+        features = network(features)
+        for step in steps:
+            features = step(features)
+        rows.append(features["sentence_embedding"])
     return torch.cat(rows)
 
 
 def golden(name, recipe, seed, writer, folder):
     config, pooling = config_of(recipe), recipe[1]
-    subprocess.run([writer, folder, str(seed), *([pooling] if pooling else [])], input=json.dumps(config), text=True, check=True)
+    projected = [json.dumps(DENSE[name])] if name in DENSE else []
+    subprocess.run([writer, folder, str(seed), *([pooling] if pooling else []), *projected], input=json.dumps(config), text=True, check=True)
     draw = random.Random(name)
     tokens = [[draw.randrange(2, config["vocab_size"]) for _ in range(length)] for length in LENGTHS]
     two = config["type_vocab_size"] == 2
@@ -102,7 +128,7 @@ def golden(name, recipe, seed, writer, folder):
     flat = lambda lists: torch.tensor([value for part in lists for value in part], dtype=torch.int32)
     metadata = {
         "config": json.dumps(config), "seed": str(seed), "pooling": pooling,
-        "weights": fingerprint(Path(folder) / "model.safetensors"),
+        "weights": fingerprint(Path(folder) / "model.safetensors"), **({"dense": projected[0]} if projected else {}),
     }
     tensors = {"tokens": flat(tokens), "segments": flat(segments), "lengths": torch.tensor(LENGTHS, dtype=torch.int32), "rows": rows}
     save_file(tensors, str(OUT / f"{name}.safetensors"), metadata)

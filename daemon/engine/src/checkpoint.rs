@@ -49,9 +49,14 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self, LoadError> {
         let mut checkpoint = Self { files: Vec::new(), places: HashMap::new() };
         for path in weight_files(dir)? {
-            checkpoint.add(&path)?;
+            checkpoint.add(&path, "")?;
         }
         Ok(checkpoint)
+    }
+
+    /// Maps the weights of a module in a folder of its own, and calls them after it, as in `2_Dense.linear.weight`.
+    pub fn add_module(&mut self, dir: &Path, module: &str) -> Result<(), LoadError> {
+        weight_files(&dir.join(module))?.iter().try_for_each(|path| self.add(path, &format!("{module}.")))
     }
 
     /// The tensor of that name.
@@ -76,7 +81,8 @@ impl Checkpoint {
         self.files.iter().map(|file| file.len() as u64).sum()
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), LoadError> {
+    /// Maps a file; its tensors' names get a beginning.
+    fn add(&mut self, path: &Path, beginning: &str) -> Result<(), LoadError> {
         let map = map(path, ADVICE)?;
         if let Some(problem) = pointer(&map) {
             return Err(LoadError::invalid(path, problem));
@@ -93,7 +99,7 @@ impl Checkpoint {
                 start: data + start,
                 end: data + end,
             };
-            if self.places.insert(name.clone(), place).is_some() {
+            if self.places.insert(format!("{beginning}{name}"), place).is_some() {
                 return Err(LoadError::invalid(path, format!("tensor {name} is in another file too")));
             }
         }

@@ -181,7 +181,7 @@ impl Ops for Cpu {
         if norm.less_one {
             weight.iter_mut().for_each(|factor| *factor += 1.0);
         }
-        Ok(Norm { kind: norm.kind, run: norm.run(), weight, epsilon: norm.epsilon })
+        Ok(Norm { kind: norm.kind, run: norm.weight.width(), weight, epsilon: norm.epsilon })
     }
 
     fn expert_weights(&mut self, folder: &Folder, experts: &models::Experts) -> Result<Experts, LoadError> {

@@ -4,6 +4,7 @@
 //! live for one layer. Texts of a call lie one after another without padding, and the numbers of one are the same, bit for
 //! bit, whatever is beside it. The worker's one thread owns it and decides how many tokens go into a call.
 
+mod head;
 mod network;
 mod pool;
 #[cfg(test)]
@@ -12,7 +13,7 @@ mod tests;
 use std::path::Path;
 
 use crate::folder::Folder;
-use crate::models::encoders::{self, Settings, Task};
+use crate::models::encoders::{self, Settings};
 use crate::native::{BLOCK_TOKENS, Keep, KvCache, Precision};
 use crate::projection::Machine;
 use crate::{Facts, ForwardError, LoadError};
@@ -162,12 +163,4 @@ pub(crate) fn token_bytes(description: &encoders::Encoder) -> usize {
     let floats = hidden + qkv + attention.heads * attention.head_dim;
     let block = KvCache::block_bytes(1, attention.kv_heads, attention.head_dim, Keep::Bf16);
     floats * size_of::<f32>() + block / BLOCK_TOKENS
-}
-
-/// How many numbers the description's task gives.
-fn width(description: &encoders::Encoder) -> usize {
-    match description.task {
-        Task::Embed(_) => description.hidden,
-        Task::Rerank(_) => 1,
-    }
 }

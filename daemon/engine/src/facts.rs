@@ -117,7 +117,7 @@ impl Facts {
     /// The facts of an opened encoder's folder.
     pub(crate) fn of_encoder(folder: &Folder<Encoder>) -> Result<Self, LoadError> {
         let description = &folder.description;
-        let embed = matches!(description.task, Task::Embed(_));
+        let embed = matches!(description.task, Task::Embed(..));
         Ok(Self {
             architecture: folder.architecture.clone(),
             parameters: description.parameters(),
@@ -129,7 +129,7 @@ impl Facts {
             step_bytes: 0,
             kv_bytes_per_token: encoder::token_bytes(description) as u64,
             state_bytes: 0,
-            dimensions: embed.then_some(description.hidden as u32),
+            dimensions: embed.then_some(description.width() as u32),
             capabilities: Capabilities { embed, rerank: !embed, ..Capabilities::default() },
         })
     }

@@ -77,8 +77,9 @@ impl Folder<Encoder> {
         let config = Config::open(path)?;
         let settings = Settings::open(path)?;
         let Some((architecture, quantization)) = Self::foresee(path, &config, &settings)? else { return Ok(None) };
-        let checkpoint = Checkpoint::open(path)?;
+        let mut checkpoint = Checkpoint::open(path)?;
         let description = Encoder::read(&config, &settings, &|name| checkpoint.has(name))?;
+        settings.folders().try_for_each(|folder| checkpoint.add_module(path, folder))?;
         let folder = Self { path: path.to_path_buf(), architecture, description, checkpoint, quantization };
         folder.check()?;
         Ok(Some(folder))
@@ -204,7 +205,11 @@ impl Described for Encoder {
     }
 
     fn vectors(&self) -> impl Iterator<Item = &Vector> {
-        Encoder::vectors(self)
+        self.norms().flat_map(|norm| std::iter::once(&norm.weight).chain(&norm.bias))
+    }
+
+    fn less_one(&self) -> bool {
+        self.norm.as_ref().is_some_and(|norm| norm.less_one)
     }
 
     fn may_leave_out(&self, tensor: &str) -> bool {

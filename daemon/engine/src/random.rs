@@ -36,6 +36,7 @@ pub struct Recipe {
     shards: usize,
     endless: bool,
     pooling: Option<&'static str>,
+    dense: Vec<Value>,
 }
 
 impl Recipe {
@@ -87,7 +88,7 @@ impl Recipe {
 
     /// A model of any `config.json`.
     pub fn from_config(config: Map<String, Value>, seed: u64) -> Self {
-        Self { config, seed, shards: 1, endless: false, pooling: None }
+        Self { config, seed, shards: 1, endless: false, pooling: None, dense: Vec::new() }
     }
 
     /// Its `config.json`, to be the text of a model of more than text.
@@ -122,6 +123,22 @@ impl Recipe {
         self
     }
 
+    /// Puts what was pooled through matrices, by the settings of sentence-transformers' Dense modules.
+    pub fn projected(mut self, dense: Vec<Value>) -> Self {
+        self.dense = dense;
+        self
+    }
+
+    /// EmbeddingGemma as small as `tiny`: it sees both ways, and its mean goes through two matrices.
+    pub fn tiny_embedding_gemma(seed: u64) -> Self {
+        let recipe = Self::tiny("gemma3_text", seed).set("use_bidirectional_attention", true).pooled("mean");
+        let dense = |inputs: u32, outputs: u32| {
+            let identity = "torch.nn.modules.linear.Identity";
+            json!({ "in_features": inputs, "out_features": outputs, "bias": false, "activation_function": identity })
+        };
+        recipe.projected(vec![dense(64, 256), dense(256, 64)])
+    }
+
     /// Names no token that ends a turn, so that generation runs to its limit.
     pub fn endless(mut self) -> Self {
         self.endless = true;
@@ -139,22 +156,31 @@ impl Recipe {
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
         write_json(&dir.join("config.json"), &Value::Object(self.full_config()))?;
+        let config = Config::open(dir).map_err(io::Error::other)?;
+        let converted = config.value("quantization").is_some();
         if let Some(mode) = self.pooling {
             let width = self.config.get("hidden_size").unwrap_or(&Value::Null);
-            pooling::write_mode(dir, mode, width).map_err(io::Error::other)?;
+            pooling::write_mode(dir, mode, width, &self.dense).map_err(io::Error::other)?;
         }
-        let config = Config::open(dir).map_err(io::Error::other)?;
+        // As converters write them: the matrices among the model's own, and of the modules only the list.
+        let gathered = converted && !self.dense.is_empty();
+        if gathered {
+            let folders = (2..self.dense.len() + 2).map(|index| format!("{index}_Dense"));
+            std::iter::once("1_Pooling".to_string())
+                .chain(folders)
+                .try_for_each(|it| fs::remove_dir_all(dir.join(it)))?;
+        }
         let settings = Settings::open(dir).map_err(io::Error::other)?;
         let quantization = config.quantization().map_err(io::Error::other)?;
         let dtype = config.word_if_any("torch_dtype").map_err(io::Error::other)?.unwrap_or("bfloat16");
         let blanks = if Encoder::is_meant(&config, &settings).map_err(io::Error::other)? {
             letters::write_for_encoder(dir)?;
-            let encoder = Encoder::read(&config, &settings, &|_| false).map_err(io::Error::other)?;
+            let holds = |name: &str| gathered && name == "dense.0.weight";
+            let encoder = Encoder::read(&config, &settings, &holds).map_err(io::Error::other)?;
             blanks(&encoder, encoder.vocabulary, &quantization, dtype)?
         } else {
             letters::write(dir, self.endless)?;
             // As converters write them: once they are quantized, experts in one tensor, and a latent's heads in others.
-            let converted = config.value("quantization").is_some();
             let apart = config.word("model_type").is_ok_and(|name| name != "deepseek_v2");
             let holds = |name: &str| {
                 converted
@@ -165,7 +191,12 @@ impl Recipe {
             let decoder = Description::read(&config, &holds).map_err(io::Error::other)?;
             blanks(&decoder, decoder.vocabulary, &quantization, dtype)?
         };
-        self.write_weights(dir, &blanks)
+        let (modules, own): (Vec<Blank>, Vec<Blank>) = blanks.into_iter().partition(|blank| blank.module().is_some());
+        for blanks in modules.chunk_by(|one, next| one.module() == next.module()) {
+            let module = blanks[0].module().unwrap_or_default();
+            self.write_file(&dir.join(module).join("model.safetensors"), blanks, &format!("{module}."))?;
+        }
+        self.write_weights(dir, &own)
     }
 
     fn full_config(&self) -> Map<String, Value> {
@@ -178,25 +209,26 @@ impl Recipe {
 
     fn write_weights(&self, dir: &Path, blanks: &[Blank]) -> io::Result<()> {
         if self.shards == 1 {
-            return self.write_file(&dir.join("model.safetensors"), blanks);
+            return self.write_file(&dir.join("model.safetensors"), blanks, "");
         }
         let mut weight_map = Map::new();
         for (index, shard) in blanks.chunks(blanks.len().div_ceil(self.shards)).enumerate() {
             let name = format!("model-{:05}-of-{:05}.safetensors", index + 1, self.shards);
-            self.write_file(&dir.join(&name), shard)?;
+            self.write_file(&dir.join(&name), shard, "")?;
             weight_map.extend(shard.iter().map(|blank| (blank.name.clone(), json!(name))));
         }
         write_json(&dir.join("model.safetensors.index.json"), &json!({ "metadata": {}, "weight_map": weight_map }))
     }
 
-    fn write_file(&self, path: &Path, blanks: &[Blank]) -> io::Result<()> {
+    /// Writes tensors, whose names in the file lack a beginning.
+    fn write_file(&self, path: &Path, blanks: &[Blank], beginning: &str) -> io::Result<()> {
         let mut header = Map::new();
         header.insert("__metadata__".to_string(), json!({ "format": "mlx" }));
         let mut start = 0;
         for blank in blanks {
             let end = start + blank.bytes();
             let entry = json!({ "dtype": blank.dtype(), "shape": blank.shape, "data_offsets": [start, end] });
-            header.insert(blank.name.clone(), entry);
+            header.insert(blank.name.strip_prefix(beginning).unwrap_or(&blank.name).to_string(), entry);
             start = end;
         }
         let mut header = Value::Object(header).to_string();

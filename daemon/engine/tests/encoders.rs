@@ -46,6 +46,9 @@ impl Golden {
                 recipe = recipe.pooled(mode);
             }
         }
+        if let Some(dense) = metadata.get("dense") {
+            recipe = recipe.projected(serde_json::from_str(dense).unwrap());
+        }
         let lengths = counts("lengths");
         Self {
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
@@ -116,7 +119,7 @@ fn fingerprint(bytes: &[u8]) -> String {
 #[test]
 fn the_encoders_are_the_ones_that_the_goldens_were_made_from() {
     for golden in Golden::all(0) {
-        let weights = fs::read(golden.recipe.temporary().unwrap().path().join("model.safetensors")).unwrap();
+        let weights = weights(&golden.recipe.temporary().unwrap());
         let advice = "run tools/goldens/encoders.py again if the random models were changed on purpose";
         assert_eq!(fingerprint(&weights), golden.weights, "{}: {advice}", golden.name);
     }
@@ -161,6 +164,10 @@ fn recipes() -> Vec<(String, Recipe)> {
     let reranker = Recipe::tiny_encoder("bert", 5).set("architectures", json!(["BertForSequenceClassification"]));
     recipes.push(("reranker".to_string(), reranker));
     recipes.push(("qwen3".to_string(), Recipe::tiny("qwen3", 5).pooled("lasttoken")));
+    let gemma = Recipe::tiny_embedding_gemma(5);
+    recipes.push(("EmbeddingGemma 4-bit".to_string(), gemma.clone().quantized(4, 32)));
+    recipes.push(("EmbeddingGemma 8-bit".to_string(), gemma.clone().quantized(8, 64)));
+    recipes.push(("EmbeddingGemma".to_string(), gemma));
     recipes
 }
 

@@ -4,8 +4,9 @@
 //! so. What happens to each token alone is done for [`CHUNK`] tokens at a time, so that only the stream and the queries,
 //! keys and values of a long text are in memory at once. It validates nothing: [`crate::Encoder`] has done so.
 
+use super::Text;
+use super::head::Head;
 use super::pool::pool;
-use super::{Text, width};
 use crate::LoadError;
 use crate::folder::Folder;
 use crate::models::encoders::{self, Order, Pooling, Task};
@@ -15,7 +16,6 @@ use crate::native::{
     attend, gate, layer_norm, prepare, rms_norm,
 };
 use crate::projection::{Machine, Projection, sized};
-use crate::text::Tokenizer;
 
 /// Tokens whose MLP is in memory at once: its width is many times the stream's.
 const CHUNK: usize = 512;
@@ -25,6 +25,8 @@ pub(super) struct Network {
     hidden: usize,
     width: usize,
     words: Projection,
+    /// What they are multiplied by.
+    scale: f32,
     positions: Option<(Projection, usize)>,
     /// And how many there are.
     segments: Option<(Projection, usize)>,
@@ -35,6 +37,8 @@ pub(super) struct Network {
     layers: Vec<Layer>,
     norm: Option<Norm>,
     pooling: Pooling,
+    /// What pooled rows go through.
+    dense: Vec<(Projection, Option<Activation>)>,
     head: Option<Head>,
 }
 
@@ -54,25 +58,15 @@ struct Layer {
     widths: (usize, usize),
     activation: Activation,
     down: Projection,
+    /// The norms of what attention and the MLP give.
+    after: Option<(Norm, Norm)>,
 }
 
-struct Norm {
+pub(super) struct Norm {
     weight: Vec<f32>,
     bias: Option<Vec<f32>>,
     epsilon: f32,
     centred: bool,
-}
-
-struct Head {
-    dense: Option<(Projection, Activation)>,
-    norm: Option<Norm>,
-    score: Score,
-}
-
-enum Score {
-    Matrix(Projection),
-    /// A factor for each number.
-    Factors(Vec<f32>),
 }
 
 /// What one call computes: the tokens of all texts, one text after another, each in blocks of its own.
@@ -162,14 +156,18 @@ impl Network {
             });
             layers.push(Layer::load(folder, layer, rope, &mut projection)?);
         }
-        let (pooling, head) = match &description.task {
-            Task::Embed(pooling) => (*pooling, None),
-            Task::Rerank(head) => (head.pooling, Some(Head::load(folder, head, &words, &mut projection)?)),
+        let (pooling, dense, head) = match &description.task {
+            Task::Embed(pooling, dense) => {
+                let load = |(stack, activation): &(Stack, _)| Ok::<_, LoadError>((projection(stack)?, *activation));
+                (*pooling, dense.iter().map(load).collect::<Result<_, _>>()?, None)
+            }
+            Task::Rerank(head) => (head.pooling, Vec::new(), Some(Head::load(folder, head, &words, &mut projection)?)),
         };
         Ok(Self {
             hidden: description.hidden,
-            width: width(description),
+            width: description.width(),
             words,
+            scale: description.scale,
             positions,
             segments,
             embedding_norm: description.embedding_norm.as_ref().map(norm).transpose()?,
@@ -178,6 +176,7 @@ impl Network {
             layers,
             norm: description.norm.as_ref().map(norm).transpose()?,
             pooling,
+            dense,
             head,
         })
     }
@@ -225,6 +224,9 @@ impl Network {
             step.tokens.iter().zip(places).zip(stream.chunks_exact_mut(self.hidden))
         {
             self.words.row(*token as usize, row);
+            if self.scale != 1.0 {
+                row.iter_mut().for_each(|x| *x *= self.scale);
+            }
             if let Some((table, first)) = &self.positions {
                 add_row(table, first + position as usize, row);
             }
@@ -270,6 +272,9 @@ impl Network {
         for (x, attended) in stream.chunks_mut(CHUNK * hidden).zip(attended.chunks(CHUNK * width)) {
             let branch = sized(&mut activations.branch, x.len());
             layer.output.forward(machine, attended, x.len() / hidden, branch);
+            if let Some((norm, _)) = &layer.after {
+                norm.apply_to(&machine.pool, branch, &mut activations.normed);
+            }
             add(&machine.pool, x, branch);
             if let (Order::After, Some(norm)) = (self.order, &layer.attention_norm) {
                 norm.apply_to(&machine.pool, x, &mut activations.normed);
@@ -298,6 +303,9 @@ impl Network {
                 gate(&machine.pool, layer.activation, inner, &inner[width..], inner_width, width, activated);
                 layer.down.forward(machine, activated, rows, branch);
             }
+            if let Some((_, norm)) = &layer.after {
+                norm.apply_to(&machine.pool, branch, &mut activations.normed);
+            }
             add(&machine.pool, x, branch);
             if self.order == Order::After {
                 layer.mlp_norm.apply_to(&machine.pool, x, &mut activations.normed);
@@ -318,6 +326,13 @@ impl Network {
             pool(self.pooling, rows, out);
             rest = others;
         }
+        for (matrix, activation) in &self.dense {
+            let pooled = std::mem::replace(out, vec![0.0; step.texts.len() * matrix.outputs()]);
+            matrix.forward(machine, &pooled, step.texts.len(), out);
+            if let Some(activation) = activation {
+                activate(&machine.pool, *activation, out);
+            }
+        }
         if let Some(head) = &self.head {
             head.score(machine, out, step.texts.len(), &mut activations.normed);
         }
@@ -331,11 +346,15 @@ impl Layer {
         rope: Option<usize>,
         projection: &mut dyn FnMut(&Stack) -> Result<Projection, LoadError>,
     ) -> Result<Self, LoadError> {
-        let models::Attention { heads, kv_heads, head_dim, .. } = folder.description.attention;
+        let models::Attention { heads, kv_heads, head_dim, scale, .. } = folder.description.attention;
         let stride = layer.qkv.outputs();
         let norm = |norm: &encoders::Norm| Norm::load(folder, norm);
         let qk_norm = match &layer.qk_norm {
             Some((queries, keys)) => Some((norm(queries)?, norm(keys)?)),
+            None => None,
+        };
+        let after = match &layer.after {
+            Some((attention, mlp)) => Some((norm(attention)?, norm(mlp)?)),
             None => None,
         };
         Ok(Self {
@@ -348,7 +367,7 @@ impl Layer {
             shape: Shape {
                 heads,
                 stride,
-                scale: (head_dim as f32).powf(-0.5),
+                scale,
                 window: layer.sight.window,
                 ahead: layer.sight.ahead,
                 softcap: None,
@@ -360,14 +379,19 @@ impl Layer {
             widths: (layer.inner.outputs(), layer.down.inputs),
             activation: layer.activation,
             down: projection(&layer.down)?,
+            after,
         })
     }
 }
 
 impl Norm {
-    fn load(folder: &Folder<encoders::Encoder>, norm: &encoders::Norm) -> Result<Self, LoadError> {
+    pub(super) fn load(folder: &Folder<encoders::Encoder>, norm: &encoders::Norm) -> Result<Self, LoadError> {
         let bias = norm.bias.as_ref().map(|bias| folder.vector(bias)).transpose()?;
-        Ok(Self { weight: folder.vector(&norm.weight)?, bias, epsilon: norm.epsilon, centred: norm.centred })
+        let mut weight = folder.vector(&norm.weight)?;
+        if norm.less_one {
+            weight.iter_mut().for_each(|factor| *factor += 1.0);
+        }
+        Ok(Self { weight, bias, epsilon: norm.epsilon, centred: norm.centred })
     }
 
     fn of_heads(&self) -> HeadNorm<'_> {
@@ -385,61 +409,9 @@ impl Norm {
     }
 
     /// The same in place, a chunk at a time.
-    fn apply_to(&self, pool: &Pool, x: &mut [f32], buffer: &mut Vec<f32>) {
+    pub(super) fn apply_to(&self, pool: &Pool, x: &mut [f32], buffer: &mut Vec<f32>) {
         for x in x.chunks_mut(CHUNK * self.weight.len()) {
             x.copy_from_slice(self.apply(pool, x, buffer));
-        }
-    }
-}
-
-impl Head {
-    fn load(
-        folder: &Folder<encoders::Encoder>,
-        head: &encoders::Head,
-        words: &Projection,
-        projection: &mut dyn FnMut(&Stack) -> Result<Projection, LoadError>,
-    ) -> Result<Self, LoadError> {
-        let dense = match &head.dense {
-            Some((stack, activation)) => Some((projection(stack)?, *activation)),
-            None => None,
-        };
-        let norm = head.norm.as_ref().map(|norm| Norm::load(folder, norm)).transpose()?;
-        let score = match &head.score {
-            encoders::Score::Matrix(stack) => Score::Matrix(projection(stack)?),
-            encoders::Score::Words { head, yes, no } => {
-                let head = head.as_ref().map(&mut *projection).transpose()?;
-                let table = head.as_ref().unwrap_or(words);
-                let tokenizer = Tokenizer::open(&folder.path)?;
-                let row = |word: &encoders::Word| {
-                    let token = word.token(&tokenizer, table.outputs())?;
-                    let mut row = vec![0.0; table.inputs()];
-                    table.row(token as usize, &mut row);
-                    Ok::<_, LoadError>(row)
-                };
-                Score::Factors(row(yes)?.iter().zip(row(no)?).map(|(yes, no)| yes - no).collect())
-            }
-        };
-        Ok(Self { dense, norm, score })
-    }
-
-    /// Turns pooled rows into scores.
-    fn score(&self, machine: &mut Machine, rows: &mut Vec<f32>, count: usize, buffer: &mut Vec<f32>) {
-        let mut dense = rows.clone();
-        if let Some((matrix, activation)) = &self.dense {
-            matrix.forward(machine, rows, count, &mut dense);
-            activate(&machine.pool, *activation, &mut dense);
-        }
-        if let Some(norm) = &self.norm {
-            norm.apply_to(&machine.pool, &mut dense, buffer);
-        }
-        rows.resize(count, 0.0);
-        match &self.score {
-            Score::Matrix(matrix) => matrix.forward(machine, &dense, count, rows),
-            Score::Factors(factors) => {
-                for (score, row) in rows.iter_mut().zip(dense.chunks_exact(factors.len())) {
-                    *score = row.iter().zip(factors).map(|(x, factor)| x * factor).sum();
-                }
-            }
         }
     }
 }

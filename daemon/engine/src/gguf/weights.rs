@@ -20,7 +20,7 @@ use super::names;
 use super::pages::Page;
 use crate::LoadError;
 use crate::models::encoders::Encoder;
-use crate::models::{Description, Norm, Part, Stack, Vector};
+use crate::models::{Description, Part, Stack, Vector};
 use crate::native::{DeltaShape, Dtype};
 
 pub(super) use copy::Copied;
@@ -109,7 +109,7 @@ impl<'a> Finder<'a, '_> {
         self.delta = description.recurrent().map(|(shape, _)| shape);
         self.stacks(description.stacks())?;
         for norm in description.norms() {
-            self.norm(norm)?;
+            self.norm(&norm.weight, norm.less_one)?;
         }
         description.other_vectors().try_for_each(|vector| self.vector(vector))
     }
@@ -120,12 +120,11 @@ impl<'a> Finder<'a, '_> {
             self.used.insert("output.weight".to_string());
         }
         self.stacks(encoder.stacks())?;
-        for vector in encoder.vectors() {
-            let (module, ending) = match vector.name.strip_suffix(".bias") {
-                Some(module) => (module, "bias"),
-                None => (vector.name.trim_end_matches(".weight"), "weight"),
-            };
-            self.add(module, ending, &vector.dims)?;
+        for norm in encoder.norms() {
+            self.norm(&norm.weight, norm.less_one)?;
+            if let Some(bias) = &norm.bias {
+                self.add(bias.name.trim_end_matches(".bias"), "bias", &bias.dims)?;
+            }
         }
         Ok(())
     }
@@ -165,11 +164,10 @@ impl<'a> Finder<'a, '_> {
         Ok(())
     }
 
-    fn norm(&mut self, norm: &Norm) -> Result<(), LoadError> {
-        let module = norm.weight.name.trim_end_matches(".weight");
-        self.add(module, "weight", &norm.weight.dims)?;
+    fn norm(&mut self, weight: &Vector, less_one: bool) -> Result<(), LoadError> {
+        self.add(weight.name.trim_end_matches(".weight"), "weight", &weight.dims)?;
         if let Some(item) = self.items.last_mut() {
-            item.numbers = if norm.less_one { Numbers::LessOne } else { Numbers::Same };
+            item.numbers = if less_one { Numbers::LessOne } else { Numbers::Same };
         }
         Ok(())
     }

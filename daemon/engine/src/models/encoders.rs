@@ -13,9 +13,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use settings::{Pooling, Settings};
+pub(crate) use settings::{Dense, Pooling, Settings};
 
-use super::{Attention, Rope, Stack, Vector};
+use super::{Attention, Part, Rope, Stack, Vector};
 use crate::LoadError;
 use crate::config::Config;
 use crate::native::Activation;
@@ -37,6 +37,8 @@ pub(crate) struct Encoder {
     pub context: usize,
     /// One row per token id.
     pub words: Stack,
+    /// What they are multiplied by.
+    pub scale: f32,
     /// One row per position, where positions are learned.
     pub positions: Option<Positions>,
     /// One row per segment: the first text of a pair, and the second.
@@ -98,6 +100,8 @@ pub(crate) struct Layer {
     pub activation: Activation,
     /// The projection back to the residual stream.
     pub down: Stack,
+    /// The norms of what attention and the MLP give, before it is added.
+    pub after: Option<(Norm, Norm)>,
 }
 
 /// Whom a token sees besides itself.
@@ -119,6 +123,8 @@ impl Sight {
 pub(crate) struct Norm {
     /// The factors.
     pub weight: Vector,
+    /// Whether they are stored less one.
+    pub less_one: bool,
     /// What is added.
     pub bias: Option<Vector>,
     /// What is added to the variance or mean square.
@@ -130,8 +136,8 @@ pub(crate) struct Norm {
 /// What becomes of the last layer.
 #[derive(Clone, Debug)]
 pub(crate) enum Task {
-    /// One vector for a text.
-    Embed(Pooling),
+    /// One vector for a text: pooled, then through these matrices and what follows each.
+    Embed(Pooling, Vec<(Stack, Option<Activation>)>),
     /// One score for a pair of texts.
     Rerank(Head),
 }
@@ -218,7 +224,7 @@ impl Encoder {
     /// Whether a folder's model is an encoder: by its architecture, or because it was trained to embed or to score.
     pub fn is_meant(config: &Config, settings: &Settings) -> Result<bool, LoadError> {
         let architecture = config.word("model_type")?;
-        let told = settings.pooling.is_some() || settings.answers.is_some();
+        let told = settings.pooling.is_some() || settings.answers.is_some() || settings.lost.is_some();
         let named = decoder::judges(config, settings)? || decoder::embeds(config)?;
         Ok(told || SUPPORTED.contains(&architecture) || classifies(config)? || named)
     }
@@ -226,21 +232,36 @@ impl Encoder {
     /// Describes the encoder of a folder. `has` says which tensors there are, because names come with and without a prefix.
     pub fn read(config: &Config, settings: &Settings, has: &dyn Fn(&str) -> bool) -> Result<Self, LoadError> {
         let source = Source { config, settings, has };
+        if let Some(path) = settings.lost.as_ref().filter(|_| !decoder::keeps_projections(&source)) {
+            return Err(settings::missing(path));
+        }
         let encoder = match config.word("model_type")? {
             "bert" => bert::describe(&source),
             "roberta" | "xlm-roberta" | "camembert" => bert::describe_roberta(&source),
             "nomic_bert" => nomic_bert::describe(&source),
             "modernbert" => modernbert::describe(&source),
-            "qwen3" => decoder::describe(&source),
+            "qwen3" | "gemma3_text" => decoder::describe(&source),
             other => {
-                let supported = format!("{} and qwen3 are", SUPPORTED.join(", "));
+                let supported = format!("{}, qwen3 and gemma3_text are", SUPPORTED.join(", "));
                 Err(LoadError::unsupported(format!("an encoder of model_type {other}"), supported))
             }
         }?;
-        if settings.lower && matches!(encoder.task, Task::Rerank(_)) {
+        let reranks = matches!(encoder.task, Task::Rerank(_));
+        if settings.lower && reranks {
             return Err(LoadError::unsupported("do_lower_case of a reranker", "that of an embedder is"));
         }
+        if !settings.dense.is_empty() && reranks {
+            return Err(LoadError::unsupported("a Dense module of a reranker", "that of an embedder is"));
+        }
         Ok(encoder)
+    }
+
+    /// How many numbers a text becomes.
+    pub fn width(&self) -> usize {
+        match &self.task {
+            Task::Embed(_, dense) => dense.last().map_or(self.hidden, |(stack, _)| stack.outputs()),
+            Task::Rerank(_) => 1,
+        }
     }
 
     /// Whether it was trained to answer a question about a pair of texts, and must be asked that.
@@ -262,23 +283,27 @@ impl Encoder {
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
         let positions = self.positions.as_ref().map(|positions| &positions.table);
         let layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.output, &layer.inner, &layer.down]);
-        let head = if let Task::Rerank(head) = &self.task { Some(head.stacks()) } else { None };
+        let (dense, head) = match &self.task {
+            Task::Embed(_, dense) => (Some(dense.iter().map(|(stack, _)| stack)), None),
+            Task::Rerank(head) => (None, Some(head.stacks())),
+        };
         std::iter::once(&self.words)
             .chain(positions)
             .chain(&self.segments)
             .chain(layers)
+            .chain(dense.into_iter().flatten())
             .chain(head.into_iter().flatten())
     }
 
-    /// Every vector of weights that is no matrix's bias.
-    pub fn vectors(&self) -> impl Iterator<Item = &Vector> {
+    /// Every norm, in the order of the computation.
+    pub fn norms(&self) -> impl Iterator<Item = &Norm> {
         let layers = self.layers.iter().flat_map(|layer| {
             let heads = layer.qk_norm.iter().flat_map(|(q, k)| [q, k]);
-            layer.attention_norm.iter().chain(heads).chain(std::iter::once(&layer.mlp_norm))
+            let after = layer.after.iter().flat_map(|(attention, mlp)| [attention, mlp]);
+            layer.attention_norm.iter().chain(heads).chain(std::iter::once(&layer.mlp_norm)).chain(after)
         });
         let head = if let Task::Rerank(head) = &self.task { head.norm.as_ref() } else { None };
-        let norms = self.embedding_norm.iter().chain(layers).chain(&self.norm).chain(head);
-        norms.flat_map(|norm| std::iter::once(&norm.weight).chain(&norm.bias))
+        self.embedding_norm.iter().chain(layers).chain(&self.norm).chain(head)
     }
 }
 
@@ -286,12 +311,8 @@ impl Norm {
     /// A layer norm of module `name`, with a bias if there is one.
     fn layer(name: &str, length: usize, epsilon: f32, biased: bool) -> Self {
         let vector = |part: &str| Vector::new(format!("{name}.{part}"), length);
-        Self { weight: vector("weight"), bias: biased.then(|| vector("bias")), epsilon, centred: true }
-    }
-
-    /// An RMS norm with these factors.
-    fn rms(weight: Vector, epsilon: f32) -> Self {
-        Self { weight, bias: None, epsilon, centred: false }
+        let bias = biased.then(|| vector("bias"));
+        Self { weight: vector("weight"), less_one: false, bias, epsilon, centred: true }
     }
 }
 
@@ -303,9 +324,19 @@ impl Source<'_> {
         Ok(if larger { prefix.to_string() } else { String::new() })
     }
 
-    /// How a text's tokens become its vector; `usual` where the folder does not say.
-    fn pooling(&self, usual: Pooling) -> Pooling {
-        self.settings.pooling.unwrap_or(usual)
+    /// How the tokens of a text become its vector: pooled, in the `usual` way where the folder does not say, and then through
+    /// these matrices.
+    fn embed(&self, usual: Pooling, hidden: usize, dense: &[Dense]) -> Result<Task, LoadError> {
+        let mut width = hidden;
+        let mut matrices = Vec::with_capacity(dense.len());
+        for Dense { module, inputs, outputs, bias, activation } in dense {
+            if *inputs != width {
+                return Err(self.config.problem(format!("{module} reads {inputs} numbers of a vector of {width}")));
+            }
+            width = *outputs;
+            matrices.push((Stack { parts: vec![Part::new(module, width, *bias)], inputs: *inputs }, *activation));
+        }
+        Ok(Task::Embed(self.settings.pooling.unwrap_or(usual), matrices))
     }
 
     /// The heads, all of one width.

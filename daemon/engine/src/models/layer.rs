@@ -282,9 +282,14 @@ impl Vector {
         Self { name: name.into(), dims: vec![length] }
     }
 
-    /// Its numbers.
+    /// How many numbers it has.
     pub fn length(&self) -> usize {
         self.dims.iter().product()
+    }
+
+    /// Its last dimension.
+    pub fn width(&self) -> usize {
+        self.dims[self.dims.len() - 1]
     }
 }
 
@@ -397,11 +402,6 @@ impl Norm {
     /// The same with factors of another shape.
     pub fn with_dims(self, dims: Vec<usize>) -> Self {
         Self { weight: Vector { dims, ..self.weight }, ..self }
-    }
-
-    /// How many numbers are normed together.
-    pub fn run(&self) -> usize {
-        self.weight.dims[self.weight.dims.len() - 1]
     }
 
     /// The same with weights of another module: the last one of the name, `old`, is replaced.

@@ -100,6 +100,12 @@ pub(super) fn blanks(
 }
 
 impl Blank {
+    /// The module in whose folder it lies, if it has one.
+    pub fn module(&self) -> Option<&str> {
+        let (module, _) = self.name.split_once('.')?;
+        module.ends_with("_Dense").then_some(module)
+    }
+
     /// The type's name in the file.
     pub fn dtype(&self) -> &'static str {
         match self.fill {

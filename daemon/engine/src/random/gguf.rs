@@ -15,6 +15,7 @@ pub use self::encode::Form;
 use crate::folder::{Described, Folder};
 use crate::gguf::{Layout, gguf_name, gguf_vector, layout};
 use crate::matrix::Matrix;
+use crate::models::Vector;
 use crate::native::{DeltaShape, Linear, Pool, Precision};
 
 /// Offsets of tensors are multiples of this.
@@ -177,10 +178,11 @@ pub fn of_folder_since(dir: &Path, form: impl Fn(&str) -> Form, apart: bool) -> 
     if let Some(folder) = Folder::open_encoder(dir).map_err(io::Error::other)? {
         let place = Place { architecture, layout: &|_| Layout::SAME, delta: None };
         matrices(&folder, &place, form, &mut file)?;
-        for vector in folder.description.vectors() {
-            let values = folder.vector(vector).map_err(io::Error::other)?;
-            let (module, ending) = vector.name.rsplit_once('.').unwrap_or((&vector.name, "weight"));
-            file.vector(&format!("{}.{ending}", named(architecture, module)?), values);
+        for norm in folder.description.norms() {
+            norm_of(&folder, architecture, &norm.weight, norm.less_one, &mut file)?;
+            if let Some(bias) = &norm.bias {
+                norm_of(&folder, architecture, bias, false, &mut file)?;
+            }
         }
         return Ok(file);
     }
@@ -189,11 +191,7 @@ pub fn of_folder_since(dir: &Path, form: impl Fn(&str) -> Form, apart: bool) -> 
     let delta = folder.description.recurrent().map(|(shape, _)| shape).filter(|_| apart);
     matrices(&folder, &Place { architecture, layout: &layout, delta }, form, &mut file)?;
     for norm in folder.description.norms() {
-        let mut values = folder.vector(&norm.weight).map_err(io::Error::other)?;
-        values.iter_mut().for_each(|value| *value += if norm.less_one { 1.0 } else { 0.0 });
-        let name = named(architecture, norm.weight.name.trim_end_matches(".weight"))?;
-        let rows: Vec<Vec<f32>> = values.chunks(norm.run()).map(<[f32]>::to_vec).collect();
-        matrix_of(&mut file, &format!("{name}.weight"), &rows, None, Form::F32);
+        norm_of(&folder, architecture, &norm.weight, norm.less_one, &mut file)?;
     }
     for vector in folder.description.other_vectors() {
         let name = gguf_vector(&vector.name);
@@ -202,6 +200,22 @@ pub fn of_folder_since(dir: &Path, form: impl Fn(&str) -> Form, apart: bool) -> 
         delta::vector(&mut file, vector, &name, layout(&vector.name).rows, values);
     }
     Ok(file)
+}
+
+/// Adds the factors of a norm, which a folder may hold less one, or what it adds.
+fn norm_of<D: Described>(
+    folder: &Folder<D>,
+    architecture: &str,
+    vector: &Vector,
+    less_one: bool,
+    file: &mut Gguf<'_>,
+) -> io::Result<()> {
+    let mut values = folder.vector(vector).map_err(io::Error::other)?;
+    values.iter_mut().for_each(|value| *value += if less_one { 1.0 } else { 0.0 });
+    let (module, ending) = vector.name.rsplit_once('.').unwrap_or((&vector.name, "weight"));
+    let rows: Vec<Vec<f32>> = values.chunks(vector.width()).map(<[f32]>::to_vec).collect();
+    matrix_of(file, &format!("{}.{ending}", named(architecture, module)?), &rows, None, Form::F32);
+    Ok(())
 }
 
 fn named(architecture: &str, module: &str) -> io::Result<String> {

@@ -14,7 +14,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
     let mut encoder = describe_family(source, &prefix, 0)?;
     encoder.task = match classifies(source.config)? {
         true => Task::Rerank(head(&format!("{prefix}pooler.dense"), "classifier", encoder.hidden)),
-        false => Task::Embed(source.pooling(Pooling::Mean)),
+        false => source.embed(Pooling::Mean, encoder.hidden, &source.settings.dense)?,
     };
     Ok(encoder)
 }
@@ -25,7 +25,7 @@ pub(super) fn describe_roberta(source: &Source<'_>) -> Result<Encoder, LoadError
     let mut encoder = describe_family(source, &prefix, padding.min(1 << 20) as usize + 1)?;
     encoder.task = match classifies(source.config)? {
         true => Task::Rerank(head("classifier.dense", "classifier.out_proj", encoder.hidden)),
-        false => Task::Embed(source.pooling(Pooling::Mean)),
+        false => source.embed(Pooling::Mean, encoder.hidden, &source.settings.dense)?,
     };
     Ok(encoder)
 }
@@ -62,6 +62,7 @@ fn describe_family(source: &Source<'_>, prefix: &str, first: usize) -> Result<En
         vocabulary,
         context,
         words: table("word_embeddings", vocabulary),
+        scale: 1.0,
         positions: Some(Positions { table: table("position_embeddings", rows), first }),
         segments: Some(table("token_type_embeddings", config.count_if_any("type_vocab_size")?.unwrap_or(2))),
         embedding_norm: Some(Norm::layer(&format!("{prefix}embeddings.LayerNorm"), hidden, epsilon, true)),
@@ -71,7 +72,7 @@ fn describe_family(source: &Source<'_>, prefix: &str, first: usize) -> Result<En
             .map(|index| shape.layer(&format!("{prefix}encoder.layer.{index}")))
             .collect(),
         norm: None,
-        task: Task::Embed(Pooling::Mean),
+        task: Task::Embed(Pooling::Mean, Vec::new()),
         unused: ["pooler.", "cls.", "lm_head.", "embeddings.position_ids", "embeddings.token_type_ids"]
             .iter()
             .flat_map(|name| [(*name).to_string(), format!("{prefix}{name}")])
@@ -104,6 +105,7 @@ impl Shape {
             inner: Stack { parts: vec![part("intermediate.dense", inner)], inputs: hidden },
             activation: self.activation,
             down: Stack { parts: vec![part("output.dense", hidden)], inputs: inner },
+            after: None,
         }
     }
 }

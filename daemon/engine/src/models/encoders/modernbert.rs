@@ -42,6 +42,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         vocabulary,
         context: config.count("max_position_embeddings")?,
         words: Stack::single(format!("{prefix}embeddings.tok_embeddings"), vocabulary, hidden),
+        scale: 1.0,
         positions: None,
         segments: None,
         embedding_norm: Some(page.norm(&format!("{prefix}embeddings.norm"))),
@@ -51,7 +52,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         norm: Some(page.norm(&format!("{prefix}final_norm"))),
         task: match classifies(config)? {
             true => Task::Rerank(page.head(config)?),
-            false => Task::Embed(source.pooling(Pooling::Mean)),
+            false => source.embed(Pooling::Mean, hidden, &source.settings.dense)?,
         },
         unused: ["head.", "decoder."].map(str::to_string).into(),
     })
@@ -97,6 +98,7 @@ impl Page {
             inner: stack("mlp.Wi", 2 * inner, hidden, self.mlp_bias),
             activation: self.activation,
             down: stack("mlp.Wo", hidden, inner, self.mlp_bias),
+            after: None,
         }
     }
 

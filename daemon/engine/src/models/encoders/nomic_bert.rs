@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use super::{Encoder, Layer, Norm, Order, Pooling, Sight, Source, Task};
+use super::{Encoder, Layer, Norm, Order, Pooling, Sight, Source};
 use super::{activation, classifies, only};
 use crate::LoadError;
 use crate::config::Config;
@@ -44,6 +44,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
             },
             activation: Activation::Silu,
             down: Stack { parts: vec![part("mlp.fc2", hidden, down_bias)], inputs: inner },
+            after: None,
         }
     };
     let layers = if config.value("n_layer").is_some() { "n_layer" } else { "num_hidden_layers" };
@@ -54,6 +55,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         // Rotary positions have no table, so a folder may say that its texts are longer than the first training's.
         context: positions.max(source.settings.length.unwrap_or(0)),
         words: Stack::single("embeddings.word_embeddings", vocabulary, hidden),
+        scale: 1.0,
         positions: None,
         segments: match config.value("type_vocab_size").and_then(|rows| rows.as_u64()) {
             Some(0) => None,
@@ -67,7 +69,7 @@ pub(super) fn describe(source: &Source<'_>) -> Result<Encoder, LoadError> {
         attention,
         layers: (0..source.layers(layers)?).map(layer).collect(),
         norm: None,
-        task: Task::Embed(source.pooling(Pooling::Mean)),
+        task: source.embed(Pooling::Mean, hidden, &source.settings.dense)?,
         unused: ["pooler.", "cls.", "lm_head."].map(str::to_string).into(),
     })
 }

@@ -1,17 +1,19 @@
 //! What sentence-transformers' files say of an encoder: how tokens are pooled, which words a judge answers in, what is done
 //! to a text first, and how long a text it was configured for.
 //!
-//! `modules.json` lists the steps after the network; `1_Pooling/config.json` says how tokens are pooled, and
-//! `1_LogitScore/config.json` which token means yes and which no. Of the prompts of `config_sentence_transformers.json` the
-//! default one, which few name, goes before every text; the others are the caller's. A folder without these files gets its
-//! architecture's usual pooling. Every vector leaves the daemon with length 1, whether or not a step says so.
+//! `modules.json` lists the steps after the network; `1_Pooling/config.json` says how tokens are pooled, `2_Dense` and its
+//! kin through which matrices the vector then goes, and `1_LogitScore/config.json` which token means yes and which no. Of the
+//! prompts of `config_sentence_transformers.json` the default one, which few name, goes before every text; the others are the
+//! caller's. A folder without these files gets its architecture's usual pooling. Every vector leaves the daemon with length 1,
+//! whether or not a step says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::LoadError;
 use crate::config::{Config, read_object, read_text};
+use crate::native::Activation;
 
 /// Which tokens of the last layer make the vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(crate) enum Pooling {
 pub(crate) struct Settings {
     /// How tokens are pooled; `None` where no module pools.
     pub pooling: Option<Pooling>,
+    /// What a pooled vector goes through, in order.
+    pub dense: Vec<Dense>,
+    /// The settings of a module that is listed and not there: converters for MLX copy no folders.
+    pub lost: Option<PathBuf>,
     /// The words of a decoder that judges; `None` where no module scores.
     pub answers: Option<Answers>,
     /// What is put before every text.
@@ -37,6 +43,21 @@ pub(crate) struct Settings {
     pub lower: bool,
     /// The most tokens of a text.
     pub length: Option<usize>,
+}
+
+/// A matrix that a pooled vector goes through.
+#[derive(Clone, Debug)]
+pub(crate) struct Dense {
+    /// Its name among the tensors.
+    pub module: String,
+    /// How many numbers it reads.
+    pub inputs: usize,
+    /// How many it gives.
+    pub outputs: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// What each number then becomes, if it changes.
+    pub activation: Option<Activation>,
 }
 
 /// The tokens that a judge answers in.
@@ -51,6 +72,9 @@ pub(crate) struct Answers {
 /// Whose settings a file may be called after; new ones are called after the first, whatever the model is.
 const TRANSFORMERS: [&str; 7] = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"];
 
+/// What the matrix of a Dense module is called in its file.
+const LINEAR: &str = ".linear";
+
 const ADVICE: &str = "modules.json names it; download the folder again";
 
 impl Settings {
@@ -61,6 +85,7 @@ impl Settings {
         if !modules.is_empty() {
             settings.prompt = prompt(dir)?;
         }
+        let mut normal = false;
         for (kind, path) in modules {
             match kind.rsplit('.').next().unwrap_or_default() {
                 "Transformer" => {
@@ -68,16 +93,31 @@ impl Settings {
                     let file = files.iter().find(|file| file.exists());
                     file.map_or(Ok(()), |file| settings.read_transformer(file))?;
                 }
+                "Pooling" | "Dense" if !dir.join(&path).join("config.json").exists() => {
+                    settings.lost.get_or_insert_with(|| dir.join(&path).join("config.json"));
+                }
+                "Pooling" if !settings.dense.is_empty() => {
+                    return Err(LoadError::unsupported("a Dense module before Pooling", "one after it is"));
+                }
                 "Pooling" => settings.pooling = Some(pooling(&dir.join(&path), !settings.prompt.is_empty())?),
+                "Dense" if normal => {
+                    return Err(LoadError::unsupported("a Dense module after Normalize", "one before it is"));
+                }
+                "Dense" => settings.dense.push(dense(dir, &path)?),
                 "LogitScore" => settings.answers = Some(answers(&dir.join(&path))?),
-                "Normalize" => {}
+                "Normalize" => normal = true,
                 _ => {
-                    let supported = "Transformer, Pooling, LogitScore and Normalize are";
+                    let supported = "Transformer, Pooling, Dense, LogitScore and Normalize are";
                     return Err(LoadError::unsupported(format!("module {kind} of modules.json"), supported));
                 }
             }
         }
         Ok(settings)
+    }
+
+    /// The folders that hold weights of their own.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        self.dense.iter().filter_map(|dense| dense.module.strip_suffix(LINEAR))
     }
 
     /// Reads the transformer's own settings.
@@ -127,6 +167,40 @@ fn modules(dir: &Path) -> Result<Vec<(String, String)>, LoadError> {
 fn module(dir: &Path) -> Result<Config, LoadError> {
     let path = dir.join("config.json");
     Ok(Config::new(&path, read_object(&path, ADVICE)?))
+}
+
+/// What a folder without a module's settings is refused with.
+pub(super) fn missing(path: &Path) -> LoadError {
+    LoadError::MissingFile { path: path.to_path_buf(), advice: ADVICE.to_string() }
+}
+
+/// A matrix that a vector goes through; its numbers lie in a file of the module's own.
+fn dense(dir: &Path, path: &str) -> Result<Dense, LoadError> {
+    let config = module(&dir.join(path))?;
+    if config.flag("use_residual")? {
+        return Err(LoadError::unsupported("use_residual of a Dense module", "one without it is"));
+    }
+    for key in ["module_input_name", "module_output_name"] {
+        if let Some(name) = config.word_if_any(key)?.filter(|name| *name != "sentence_embedding") {
+            return Err(LoadError::unsupported(format!("{key} {name} of a Dense module"), "sentence_embedding is"));
+        }
+    }
+    let named = config.word_if_any("activation_function")?.unwrap_or("torch.nn.modules.activation.Tanh");
+    let activation = match named {
+        "torch.nn.modules.linear.Identity" => None,
+        "torch.nn.modules.activation.Tanh" => Some(Activation::Tanh),
+        other => {
+            let supported = "torch.nn's Identity and Tanh are";
+            return Err(LoadError::unsupported(format!("activation_function {other} of a Dense module"), supported));
+        }
+    };
+    Ok(Dense {
+        module: format!("{path}{LINEAR}"),
+        inputs: config.count("in_features")?,
+        outputs: config.count("out_features")?,
+        bias: config.flag_if_any("bias")?.unwrap_or(true),
+        activation,
+    })
 }
 
 fn answers(dir: &Path) -> Result<Answers, LoadError> {

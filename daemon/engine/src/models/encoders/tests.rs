@@ -68,6 +68,37 @@ fn a_decoder_that_embeds_sees_ahead_only_if_its_file_says_so() {
     assert_eq!(ahead(json!({ "is_causal": false })), [Sight::ALL; 2]);
 }
 
+fn gemma(changes: Value) -> Value {
+    let config = json!({ "model_type": "gemma3_text", "sliding_window": 16, "head_dim": 16, "num_hidden_layers": 3 });
+    merged(merged(bert(config), json!({ "sliding_window_pattern": 3, "use_bidirectional_attention": true })), changes)
+}
+
+#[test]
+fn a_gemma_that_sees_both_ways_sees_half_its_window_each_way() {
+    let sights = |changes| read(gemma(changes)).unwrap().layers.iter().map(|layer| layer.sight).collect::<Vec<_>>();
+    let near = |side| Sight { window: Some(side + 1), ahead: side };
+    assert_eq!(sights(json!({})), [near(8), near(8), Sight::ALL]);
+    assert_eq!(sights(json!({ "sliding_window": 17 }))[0], near(8), "of an odd window the half is rounded down");
+    assert_eq!(sights(json!({ "sliding_window": 512 }))[0], near(256));
+}
+
+#[test]
+fn a_gemma_that_was_trained_to_embed_is_told_from_one_that_talks() {
+    let meant = |config| Encoder::is_meant(&Config::from_json(config), &Settings::default()).unwrap();
+    assert!(meant(gemma(json!({}))));
+    assert!(!meant(gemma(json!({ "use_bidirectional_attention": null }))));
+    let score = json!({ "architectures": ["Gemma3TextForSequenceClassification"], "num_labels": 1 });
+    expect(gemma(score), &["gemma3_text model that scores"]);
+    expect(gemma(json!({ "is_causal": false })), &["is_causal false"]);
+}
+
+#[test]
+fn words_of_a_gemma_that_embeds_grow_by_the_root_of_the_width_in_full() {
+    let scale = read(gemma(json!({ "hidden_size": 96 }))).unwrap().scale;
+    assert_eq!(scale, 96f32.sqrt());
+    assert_eq!(read(bert(json!({}))).unwrap().scale, 1.0);
+}
+
 #[test]
 fn positions_of_roberta_begin_after_the_padding_row() {
     let encoder = read(bert(json!({ "model_type": "xlm-roberta", "pad_token_id": 1 }))).unwrap();
@@ -131,14 +162,100 @@ fn modules_that_would_change_the_vector_are_refused() {
     let two = json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true });
     assert!(refusal("1_Pooling/config.json", two).contains("cls_token with mean_tokens"));
     assert!(refusal("1_Pooling/config.json", json!({ "pooling_mode": "max" })).contains("pooling max"));
-    let dense = json!([{ "type": "sentence_transformers.models.Dense", "path": "2_Dense" }]);
-    assert!(refusal("modules.json", dense).contains("Dense"));
+    let module =
+        |kind: &str, path: &str| json!({ "type": format!("sentence_transformers.models.{kind}"), "path": path });
+    let lstm = json!([module("LSTM", "2_LSTM")]);
+    assert!(refusal("modules.json", lstm).contains("LSTM"));
     let outside = json!([{ "type": "sentence_transformers.models.Pooling", "path": "../other" }]);
     assert!(refusal("modules.json", outside).contains("modules.json"));
     assert!(refusal("modules.json", json!({})).contains("modules.json"));
     let lost = json!([{ "type": "sentence_transformers.models.Pooling", "path": "7_Pooling" }]);
     let lost = refusal("modules.json", lost);
     assert!(lost.contains("7_Pooling") && lost.contains("modules.json names it"), "{lost}");
+}
+
+/// The settings of a Dense module of a tiny embedder, and a change of them.
+fn dense(changes: Value) -> Value {
+    let identity = "torch.nn.modules.linear.Identity";
+    let settings = json!({ "in_features": 64, "out_features": 32, "bias": false, "activation_function": identity });
+    merged(settings, changes)
+}
+
+#[test]
+fn a_vector_is_as_long_as_the_last_matrix_makes_it() {
+    let recipe = Recipe::tiny_encoder("bert", 1).pooled("cls");
+    let second = dense(json!({ "in_features": 32, "out_features": 48 }));
+    let plain = inspect(recipe.temporary().unwrap().path()).unwrap();
+    let folder = recipe.projected(vec![dense(json!({ "bias": true })), second]).temporary().unwrap();
+    let facts = inspect(folder.path()).unwrap();
+    assert_eq!((plain.dimensions, facts.dimensions), (Some(64), Some(48)));
+    assert_eq!(facts.parameters - plain.parameters, 64 * 32 + 32 + 32 * 48, "the matrices count");
+    assert_eq!(facts.memory_bytes - plain.memory_bytes, 2 * (64 * 32 + 32 * 48));
+    assert!(facts.weights_bytes > plain.weights_bytes + 2 * (64 * 32 + 32 * 48), "and so do their files");
+    fs::remove_file(folder.path().join("3_Dense/model.safetensors")).unwrap();
+    let lost = inspect(folder.path()).unwrap_err().to_string();
+    assert!(lost.contains("3_Dense/model.safetensors"), "{lost}");
+}
+
+#[test]
+fn matrices_that_would_change_the_vector_otherwise_are_refused() {
+    let refusal = |changes| {
+        let folder =
+            Recipe::tiny_encoder("bert", 1).pooled("cls").projected(vec![dense(json!({}))]).temporary().unwrap();
+        fs::write(folder.path().join("2_Dense/config.json"), dense(changes).to_string()).unwrap();
+        inspect(folder.path()).unwrap_err().to_string()
+    };
+    assert!(refusal(json!({ "activation_function": "torch.nn.modules.activation.ReLU" })).contains("activation.ReLU"));
+    assert!(refusal(json!({ "use_residual": true })).contains("use_residual"));
+    assert!(refusal(json!({ "module_input_name": "token_embeddings" })).contains("token_embeddings"));
+    assert!(refusal(json!({ "in_features": 63 })).contains("reads 63 numbers of a vector of 64"));
+    assert!(refusal(json!({ "out_features": 31 })).contains("2_Dense.linear"), "the file has another shape");
+    assert!(refusal(json!({ "bias": true })).contains("2_Dense.linear.bias"));
+    let order = |kinds: [&str; 3]| {
+        let folder =
+            Recipe::tiny_encoder("bert", 1).pooled("cls").projected(vec![dense(json!({}))]).temporary().unwrap();
+        let module = |kind: &&str| {
+            let path = if *kind == "Dense" { "2_Dense" } else { "1_Pooling" };
+            json!({ "type": format!("sentence_transformers.models.{kind}"), "path": path })
+        };
+        let modules: Vec<Value> = kinds.iter().map(module).collect();
+        fs::write(folder.path().join("modules.json"), json!(modules).to_string()).unwrap();
+        inspect(folder.path()).map(|facts| facts.dimensions).map_err(|error| error.to_string())
+    };
+    assert_eq!(order(["Pooling", "Dense", "Normalize"]), Ok(Some(32)));
+    assert!(order(["Dense", "Pooling", "Normalize"]).unwrap_err().contains("a Dense module before Pooling"));
+    assert!(order(["Pooling", "Normalize", "Dense"]).unwrap_err().contains("a Dense module after Normalize"));
+}
+
+#[test]
+fn an_embedding_gemma_is_read_as_published_and_as_converted() {
+    let published = Recipe::tiny_embedding_gemma(1).temporary().unwrap();
+    let converted = Recipe::tiny_embedding_gemma(1).quantized(8, 64).temporary().unwrap();
+    assert!(!converted.path().join("2_Dense").exists(), "converters leave the folders of modules out");
+    let [published_facts, converted_facts] = [&published, &converted].map(|folder| inspect(folder.path()).unwrap());
+    assert_eq!(published_facts.parameters, converted_facts.parameters);
+    assert_eq!((published_facts.dimensions, converted_facts.dimensions), (Some(64), Some(64)));
+    assert!(published_facts.capabilities.embed && converted_facts.capabilities.embed);
+    fs::remove_file(converted.path().join("model.safetensors")).unwrap();
+    crate::foresee(converted.path()).unwrap();
+    let refusal = || inspect(published.path()).unwrap_err().to_string();
+    fs::remove_file(published.path().join("3_Dense/config.json")).unwrap();
+    assert!(refusal().contains("3_Dense/config.json is missing; modules.json names it"), "{}", refusal());
+    fs::remove_file(published.path().join("modules.json")).unwrap();
+    assert!(refusal().contains("EmbeddingGemma without its modules.json"), "{}", refusal());
+}
+
+#[test]
+fn an_embedding_gemma_saved_without_a_head_has_names_without_a_beginning() {
+    let config = Config::from_json(gemma(json!({})));
+    let settings = Settings { pooling: Some(Pooling::Mean), ..Settings::default() };
+    let encoder = Encoder::read(&config, &settings, &|name| name == "embed_tokens.weight").unwrap();
+    assert_eq!(encoder.words.parts[0].name, "embed_tokens");
+    let norms: Vec<&str> = encoder.norms().map(|norm| norm.weight.name.as_str()).collect();
+    assert!(
+        norms.contains(&"layers.2.post_feedforward_layernorm.weight") && norms.contains(&"norm.weight"),
+        "{norms:?}"
+    );
 }
 
 #[test]
