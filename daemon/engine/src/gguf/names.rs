@@ -22,6 +22,23 @@ pub(super) fn qwen3_5(module: &str) -> Option<String> {
     normed_after(module.strip_prefix("language_model.")?)
 }
 
+/// Of EmbeddingGemma, whose matrices after pooling are called after sentence-transformers' folders.
+pub(super) fn gemma_embedding(module: &str) -> Option<String> {
+    match module {
+        "dense.0" | "2_Dense.linear" => Some("dense_2".to_string()),
+        "dense.1" | "3_Dense.linear" => Some("dense_3".to_string()),
+        _ => normed_after(module),
+    }
+}
+
+/// Of Gemma 3, under whose name Ollama's first files of EmbeddingGemma go.
+pub(super) fn gemma3(module: &str) -> Option<String> {
+    match module {
+        "dense.0" | "dense.1" => Some(module.to_string()),
+        _ => normed_after(module),
+    }
+}
+
 /// Of a decoder in which it norms what attention gives.
 pub(super) fn normed_after(module: &str) -> Option<String> {
     any_decoder(module, true)

@@ -69,7 +69,7 @@ const fn encoder(architecture: &'static str, describe: Describe, name: fn(&str) 
 type Describe = fn(&Source<'_>) -> Result<Map<String, Value>, LoadError>;
 
 /// The architectures that are read.
-const PAGES: [Page; 25] = [
+const PAGES: [Page; 26] = [
     Page { turned: true, ..page("llama", llama) },
     page("qwen2", |source| source.typed("qwen2", json!({}))),
     page("qwen2moe", qwen2_moe),
@@ -79,7 +79,8 @@ const PAGES: [Page; 25] = [
     Page { name: names::qwen3_5, values: Values::Tiled, ..page("qwen35", hybrid::qwen3_5) },
     Page { name: names::qwen3_5, values: Values::Tiled, ..page("qwen35moe", hybrid::qwen3_5_moe) },
     Page { name: names::normed_after, ..page("gemma2", gemma2) },
-    Page { name: names::normed_after, ..page("gemma3", gemma3) },
+    Page { name: names::gemma3, ..page("gemma3", gemma3) },
+    Page { name: names::gemma_embedding, ..page("gemma-embedding", gemma_embedding) },
     page("phi3", phi3),
     Page { name: names::normed_after, ..page("olmo2", olmo) },
     Page { turned: true, ..page("smollm3", |source| source.typed("smollm3", json!({}))) },
@@ -247,7 +248,8 @@ impl Source<'_> {
         if self.count_if_any("attention.value_length")?.is_some_and(|width| width != head_dim) {
             return Err(LoadError::unsupported("values of another width than keys", "one width for both is"));
         }
-        if fields.flag_if_any(&self.key("attention.causal"))? == Some(false) {
+        let causal = fields.flag_if_any(&self.key("attention.causal"))?;
+        if causal == Some(false) && self.architecture != "gemma-embedding" {
             return Err(LoadError::unsupported("attention that is not causal", "a causal decoder is"));
         }
         config.insert("head_dim".to_string(), json!(head_dim));
@@ -358,7 +360,29 @@ fn gemma3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
         "sliding_window_pattern": source.count_if_any("attention.sliding_window_pattern")?.unwrap_or(6),
         "rope_local_base_freq": source.number("rope.freq_base_swa")?.unwrap_or(10_000.0),
     });
-    source.typed("gemma3_text", more)
+    let mut config = source.typed("gemma3_text", more)?;
+    if source.holds("dense.0.weight") {
+        config.insert("use_bidirectional_attention".to_string(), json!(true));
+    }
+    Ok(config)
+}
+
+/// EmbeddingGemma. Its matrices after pooling are left out unless a converter is asked for them.
+fn gemma_embedding(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {
+    // Repeats the shapes of tensors.
+    for name in ["dense_2_feat_in", "dense_2_feat_out", "dense_3_feat_in", "dense_3_feat_out"] {
+        source.some(name)?;
+    }
+    if !source.holds("dense_2.weight") {
+        let supported = "one converted with --sentence-transformers-dense-modules is";
+        return Err(LoadError::unsupported(
+            "a GGUF file of EmbeddingGemma without its matrices after pooling",
+            supported,
+        ));
+    }
+    let mut config = gemma3(source)?;
+    config.insert("use_bidirectional_attention".to_string(), json!(true));
+    Ok(config)
 }
 
 fn phi3(source: &Source<'_>) -> Result<Map<String, Value>, LoadError> {

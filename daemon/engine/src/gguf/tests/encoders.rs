@@ -16,6 +16,8 @@ pub(super) fn recipes() -> Vec<(&'static str, Recipe)> {
         ("modern-bert", tiny("modernbert").pooled("cls")),
         ("modern-bert", scores(tiny("modernbert"), "ModernBertForSequenceClassification")),
         ("qwen3", Recipe::tiny("qwen3", 3).pooled("lasttoken")),
+        ("gemma-embedding", Recipe::tiny_embedding_gemma(3)),
+        ("gemma3", Recipe::tiny_embedding_gemma(3).quantized(8, 32)),
     ]
 }
 
@@ -39,7 +41,8 @@ fn plain_numbers_give_the_very_vectors_and_scores_of_the_original() {
         let pair = |folder| tokenizer(folder).pair("the house on the hill", "is it in the rain?").unwrap();
         let whole = pair(&folder);
         // A decoder that was trained to embed puts nothing between two texts.
-        assert!(architecture == "qwen3" || whole == pair(&made), "{architecture}");
+        let decodes = ["qwen3", "gemma-embedding", "gemma3"].contains(&architecture);
+        assert!(decodes || whole == pair(&made), "{architecture}");
         assert_eq!(encoded(&folder, &whole), encoded(&made, &whole), "{architecture}");
         let [before, after] = [&folder, &made].map(|folder| crate::inspect(folder.path()).unwrap());
         assert_eq!((before.parameters, before.dimensions), (after.parameters, after.dimensions), "{architecture}");
@@ -63,6 +66,10 @@ fn what_an_encoder_asks_and_nothing_here_does_is_refused() {
     assert!(refusal(&path).contains("cls.extra.weight"));
     let (_folder, path) = changed(&Recipe::tiny("qwen3", 3), |file| file.number("qwen3.pooling_type", 4));
     assert!(refusal(&path).contains("qwen3.pooling_type 4"));
+    let (_folder, path) = changed(&Recipe::tiny_embedding_gemma(3), |file| {
+        ["dense_2.weight", "dense_3.weight"].into_iter().for_each(|name| file.remove(name));
+    });
+    assert!(refusal(&path).contains("EmbeddingGemma without its matrices after pooling"));
 }
 
 /// The tokenizer of a tiny BERT's file with a vocabulary of its own: tokens, scores and kinds.

@@ -11,7 +11,11 @@ use super::Gguf;
 /// Writes what `config.json` says; returns `general.architecture`.
 pub(super) fn describe(dir: &Path, file: &mut Gguf<'_>) -> io::Result<&'static str> {
     let config = read(&dir.join("config.json"))?;
-    let architecture = architecture(config["model_type"].as_str().unwrap_or_default())?;
+    let architecture = match config["use_bidirectional_attention"].as_bool() {
+        // Ollama's first files have the other name, and its tensors those of converters for MLX.
+        Some(true) if dir.join("2_Dense").exists() => "gemma-embedding",
+        _ => architecture(config["model_type"].as_str().unwrap_or_default())?,
+    };
     file.text("general.architecture", architecture);
     counts(&config, architecture, file);
     numbers(&config, architecture, file);
