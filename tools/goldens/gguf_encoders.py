@@ -10,6 +10,7 @@ nothing is left out. Runs by hand, as it needs torch. Prints, for each model, ho
 folder and in what was imported, as a share of their size, or what refused it.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -20,12 +21,13 @@ from pathlib import Path
 import numpy
 import sentencepiece
 import torch
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import (AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer,
                           BertTokenizerFast, PreTrainedTokenizerFast, XLMRobertaTokenizerFast)
 
-from gguf_models import CONVERT, SPLITS, told, weights
+from gguf_models import CONVERT, SPLITS, sentences, told, weights
 from gguf_vocabularies import RELEASE, imported
 
 COUNT = 480
@@ -45,6 +47,8 @@ NOMIC = {
     "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_emb_scale_base": None, "rotary_emb_base": 1000.0, "layer_norm_epsilon": 1e-12,
 }
 QWEN = {"num_key_value_heads": 2, "head_dim": 32, "type_vocab_size": None, "rope_parameters": {"rope_theta": 10000.0}}
+GEMMA = {"num_hidden_layers": 7, "hidden_size": 96, "num_key_value_heads": 2, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 16,
+         "type_vocab_size": None, "use_bidirectional_attention": True, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 SCORES = {"num_labels": 1, "id2label": {0: "score"}, "label2id": {"score": 0}}
 # Models by name: model_type, what is said beside SHAPE, letters, how tokens are pooled (None for a cross-encoder).
 MODELS = {
@@ -60,6 +64,7 @@ MODELS = {
     # As published: the names of the decoder alone, and those of one with a head.
     "qwen3": ("qwen3", {**QWEN, "tie_word_embeddings": True}, "bytes of qwen", "lasttoken"),
     "qwen3 with a head": ("qwen3", {**QWEN, "tie_word_embeddings": False}, "bytes of qwen", "lasttoken"),
+    "embeddinggemma": ("gemma3_text", GEMMA, "pieces of gemma", "mean"),
     "modernbert that scores": ("modernbert", {**MODERN, **SCORES, "classifier_pooling": "mean"}, "bytes", None),
 }
 
@@ -115,15 +120,38 @@ def bytes_of_qwen(folder):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=ends[0], eos_token=ends[1]).save_pretrained(folder)
 
 
+def pieces_of_gemma(folder):
+    """Texts stand between two tokens."""
+    sentences(folder, False)
+    told = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<unk>",
+            "add_bos_token": True, "add_eos_token": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+
 LETTERS = {
+    "pieces of gemma": pieces_of_gemma,
     "bytes of qwen": bytes_of_qwen,
     "words": lambda folder: words(folder, True), "cased words": lambda folder: words(folder, False), "unigrams": unigrams,
     "bytes": lambda folder: byte_level(folder, "[CLS]", "[SEP]"), "bytes of roberta": lambda folder: byte_level(folder, "<s>", "</s>"),
 }
 
 
-def modules(folder, pooling):
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+def matrices(width):
+    """What EmbeddingGemma's mean goes through."""
+    torch.manual_seed(8)
+    return [torch.randn(outputs, inputs) / inputs**0.5 for inputs, outputs in [(width, 4 * width), (4 * width, width)]]
+
+
+def modules(folder, pooling, dense):
+    paths = [f"{at}_Dense" for at in range(2, len(dense) + 2)]
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *((path, "Dense") for path in paths), (f"{len(dense) + 2}_Normalize", "Normalize")]
+    for path, matrix in zip(paths, dense):
+        (folder / path).mkdir()
+        save_file({"linear.weight": matrix}, folder / path / "model.safetensors")
+        (folder / path / "config.json").write_text(json.dumps({
+            "in_features": matrix.shape[1], "out_features": matrix.shape[0], "bias": False, "activation_function": "torch.nn.modules.linear.Identity"}))
     (folder / "modules.json").write_text(json.dumps([
         {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"} for at, (path, kind) in enumerate(kinds)]))
     (folder / "1_Pooling").mkdir()
@@ -131,7 +159,7 @@ def modules(folder, pooling):
     (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": SHAPE["hidden_size"], **modes}))
 
 
-def theirs(model, folder, pooling, asked):
+def theirs(model, folder, pooling, dense, asked):
     tokenizer, rows = AutoTokenizer.from_pretrained(folder), []
     for text in asked:
         read = tokenizer(*([text] if isinstance(text, str) else text), return_tensors="pt")
@@ -141,7 +169,8 @@ def theirs(model, folder, pooling, asked):
             rows.append(out.logits[0])
         else:
             row = out.last_hidden_state[0]
-            rows.append({"mean": row.mean(0), "cls": row[0], "lasttoken": row[-1]}[pooling])
+            pooled = {"mean": row.mean(0), "cls": row[0], "lasttoken": row[-1]}[pooling]
+            rows.append(functools.reduce(lambda vector, matrix: matrix @ vector, dense, pooled))
     return torch.cat(rows).numpy()
 
 
@@ -174,14 +203,16 @@ def compare(name, source):
         if kind == "qwen3":
             told(original, architectures=["Qwen3ForCausalLM"])
             model = model.model if headed else model
+        dense = matrices(config.hidden_size) if kind == "gemma3_text" else []
         if pooling:
-            modules(original, pooling)
-        right = theirs(model, original, pooling, asked)
+            modules(original, pooling, dense)
+        right = theirs(model, original, pooling, dense, asked)
         report = f"folder {apart(right, ours(original, asked))}"
         if kind == "nomic_bert":
             said = json.loads((original / "config.json").read_text())
             (original / "config.json").write_text(json.dumps({**said, **NOMIC}))
-        convert = [sys.executable, "-c", CONVERT, source, original, "--outfile", file, "--outtype", "f32"]
+        convert = [sys.executable, "-c", CONVERT, source, original, "--outfile", file, "--outtype", "f32",
+                   *(["--sentence-transformers-dense-modules"] if dense else [])]
         run = subprocess.run([str(part) for part in convert], capture_output=True, env={**os.environ, "SPLIT": "qwen2" if kind == "qwen3" else "gpt-2"})
         if run.returncode:
             return f"{report}; not converted: {run.stderr.decode().strip().splitlines()[-1]}"
