@@ -1,12 +1,14 @@
 //! The HTTP bridge: a client of `impetusd` like any other, which speaks the dialects that programs already know.
 //!
-//! `app` is the route table; `openai`, `anthropic` and `ollama` are the dialects, each the only place that knows its words;
-//! `admin` and `metrics` are for those who run the service, `ws` for those who watch it; `access` says who may ask, `login`
-//! keeps a page's key for it, `shared` is what several bridges count together, `traces` says where a request stands in one;
-//! `serve` accepts connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how
-//! dates are written, `ids` how things are called, `infill` how gaps are marked, `thoughts` how reasoning comes back, `unsaid`
-//! which log-probabilities do; `openapi` is the table of endpoints and their document; `daemon` holds the connections to the
-//! daemon. The bridge keeps no state, reads no model and has no privilege that the command line lacks.
+//! `app` is the route table; `openai`, `anthropic`, `ollama` and `llama` are the dialects, each the only place that knows
+//! its words, and `rerank`, `score` and `cohere` what others ask of models that read whole texts; `admin` and `metrics` are
+//! for those who run the service, `ws` for those who watch it; `access` says who may ask, `login` keeps a page's key for it,
+//! `shared` is what several bridges count together, `traces` says where a request stands in one; `serve` accepts
+//! connections; `body` receives what they send; `frames`, `sse` and `ndjson` are how streams leave, `time` how dates are
+//! written, `timings` how long things took, `ids` how things are called, `infill` how gaps are marked, `gbnf` how grammars
+//! are written over, `thoughts` how reasoning comes back, `unsaid` which log-probabilities do; `openapi` is the table of
+//! endpoints and their document; `daemon` holds the connections to the daemon. The bridge keeps no state, reads no model and
+//! has no privilege that the command line lacks.
 
 mod access;
 mod admin;
@@ -20,6 +22,7 @@ mod daemon;
 mod dialect;
 mod error;
 mod frames;
+mod gbnf;
 mod health;
 mod ids;
 mod infill;

@@ -24,6 +24,10 @@ pub struct Labels {
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     metadata: Option<Map<String, Value>>,
     client_metadata: Option<BTreeMap<String, Value>>,
+    /// A hint of llama-server's clients; what was computed of a prompt changes no answer.
+    cache_prompt: Option<bool>,
+    /// Another: which place answers.
+    id_slot: Option<i64>,
 }
 
 /// How long a prompt may stay cached; it stays as long as there is room.
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn labels_are_read_as_what_they_are() {
         let all = json!({
-            "user": "a", "safety_identifier": "b", "prompt_cache_key": "c", "prompt_cache_retention": "24h",
+            "cache_prompt": false, "id_slot": -1, "user": "a", "safety_identifier": "b", "prompt_cache_key": "c", "prompt_cache_retention": "24h",
             "metadata": {"topic": "d"}, "client_metadata": {"e": 1},
             "prompt_cache_options": {"mode": "explicit", "ttl": "30m", "prewarm": false}
         });

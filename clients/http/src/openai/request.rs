@@ -49,10 +49,17 @@ pub const SHARED: &[&str] = &[
     "mirostat_eta",
     "repetition_penalty",
     "repetition_context_size",
+    "repeat_penalty",
+    "repeat_last_n",
+    "n_predict",
+    "cache_prompt",
+    "id_slot",
     "ignore_eos",
     "min_tokens",
     "stop_token_ids",
     "structured_outputs",
+    "grammar",
+    "json_schema",
     "priority",
 ];
 
@@ -70,12 +77,14 @@ pub struct Shared {
     stop: Option<StopStrings>,
     temperature: Option<f32>,
     top_p: Option<f32>,
-    #[serde(default, deserialize_with = "all_or_count")]
+    #[serde(default, deserialize_with = "all_or_count", alias = "n_predict")]
     #[schema(minimum = -1)]
     max_tokens: Option<u32>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
-    logit_bias: Option<BTreeMap<String, f32>>,
+    #[serde(default, deserialize_with = "biases")]
+    #[schema(value_type = Option<BTreeMap<String, f32>>)]
+    logit_bias: Option<Vec<(String, f32)>>,
     #[serde(default, deserialize_with = "all_or_none")]
     #[schema(minimum = -1)]
     top_k: Option<u32>,
@@ -90,9 +99,14 @@ pub struct Shared {
     mirostat: Option<u8>,
     mirostat_tau: Option<f32>,
     mirostat_eta: Option<f32>,
+    #[serde(alias = "repeat_penalty")]
     repetition_penalty: Option<f32>,
     /// At how many of the last tokens it looks, as mlx-lm calls it.
     repetition_context_size: Option<u32>,
+    /// At how many every penalty looks, as llama-server calls it.
+    #[serde(default, deserialize_with = "all_or_count")]
+    #[schema(minimum = -1)]
+    repeat_last_n: Option<u32>,
     ignore_eos: Option<bool>,
     min_tokens: Option<u32>,
     stop_token_ids: Option<Vec<u32>>,
@@ -100,6 +114,10 @@ pub struct Shared {
     service_tier: Option<Value>,
     response_format: Option<Value>,
     structured_outputs: Option<Value>,
+    /// A grammar in GBNF or Lark that the answer is held to.
+    grammar: Option<String>,
+    /// A JSON schema that the answer is held to.
+    json_schema: Option<Value>,
 }
 
 /// Reads a count of tokens; -1 is what clients of other servers write for as many as there is room for, which is what any
@@ -112,6 +130,47 @@ pub fn all_or_count<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option
 fn all_or_none<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
     count(value, 0)
 }
+
+/// Reads biases by token: a map, or a list of pairs, as llama-server's clients write it, where `false` is never.
+fn biases<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Vec<(String, f32)>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Token {
+        Id(u32),
+        Name(String),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Bias {
+        Number(f32),
+        Never(bool),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected an object of numbers by token id, or a list of such pairs")]
+    enum Biases {
+        Map(BTreeMap<String, f32>),
+        Pairs(Vec<(Token, Bias)>),
+    }
+    let pair = |(token, bias)| {
+        let token = match token {
+            Token::Id(id) => id.to_string(),
+            Token::Name(name) => name,
+        };
+        match bias {
+            Bias::Number(bias) => Ok((token, bias)),
+            Bias::Never(false) => Ok((token, NEVER)),
+            Bias::Never(true) => Err(serde::de::Error::custom("a bias is a number, or false")),
+        }
+    };
+    match Option::<Biases>::deserialize(value)? {
+        None => Ok(None),
+        Some(Biases::Map(map)) => Ok(Some(map.into_iter().collect())),
+        Some(Biases::Pairs(pairs)) => pairs.into_iter().map(pair).collect::<Result<_, _>>().map(Some),
+    }
+}
+
+/// The bias of a token that is not to come.
+const NEVER: f32 = -100.0;
 
 fn count<'de, D: serde::Deserializer<'de>>(value: D, all: u32) -> Result<Option<u32>, D::Error> {
     let given: Option<i64> = Deserialize::deserialize(value)?;
@@ -228,8 +287,8 @@ impl Shared {
             mirostat_tau: self.mirostat_tau,
             mirostat_eta: self.mirostat_eta,
             repetition_penalty: self.repetition_penalty,
-            repetition_window: self.repetition_context_size,
-            one_window: false,
+            repetition_window: self.repetition_context_size.or(self.repeat_last_n),
+            one_window: self.repeat_last_n.is_some(),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             logit_bias,
@@ -239,12 +298,21 @@ impl Shared {
 
     /// Returns the shape that the answer is held to.
     pub fn constraint(&self) -> Result<Option<Constraint>, Error> {
-        shape::constraint(self.response_format.as_ref(), self.structured_outputs.as_ref())
+        shape::constraint(&self.shape())
     }
 
     /// Under which name the shape was asked for that an answer is held to.
     pub fn shape_name(&self) -> &'static str {
-        if self.structured_outputs.is_some() { "structured_outputs" } else { "response_format" }
+        self.shape().name()
+    }
+
+    fn shape(&self) -> shape::Asked<'_> {
+        shape::Asked {
+            format: self.response_format.as_ref(),
+            outputs: self.structured_outputs.as_ref(),
+            grammar: self.grammar.as_deref(),
+            schema: self.json_schema.as_ref(),
+        }
     }
 
     /// Returns when the answer ends; `max_tokens` is the endpoint's newer name for the limit, if it has one.
@@ -346,6 +414,20 @@ mod tests {
         assert_eq!(read(json!({"max_tokens": null})).unwrap().stop(None).unwrap().max_tokens, None);
         assert_eq!(read(json!({"max_tokens": 1_u64 << 32})).unwrap().stop(None).unwrap().max_tokens, Some(u32::MAX));
         assert!(read(json!({"max_tokens": -2})).is_err() && read(json!({"top_k": 1.5})).is_err());
+    }
+
+    #[test]
+    fn members_of_llama_server_mean_what_they_mean_there() {
+        let read = |value: Value| serde_json::from_value::<Shared>(value);
+        let words = json!({"n_predict": 7, "repeat_penalty": 1.5, "repeat_last_n": -1, "logit_bias": [[5, -1.5], ["6", false]]});
+        let shared = read(words).unwrap();
+        let sampling = shared.sampling().unwrap();
+        assert_eq!((sampling.repetition_penalty, sampling.repetition_window), (Some(1.5), Some(u32::MAX)));
+        assert!(sampling.one_window && !read(json!({})).unwrap().sampling().unwrap().one_window);
+        assert_eq!(sampling.logit_bias, [(5, -1.5), (6, -100.0)]);
+        assert_eq!(shared.stop(None).unwrap().max_tokens, Some(7));
+        assert!(read(json!({"logit_bias": [[5, true]]})).is_err() && read(json!({"logit_bias": [5]})).is_err());
+        assert!(read(json!({"logit_bias": [["word", 1]]})).unwrap().sampling().is_err());
     }
 
     #[test]

@@ -1,25 +1,73 @@
-//! Shapes of answers as OpenAI clients ask for them: `response_format`, and `structured_outputs` of other servers.
+//! Shapes of answers as OpenAI clients ask for them: `response_format`, and `structured_outputs`, `grammar` and `json_schema`
+//! of other servers.
 
 use protocol::Error;
 use protocol::generation::{Constraint, Json};
 use serde_json::{Map, Value};
 
 use crate::body::only;
+use crate::gbnf;
+
+/// What a request says of the shape of its answer, under each of the names it may be asked for by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// OpenAI's.
+    pub format: Option<&'a Value>,
+    /// vLLM's.
+    pub outputs: Option<&'a Value>,
+    /// A grammar alone, as llama-server takes it.
+    pub grammar: Option<&'a str>,
+    /// A schema alone, as llama-server takes it.
+    pub schema: Option<&'a Value>,
+}
+
+impl Asked<'_> {
+    /// Under which name a shape was asked for.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self { outputs: Some(_), .. } => "structured_outputs",
+            Self { grammar: Some(_), .. } => "grammar",
+            Self { schema: Some(_), .. } => "json_schema",
+            _ => "response_format",
+        }
+    }
+}
 
 /// Returns what an answer is held to; a shape may be asked for under one name only.
-pub fn constraint(format: Option<&Value>, outputs: Option<&Value>) -> Result<Option<Constraint>, Error> {
+pub fn constraint(asked: &Asked<'_>) -> Result<Option<Constraint>, Error> {
     let of_format = |format: &Value| {
         let format = renamed(format.clone());
         only("response_format", &format, &["type", "json_schema", "schema"])?;
         only("response_format.json_schema", &format["json_schema"], NAMED)?;
         of_format("response_format", &format, "response_format.json_schema", &format["json_schema"])
     };
-    match (format.map(of_format).transpose()?.flatten(), outputs.map(of_outputs).transpose()?) {
-        (Some(_), Some(_)) => Err(Error::invalid(
-            "structured_outputs",
-            "'structured_outputs' and 'response_format' both ask for a shape; send one of them.",
-        )),
-        (format, outputs) => Ok(format.or(outputs)),
+    let schema = |schema: &Value| match schema {
+        Value::Object(_) => Ok(Constraint::JsonSchema { schema: Json(schema.to_string()), strict: false }),
+        _ => Err(Error::invalid("json_schema", "'json_schema' must be a JSON object.")),
+    };
+    let all = [
+        asked.format.map(of_format).transpose()?.flatten(),
+        asked.outputs.map(of_outputs).transpose()?,
+        // Some clients send an empty one.
+        asked.grammar.filter(|text| !text.is_empty()).map(|text| of_grammar("grammar", text)).transpose()?,
+        asked.schema.map(schema).transpose()?,
+    ];
+    let mut given = all.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (shape, None) => Ok(shape),
+        (_, Some(_)) => {
+            let name = asked.name();
+            let message = format!("'{name}' and another member both ask for a shape; send one of them.");
+            Err(Error::invalid(name, message))
+        }
+    }
+}
+
+/// Reads a grammar in either notation.
+fn of_grammar(param: &str, text: &str) -> Result<Constraint, Error> {
+    match gbnf::is_gbnf(text) {
+        true => gbnf::lark(param, text).map(Constraint::Lark),
+        false => Ok(Constraint::Lark(text.to_owned())),
     }
 }
 
@@ -83,7 +131,7 @@ fn of_outputs(outputs: &Value) -> Result<Constraint, Error> {
         ("json", Value::String(text)) => Ok(Constraint::JsonSchema { schema: Json(text.clone()), strict: true }),
         ("json_object", Value::Bool(true)) => Ok(Constraint::JsonObject),
         ("regex", Value::String(regex)) => Ok(Constraint::Regex(regex.clone())),
-        ("grammar", Value::String(lark)) => Ok(Constraint::Lark(lark.clone())),
+        ("grammar", Value::String(text)) => of_grammar("structured_outputs", text),
         ("choice", Value::Array(texts)) => {
             let texts: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(str::to_owned)).collect();
             texts.map(Constraint::Choice).map_or_else(|| fault("'structured_outputs.choice' is a list of texts."), Ok)
@@ -105,11 +153,11 @@ mod tests {
     use super::*;
 
     fn format(format: Value) -> Result<Option<Constraint>, Error> {
-        constraint(Some(&format), None)
+        constraint(&Asked { format: Some(&format), ..Asked::default() })
     }
 
     fn outputs(outputs: Value) -> Result<Option<Constraint>, Error> {
-        constraint(None, Some(&outputs))
+        constraint(&Asked { outputs: Some(&outputs), ..Asked::default() })
     }
 
     fn schema(strict: bool) -> Constraint {
@@ -144,6 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn a_grammar_or_a_schema_may_stand_alone_and_a_grammar_be_in_either_notation() {
+        let lark = |text: &str| Some(Constraint::Lark(text.into()));
+        let (gbnf, written) = ("root ::= \"a\"", "start: T0\nT0: \"a\"\n");
+        let grammar = |text| constraint(&Asked { grammar: Some(text), ..Asked::default() }).unwrap();
+        assert_eq!([grammar(gbnf), grammar("start: \"a\""), grammar("")], [lark(written), lark("start: \"a\""), None]);
+        assert_eq!(outputs(json!({"grammar": gbnf})).unwrap(), lark(written));
+        let alone = json!({"type": "object"});
+        assert_eq!(constraint(&Asked { schema: Some(&alone), ..Asked::default() }).unwrap(), Some(schema(false)));
+    }
+
+    #[test]
     fn what_is_no_shape_is_refused_by_name() {
         let param = |refused: Result<Option<Constraint>, Error>| refused.unwrap_err().param.unwrap_or_default();
         assert_eq!(param(format(json!({}))), "response_format.type");
@@ -162,9 +221,11 @@ mod tests {
         assert_eq!(param(outputs(json!({"regex": "a", "choice": ["a"]}))), "structured_outputs");
         assert_eq!(param(outputs(json!({"choice": [1]}))), "structured_outputs");
         assert_eq!(param(outputs(json!({"structural_tag": "x"}))), "structured_outputs.structural_tag");
-        assert_eq!(
-            param(constraint(Some(&json!({"type": "json_object"})), Some(&json!({"regex": "a"})))),
-            "structured_outputs"
-        );
+        let (format, outputs) = (json!({"type": "json_object"}), json!({"regex": "a"}));
+        let both = Asked { format: Some(&format), outputs: Some(&outputs), ..Asked::default() };
+        assert_eq!(param(constraint(&both)), "structured_outputs");
+        let both = Asked { grammar: Some("root ::= \"a\""), schema: Some(&json!({})), ..Asked::default() };
+        assert_eq!(param(constraint(&both)), "grammar");
+        assert_eq!(param(constraint(&Asked { schema: Some(&json!(1)), ..Asked::default() })), "json_schema");
     }
 }
