@@ -42,6 +42,7 @@ mod shared;
 mod sse;
 mod thoughts;
 mod time;
+mod timings;
 mod traces;
 mod turns;
 mod unsaid;

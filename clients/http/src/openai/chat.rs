@@ -23,7 +23,7 @@ use super::chunks::{self, Header};
 use super::effort::{self, Effort, Reasoning};
 use super::labels::Labels;
 use super::request::{SHARED, Shared, all_or_count, in_our_words, naming_shape};
-use super::response::Completion;
+use super::response::{Completion, fingerprint};
 use super::sessions::remembering;
 use crate::answer::gather;
 use crate::app::Bridge;
@@ -36,7 +36,7 @@ use crate::sampling::alternatives;
 use crate::time::now_s;
 use crate::turns::{arguments, instructions};
 
-use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body};
+use answer::{ChatChoice, ChatShape, ChunkChoice, Frame, message_body, without_reasoning};
 use begun::Continued;
 pub use session::check_messages;
 use stored::Wish;
@@ -58,6 +58,8 @@ const OWN: &[&str] = &[
     "reasoning_effort",
     "reasoning",
     "thinking_budget_tokens",
+    "thinking_token_budget",
+    "include_reasoning",
     "continue_final_message",
     "add_generation_prompt",
     "echo",
@@ -85,7 +87,10 @@ pub struct Own {
     enable_thinking: Option<bool>,
     reasoning_effort: Option<Effort>,
     reasoning: Option<Reasoning>,
+    #[serde(alias = "thinking_token_budget")]
     thinking_budget_tokens: Option<u32>,
+    /// Whether the reasoning is shown; its tokens count in any case.
+    include_reasoning: Option<bool>,
     /// Whether the answer goes on with the last message, which is the assistant's; it holds only what follows.
     continue_final_message: Option<bool>,
     /// Whether a new turn of the assistant's begins, as it does unless the last message is continued.
@@ -277,31 +282,35 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let wish = own.store.unwrap_or(false).then(|| Wish::read(&members)).transpose()?;
     // Nothing of it is held while a model answers.
     drop((members, body));
-    let (echo, shape) = (own.echo, shared.shape_name());
+    let (echo, shape, shown) = (own.echo, shared.shape_name(), own.include_reasoning != Some(false));
     let request = request(shared, own)?;
     let continued = Continued::of(&request, echo)?;
     let with_logprobs = request.logprobs.is_some();
     let (id, created) = (new_id("chatcmpl-"), now_s());
-    let frame =
-        move |id: &str, model: &str| Frame { id: id.to_owned(), created, model: model.to_owned(), with_logprobs };
-    let kept_as = id.clone();
+    let build = fingerprint(&client);
+    let fingerprint = build.clone();
+    let frame = move |id: &str, model: &str| {
+        let (id, model, build) = (id.to_owned(), model.to_owned(), build.clone());
+        Frame { id, created, model, with_logprobs, build }
+    };
+    let (kept_as, kept_frame) = (id.clone(), frame.clone());
     // On the heap: it is long, and lives in the futures of all who wait for it.
     let begin = Box::pin(async move {
         let Begun { started, events, .. } =
             begin(&client, request).await.map_err(|error| naming_shape(error, shape))?;
-        let mut events = events.boxed();
+        let mut events = if shown { events.boxed() } else { without_reasoning(events).boxed() };
         if let Some(memory) = memory {
             let continued = continued.clone();
             events = remembering(events, memory, move |choice| json!(message_body(continued.whole(choice)))).boxed();
         }
         events = continued.echoed(events, choices).boxed();
         if let Some(wish) = wish {
-            events = wish.keeping(events, client, frame(&kept_as, &started.model), choices).boxed();
+            events = wish.keeping(events, client, kept_frame(&kept_as, &started.model), choices).boxed();
         }
         Ok((started, events))
     });
     if let Some(counting) = streaming {
-        let header = Header { id, object: "chat.completion.chunk", created, counting };
+        let header = Header { id, object: "chat.completion.chunk", created, counting, fingerprint };
         return chunks::respond(begin, header, ChatShape { choices, with_logprobs }).await;
     }
     let (g::Started { model, .. }, events) = begin.await?;

@@ -16,6 +16,7 @@ use super::request::{Counting, in_our_words};
 use super::response::{Completion, UsageBody};
 use crate::frames::{Writer, frames};
 use crate::sse::Pace;
+use crate::timings::Timings;
 use crate::{error, request_id, sse};
 
 /// How one endpoint shapes its chunks.
@@ -41,6 +42,8 @@ pub struct Header {
     pub created: u64,
     /// Which chunks carry token counts.
     pub counting: Counting,
+    /// The build that answers.
+    pub fingerprint: String,
 }
 
 /// Answers with a stream of what a generation says that is about to begin: `begin` comes to its start and its events.
@@ -86,10 +89,10 @@ impl<S: Shape> Chunks<S> {
 
     /// A chunk for each of the choices.
     fn chunks(&self, choices: Vec<S::Choice>) -> Bytes {
-        choices.into_iter().map(|choice| self.chunk(vec![choice], None)).collect::<Vec<_>>().concat().into()
+        choices.into_iter().map(|choice| self.chunk(vec![choice], None, None)).collect::<Vec<_>>().concat().into()
     }
 
-    fn chunk(&self, choices: Vec<S::Choice>, whole: Option<UsageBody>) -> Bytes {
+    fn chunk(&self, choices: Vec<S::Choice>, whole: Option<UsageBody>, timings: Option<Timings>) -> Bytes {
         let Counting { last, each } = self.header.counting;
         let so_far = || each.then(|| UsageBody::so_far(self.started.prompt_tokens, self.generated));
         let usage = whole.or_else(so_far);
@@ -100,7 +103,8 @@ impl<S: Shape> Chunks<S> {
             model: self.started.model.clone(),
             choices,
             usage: (last || each).then_some(usage),
-            system_fingerprint: None,
+            system_fingerprint: self.header.fingerprint.clone(),
+            timings,
         })
     }
 }
@@ -126,7 +130,10 @@ impl<S: Shape> Writer for Chunks<S> {
 
     fn finished(&mut self, finished: Finished) -> Bytes {
         let usage = match self.header.counting.last {
-            true => self.chunk(Vec::new(), Some(UsageBody::of(finished.usage, finished.missed))),
+            true => {
+                let Finished { usage, timing, missed, .. } = finished;
+                self.chunk(Vec::new(), Some(UsageBody::of(usage, missed)), Some(Timings::of(usage, timing)))
+            }
             false => Bytes::new(),
         };
         [usage, Bytes::from_static(DONE)].concat().into()

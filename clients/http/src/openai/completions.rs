@@ -19,7 +19,7 @@ use super::chunks::{self, Header, Shape};
 use super::labels::Labels;
 use super::prompts;
 use super::request::{SHARED, Shared, in_our_words, naming_shape, rename};
-use super::response::{Completion, TextLogprobs, UsageBody, finish_reason};
+use super::response::{Completion, TextLogprobs, UsageBody, fingerprint, finish_reason};
 use crate::answer::{Choice, gather};
 use crate::app::Bridge;
 use crate::body::Members;
@@ -29,6 +29,7 @@ use crate::infill::Infill;
 use crate::openapi::{EVENTS, Operation, part};
 use crate::sampling::alternatives;
 use crate::time::now_s;
+use crate::timings::Timings;
 
 use echo::Echo;
 
@@ -124,6 +125,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let choices = requests.iter().map(|request| request.choices).sum();
     let (id, created) = (new_id("cmpl-"), now_s());
     let client = bridge.daemon.client().await?;
+    let fingerprint = fingerprint(&client);
     if let Some(echo) = &mut echo {
         echo.spell(&client, model.as_deref(), &ids).await?;
     }
@@ -134,7 +136,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let begin =
         Box::pin(async move { prompts::generate(&client, requests).await.map_err(|error| named(error, shape)) });
     if let Some(counting) = streaming {
-        let header = Header { id, object: "text_completion", created, counting };
+        let header = Header { id, object: "text_completion", created, counting, fingerprint };
         return chunks::respond(begin, header, TextShape::new(choices, with_logprobs, echo)).await;
     }
     let (Started { model, .. }, events) = begin.await?;
@@ -152,7 +154,8 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         model,
         choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs, echo.as_ref())).collect(),
         usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
-        system_fingerprint: None,
+        system_fingerprint: fingerprint,
+        timings: Some(Timings::of(answer.usage, answer.timing)),
     })
     .into_response())
 }

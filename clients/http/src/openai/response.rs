@@ -1,10 +1,12 @@
 //! What OpenAI clients receive: completions, chunks and their parts, as typed shapes.
 
+use protocol::client::Client;
 use protocol::generation::{FinishReason, Missed, PromptToken, TokenLogprob, Usage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::missed::{self, MissedBody};
+use crate::timings::Timings;
 
 /// A whole answer or one chunk of it; `C` is the endpoint's choice.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,8 +25,17 @@ pub struct Completion<C> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<UsageBody>)]
     pub usage: Option<Option<UsageBody>>,
-    /// Always null: the build is named by the daemon's status.
-    pub system_fingerprint: Option<String>,
+    /// The daemon's build: where it is the same, a request with a seed has the same answer.
+    pub system_fingerprint: String,
+    /// How long the answer took: with whole answers, and with the token counts of streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+}
+
+/// Names the build of the daemon that a client talks to.
+pub fn fingerprint(client: &Client) -> String {
+    let welcome = client.welcome();
+    format!("build-{}-{}", welcome.version, welcome.commit)
 }
 
 /// Token counts.

@@ -52,11 +52,21 @@ pub fn routes() -> Routes {
             TEMPLATE,
             [part::<TemplateBody>(), part::<chat::Own>()],
             json!({
-                "messages": conversation
+                "messages": conversation.clone()
             }),
         )
         .gives::<Rendered>("The prompt, as the model's template writes it.");
+    let count = Operation::new("Count a chat's tokens")
+        .more("Takes what `/v1/chat/completions` does.")
+        .takes(
+            "ChatCountRequest",
+            chat::KNOWN,
+            [part::<TemplateBody>(), part::<chat::Own>()],
+            json!({ "messages": conversation }),
+        )
+        .gives::<Counted>("How long the prompt is.");
     Routes::new("Tokens")
+        .post("/chat/completions/input_tokens", count_chat, count)
         .post("/tokenize", self::tokenize, tokenize)
         .post("/detokenize", self::detokenize, detokenize)
         .post("/apply-template", apply_template, template)
@@ -199,6 +209,28 @@ async fn apply_template(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Resul
     let request = TokenizeRequest { model: own.model, prompt, special: Special::Parse, pieces: false };
     let found = bridge.daemon.client().await?.tokenize(request).await.map_err(named)?;
     Ok(Json(Rendered { prompt: found.rendered.unwrap_or_default() }))
+}
+
+/// How long a chat's prompt is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChatTokens)]
+struct Counted {
+    object: &'static str,
+    input_tokens: usize,
+}
+
+/// Returns how many tokens a chat's prompt has.
+async fn count_chat(State(bridge): State<Arc<Bridge>>, body: Bytes) -> Result<Json<Counted>, HttpError> {
+    let members = Members::read(&body, chat::KNOWN)?;
+    let TemplateBody { model } = members.part()?;
+    let request = TokenizeRequest {
+        model,
+        prompt: Prompt::Chat(conversation(&members)?),
+        special: Special::Parse,
+        pieces: false,
+    };
+    let found = bridge.daemon.client().await?.tokenize(request).await.map_err(in_our_words)?;
+    Ok(Json(Counted { object: "response.input_tokens", input_tokens: found.tokens.len() }))
 }
 
 fn conversation(members: &Members) -> Result<Chat, Error> {

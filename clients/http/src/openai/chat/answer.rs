@@ -1,12 +1,16 @@
 //! What the clients of `/v1/chat/completions` receive: choices, whole or in chunks.
 
+use futures::{Stream, StreamExt};
+use protocol::Result;
 use protocol::generation::{ChoiceFinished, Delta, ToolCallDelta};
+use protocol::transcript::Event;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::answer::{Answer, Choice};
 use crate::openai::chunks::Shape;
 use crate::openai::response::{ChatLogprobs, Completion, FunctionBody, ToolCallBody, UsageBody, finish_reason};
+use crate::timings::Timings;
 
 /// What the completion of a request will be like.
 pub struct Frame {
@@ -18,12 +22,14 @@ pub struct Frame {
     pub model: String,
     /// Whether tokens come with their log-probabilities.
     pub with_logprobs: bool,
+    /// The build that answers.
+    pub build: String,
 }
 
 impl Frame {
     /// Returns the completion that says `answer`.
     pub fn completion(self, answer: Answer) -> Completion<ChatChoice> {
-        let Self { id, created, model, with_logprobs } = self;
+        let Self { id, created, model, with_logprobs, build } = self;
         let choices = answer.choices.into_iter().enumerate();
         Completion {
             id,
@@ -32,7 +38,8 @@ impl Frame {
             model,
             choices: choices.map(|(index, choice)| whole(index, choice, with_logprobs)).collect(),
             usage: Some(Some(UsageBody::of(answer.usage, answer.missed))),
-            system_fingerprint: None,
+            system_fingerprint: build,
+            timings: Some(Timings::of(answer.usage, answer.timing)),
         }
     }
 }
@@ -55,6 +62,9 @@ pub struct AssistantMessage {
     refusal: Option<()>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reasoning_content: String,
+    /// The same, as clients of vLLM and OpenRouter call it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCallBody>,
 }
@@ -77,6 +87,7 @@ pub fn message_body(choice: Choice) -> AssistantMessage {
         role: "assistant",
         content: (tool_calls.is_empty() || !choice.text.is_empty()).then_some(choice.text),
         refusal: None,
+        reasoning: choice.reasoning.clone(),
         reasoning_content: choice.reasoning,
         tool_calls,
     }
@@ -89,6 +100,22 @@ fn call_body(call: ToolCallDelta, in_chunk: bool) -> ToolCallBody {
         id: call.id,
         function: FunctionBody { name: call.name, arguments: call.arguments },
     }
+}
+
+/// Returns the events of an answer whose reasoning is not to be shown, nor how likely its tokens were.
+pub fn without_reasoning(
+    events: impl Stream<Item = Result<Event>> + Send + 'static,
+) -> impl Stream<Item = Result<Event>> + Send + 'static {
+    events.map(|event| match event {
+        Ok(Event::Delta(mut delta)) if !delta.reasoning.is_empty() => {
+            delta.reasoning.clear();
+            if delta.text.is_empty() {
+                delta.logprobs.clear();
+            }
+            Ok(Event::Delta(delta))
+        }
+        other => other,
+    })
 }
 
 /// How an answer is written as chunks.
@@ -119,6 +146,9 @@ pub struct DeltaBody {
     content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
+    /// The same by its other name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCallBody>,
 }
@@ -138,6 +168,7 @@ impl Shape for ChatShape {
         let body = DeltaBody {
             role: None,
             content: some(delta.text),
+            reasoning: some(delta.reasoning.clone()),
             reasoning_content: some(delta.reasoning),
             tool_calls: delta.tool_calls.into_iter().map(|call| call_body(call, true)).collect(),
         };

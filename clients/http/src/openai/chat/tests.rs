@@ -1,6 +1,9 @@
 //! Requests into the house's words.
 
+use protocol::transcript::Event;
+
 use super::*;
+use crate::answer::Answer;
 
 fn read(more: Value) -> Result<GenerateRequest, Error> {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
@@ -227,4 +230,33 @@ fn efforts_become_budgets_and_words() {
     both["reasoning_effort"] = json!("high");
     assert_eq!(param(both), "reasoning.effort");
     assert_eq!(param(json!({"reasoning": {"max_tokens": 5}})), "reasoning.max_tokens");
+}
+
+#[test]
+fn a_budget_of_reasoning_has_vllms_name_too() {
+    assert_eq!(conversation(json!({"thinking_token_budget": 7})).thinking_budget, Some(7));
+    assert_eq!(param(json!({"thinking_token_budget": -1})), "thinking_token_budget");
+}
+
+#[test]
+fn reasoning_has_two_names_and_may_be_left_out_with_what_is_said_of_its_tokens() {
+    let entry = || g::TokenLogprob { token: 1, bytes: b"Hm".to_vec(), logprob: -1.0, top: Vec::new() };
+    let thought = || g::Delta { reasoning: "Hm".into(), tokens: 1, logprobs: vec![entry()], ..g::Delta::default() };
+    let text = || g::Delta { text: "Hi".into(), tokens: 1, logprobs: vec![entry()], ..g::Delta::default() };
+    let events = || futures::stream::iter([thought(), text()].map(|delta| Ok(Event::Delta(delta))));
+    let whole = |answer: Answer| {
+        let choice = answer.choices.into_iter().next().unwrap();
+        let counted = choice.logprobs.len();
+        (json!(message_body(choice)), counted)
+    };
+    let gathered = |events: Vec<Result<Event, Error>>| {
+        let mut answer = Answer::of(1);
+        events.into_iter().for_each(|event| answer.absorb(event.unwrap()));
+        answer
+    };
+    let (shown, counted) = whole(gathered(futures::executor::block_on(events().collect())));
+    assert_eq!((&shown["reasoning"], &shown["reasoning_content"], counted), (&json!("Hm"), &json!("Hm"), 2));
+    let (left, counted) = whole(gathered(futures::executor::block_on(without_reasoning(events()).collect())));
+    assert_eq!((left.get("reasoning"), left.get("reasoning_content"), &left["content"]), (None, None, &json!("Hi")));
+    assert_eq!(counted, 1);
 }
