@@ -9,10 +9,11 @@ use tests::house::House;
 use tests::http::Http;
 use tests::model;
 
-const MARKS: [&str; 3] = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"];
+/// How the model knows a gap.
+pub const MARKS: [&str; 3] = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"];
 
 /// A bridge with a random model whose special tokens are the marks.
-async fn filling(house: &mut House) -> Http {
+pub async fn filling(house: &mut House) -> Http {
     let folder = model::write(house, "filler", &Recipe::tiny("llama", 9).endless());
     let path = folder.join("tokenizer.json");
     let mut text = fs::read_to_string(&path).unwrap();
@@ -25,7 +26,8 @@ async fn filling(house: &mut House) -> Http {
     house.http().await
 }
 
-async fn tokens(http: &Http, text: &str, parse: bool) -> Vec<Value> {
+/// Returns the tokens of a text.
+pub async fn tokens(http: &Http, text: &str, parse: bool) -> Vec<Value> {
     let body = json!({"model": "filler", "content": text, "parse_special": parse});
     http.post("/tokenize", &body).await.json().await["tokens"].as_array().unwrap().clone()
 }

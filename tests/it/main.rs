@@ -16,6 +16,7 @@ mod generate;
 mod gguf;
 mod http;
 mod infill;
+mod llama;
 mod login;
 mod metrics;
 mod ollama;

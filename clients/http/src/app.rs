@@ -20,7 +20,7 @@ use crate::serve::{check_head, drop_rest};
 use crate::shared::Shared;
 use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
-use crate::{Config, admin, anthropic, body, health, login, metrics, ollama, openai, request_id, rerank};
+use crate::{Config, admin, anthropic, body, health, llama, login, metrics, ollama, openai, request_id, rerank};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -110,6 +110,7 @@ pub fn keyed() -> Routes {
         .merge(openai::sessions::routes())
         .merge(anthropic::messages::routes())
         .merge(ollama::routes())
+        .merge(llama::routes())
         .merge(admin::routes())
         .merge(metrics::routes())
         .merge(ws::routes())

@@ -26,6 +26,7 @@ mod gbnf;
 mod health;
 mod ids;
 mod infill;
+mod llama;
 mod login;
 mod metrics;
 mod missed;

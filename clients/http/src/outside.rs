@@ -10,13 +10,13 @@ use crate::body::Members;
 use crate::login::Logins;
 use crate::login::token::Signer;
 use crate::openai::responses::request::{Asked, Body};
-use crate::{admin, anthropic, ollama, openai, rerank, traces, ws};
+use crate::{admin, anthropic, llama, ollama, openai, rerank, traces, ws};
 
 /// Reads a body as the request of every dialect in turn. Only that it comes to an end is of interest: what comes of it,
 /// a refusal too, is dropped.
 pub fn read(body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    for read in [chat, text, response, messages, ollama_chat, ollama_generate, others] {
+    for read in [chat, text, response, messages, ollama_chat, ollama_generate, llama_completion, others] {
         let _ = read(&body).map_err(openai::request::in_our_words);
     }
 }
@@ -77,6 +77,7 @@ pub fn head(lines: &[u8]) {
 fn others(body: &Bytes) -> Result<()> {
     let _ = (openai::embeddings::read(body), rerank::read(body), openai::tokens::read(body));
     let _ = (anthropic::messages::counted(body), admin::keys::read(body));
+    let _ = llama::infill::read(body);
     Ok(())
 }
 
@@ -94,6 +95,11 @@ fn text(body: &Bytes) -> Result<()> {
     let shared: openai::request::Shared = members.part()?;
     shared.streaming()?;
     openai::completions::requests(shared, members.part()?).map(drop)
+}
+
+fn llama_completion(body: &Bytes) -> Result<()> {
+    let (shared, own, given, _) = llama::completion::read(body)?;
+    llama::completion::request(&shared, &own, given.len()).map(drop)
 }
 
 fn response(body: &Bytes) -> Result<()> {

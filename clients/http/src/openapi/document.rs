@@ -39,6 +39,7 @@ without it too.";
 const TAGS: &[(&str, &str)] = &[
     ("OpenAI", "Chat completions, completions, responses, embeddings and models, as OpenAI's clients know them."),
     ("Anthropic", "Messages, as Anthropic's clients know them."),
+    ("Llama", "What llama-server's own clients know, besides OpenAI's dialect."),
     ("Ollama", "What Ollama's clients know."),
     ("Batches", "Many requests in a file, answered when there is time, as OpenAI's clients know them."),
     ("Rerank", "Documents in the order of how well they answer a query, as Jina and Cohere shape it."),
