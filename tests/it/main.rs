@@ -25,6 +25,7 @@ mod prefixes;
 mod quotas;
 mod redis;
 mod responses;
+mod score;
 mod sessions;
 mod shapes;
 mod slow;

@@ -20,7 +20,9 @@ use crate::serve::{check_head, drop_rest};
 use crate::shared::Shared;
 use crate::traces::{self, Traces};
 use crate::ws::{self, Sockets};
-use crate::{Config, admin, anthropic, body, health, llama, login, metrics, ollama, openai, request_id, rerank};
+use crate::{
+    Config, admin, anthropic, body, cohere, health, llama, login, metrics, ollama, openai, request_id, rerank, score,
+};
 
 /// What every handler may reach.
 pub struct Bridge {
@@ -106,7 +108,8 @@ pub fn keyed() -> Routes {
         .alias("", openai::at_root())
         .merge(openai::tokens::routes())
         .merge(rerank::routes())
-        .nest("/v2", rerank::routes())
+        .merge(score::routes())
+        .nest("/v2", rerank::routes().merge(cohere::routes()))
         .merge(openai::sessions::routes())
         .merge(anthropic::messages::routes())
         .merge(ollama::routes())

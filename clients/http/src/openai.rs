@@ -8,7 +8,7 @@
 //! ask for 32,000 and more of any model; a prompt is never cut.
 
 use crate::openapi::{Operation, Routes};
-use crate::rerank;
+use crate::{rerank, score};
 
 pub mod batches;
 pub mod chat;
@@ -38,6 +38,7 @@ pub fn routes() -> Routes {
         .merge(batches::routes())
         .merge(tokens::routes())
         .merge(rerank::routes())
+        .merge(score::routes())
 }
 
 /// Returns the routes that clients ask whose base URL ends before `/v1`, as it may with llama-server and mlx-lm.

@@ -10,7 +10,7 @@ use crate::body::Members;
 use crate::login::Logins;
 use crate::login::token::Signer;
 use crate::openai::responses::request::{Asked, Body};
-use crate::{admin, anthropic, llama, ollama, openai, rerank, traces, ws};
+use crate::{admin, anthropic, cohere, llama, ollama, openai, rerank, score, traces, ws};
 
 /// Reads a body as the request of every dialect in turn. Only that it comes to an end is of interest: what comes of it,
 /// a refusal too, is dropped.
@@ -77,7 +77,7 @@ pub fn head(lines: &[u8]) {
 fn others(body: &Bytes) -> Result<()> {
     let _ = (openai::embeddings::read(body), rerank::read(body), openai::tokens::read(body));
     let _ = (anthropic::messages::counted(body), admin::keys::read(body));
-    let _ = llama::infill::read(body);
+    let _ = (llama::infill::read(body), score::read(body), cohere::read(body));
     Ok(())
 }
 

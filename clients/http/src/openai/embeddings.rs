@@ -20,6 +20,7 @@ use crate::base64;
 use crate::begin::left_ms;
 use crate::body::Members;
 use crate::error::HttpError;
+use crate::ids::new_id;
 use crate::openapi::{Operation, part};
 use crate::whole::{DEADLINE_MS, dimensions, said_cut};
 
@@ -44,9 +45,17 @@ struct Body {
 )]
 enum Inputs {
     Text(String),
-    Texts(Vec<String>),
     Tokens(Vec<u32>),
-    TokenLists(Vec<Vec<u32>>),
+    Many(Vec<One>),
+}
+
+/// A text, or the tokens of one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EmbeddingText)]
+#[serde(untagged)]
+enum One {
+    Text(String),
+    Tokens(Vec<u32>),
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
@@ -62,6 +71,8 @@ pub enum Format {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Embeddings {
+    /// As vLLM gives one.
+    id: String,
     object: &'static str,
     data: Vec<Embedding>,
     model: String,
@@ -103,8 +114,13 @@ impl From<Inputs> for Vec<Input> {
         match inputs {
             Inputs::Text(text) => vec![Input::Text(text)],
             Inputs::Tokens(tokens) => vec![Input::Tokens(tokens)],
-            Inputs::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
-            Inputs::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
+            Inputs::Many(all) => all
+                .into_iter()
+                .map(|one| match one {
+                    One::Text(text) => Input::Text(text),
+                    One::Tokens(tokens) => Input::Tokens(tokens),
+                })
+                .collect(),
         }
     }
 }
@@ -165,6 +181,7 @@ pub async fn answer(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         },
     };
     let answered = Embeddings {
+        id: new_id("embd-"),
         object: "list",
         data: answer.vectors.into_iter().enumerate().map(embedding).collect(),
         model: answer.model,
@@ -186,12 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn input_has_four_forms() {
+    fn input_has_many_forms() {
         let text = |text: &str| Input::Text(text.to_owned());
         assert_eq!(read(json!("a")).unwrap(), [text("a")]);
         assert_eq!(read(json!(["a", "b"])).unwrap(), [text("a"), text("b")]);
         assert_eq!(read(json!([1, 2])).unwrap(), [Input::Tokens(vec![1, 2])]);
         assert_eq!(read(json!([[1], [2, 3]])).unwrap(), [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]);
+        assert_eq!(read(json!(["a", [2, 3]])).unwrap(), [text("a"), Input::Tokens(vec![2, 3])]);
         for wrong in [json!(5), json!({"a": 1}), json!(["a", 1]), json!([-1])] {
             let error = read(wrong).unwrap_err();
             assert_eq!(error.param.as_deref(), Some("input"), "{}", error.message);

@@ -43,6 +43,8 @@ const TAGS: &[(&str, &str)] = &[
     ("Ollama", "What Ollama's clients know."),
     ("Batches", "Many requests in a file, answered when there is time, as OpenAI's clients know them."),
     ("Rerank", "Documents in the order of how well they answer a query, as Jina and Cohere shape it."),
+    ("Score", "How well texts go together, as vLLM shapes it."),
+    ("Cohere", "Vectors, as Cohere's clients know them."),
     ("Tokens", "Tokens and templates, as llama-server shapes them."),
     ("Sessions", "Conversations that the daemon remembers."),
     ("Keys", "Keys of the bridge."),
