@@ -401,3 +401,28 @@ async fn options_about_the_machine_are_labels_and_wishes_are_refused() {
         assert!(error["error"].as_str().unwrap().contains(param), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_a_model_cannot_do_is_said_in_the_words_that_clients_look_for() {
+    let mut house = House::start();
+    let client = house.client().await;
+    let plain = Recipe::tiny("llama", 9).endless();
+    let folder = model::write(&house, "plain", &plain);
+    fs::write(folder.join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
+    let (path, name) = (folder.to_string_lossy().into_owned(), Some("plain".to_owned()));
+    client.add(AddRequest { path, name }).await.unwrap();
+    let http = house.http().await;
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    for (path, body, words) in [
+        ("/api/chat", chat(json!({"think": true})), "\"impetus-nano\" does not support thinking"),
+        ("/api/generate", json!({"model": "impetus-nano", "prompt": "a", "think": true}), "does not support thinking"),
+        ("/api/generate", json!({"model": "impetus-nano", "prompt": "a", "suffix": "b"}), "does not support insert"),
+        ("/api/generate", json!({"model": "impetus-nano-embed", "prompt": "a"}), "does not support generate"),
+        ("/api/chat", chat(json!({"model": "impetus-nano-embed"})), "does not support chat"),
+        ("/api/chat", chat(json!({"model": "plain", "tools": [tool]})), "\"plain\" does not support tools"),
+    ] {
+        let refused = http.post(path, &body).await;
+        let (status, error) = (refused.status, refused.json().await["error"].as_str().unwrap().to_owned());
+        assert!(status == 400 && error.contains(words), "{status} {error}");
+    }
+}

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::error::OllamaError;
 use super::lines::{Kind, Line, Manner, answer, only_load};
-use super::request::{SHARED, Shared, card};
+use super::request::{SHARED, Shared, card, lacking};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::openapi::{LINES, Operation, part};
@@ -134,7 +134,8 @@ async fn converse(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
         template_arguments: shared.effort()?,
         ..Chat::default()
     };
-    answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await
+    let answered = answer(&client, settings.request(card.name.clone(), Prompt::Chat(chat)), manner).await;
+    answered.map_err(|error| lacking(&card, "chat", error))
 }
 
 impl Own {

@@ -7,7 +7,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use protocol::Error;
+use protocol::client::Client;
 use protocol::generation::{Chat, Message, Prompt, Role};
+use protocol::model::ModelCard;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -15,7 +17,7 @@ use utoipa::ToSchema;
 use super::context;
 use super::error::OllamaError;
 use super::lines::{Kind, Line, Manner, answer, only_load};
-use super::request::{SHARED, Shared, card};
+use super::request::{SHARED, Settings, Shared, card, lacking};
 use crate::app::Bridge;
 use crate::body::Members;
 use crate::infill::Infill;
@@ -79,26 +81,39 @@ async fn complete(bridge: &Bridge, body: Bytes) -> Result<Response, Error> {
     let card = card(&client, &shared.model).await?;
     let manner = Manner::new(Kind::Generate, &shared, arrived)?;
     let settings = shared.settings()?;
-    let thinking = shared.thinking()?;
-    let suffix = own.suffix.clone().filter(|suffix| !suffix.is_empty());
-    if own.prompt.as_ref().is_none_or(String::is_empty) && suffix.is_none() {
+    shared.thinking()?;
+    if own.prompt.as_ref().is_none_or(String::is_empty) && own.suffix.as_ref().is_none_or(String::is_empty) {
         return only_load(&client, card.name, manner).await;
     }
-    if let Some(suffix) = suffix {
-        if thinking == Some(true) {
+    let answered = prompted(&client, &card, own, &shared, settings, manner).await;
+    answered.map_err(|error| lacking(&card, "generate", error))
+}
+
+/// Answers what `own` asks a model.
+async fn prompted(
+    client: &Client,
+    card: &ModelCard,
+    own: Own,
+    shared: &Shared,
+    settings: Settings,
+    manner: Manner,
+) -> Result<Response, Error> {
+    let model = card.name.clone();
+    if let Some(suffix) = own.suffix.clone().filter(|suffix| !suffix.is_empty()) {
+        if shared.thinking()? == Some(true) {
             return Err(Error::unsupported("think", "'think' has no effect where a gap is filled."));
         }
-        let infill = Infill::of(&client, Some(card.name.clone())).await?;
+        let infill = Infill::of(client, Some(model.clone())).await?;
         let prompt = infill.prompt(own.prompt.unwrap_or_default(), suffix).await?;
-        return answer(&client, settings.request(card.name, prompt), manner).await;
+        return answer(client, settings.request(model, prompt), manner).await;
     }
     // A model without a template has nothing to wrap a prompt in.
     if own.raw.unwrap_or(!card.facts.capabilities.chat) {
-        return answer(&client, settings.request(card.name, raw(own, &shared)?), manner).await;
+        return answer(client, settings.request(model, raw(own, shared)?), manner).await;
     }
-    let chat = chat(own, &shared)?;
+    let chat = chat(own, shared)?;
     let manner = Manner { turns: Some(chat.messages.clone()), ..manner };
-    answer(&client, settings.request(card.name, Prompt::Chat(chat)), manner).await
+    answer(client, settings.request(model, Prompt::Chat(chat)), manner).await
 }
 
 impl Own {

@@ -300,6 +300,21 @@ pub async fn card(client: &Client, name: &str) -> Result<ModelCard, Error> {
     })
 }
 
+/// Says in Ollama's words what a model cannot do, and then why: its clients look for them and ask again without it.
+pub fn lacking(card: &ModelCard, verb: &str, error: Error) -> Error {
+    let can = card.facts.capabilities;
+    let what = match error.param.as_deref() {
+        _ if error.kind != ErrorKind::Unsupported => return error,
+        Some("thinking") => "thinking",
+        Some("tools") if !can.tools => "tools",
+        Some("suffix") => "insert",
+        Some("model") if !can.generates() => verb,
+        _ => return error,
+    };
+    let message = format!("{:?} does not support {what}: {}", card.name, error.message);
+    Error { message, ..error }
+}
+
 /// Says how long a model that works stays in memory afterwards, if a request says so.
 pub async fn keep(client: &Client, model: &str, keep: Option<Duration>) -> Result<(), Error> {
     match keep.filter(|_| decides()) {
