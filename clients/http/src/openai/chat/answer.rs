@@ -143,7 +143,9 @@ pub struct DeltaBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
+    /// Null where only the role is told.
+    #[schema(value_type = Option<String>)]
+    content: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
     /// The same by its other name.
@@ -157,7 +159,8 @@ impl Shape for ChatShape {
     type Choice = ChunkChoice;
 
     fn opening(&mut self) -> Vec<ChunkChoice> {
-        let delta = || DeltaBody { role: Some("assistant"), content: Some(String::new()), ..DeltaBody::default() };
+        // As null it is no text: an empty one is taken for a piece of the answer by those who wait for the first.
+        let delta = || DeltaBody { role: Some("assistant"), content: Some(None), ..DeltaBody::default() };
         (0..self.choices)
             .map(|index| ChunkChoice { index, delta: delta(), logprobs: None, finish_reason: None })
             .collect()
@@ -167,7 +170,7 @@ impl Shape for ChatShape {
         let some = |text: String| (!text.is_empty()).then_some(text);
         let body = DeltaBody {
             role: None,
-            content: some(delta.text),
+            content: some(delta.text).map(Some),
             reasoning: some(delta.reasoning.clone()),
             reasoning_content: some(delta.reasoning),
             tool_calls: delta.tool_calls.into_iter().map(|call| call_body(call, true)).collect(),

@@ -28,7 +28,7 @@ fn a_stream_opens_with_the_role_and_names_a_call_once() {
     let mut shape = ChatShape { choices: 2, with_logprobs: false };
     let opening = serde_json::to_value(shape.opening()).unwrap();
     assert_eq!(opening[1]["index"], 1);
-    assert_eq!(opening[0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(opening[0]["delta"], json!({"role": "assistant", "content": null}));
     let mut delta = |id: Option<&str>, arguments: &str| {
         let id = id.map(str::to_owned);
         let call = ToolCallDelta { index: 0, name: id.clone(), id, arguments: arguments.into() };
