@@ -61,7 +61,8 @@ async fn every_endpoint_of_the_document_is_there_and_asks_for_a_key_where_it_say
 
 #[tokio::test]
 async fn the_examples_of_the_document_are_taken() {
-    // A hub, a downloaded model, a reranker, a model that fills gaps, an uploaded file, a stored answer or the key of the example is not here.
+    // A hub, a downloaded model, a reranker, a model that fills gaps, an uploaded file, a stored answer or the key of the
+    // example is not here.
     const ELSEWHERE: &[&str] = &[
         "/api/pull",
         "/api/models/pull",

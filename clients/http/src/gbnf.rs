@@ -1,7 +1,8 @@
 //! Grammars in GBNF, as llama.cpp and vLLM's clients write them, written over in Lark, which is what answers are held to here.
 //!
 //! Pure. Rules that never come back to themselves become terminals, so that each of their matches is found as one piece;
-//! the others become rules. Whether the result can be enforced is the worker's to say. Called where shapes are read.
+//! the others become rules, whose texts are looked for longest first: where one begins another, less may be allowed than the
+//! grammar says, and never more. Whether the result can be enforced is the worker's to say. Called where shapes are read.
 
 mod words;
 
