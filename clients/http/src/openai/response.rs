@@ -25,7 +25,7 @@ pub struct Completion<C> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<UsageBody>)]
     pub usage: Option<Option<UsageBody>>,
-    /// The daemon's build: where it is the same, a request with a seed has the same answer.
+    /// The daemon's build: one machine gives a request with a seed the same answer where it is the same.
     pub system_fingerprint: String,
     /// How long the answer took: with whole answers, and with the token counts of streams.
     #[serde(skip_serializing_if = "Option::is_none")]
