@@ -1,4 +1,5 @@
-//! `/v2/embed`, as Cohere's clients know it: texts become vectors, in as many forms as are asked for.
+//! `/v2/embed`, as Cohere's clients know it: texts become vectors, in as many forms as are asked for. It puts nothing before
+//! a text, whatever the vectors are for. `app` takes its routes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

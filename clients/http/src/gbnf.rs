@@ -2,7 +2,7 @@
 //!
 //! Pure. Rules that never come back to themselves become terminals, so that each of their matches is found as one piece;
 //! the others become rules, whose texts are looked for longest first: where one begins another, less may be allowed than the
-//! grammar says, and never more. Whether the result can be enforced is the worker's to say. Called where shapes are read.
+//! grammar says. Whether the result can be enforced is the worker's to say. Called where shapes are read.
 
 mod words;
 

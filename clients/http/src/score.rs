@@ -1,5 +1,6 @@
 //! `/score`, as vLLM shapes it: how well two texts go together, pair by pair. A reranker judges each pair; of a model that
-//! turns texts into vectors, the score is the cosine of the two.
+//! turns texts into vectors, the score is the cosine of the two. It puts nothing in order, which is
+//! `rerank`'s. `app` takes its routes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

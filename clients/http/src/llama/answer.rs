@@ -1,5 +1,5 @@
 //! What `/completion` and `/infill` answer: one object a choice, whole, or in pieces that end with a last one, which tells all
-//! but the text.
+//! but the text. It asks nothing of a model; both endpoints call it.
 
 use axum::body::Bytes;
 use protocol::Error;

@@ -1,4 +1,4 @@
-//! `/completion`: raw prompts in llama-server's own words, whole or streamed.
+//! `/completion`: raw prompts in llama-server's own words, whole or streamed. No template is put around them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The forms of a prompt at `/completion`: a text, token ids, both in one list, an object with a text, or a list of these.
+//! None is cut. `completion` reads them.
 
 use protocol::Error;
 use protocol::client::Client;

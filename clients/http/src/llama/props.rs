@@ -1,4 +1,5 @@
-//! `/props`: what a model is, as llama-server's clients look it up before they ask anything.
+//! `/props`: what a model is, as llama-server's clients look it up before they ask anything. It changes
+//! nothing, and tells of no request.
 
 use std::sync::Arc;
 

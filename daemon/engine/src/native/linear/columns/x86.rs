@@ -1,4 +1,4 @@
-//! `Layout::quantize` with vectors of AVX-512 and AVX2: the same bits, four groups of a row at a time.
+//! `Layout::quantize` with vectors of AVX-512, four groups of a row at a time, and the sums of AVX2: the same bits.
 //!
 //! What a group needs is mostly sums over its few vectors and divisions, so the four are folded and divided together. Nothing
 //! here decides how inputs are rounded or where they lie: that is the parent's.
